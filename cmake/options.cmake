@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Language, warnings, sanitizers and the libraries of Debian 12.
+include(GNUInstallDirs)
+find_package(PkgConfig REQUIRED)
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON) # statement expressions and cleanup attributes
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE RelWithDebInfo)
+endif()
+
+option(AICO_TESTS "build the tests" ON)
+option(AICO_WERROR "treat warnings as errors" ON)
+set(AICO_SANITIZE "" CACHE STRING "sanitizers, e.g. address,undefined or thread")
+option(AICO_FUZZ "build the libFuzzer targets (clang)" OFF)
+option(AICO_COVERAGE "measure coverage" OFF)
+
+add_compile_definitions(_GNU_SOURCE)
+add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+    -Wcast-align -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-missing-field-initializers
+    -fno-common -fstack-protector-strong)
+if(AICO_WERROR)
+    add_compile_options(-Werror)
+endif()
+if(AICO_SANITIZE)
+    add_compile_options(-fsanitize=${AICO_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=${AICO_SANITIZE})
+elseif(CMAKE_BUILD_TYPE MATCHES "Rel")
+    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+if(AICO_COVERAGE)
+    add_compile_options(--coverage)
+    add_link_options(--coverage)
+endif()
+
+find_package(Threads REQUIRED)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)
+pkg_check_modules(CZMQ REQUIRED IMPORTED_TARGET libczmq)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
