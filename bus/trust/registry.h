@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry: who belongs and which rule holds for a topic. PROTOCOL 3 (docs/protocol.md).
+ *
+ * A struct registry is made from one signed document and never changes; holders share it by
+ * reference count. Parsing happens only after the owner's signature verified. Reading is safe from
+ * any thread; ref and unref are atomic.
+ */
+#ifndef TRUST_REGISTRY_H
+#define TRUST_REGISTRY_H
+
+#include <aico/error.h>
+
+#include "base/bytes.h"
+#include "crypto/crypto.h"
+#include "crypto/identity.h"
+
+#define REGISTRY_SIZE_MAX (1024 * 1024)
+#define REGISTRY_HASH_SIZE 16 /* H16(TAG("registry hash") || document) */
+#define NAMESPACE_MAX 64
+#define ROLE_NAME_MAX 64
+#define REGISTRY_ROLE_BROKER "broker" /* the component that is the broker of this bus */
+#define REGISTRY_ROLE_ADMIN "admin"   /* may ask the broker about others */
+
+enum component_state { COMPONENT_ACTIVE, COMPONENT_REVOKED, COMPONENT_RETIRED };
+
+/* One `component` line. During a rotation a name has two lines: the new one names the old key. */
+struct component {
+    char name[COMPONENT_NAME_MAX + 1];
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint8_t transport[DH_PUBLIC_SIZE];
+    enum component_state state;
+    uint32_t serial; /* position in the document, from 0: differs for every line of one version */
+    char **roles;    /* role_count names */
+    size_t role_count;
+    int64_t since_ms;
+    bool replaces; /* the three fields below are given */
+    uint8_t replaces_identity[SIGN_PUBLIC_SIZE];
+    int64_t replaces_until_ms;
+    uint8_t replaces_signature[SIGNATURE_SIZE];
+    bool peer_aico; /* format 0 of the seed is spoken with it */
+};
+
+enum rule_seal { SEAL_CHANNEL, SEAL_GROUP, SEAL_RATCHET, SEAL_NONE };
+enum rule_authenticity { AUTHENTICITY_GROUP, AUTHENTICITY_SENDER, AUTHENTICITY_SIGNATURE };
+
+/* A WHO list: `*`, names and `@role`s. */
+struct who {
+    char **entries; /* "*", "name" or "@role" */
+    size_t count;
+};
+
+/* One `rule` line; `line` is its 1-based line in the document: the name a refusal gives it. */
+struct rule {
+    struct bytes filter; /* decoded (%XX undone); borrowed from the registry */
+    size_t line;
+    struct who publish;
+    struct who subscribe;
+    enum rule_seal seal;
+    enum rule_authenticity authenticity;
+    bool padding;
+    uint32_t freshness_s; /* 0: none */
+    bool history;
+};
+
+struct registry; /* opaque; counted */
+
+/*
+ * Verifies and parses @document (copied).
+ *
+ * @owner      the pinned owner key
+ * @namespace  ours
+ * Returns 0 and one reference, AICO_EREGISTRYSIGNATURE (nothing was parsed), AICO_ENAMESPACE,
+ * AICO_EREGISTRY (with line and cause in @err), AICO_ESIZE, AICO_ENOMEM.
+ */
+AICO_MUST_USE int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
+                                 struct bytes namespace, struct registry **ret_registry,
+                                 struct aico_error *err);
+struct registry *registry_ref(struct registry *registry);
+void registry_unref(struct registry **registry);
+/* How often the parser proper ran in this process: tests prove that a forged document never
+ * reaches it. */
+uint64_t registry_parse_count(void);
+
+/*
+ * Whether @next may take the place of @current (NULL: nothing accepted yet; @floor_version and
+ * @floor_hash then say what was accepted before, zeros if nothing). 0 (take it), AICO_EEXISTS (the
+ * same document), AICO_EREGISTRYOLD, AICO_EEQUIVOCATION.
+ */
+int registry_may_replace(const struct registry *current, uint64_t floor_version,
+                         const uint8_t floor_hash[REGISTRY_HASH_SIZE], const struct registry *next);
+
+struct bytes registry_document(const struct registry *registry);
+struct bytes registry_namespace(const struct registry *registry);
+uint64_t registry_version(const struct registry *registry);
+int64_t registry_issued_ms(const struct registry *registry);
+const uint8_t *registry_hash(const struct registry *registry); /* REGISTRY_HASH_SIZE */
+const uint8_t *registry_owner(const struct registry *registry); /* SIGN_PUBLIC_SIZE */
+/* The announced next owner key, NULL if none; its proof was verified. */
+const uint8_t *registry_owner_next(const struct registry *registry);
+
+size_t registry_component_count(const struct registry *registry);
+const struct component *registry_component_at(const struct registry *registry, size_t index);
+/* The line of @name that dials now (not the one being replaced); NULL when absent. O(1). */
+const struct component *registry_find_name(const struct registry *registry, struct bytes name);
+/* By Ed25519 identity or X25519 transport key, any line, whatever its state; NULL when absent. */
+const struct component *registry_find_identity(const struct registry *registry,
+                                               const uint8_t identity[SIGN_PUBLIC_SIZE]);
+const struct component *registry_find_transport(const struct registry *registry,
+                                                const uint8_t transport[DH_PUBLIC_SIZE]);
+/* The active component with role `broker`; NULL when none. */
+const struct component *registry_broker(const struct registry *registry);
+/* Active now: state active, and not a line whose replacement's overlap has ended at @now_ms. */
+bool component_is_active(const struct registry *registry, const struct component *component,
+                         int64_t now_ms);
+bool component_has_role(const struct component *component, const char *role);
+
+size_t registry_rule_count(const struct registry *registry);
+const struct rule *registry_rule_at(const struct registry *registry, size_t index);
+/* The first rule whose filter matches @topic; NULL: nobody may do anything with it. */
+const struct rule *registry_rule_for(const struct registry *registry, struct bytes topic);
+/* The rule whose filter is exactly @filter. */
+const struct rule *registry_rule_named(const struct registry *registry, struct bytes filter);
+
+enum right { RIGHT_PUBLISH, RIGHT_SUBSCRIBE };
+/* Whether @rule gives @component the @right (membership only: the caller checks that it is
+ * active). */
+bool rule_allows(const struct rule *rule, const struct component *component, enum right right);
+/*
+ * Whether @component may subscribe to @filter: true only if for every topic @filter can match the
+ * deciding rule allows it or no rule decides. Decided conservatively rule by rule: walks the rules
+ * in order and refuses when a rule that overlaps @filter denies @component, until a rule covers
+ * @filter wholly. *ret_rule gets the deciding rule (NULL: no rule covers anything).
+ */
+bool registry_may_subscribe(const struct registry *registry, const struct component *component,
+                            struct bytes filter, const struct rule **ret_rule);
+
+#endif
