@@ -127,10 +127,11 @@ enum right { RIGHT_PUBLISH, RIGHT_SUBSCRIBE };
  * active). */
 bool rule_allows(const struct rule *rule, const struct component *component, enum right right);
 /*
- * Whether @component may subscribe to @filter: true only if for every topic @filter can match the
- * deciding rule allows it or no rule decides. Decided conservatively rule by rule: walks the rules
- * in order and refuses when a rule that overlaps @filter denies @component, until a rule covers
- * @filter wholly. *ret_rule gets the deciding rule (NULL: no rule covers anything).
+ * Whether @component may subscribe to @filter: true if some rule that can decide for a topic
+ * @filter matches allows it (the broker then checks every topic again when it routes, so a
+ * wildcard shows exactly what the rules allow). Walks the rules in order, skips those that do not
+ * overlap @filter, stops after one that covers @filter wholly. *ret_rule gets the rule that allowed
+ * it, else the last one that overlapped (NULL: no rule overlaps, so default deny).
  */
 bool registry_may_subscribe(const struct registry *registry, const struct component *component,
                             struct bytes filter, const struct rule **ret_rule);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Topics and filters (docs/protocol.md "Topics"). A topic is 1..255 bytes of UTF-8, 1..32 levels
- * split by '/', no empty level, no control characters, no '*', '+', '#'. A filter also has `*` or
- * `+` as a whole level (exactly one level) and, as its last level, `**` or `#` (one or more
- * trailing levels: `a/` + `**` matches a/b and a/b/c, not a). Names that begin with `$` belong to the bus; no
- * wildcard in the first level matches them. Pure, no allocation, any thread.
+ * split by '/', no empty level, no control characters, no '*', '+', '#'. A filter may also have `*`
+ * or `+` as a whole level (exactly one level) and, as its last level, `**` or `#` (any number of
+ * trailing levels, also none: `a/#`, as in MQTT, matches a, a/b and a/b/c). Names that
+ * begin with `$` belong to the bus; no wildcard in the first level matches them. Pure, no
+ * allocation, any thread.
  */
 #ifndef WIRE_TOPIC_H
 #define WIRE_TOPIC_H
