@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client library of AICO Bus: one component's connection to its broker.
+ *
+ * Everything an application says here is sealed end to end by the rules of the registry before it
+ * leaves the process; every message received comes with the verified name of its sender.
+ *
+ * Threads: every function may be called from any thread; one client may be shared by many.
+ * Messages are received on the caller's thread. The library runs one thread of its own per client,
+ * which owns the socket and always drains it. It never aborts the host process, never writes to
+ * stdout or stderr, installs no signal handler and keeps no global state. Do not use a client in a
+ * forked child.
+ */
+#ifndef AICO_CLIENT_H
+#define AICO_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <aico/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AICO_VERSION "0.1.0"
+
+struct aico_client; /* opaque; aico_client_open() .. aico_client_close() */
+
+/** How to connect. Zero-initialise and set what differs; every pointer is copied or only read
+ * during aico_client_open(). */
+struct aico_client_options {
+    const char *home;     /* NULL: $AICO_HOME, else ~/.aico */
+    const char *identity; /* component name; NULL: $AICO_IDENTITY. Its key: identities/NAME.key */
+    const char *broker;   /* "tcp://host:port" or "ipc:///path"; NULL: the component file's address,
+                             else the home's socket run/bus.sock */
+    const char *config;   /* security.yaml; NULL: the home's, defaults if there is none */
+    const char *software; /* shown in `aico-bus peers`; NULL: the library's version */
+    const char *passphrase_file; /* first line opens a protected key file; NULL: none */
+    bool wait_for_broker; /* keep trying until timeout instead of failing on the first refusal of
+                             the connection (a named refusal of the key still fails at once) */
+};
+
+/**
+ * Loads the identity and the registry of the home, connects, and completes HELLO.
+ *
+ * @timeout_ms  for all of it, in milliseconds; -1: handshake_timeout of the configuration
+ * @ret_client  receives a client the caller owns; untouched on failure
+ *
+ * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_EMODE, AICO_EKEYFILEDAMAGED,
+ * AICO_EREGISTRY...), AICO_EUNREACHABLE, AICO_ENOTBROKER, AICO_EBROKERKEY, AICO_EAUTH or
+ * AICO_EREVOKED, AICO_EDUPLICATE, AICO_ETIMEOUT, AICO_ENOMEM, AICO_ESYSTEM.
+ */
+AICO_API AICO_MUST_USE int aico_client_open(const struct aico_client_options *options,
+                                            int64_t timeout_ms, struct aico_client **ret_client,
+                                            struct aico_error *err);
+
+/** What aico_client_close() could not get rid of. */
+struct aico_unsent {
+    uint64_t unsent;         /* messages never handed to the broker */
+    uint64_t unacknowledged; /* handed over, but the broker had not answered */
+    uint64_t unread;         /* received, but not taken by aico_receive() */
+};
+
+/**
+ * Sends what is queued, says goodbye and frees everything, within @timeout_ms (0: at once).
+ *
+ * @client      NULL inside is allowed; set to NULL
+ * @ret_unsent  receives what was lost; may be NULL
+ *
+ * Returns 0 when nothing was left unsent or unacknowledged, else AICO_ETIMEOUT.
+ */
+AICO_API int aico_client_close(struct aico_client **client, int64_t timeout_ms,
+                               struct aico_unsent *ret_unsent);
+
+/** One header of a message; sealed with its payload. */
+struct aico_header {
+    const char *key;   /* 1..64 printable ASCII characters without '=' */
+    const char *value; /* UTF-8, at most 4096 bytes */
+};
+
+struct aico_publish_options {
+    const char *to;                    /* a component's name: only it receives; NULL: subscribers */
+    const struct aico_header *headers; /* header_count of them; copied */
+    size_t header_count;               /* at most 64 */
+    int64_t wait_ms;                   /* how long to wait for room in the queue: 0 not at all,
+                                          -1 for ever */
+};
+
+/**
+ * Queues one message for @topic; the library seals and sends it. Thread-safe, copies.
+ *
+ * @options  NULL: defaults (to subscribers, no headers, no waiting)
+ * @ret_id   receives its number, which rises by 1 a message; may be NULL
+ *
+ * A refusal of the broker or a failure to seal arrives later: as an AICO_MESSAGE_REFUSED by
+ * aico_receive() and as the result of aico_flush(). Nothing is dropped in between.
+ *
+ * Returns 0, AICO_ETOPIC, AICO_EDENIED (the local registry already forbids it: rule in @err),
+ * AICO_ETOOLARGE, AICO_EFULL (no room within wait_ms), AICO_EPEERUNKNOWN, AICO_ECLOSED (with the
+ * reason the connection ended), AICO_ENOMEM.
+ */
+AICO_API AICO_MUST_USE int aico_publish(struct aico_client *client, const char *topic,
+                                        const void *payload, size_t size,
+                                        const struct aico_publish_options *options,
+                                        uint64_t *ret_id, struct aico_error *err);
+
+/**
+ * Waits until the broker has answered for everything published before the call.
+ *
+ * Returns 0 when all of it was accepted; the code of the first refusal since the last flush (rule
+ * and hint in @err); AICO_ETIMEOUT; AICO_ECLOSED.
+ */
+AICO_API AICO_MUST_USE int aico_flush(struct aico_client *client, int64_t timeout_ms,
+                                      struct aico_error *err);
+
+/** What the broker does when this reader cannot keep up. */
+enum aico_slow_policy {
+    AICO_SLOW_DROP_OLD = 0, /* drop the oldest waiting message and report a gap */
+    AICO_SLOW_DROP_NEW = 1, /* drop the new message and report a gap */
+    AICO_SLOW_BLOCK = 2,    /* slow the publishers down instead: nothing is dropped */
+    AICO_SLOW_DISCONNECT = 3,
+};
+
+struct aico_subscribe_options {
+    enum aico_slow_policy slow_policy;
+    bool serve; /* answer requests on these topics: they arrive as AICO_MESSAGE_REQUEST */
+};
+
+/**
+ * Subscribes and returns when the broker has answered, so nothing published afterwards is missed.
+ * Held through reconnects until aico_unsubscribe().
+ *
+ * @filter  a topic, or with `*`/`+` (one level) and `**`/`#` (any number of trailing levels)
+ *
+ * Returns 0, AICO_ETOPIC, AICO_EDENIED (rule in @err), AICO_EQUOTA, AICO_ETIMEOUT, AICO_ECLOSED.
+ */
+AICO_API AICO_MUST_USE int aico_subscribe(struct aico_client *client, const char *filter,
+                                          const struct aico_subscribe_options *options,
+                                          int64_t timeout_ms, uint32_t *ret_subscription,
+                                          struct aico_error *err);
+AICO_API AICO_MUST_USE int aico_unsubscribe(struct aico_client *client, uint32_t subscription,
+                                            int64_t timeout_ms, struct aico_error *err);
+
+enum aico_message_kind {
+    AICO_MESSAGE_EVENT,    /* a published or direct message */
+    AICO_MESSAGE_RETAINED, /* presence, from the broker: sealed is false */
+    AICO_MESSAGE_REQUEST,  /* answer with aico_reply() */
+    AICO_MESSAGE_REPLY,    /* only as the result of aico_request() */
+    AICO_MESSAGE_GAP,      /* messages that will not come: sender, topic, count, code */
+    AICO_MESSAGE_REFUSED,  /* a message of ours was refused: id, topic, code, text */
+    AICO_MESSAGE_UNOPENED, /* something came that did not open: sender, topic, code */
+    AICO_MESSAGE_STATE,    /* the connection changed: code 0 connected, else why it was lost */
+};
+
+/** One thing received; owns everything it points to; aico_message_free(). */
+struct aico_message {
+    enum aico_message_kind kind;
+    const char *topic;  /* "" where there is none */
+    const char *sender; /* verified component name; "" where there is none */
+    const void *payload;
+    size_t size;
+    const struct aico_header *headers;
+    size_t header_count;
+    int64_t sent_ms;   /* sender's clock, ms since 1970; 0 unknown */
+    uint64_t sequence; /* of the sender on this topic; gaps are reported, never silent */
+    bool sealed;       /* opened from an envelope (false: came in clear inside the broker link) */
+    bool direct;       /* addressed to this component by name */
+    size_t wire_size;  /* bytes of the envelope as the broker saw it */
+    const void *wire;  /* the first wire_prefix bytes of that envelope */
+    size_t wire_prefix; /* at most 64 */
+    uint64_t id;       /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
+    uint64_t count;    /* GAP: how many messages; 0: unknown */
+    int code;          /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
+    const char *text;  /* the same for people: rule, cause, repair; "" where there is none */
+    uint8_t reference[64]; /* REQUEST: what binds the reply to it; opaque */
+};
+
+/**
+ * Takes the next message.
+ *
+ * @timeout_ms   0: do not wait; -1: for ever
+ * @ret_message  receives a message the caller owns
+ *
+ * Returns 0, AICO_ETIMEOUT, or, after everything received was taken, the code that ended the
+ * connection for good (AICO_ECLOSED, AICO_EREVOKED, AICO_EUNREACHABLE...; text in @err).
+ */
+AICO_API AICO_MUST_USE int aico_receive(struct aico_client *client, int64_t timeout_ms,
+                                        struct aico_message **ret_message, struct aico_error *err);
+AICO_API void aico_message_free(struct aico_message **message);
+
+/** A descriptor that is readable while aico_receive() has something: for epoll, libuv, asyncio,
+ * GLib. Owned by the client; only poll it. */
+AICO_API int aico_client_fd(const struct aico_client *client);
+
+/**
+ * Asks the component that serves @topic and waits for its answer.
+ *
+ * Returns 0 and the reply (sender, payload), AICO_ENORESPONDER at once when nobody serves it,
+ * AICO_EDENIED, AICO_EPEERAWAY (the responder left meanwhile), AICO_ETIMEOUT, AICO_ETOOLARGE,
+ * AICO_ECLOSED.
+ */
+AICO_API AICO_MUST_USE int aico_request(struct aico_client *client, const char *topic,
+                                        const void *payload, size_t size, int64_t timeout_ms,
+                                        struct aico_message **ret_reply, struct aico_error *err);
+/** Answers a request received from this client; may be called later, from any thread. Queues like
+ * aico_publish(); a refusal arrives as AICO_MESSAGE_REFUSED. */
+AICO_API AICO_MUST_USE int aico_reply(struct aico_client *client, const struct aico_message *request,
+                                      const void *payload, size_t size, struct aico_error *err);
+
+/**
+ * Asks the broker: "status", "peers" or "topics" (the latter two need role admin).
+ *
+ * @argument   a filter for the names, or NULL
+ * @ret_json   receives JSON text the caller frees with free()
+ *
+ * Returns 0, AICO_EDENIED, AICO_EINVAL (unknown question), AICO_ETIMEOUT, AICO_ECLOSED.
+ */
+AICO_API AICO_MUST_USE int aico_query(struct aico_client *client, const char *what,
+                                      const char *argument, int64_t timeout_ms, char **ret_json,
+                                      struct aico_error *err);
+
+/**
+ * Round trip to the broker (@peer NULL) or, over an end-to-end channel, to a component.
+ *
+ * @ret_us  receives microseconds
+ */
+AICO_API AICO_MUST_USE int aico_ping(struct aico_client *client, const char *peer,
+                                     int64_t timeout_ms, int64_t *ret_us, struct aico_error *err);
+
+/** Counters since the client was opened. */
+struct aico_client_stats {
+    uint64_t published;      /* accepted by aico_publish() */
+    uint64_t acknowledged;   /* accepted by the broker */
+    uint64_t refused;        /* by the broker or while sealing */
+    uint64_t queued;         /* waiting to be sealed and sent */
+    uint64_t unacknowledged; /* sent, not yet answered */
+    uint64_t received;       /* messages handed to the application */
+    uint64_t gaps;           /* messages reported missing */
+    uint64_t unopened;       /* messages that did not open */
+    uint64_t reconnects;
+    uint64_t registry_version;
+};
+AICO_API void aico_client_get_stats(struct aico_client *client, struct aico_client_stats *ret_stats);
+/** Our own component name; valid as long as the client. */
+AICO_API const char *aico_client_name(const struct aico_client *client);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
