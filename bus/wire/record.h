@@ -182,7 +182,8 @@ struct record_refuse {
 /* PUBLISH, aux = delivery << 8. */
 struct record_publish {
     uint8_t delivery;
-    uint64_t id;        /* rises by 1 for every message of an instance, from 1; same in all fragments */
+    uint64_t id;        /* rises from message to message of an instance, not always by 1; the same
+                           in all fragments. One count with SUBSCRIBE, QUERY...: ids are unique */
     uint32_t topic;     /* number, or 0: topic_name */
     uint32_t to;        /* component number, 0: by subscription, NUMBER_BY_NAME: to_name */
     bool fragment;
