@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Log lines on stderr, text or JSON. */
+#include "common/log.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/text.h"
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+
+static const char *log_program = "aico";
+static enum log_level log_level = LOG_INFO;
+static bool log_is_json;
+
+void log_open(const char *program, enum log_level level, bool is_json)
+{
+    log_program = program;
+    log_level = level;
+    log_is_json = is_json;
+}
+
+bool log_is_written(enum log_level level)
+{
+    return level <= log_level;
+}
+
+/* A JSON string: quotes, backslashes and controls escaped; bytes that are not UTF-8 replaced. */
+static void write_json_text(FILE *to, const char *text)
+{
+    bool is_utf8 = text_is_utf8(text, strlen(text));
+
+    (void)fputc('"', to);
+    for (const uint8_t *at = (const uint8_t *)text; *at; at++) {
+        if (*at == '"' || *at == '\\')
+            (void)fprintf(to, "\\%c", *at);
+        else if (*at < 0x20 || *at == 0x7f)
+            (void)fprintf(to, "\\u%04x", *at);
+        else
+            (void)fputc(*at < 0x80 || is_utf8 ? *at : '?', to);
+    }
+    (void)fputc('"', to);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    char text[1000], stamp[40], *line = NULL;
+    size_t size = 0;
+    struct timespec now;
+    struct tm utc;
+    va_list args;
+    FILE *to;
+
+    if (!log_is_written(level))
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &utc);
+    (void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+
+    /* Put together first and written in one call, so that lines of threads do not mix. */
+    to = open_memstream(&line, &size);
+    if (!to)
+        return;
+    if (log_is_json) {
+        (void)fprintf(to, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"program\":\"%s\",\"text\":",
+                      stamp, now.tv_nsec / 1000000, level_names[level], log_program);
+        write_json_text(to, text);
+        (void)fputs("}\n", to);
+    } else {
+        (void)fprintf(to, "%s.%03ldZ %s %s: ", stamp, now.tv_nsec / 1000000, level_names[level],
+                      log_program);
+        text_write_escaped(to, text, strlen(text));
+        (void)fputc('\n', to);
+    }
+    if (fclose(to) == 0 && line)
+        (void)fwrite(line, 1, size, stderr);
+    free(line);
+}
