@@ -140,8 +140,6 @@ static void write_replacement(FILE *to, uint32_t point, bool is_byte)
         (void)fputs("\\t", to);
     else if (point == '\r')
         (void)fputs("\\r", to);
-    else if (point == '\\')
-        (void)fputs("\\\\", to);
     else if (is_byte || point < 0x80)
         (void)fprintf(to, "\\x%02x", (unsigned)point);
     else
@@ -157,7 +155,7 @@ void text_write_escaped(FILE *to, const void *at, size_t size)
     for (size_t i = 0; i < size;) {
         size_t step = utf8_next(bytes + i, size - i, &point);
 
-        if (step > 0 && point != '\\' && !is_dangerous(point)) {
+        if (step > 0 && !is_dangerous(point)) {
             i += step;
             continue;
         }

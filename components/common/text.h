@@ -25,7 +25,7 @@ bool text_is_utf8(const void *at, size_t size);
 /*
  * Writes @at so that it stays on its line and cannot drive a terminal: control characters become
  * \n \t \r or \xNN, so do bytes that are not UTF-8, and characters that reorder or hide text
- * become \u{202e}; a backslash is doubled. Clean text is written as it stands.
+ * become \u{202e}. All else is written as it stands, a backslash too: for people, not to be undone.
  */
 void text_write_escaped(FILE *to, const void *at, size_t size);
 

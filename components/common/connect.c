@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The common options of programs that talk to the bus, and their last words. */
+#include "common/connect.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "common/text.h"
+
+int connect_take(struct connect_options *options, int id, const char *value, struct aico_error *err)
+{
+    uint64_t number;
+
+    switch (id) {
+    case CONNECT_HOME:
+        options->client.home = value;
+        return 0;
+    case CONNECT_AS:
+        options->client.identity = value;
+        return 0;
+    case CONNECT_BROKER:
+        options->client.broker = value;
+        return 0;
+    case CONNECT_CONFIG:
+        options->client.config = value;
+        return 0;
+    case CONNECT_PASSPHRASE_FILE:
+        options->client.passphrase_file = value;
+        return 0;
+    case CONNECT_TIMEOUT:
+        if (!text_duration(value, &options->timeout_ms))
+            return aico_error_set(err, AICO_EINVAL,
+                                  "--timeout: \"%.40s\" is no time; write 500ms, 5s or 2m", value);
+        return 0;
+    case CONNECT_VERBOSE:
+        options->is_verbose = true;
+        return 0;
+    case CONNECT_QUIET:
+        options->is_quiet = true;
+        return 0;
+    case CONNECT_JSON:
+        options->is_json = true;
+        return 0;
+    case CONNECT_READY_FD:
+        if (!text_number(value, 0, 1000000, &number))
+            return aico_error_set(err, AICO_EINVAL, "--ready-fd: \"%.40s\" is no descriptor",
+                                  value);
+        options->ready_fd = (int)number;
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+int64_t connect_timeout(const struct connect_options *options, int64_t fallback_ms)
+{
+    return options->timeout_ms >= 0 ? options->timeout_ms : fallback_ms;
+}
+
+void connect_ready(struct connect_options *options)
+{
+    int fd = options->ready_fd;
+
+    if (fd < 0)
+        return;
+    options->ready_fd = -1;
+    /* Whoever asked may be gone already; that is no reason to stop. */
+    if (write(fd, "\n", 1) < 0 || fd > STDERR_FILENO)
+        (void)close(fd);
+}
+
+/* What usually helps, for codes whose text seldom says it. */
+static const struct repair {
+    int code;
+    const char *text;
+} repairs[] = {
+    {AICO_EUNREACHABLE, "start it with aico-broker, or name another with --broker"},
+    {AICO_ENOTBROKER, "check the address after --broker"},
+    {AICO_EDRAIN, "try again when the broker is back"},
+    {AICO_EDENIED, "the owner may allow it: aico-keytool rule set"},
+    {AICO_EBROKERKEY, "this is not the broker of this home: check --home and --broker"},
+    {AICO_EAUTH, "the owner registers a key with aico-keytool add; see aico-keytool list"},
+    {AICO_EUNKNOWN, "the owner registers a key with aico-keytool add; see aico-keytool list"},
+    {AICO_EREVOKED, "the owner can make a new identity: aico-keytool new NAME"},
+    {AICO_EDUPLICATE, "use another identity with --as NAME"},
+    {AICO_EPEERUNKNOWN, "see aico-keytool list for the names"},
+    {AICO_EPEERAWAY, "see aico-bus peers for who is connected"},
+    {AICO_ENORESPONDER, "start the component that serves this topic; see aico-bus peers"},
+    {AICO_ETIMEOUT, "try again, or wait longer with --timeout"},
+    {AICO_EPASSPHRASE, "give it with --passphrase-file"},
+};
+
+static const char *find_repair(int code, const char *text)
+{
+    if (strstr(text, "aico-") || strstr(text, "run:") || strstr(text, "chmod"))
+        return NULL; /* the cause came with its own */
+    for (size_t i = 0; i < sizeof(repairs) / sizeof(repairs[0]); i++)
+        if (repairs[i].code == code)
+            return repairs[i].text;
+    return NULL;
+}
+
+int connect_report(const char *program, const char *verb, int code, const struct aico_error *err)
+{
+    const char *text = err && err->text[0] ? err->text : aico_error_string(code);
+    const char *repair = find_repair(code, text);
+
+    (void)fprintf(stderr, "%s: ", program);
+    if (verb && *verb)
+        (void)fprintf(stderr, "%s: ", verb);
+    text_write_escaped(stderr, text, strlen(text));
+    (void)fprintf(stderr, " (%s)%s%s\n", aico_error_name(code), repair ? "; " : "",
+                  repair ? repair : "");
+    return aico_error_exit_status(code);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every program that talks to the bus has in common: the options for its connection, telling a
+ * script that it is ready, and how it reports the error it ends on. main() only.
+ */
+#ifndef COMMON_CONNECT_H
+#define COMMON_CONNECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <aico/client.h>
+
+#include "common/options.h"
+
+struct connect_options {
+    struct aico_client_options client; /* borrows from argv */
+    int64_t timeout_ms;                /* -1: not given */
+    bool is_verbose;
+    bool is_quiet;
+    bool is_json;
+    int ready_fd; /* -1: none */
+};
+
+#define CONNECT_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        .timeout_ms = -1, .ready_fd = -1                                                           \
+    }
+
+enum {
+    CONNECT_HOME = 1,
+    CONNECT_AS,
+    CONNECT_BROKER,
+    CONNECT_CONFIG,
+    CONNECT_PASSPHRASE_FILE,
+    CONNECT_TIMEOUT,
+    CONNECT_VERBOSE,
+    CONNECT_QUIET,
+    CONNECT_JSON,
+    CONNECT_READY_FD,
+    CONNECT_END, /* a program's own ids begin here */
+};
+
+/* Rows for a program's option table. */
+/* clang-format off */
+#define CONNECT_OPTION_ENTRIES                                                                     \
+    {CONNECT_HOME, NULL, "home", 0, "DIR",                                                         \
+     "home of the bus ($AICO_HOME, else ~/.aico)", "Connection", false},                           \
+    {CONNECT_AS, NULL, "as", 0, "NAME",                                                            \
+     "who we are: identities/NAME.key ($AICO_IDENTITY)", "Connection", false},                     \
+    {CONNECT_BROKER, NULL, "broker", 0, "URL",                                                     \
+     "tcp://host:port or ipc:///path (the home's socket)", "Connection", false},                   \
+    {CONNECT_CONFIG, NULL, "config", 0, "FILE",                                                    \
+     "security.yaml (the home's)", "Connection", false},                                           \
+    {CONNECT_PASSPHRASE_FILE, NULL, "passphrase-file", 0, "FILE",                                  \
+     "its first line opens the key file", "Connection", false},                                    \
+    {CONNECT_TIMEOUT, NULL, "timeout", 0, "TIME",                                                  \
+     "how long to wait: 500ms, 5s, 2m", "Connection", false}
+/* clang-format on */
+
+/* Takes an option of the rows above. 0; 1: not one of them; AICO_EINVAL with the mistake. */
+int connect_take(struct connect_options *options, int id, const char *value,
+                 struct aico_error *err);
+/* @fallback_ms where --timeout was not given. */
+int64_t connect_timeout(const struct connect_options *options, int64_t fallback_ms);
+
+/* Writes a byte to --ready-fd, once, and closes it if it is not one of the standard three. */
+void connect_ready(struct connect_options *options);
+
+/*
+ * Prints `PROGRAM: VERB: cause (CODE); repair` on stderr, one line, and returns the exit status.
+ *
+ * @verb  NULL or "" for none
+ */
+int connect_report(const char *program, const char *verb, int code, const struct aico_error *err);
+
+#endif
