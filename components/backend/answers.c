@@ -181,13 +181,14 @@ char *answer_status(const struct log_store *store, const struct backend_numbers 
     struct log_counters counters = log_store_counters(store);
 
     return dump(json_pack(
-        "{s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "component", "backend",
-        "version", AICO_VERSION, "started_ms", (json_int_t)numbers->started_ms, "uptime_s",
-        (double)numbers->uptime_ms / 1000, "received", (json_int_t)numbers->received, "stored",
-        (json_int_t)counters.stored, "pending", (json_int_t)counters.pending, "duplicates",
-        (json_int_t)counters.duplicates, "gaps", (json_int_t)counters.gaps, "unopened",
-        (json_int_t)counters.unopened, "db_bytes", (json_int_t)counters.bytes, "questions",
-        (json_int_t)numbers->questions, "reconnects", (json_int_t)numbers->reconnects));
+        "{s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "component",
+        numbers->name, "version", AICO_VERSION, "started_ms", (json_int_t)numbers->started_ms,
+        "uptime_s", (double)numbers->uptime_ms / 1000, "received", (json_int_t)numbers->received,
+        "stored", (json_int_t)counters.stored, "pending", (json_int_t)counters.pending,
+        "duplicates", (json_int_t)counters.duplicates, "gaps", (json_int_t)counters.gaps,
+        "unopened", (json_int_t)counters.unopened, "db_bytes", (json_int_t)counters.bytes,
+        "questions", (json_int_t)numbers->questions, "reconnects",
+        (json_int_t)numbers->reconnects));
 }
 
 /* Adds the beginning of a row's payload, as a line of its own, to an open memory stream. */

@@ -35,6 +35,7 @@ int answer_log_query(struct log_store *store, const void *question, size_t size,
 
 /* The backend's own numbers, for system/status/v1. */
 struct backend_numbers {
+    const char *name;   /* our component name; borrowed */
     int64_t started_ms; /* since 1970 */
     uint64_t uptime_ms;
     uint64_t received;   /* log messages since start */

@@ -388,6 +388,11 @@ struct log_counters log_store_counters(const struct log_store *store)
     return counters;
 }
 
+uint64_t log_store_pending(const struct log_store *store)
+{
+    return store->pending;
+}
+
 /*
  * Full text queries have a language of their own ("AND", "NEAR(", "*", column names). Each word of
  * the user becomes a quoted phrase, so none of it is understood as that language. The caller

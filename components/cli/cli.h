@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* aico-bus: what its verbs share. Everything here belongs to the main thread. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <aico/client.h>
+
+#include "common/connect.h"
+
+#define CLI_TIMEOUT_MS 5000
+#define CLI_HEADERS_MAX 64
+
+struct cli {
+    struct connect_options connect;
+    struct command command; /* the verb and its arguments */
+    struct aico_client *client;
+
+    /* options of the verbs; 0 or NULL: not given, unless said otherwise */
+    struct aico_header headers[CLI_HEADERS_MAX]; /* keys are ours, values borrowed from argv */
+    size_t header_count;
+    const char *to;
+    const char *exec;
+    uint64_t count;
+    uint64_t chunk;
+    int64_t for_ms; /* -1: not given */
+    enum aico_slow_policy slow;
+    bool is_lines;
+    bool is_raw;
+    bool is_wire;
+    bool is_echo;
+};
+
+/* The verbs: each returns the exit status and has printed why it is not 0. */
+int verb_pub(struct cli *cli);
+int verb_sub(struct cli *cli);
+int verb_request(struct cli *cli);
+int verb_reply(struct cli *cli);
+int verb_query(struct cli *cli); /* status, peers, topics */
+int verb_ping(struct cli *cli);
+
+/* Opens cli->client as the options say; 0 or a code with its text in @err. */
+int cli_connect(struct cli *cli, struct aico_error *err);
+int64_t cli_timeout(const struct cli *cli);
+/* Prints the one line of an error and returns the exit status of @code. */
+int cli_fail(const struct cli *cli, int code, const struct aico_error *err);
+/* A note for people on stderr; not with --quiet. */
+void cli_note(const struct cli *cli, const char *format, ...) AICO_PRINTF(2, 3);
+/* Flushes stdout; 0, or the exit status when it cannot be written any more. */
+int cli_flush_output(const struct cli *cli);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* aico-bus pub: from the command line or stdin to a topic, until all of it is acknowledged. */
+#include "cli/cli.h"
+#include "cli/input.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/moment.h"
+
+#define CHECK_EVERY 256 /* messages between two looks for refusals */
+
+struct pub {
+    struct cli *cli;
+    struct aico_publish_options options;
+    const char *topic;
+    uint64_t published;
+    uint64_t refused;
+    int refusal; /* the first one */
+    struct aico_error refusal_err;
+};
+
+/* Whether the same would be said to whatever comes next: no use in going on. */
+static bool is_permanent(int code)
+{
+    return code < 0 && code != AICO_EFULL && code != AICO_EQUOTA && code != AICO_ERATE;
+}
+
+static void remember(struct pub *pub, int code, const char *text)
+{
+    if (pub->refusal == 0)
+        pub->refusal = aico_error_set(&pub->refusal_err, code, "%s", text);
+}
+
+/* Takes what came back in the meantime. */
+static void collect_refusals(struct pub *pub)
+{
+    struct aico_message *message = NULL;
+
+    while (aico_receive(pub->cli->client, 0, &message, NULL) == 0) {
+        if (message->kind == AICO_MESSAGE_REFUSED) {
+            pub->refused++;
+            remember(pub, message->code, message->text);
+        } else if (message->kind == AICO_MESSAGE_STATE && pub->cli->connect.is_verbose) {
+            cli_note(pub->cli, "pub: %s", message->code == 0 ? "connected" : message->text);
+        }
+        aico_message_free(&message);
+    }
+}
+
+static int publish(struct pub *pub, const void *at, size_t size, struct aico_error *err)
+{
+    int r = aico_publish(pub->cli->client, pub->topic, at, size, &pub->options, NULL, err);
+
+    if (r < 0)
+        return r;
+    pub->published++;
+    if (pub->published % CHECK_EVERY == 0)
+        collect_refusals(pub);
+    return 0;
+}
+
+static int publish_text(struct pub *pub, const char *text, struct aico_error *err)
+{
+    uint64_t count = pub->cli->count > 0 ? pub->cli->count : 1;
+    int r = 0;
+
+    while (r == 0 && pub->published < count && !is_permanent(pub->refusal))
+        r = publish(pub, text, strlen(text), err);
+    return r;
+}
+
+/* All of stdin as one message, --count times. */
+static int publish_whole(struct pub *pub, struct input *input, struct aico_error *err)
+{
+    uint64_t count = pub->cli->count > 0 ? pub->cli->count : 1;
+    const uint8_t *at = NULL;
+    size_t size = 0;
+    int r = input_all(input, &at, &size, err);
+
+    if (r < 0)
+        return r;
+    for (r = 0; r == 0 && pub->published < count && !is_permanent(pub->refusal);)
+        r = publish(pub, at, size, err);
+    return r;
+}
+
+static int publish_stream(struct pub *pub, struct input *input, struct aico_error *err)
+{
+    struct cli *cli = pub->cli;
+
+    while ((cli->count == 0 || pub->published < cli->count) && !is_permanent(pub->refusal)) {
+        const uint8_t *at = NULL;
+        size_t size = 0;
+        int r = cli->is_lines ? input_line(input, &at, &size, err)
+                              : input_piece(input, cli->chunk, &at, &size, err);
+
+        if (r > 0)
+            r = publish(pub, at ? at : (const uint8_t *)"", size, err);
+        else
+            return r;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Waits for the last acknowledgement; the time starts anew whenever one came. */
+static int flush(struct pub *pub, struct aico_error *err)
+{
+    struct aico_client *client = pub->cli->client;
+    struct aico_client_stats before, now;
+    int r;
+
+    aico_client_get_stats(client, &now);
+    do {
+        before = now;
+        r = aico_flush(client, cli_timeout(pub->cli), err);
+        aico_client_get_stats(client, &now);
+    } while (r == AICO_ETIMEOUT &&
+             now.acknowledged + now.refused > before.acknowledged + before.refused);
+    collect_refusals(pub);
+    return r;
+}
+
+static void print_summary(const struct pub *pub, int64_t started_ms)
+{
+    const struct connect_options *connect = &pub->cli->connect;
+    double seconds = (double)(steady_ms() - started_ms) / 1000;
+    double rate = seconds > 0 ? (double)pub->published / seconds : (double)pub->published * 1000;
+    struct aico_client_stats stats;
+
+    aico_client_get_stats(pub->cli->client, &stats);
+    if (connect->is_json)
+        (void)printf("{\"published\":%" PRIu64 ",\"acknowledged\":%" PRIu64 ",\"refused\":%" PRIu64
+                     ",\"seconds\":%.3f,\"rate\":%.0f}\n",
+                     pub->published, stats.acknowledged, stats.refused, seconds, rate);
+    if (connect->is_verbose)
+        cli_note(pub->cli,
+                 "pub: %" PRIu64 " published, %" PRIu64 " acknowledged, %" PRIu64
+                 " refused, %.3f s, %.0f messages/s",
+                 pub->published, stats.acknowledged, stats.refused, seconds, rate);
+}
+
+static int check_usage(const struct cli *cli, bool is_stdin, struct aico_error *err)
+{
+    if (cli->is_lines && cli->chunk > 0)
+        return aico_error_set(err, AICO_EINVAL, "--lines and --chunk exclude each other");
+    if (!is_stdin && (cli->is_lines || cli->chunk > 0))
+        return aico_error_set(err, AICO_EINVAL,
+                              "--lines and --chunk read stdin, but there is a TEXT");
+    if (is_stdin && cli->command.count == 1 && !cli->is_lines && isatty(STDIN_FILENO))
+        return aico_error_set(err, AICO_EINVAL, "TEXT is missing; - reads it from the terminal");
+    return 0;
+}
+
+int verb_pub(struct cli *cli)
+{
+    const char *text = cli->command.count > 1 ? cli->command.arguments[1] : "-";
+    bool is_stdin = strcmp(text, "-") == 0;
+    struct input input = {.fd = STDIN_FILENO};
+    struct aico_error err = {0}, flush_err = {0};
+    struct pub pub = {
+        .cli = cli,
+        .topic = cli->command.arguments[0],
+        .options = {.to = cli->to,
+                    .headers = cli->headers,
+                    .header_count = cli->header_count,
+                    .wait_ms = cli->connect.timeout_ms},
+    };
+    int64_t started_ms;
+    int r, flushed;
+
+    r = check_usage(cli, is_stdin, &err);
+    if (r == 0)
+        r = cli_connect(cli, &err);
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+
+    started_ms = steady_ms();
+    if (!is_stdin)
+        r = publish_text(&pub, text, &err);
+    else if (cli->is_lines || cli->chunk > 0)
+        r = publish_stream(&pub, &input, &err);
+    else
+        r = publish_whole(&pub, &input, &err);
+
+    /* Also after a mistake: what was taken before it is still on its way. */
+    flushed = flush(&pub, &flush_err);
+    print_summary(&pub, started_ms);
+    input_deinit(&input);
+
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    if (flushed < 0)
+        return cli_fail(cli, flushed, &flush_err);
+    return pub.refusal < 0 ? cli_fail(cli, pub.refusal, &pub.refusal_err) : 0;
+}
