@@ -327,6 +327,8 @@ int log_store_add(struct log_store *store, const struct aico_message *message, i
 
     if (r == 0)
         r = add_row(store, message, received_ms, err);
+    if (r < 0)
+        store->pending++; /* it is lost with the others, and counted with them */
     return r < 0 ? give_up(store, r) : 0;
 }
 

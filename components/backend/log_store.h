@@ -55,7 +55,7 @@ struct log_counters {
     int64_t bytes;       /* of the database file */
 };
 struct log_counters log_store_counters(const struct log_store *store);
-/* Rows in the open transaction; asked after every row. */
+/* Rows in the open transaction, or lost with the one that failed; asked after every row. */
 uint64_t log_store_pending(const struct log_store *store);
 
 /* What is asked; NULL or 0: not restricted. Borrowed. */

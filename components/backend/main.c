@@ -353,11 +353,9 @@ static int finish(struct backend *backend, int r, struct aico_error *err)
 
     if (backend->store) {
         struct aico_error commit_err = {0};
-        uint64_t pending = log_store_pending(backend->store);
         int committed = log_store_commit(backend->store, r < 0 ? &commit_err : err);
 
-        if (committed < 0)
-            lost = pending;
+        lost = log_store_pending(backend->store);
         if (r == 0)
             r = committed;
     }
