@@ -56,8 +56,8 @@ static int take(void *context, int id, const char *value, struct aico_error *err
 static int parse(const char *line, struct taken *taken, struct command *command,
                  struct aico_error *err)
 {
-    static char words[8][64];
-    static char *argv[9];
+    static char words[16][64];
+    static char *argv[17];
     static char copy[256];
     int argc = 0;
 
