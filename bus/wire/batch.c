@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Collects records into one frame. */
+#include "wire/batch.h"
+
+void batch_begin(struct batch *batch, void *storage)
+{
+    batch->frame = writer_over(storage, FRAME_SIZE_MAX);
+    batch->count = 0;
+    writer_u8(&batch->frame, WIRE_VERSION);
+}
+
+bool batch_is_empty(const struct batch *batch)
+{
+    return batch->count == 0;
+}
+
+bool batch_has_room(const struct batch *batch, size_t size)
+{
+    size_t limit = batch->count == 0 ? FRAME_SIZE_MAX : FRAME_BATCH_SIZE;
+
+    return batch->frame.size <= limit && size <= limit - batch->frame.size;
+}
+
+bool batch_add(struct batch *batch, struct bytes record)
+{
+    if (!batch_has_room(batch, record.size))
+        return false;
+    writer_bytes(&batch->frame, record);
+    batch->count++;
+    return true;
+}
+
+struct bytes batch_frame(const struct batch *batch)
+{
+    return writer_view(&batch->frame);
+}
