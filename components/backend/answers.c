@@ -123,7 +123,7 @@ static bool add_row(void *context, const struct log_row *row)
 /* The text of @object, which is released. NULL only when out of memory. */
 static char *dump(json_t *object)
 {
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     json_decref(object);
     return text;

@@ -374,20 +374,35 @@ int log_store_commit(struct log_store *store, struct aico_error *err)
     return 0;
 }
 
+/* Size of the database and of the log of changes beside it. */
+static int64_t bytes_on_disk(const struct log_store *store)
+{
+    static const char *const parts[] = {"", "-wal"};
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        struct stat file;
+        char *path = NULL;
+
+        if (asprintf(&path, "%s%s", store->path, parts[i]) < 0)
+            return bytes;
+        if (stat(path, &file) == 0)
+            bytes += file.st_size;
+        free(path);
+    }
+    return bytes;
+}
+
 struct log_counters log_store_counters(const struct log_store *store)
 {
-    struct stat file = {0};
-    struct log_counters counters = {
+    return (struct log_counters){
         .stored = store->committed,
         .pending = store->pending,
         .duplicates = store->duplicates,
         .gaps = store->gaps,
         .unopened = store->unopened,
+        .bytes = bytes_on_disk(store),
     };
-
-    if (stat(store->path, &file) == 0)
-        counters.bytes = file.st_size;
-    return counters;
 }
 
 uint64_t log_store_pending(const struct log_store *store)

@@ -130,7 +130,7 @@ static int status_of(const struct sub *sub)
     return cli_fail(sub->cli,
                     aico_error_set(&err, code,
                                    "%" PRIu64 " of %" PRIu64 " messages came, %" PRIu64
-                                   " did not open",
+                                   " did not open; give them more time with --for",
                                    sub->received, sub->cli->count, sub->unopened),
                     &err);
 }

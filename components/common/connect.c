@@ -92,7 +92,8 @@ static const struct repair {
 
 static const char *find_repair(int code, const char *text)
 {
-    if (strstr(text, "aico-") || strstr(text, "run:") || strstr(text, "chmod"))
+    if (strstr(text, "; ") || strstr(text, "aico-") || strstr(text, "run:") ||
+        strstr(text, "chmod"))
         return NULL; /* the cause came with its own */
     for (size_t i = 0; i < sizeof(repairs) / sizeof(repairs[0]); i++)
         if (repairs[i].code == code)
