@@ -90,11 +90,23 @@ static const struct repair {
     {AICO_EPASSPHRASE, "give it with --passphrase-file"},
 };
 
+/* Whether the cause came with its own repair. A program counts only with a blank behind it: paths
+ * hold such names too. */
+static bool has_repair(const char *text)
+{
+    static const char *const signs[] = {"; ",           "run:",     "chmod ", "aico-keytool ",
+                                        "aico-broker ", "aico-bus "};
+
+    for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+        if (strstr(text, signs[i]))
+            return true;
+    return false;
+}
+
 static const char *find_repair(int code, const char *text)
 {
-    if (strstr(text, "; ") || strstr(text, "aico-") || strstr(text, "run:") ||
-        strstr(text, "chmod"))
-        return NULL; /* the cause came with its own */
+    if (has_repair(text))
+        return NULL;
     for (size_t i = 0; i < sizeof(repairs) / sizeof(repairs[0]); i++)
         if (repairs[i].code == code)
             return repairs[i].text;
