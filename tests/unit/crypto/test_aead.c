@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Properties of sealing over random inputs: the kept subkey changes nothing, every changed bit is
+ * noticed. The seed of a run is printed; AICO_TEST_SEED repeats it.
+ */
+#include <stdlib.h>
+
+#include <sodium.h>
+
+#include "vectors.h"
+
+#include "base/cleanup.h"
+#include "crypto/aead.h"
+
+#define ROUNDS 100000
+#define PLAIN_MAX 200
+#define AD_MAX 400
+
+static uint64_t seed = 20261120;
+
+static uint64_t random_u64(void)
+{
+    /* splitmix64 */
+    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void fill(void *to, size_t size)
+{
+    uint8_t *at = to;
+
+    for (size_t i = 0; i < size; i++)
+        at[i] = (uint8_t)random_u64();
+}
+
+/* PROTOCOL 14 row 44. The reference is libsodium's own XChaCha20-Poly1305. */
+static void subkey_equals_xchacha(void **state)
+{
+    static uint8_t pool[PLAIN_MAX + AD_MAX];
+
+    (void)state;
+    fill(pool, sizeof(pool));
+    for (size_t round = 0; round < ROUNDS; round++) {
+        struct secret key;
+        struct aead_key prepared;
+        uint8_t nonce[AEAD_NONCE_SIZE];
+        uint8_t expected[PLAIN_MAX + AEAD_TAG_SIZE], sealed[PLAIN_MAX + AEAD_TAG_SIZE];
+        uint8_t opened[PLAIN_MAX];
+        size_t size = random_u64() % (PLAIN_MAX + 1), ad_size = random_u64() % (AD_MAX + 1);
+        size_t cut = random_u64() % (ad_size + 1);
+        struct bytes plain = {pool + random_u64() % (sizeof(pool) - size + 1), size};
+        struct bytes ad1 = {pool, cut}, ad2 = {pool + cut, ad_size - cut};
+
+        fill(key.at, SECRET_SIZE);
+        fill(nonce, sizeof(nonce));
+        pool[round % sizeof(pool)] = (uint8_t)random_u64();
+        (void)crypto_aead_xchacha20poly1305_ietf_encrypt(expected, NULL, plain.at, plain.size, pool,
+                                                         ad_size, NULL, nonce, key.at);
+        aead_key_init(&prepared, &key, nonce);
+        aead_key_seal(&prepared, nonce + 16, ad1, ad2, plain, sealed);
+        assert_memory_equal(sealed, expected, size + AEAD_TAG_SIZE);
+        assert_int_equal(aead_key_open(&prepared, nonce + 16, ad1, ad2,
+                                       bytes_of(sealed, size + AEAD_TAG_SIZE), opened),
+                         0);
+        assert_memory_equal(opened, plain.at, size);
+    }
+}
+
+static void a_message_may_be_sealed_and_opened_in_its_place(void **state)
+{
+    uint8_t place[100 + AEAD_TAG_SIZE], expected[sizeof(place)], plain[100];
+    uint8_t nonce[AEAD_NONCE_SIZE] = {1};
+    struct secret key = {{2}};
+    struct bytes none = {NULL, 0};
+
+    (void)state;
+    fill(plain, sizeof(plain));
+    memcpy(place, plain, sizeof(plain));
+    aead_seal(&key, nonce, none, none, bytes_of(plain, sizeof(plain)), expected);
+    aead_seal(&key, nonce, none, none, bytes_of(place, sizeof(plain)), place);
+    assert_memory_equal(place, expected, sizeof(place));
+    assert_int_equal(aead_open(&key, nonce, none, none, bytes_of(place, sizeof(place)), place), 0);
+    assert_memory_equal(place, plain, sizeof(plain));
+}
+
+static void the_largest_associated_data_is_bound_too(void **state)
+{
+    static uint8_t ad[70000];
+    uint8_t nonce[AEAD_NONCE_SIZE] = {3}, sealed[1 + AEAD_TAG_SIZE], plain = 9;
+    struct secret key = {{4}};
+
+    (void)state;
+    fill(ad, sizeof(ad));
+    aead_seal(&key, nonce, bytes_of(ad, 69968), bytes_of(ad + 69968, 32), bytes_of(&plain, 1),
+              sealed);
+    assert_int_equal(aead_open(&key, nonce, bytes_of(ad, sizeof(ad)), bytes_of(NULL, 0),
+                               bytes_of(sealed, sizeof(sealed)), &plain),
+                     0);
+    assert_int_equal(plain, 9);
+    ad[sizeof(ad) - 1] ^= 1;
+    assert_int_equal(aead_open(&key, nonce, bytes_of(ad, 1), bytes_of(ad + 1, sizeof(ad) - 1),
+                               bytes_of(sealed, sizeof(sealed)), &plain),
+                     AICO_EOPEN);
+}
+
+static void every_changed_bit_is_noticed_and_leaves_zeros(void **state)
+{
+    uint8_t plain[20], sealed[sizeof(plain) + AEAD_TAG_SIZE], opened[sizeof(plain)];
+    uint8_t zeros[sizeof(plain)] = {0}, nonce[AEAD_NONCE_SIZE] = {5}, ad[10] = {6};
+    struct secret key = {{7}};
+
+    (void)state;
+    fill(plain, sizeof(plain));
+    aead_seal(&key, nonce, bytes_of(ad, 10), bytes_of(NULL, 0), bytes_of(plain, sizeof(plain)),
+              sealed);
+    for (size_t bit = 0; bit < 8 * sizeof(sealed); bit++) {
+        sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        memset(opened, 1, sizeof(opened));
+        assert_int_equal(aead_open(&key, nonce, bytes_of(ad, 10), bytes_of(NULL, 0),
+                                   bytes_of(sealed, sizeof(sealed)), opened),
+                         AICO_EOPEN);
+        assert_memory_equal(opened, zeros, sizeof(opened));
+        sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+}
+
+static int start(void **state)
+{
+    const char *text = getenv("AICO_TEST_SEED");
+
+    (void)state;
+    if (text)
+        seed = strtoull(text, NULL, 0);
+    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    return crypto_start();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(subkey_equals_xchacha),
+        cmocka_unit_test(a_message_may_be_sealed_and_opened_in_its_place),
+        cmocka_unit_test(the_largest_associated_data_is_bound_too),
+        cmocka_unit_test(every_changed_bit_is_noticed_and_leaves_zeros),
+    };
+
+    return cmocka_run_group_tests(tests, start, NULL);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guarded memory, key agreement and signatures: what must not be possible with them. */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vectors.h"
+
+#include "base/cleanup.h"
+#include "crypto/dh.h"
+#include "crypto/identity.h"
+#include "crypto/kdf.h"
+#include "crypto/sign.h"
+
+/* Runs @body in a child and returns its exit status, or -1 when a signal ended it. */
+static int in_child(int (*body)(void *), void *argument)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)close(STDERR_FILENO); /* a child that dies on purpose says nothing */
+        _exit(body(argument));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int count_set_bytes(void *argument)
+{
+    uint8_t *at = argument;
+    int set = 0;
+
+    for (size_t i = 0; i < 100; i++)
+        set += at[i] != 0;
+    guarded_free(&at); /* must not crash in the child either */
+    return set + (at != NULL);
+}
+
+static void guarded_memory_is_zeroed_and_usable(void **state)
+{
+    static const size_t sizes[] = {0, 1, 15, 16, 17, 100, 4000, 4096, 5000, 100000};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        uint8_t *at = guarded_new(sizes[i]);
+
+        assert_non_null(at);
+        assert_int_equal((uintptr_t)at % _Alignof(max_align_t), 0);
+        for (size_t j = 0; j < sizes[i]; j++)
+            assert_int_equal(at[j], 0);
+        memset(at, 0xff, sizes[i]);
+        guarded_free(&at);
+        assert_null(at);
+        guarded_free(&at);
+    }
+    assert_null(guarded_new(SIZE_MAX));
+}
+
+static void a_forked_child_finds_zeros(void **state)
+{
+    uint8_t *at = guarded_new(100);
+
+    (void)state;
+    memset(at, 0xff, 100);
+    assert_int_equal(in_child(count_set_bytes, at), 0);
+    assert_int_equal(at[0], 0xff);
+    assert_int_equal(at[99], 0xff);
+    guarded_free(&at);
+}
+
+static int write_past_the_end(void *argument)
+{
+    uint8_t *at = guarded_new(32);
+
+    (void)argument;
+    ((volatile uint8_t *)at)[32] = 1;
+    return 0;
+}
+
+static int write_before_the_start(void *argument)
+{
+    uint8_t *at = guarded_new(32);
+
+    (void)argument;
+    ((volatile uint8_t *)at)[-1] ^= 1;
+    guarded_free(&at);
+    return 0;
+}
+
+static void a_write_outside_ends_the_process(void **state)
+{
+    (void)state;
+    assert_int_not_equal(in_child(write_past_the_end, NULL), 0);
+    assert_int_not_equal(in_child(write_before_the_start, NULL), 0);
+}
+
+static void an_identity_is_gone_in_a_forked_child(void **state)
+{
+    struct secret seed = {{1, 2, 3}};
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+
+    (void)state;
+    assert_int_equal(identity_new("backend", &seed, 0, &identity), 0);
+    assert_int_equal(in_child(count_set_bytes, identity), 0);
+    assert_memory_equal(identity->seed.at, seed.at, SECRET_SIZE);
+    assert_int_equal(identity_new("Backend", &seed, 0, &identity), AICO_EINVAL);
+}
+
+static void secrets_are_compared_whole(void **state)
+{
+    struct secret a = {{0}}, b = {{0}};
+
+    (void)state;
+    assert_true(secret_equal(&a, &b, SECRET_SIZE));
+    for (size_t i = 0; i < SECRET_SIZE; i++) {
+        b.at[i] = 0x80;
+        assert_false(secret_equal(&a, &b, SECRET_SIZE));
+        b.at[i] = 0;
+    }
+    assert_true(secret_equal(&a, &b, 0));
+}
+
+static void both_ends_agree_on_a_secret(void **state)
+{
+    struct secret a = {{1}}, b = {{2}}, ab, ba;
+    uint8_t public_a[DH_PUBLIC_SIZE], public_b[DH_PUBLIC_SIZE];
+
+    (void)state;
+    dh_public(&a, public_a);
+    dh_public(&b, public_b);
+    assert_int_equal(dh_shared(&a, public_b, &ab), 0);
+    assert_int_equal(dh_shared(&b, public_a, &ba), 0);
+    assert_memory_equal(ab.at, ba.at, SECRET_SIZE);
+}
+
+static void low_order_points_give_no_secret(void **state)
+{
+    static const uint8_t order_8[DH_PUBLIC_SIZE] = {0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae,
+                                                    0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+                                                    0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd,
+                                                    0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00};
+    uint8_t zero[DH_PUBLIC_SIZE] = {0}, one[DH_PUBLIC_SIZE] = {1};
+    struct secret a = {{1}}, out = {{42}};
+
+    (void)state;
+    assert_int_equal(dh_shared(&a, zero, &out), AICO_EDH);
+    assert_int_equal(dh_shared(&a, one, &out), AICO_EDH);
+    assert_int_equal(dh_shared(&a, order_8, &out), AICO_EDH);
+    assert_int_equal(out.at[0], 42);
+}
+
+static void a_signature_binds_label_and_message(void **state)
+{
+    struct secret seed = {{7}};
+    uint8_t public[SIGN_PUBLIC_SIZE], other[SIGN_PUBLIC_SIZE], long_message[3000] = {1};
+    uint8_t signature[SIGNATURE_SIZE], again[SIGNATURE_SIZE];
+    struct bytes a = bytes_text("hello "), b = bytes_text("world"), none = {NULL, 0};
+    struct bytes large = bytes_of(long_message, sizeof(long_message));
+
+    (void)state;
+    sign_public(&seed, public);
+    assert_int_equal(sign_make(&seed, "hello1", a, b, signature), 0);
+    assert_int_equal(sign_make_as(&seed, public, "hello1", a, b, again), 0);
+    assert_memory_equal(signature, again, SIGNATURE_SIZE);
+    assert_int_equal(sign_verify(public, "hello1", a, b, signature), 0);
+    assert_int_equal(sign_verify(public, "hello1", bytes_text("hello world"), none, signature), 0);
+    assert_int_equal(sign_verify(public, "hello2", a, b, signature), AICO_ESIGNATURE);
+    assert_int_equal(sign_verify(public, "hello1", b, a, signature), AICO_ESIGNATURE);
+    for (size_t bit = 0; bit < 8 * SIGNATURE_SIZE; bit++) {
+        again[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(sign_verify(public, "hello1", a, b, again), AICO_ESIGNATURE);
+        again[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(sign_make(&seed, "registry", large, b, signature), 0);
+    assert_int_equal(sign_verify(public, "registry", large, b, signature), 0);
+    assert_int_equal(sign_verify(public, "registry", large, none, signature), AICO_ESIGNATURE);
+    seed.at[0] ^= 1;
+    sign_public(&seed, other);
+    assert_int_equal(sign_verify(other, "registry", large, b, signature), AICO_ESIGNATURE);
+}
+
+static void a_hasher_fed_in_pieces_gives_the_same_hash(void **state)
+{
+    struct bytes text = bytes_text("one two three");
+    uint8_t whole[64], pieces[64], be[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    struct hasher h;
+
+    (void)state;
+    for (size_t size = 16; size <= 64; size += 16) {
+        hash_n(text, whole, size);
+        hasher_begin(&h, size);
+        for (size_t i = 0; i < text.size; i++)
+            hasher_feed(&h, bytes_of(text.at + i, 1));
+        hasher_end(&h, pieces, size);
+        assert_memory_equal(whole, pieces, size);
+    }
+    hash_tagged_n("transcript", bytes_of(be, sizeof(be)), whole, HASH_SIZE);
+    hasher_begin(&h, HASH_SIZE);
+    hasher_tag(&h, "transcript");
+    hasher_feed_u64(&h, 0x0102030405060708u);
+    hasher_end(&h, pieces, HASH_SIZE);
+    assert_memory_equal(whole, pieces, HASH_SIZE);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return crypto_start();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guarded_memory_is_zeroed_and_usable),
+        cmocka_unit_test(a_forked_child_finds_zeros),
+        cmocka_unit_test(a_write_outside_ends_the_process),
+        cmocka_unit_test(an_identity_is_gone_in_a_forked_child),
+        cmocka_unit_test(secrets_are_compared_whole),
+        cmocka_unit_test(both_ends_agree_on_a_secret),
+        cmocka_unit_test(low_order_points_give_no_secret),
+        cmocka_unit_test(a_signature_binds_label_and_message),
+        cmocka_unit_test(a_hasher_fed_in_pieces_gives_the_same_hash),
+    };
+
+    return cmocka_run_group_tests(tests, start, NULL);
+}
