@@ -14,7 +14,7 @@ json_t *vectors_load(const char *file)
     json_t *root;
 
     (void)snprintf(path, sizeof(path), "%s/%s", AICO_VECTORS_DIR, file);
-    root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!root)
         fail_msg("%s:%d: %s", path, error.line, error.text);
     return root;
