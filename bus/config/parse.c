@@ -423,21 +423,32 @@ int config_parse(const struct config_input *input, struct problem_list *problems
     return 0;
 }
 
+static void free_field(const struct schema_key *key, void *field)
+{
+    switch (key->type) {
+    case SCHEMA_ENDPOINTS:
+    case SCHEMA_NAMES:
+        value_list_deinit(field);
+        break;
+    case SCHEMA_NAMESPACE:
+    case SCHEMA_PATH:
+    case SCHEMA_ADDRESS:
+        free_memory(field);
+        break;
+    default: /* numbers */
+        break;
+    }
+}
+
 void aico_config_free(struct aico_config **config)
 {
     struct aico_config *c = *config;
 
     if (!c)
         return;
-    for (size_t i = 0; i < schema_count; i++) { /* what the schema stores, it also frees */
-        void *field = (char *)c + schema_keys[i].offset;
-
-        if (schema_keys[i].type == SCHEMA_ENDPOINTS || schema_keys[i].type == SCHEMA_NAMES)
-            value_list_deinit(field);
-        else if (schema_keys[i].type == SCHEMA_NAMESPACE || schema_keys[i].type == SCHEMA_PATH ||
-                 schema_keys[i].type == SCHEMA_ADDRESS)
-            free_memory(field);
-    }
+    for (size_t i = 0; i < schema_count; i++) /* what the schema stores, it also frees */
+        if (schema_keys[i].offset != SCHEMA_UNSTORED)
+            free_field(&schema_keys[i], (char *)c + schema_keys[i].offset);
     if (c->origins)
         free(c->origins->component_file);
     free(c->origins);

@@ -124,9 +124,18 @@ static int refuse_decoration(struct builder *b, const yaml_char_t *anchor, const
         return problem_add(b->problems, place, "an anchor (&%.64s); anchors are not allowed",
                            (const char *)anchor);
     if (tag)
-        return problem_add(b->problems, place, "a tag (%.64s); tags are not allowed",
-                           (const char *)tag);
+        return problem_add(b->problems, place, "a tag (!); tags are not allowed");
     return 0;
+}
+
+static bool has_control(struct bytes text)
+{
+    for (size_t i = 0, size; i < text.size; i += size) {
+        size = character_size(text.at + i, text.size - i);
+        if (size == 0 || text.at[i] < 0x20 || text.at[i] == 0x7f || is_invisible(text.at + i, size))
+            return true;
+    }
+    return false;
 }
 
 /* Copies the current scalar. Escapes such as "\0" can bring in what check_bytes() kept out. */
@@ -140,10 +149,9 @@ static int take_text(struct builder *b, char **ret_text)
     r = refuse_decoration(b, b->event.data.scalar.anchor, b->event.data.scalar.tag);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < size; i++)
-        if (at[i] < 0x20 || at[i] == 0x7f)
-            return problem_add(b->problems, place_of(b->event.start_mark),
-                               "the text has a line end or a control character");
+    if (has_control(bytes_of(at, size)))
+        return problem_add(b->problems, place_of(b->event.start_mark),
+                           "the text has a line end or a control character");
 
     text = strndup((const char *)at, size);
     if (!text)
@@ -169,6 +177,7 @@ static int add_node(struct builder *b, struct tree_node *parent, struct tree_nod
     else
         parent->first = node;
     parent->last = node;
+    node->parent = parent;
     *ret_node = node;
     return 0;
 }
@@ -192,6 +201,17 @@ static int read_list(struct builder *b, struct tree_node *list, unsigned depth)
     }
 }
 
+/* Of an entry far below only its last mapping is named; the place says the rest. */
+static void refuse_repeated(struct builder *b, const struct tree_node *map,
+                            const struct tree_node *same, struct place place)
+{
+    const struct tree_node *above = map->parent && map->parent->key ? map->parent : NULL;
+
+    (void)problem_add(b->problems, place, "key `%.40s%s%.40s%s%.40s`: given before, in line %u",
+                      above ? above->key : "", above ? "." : "", map->key ? map->key : "",
+                      map->key ? "." : "", same->key, same->key_place.line);
+}
+
 static int read_entry(struct builder *b, struct tree_node *map, unsigned depth)
 {
     struct place place = place_of(b->event.start_mark);
@@ -208,8 +228,7 @@ static int read_entry(struct builder *b, struct tree_node *map, unsigned depth)
         return r;
     same = tree_find(map, key);
     if (same) /* a problem, but no reason to stop looking for others */
-        (void)problem_add(b->problems, place, "key `%.64s`: given before, in line %u", key,
-                          same->key_place.line);
+        refuse_repeated(b, map, same, place);
 
     r = add_node(b, map, &entry);
     if (r < 0)
@@ -302,6 +321,8 @@ int tree_parse(struct bytes text, struct problem_list *problems, struct tree_nod
     struct builder b = {.problems = problems};
     int r;
 
+    if (text.size >= 3 && memcmp(text.at, "\xef\xbb\xbf", 3) == 0)
+        text = bytes_of(text.at + 3, text.size - 3); /* an editor's mark for UTF-8 */
     r = check_bytes(text, problems);
     if (r < 0)
         return r;

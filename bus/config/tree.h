@@ -22,8 +22,9 @@ struct tree_node {
     struct place place; /* where the value begins */
     char *key;          /* inside a mapping, else NULL */
     struct place key_place;
-    char *text;              /* of a TREE_VALUE, without control characters */
-    bool quoted;             /* a quoted value is text, whatever it looks like */
+    char *text;  /* of a TREE_VALUE, without control characters */
+    bool quoted; /* a quoted value is text, whatever it looks like */
+    struct tree_node *parent;
     struct tree_node *first; /* entries of a list or mapping, in the order of the file */
     struct tree_node *last;
     struct tree_node *next;

@@ -138,8 +138,8 @@ static int read_word(const struct schema_key *key, const struct tree_node *node,
             return 0;
         }
     }
-    (void)snprintf(what, sizeof(what), "is unknown%s%s%s", near ? ", did you mean `" : "",
-                   near ? near : "", near ? "`?" : "");
+    (void)snprintf(what, sizeof(what), "is unknown%s%s%s", near ? " (did you mean `" : "",
+                   near ? near : "", near ? "`?)" : "");
     return refuse(node->text, why, what);
 }
 
