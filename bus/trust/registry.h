@@ -94,7 +94,7 @@ struct bytes registry_document(const struct registry *registry);
 struct bytes registry_namespace(const struct registry *registry);
 uint64_t registry_version(const struct registry *registry);
 int64_t registry_issued_ms(const struct registry *registry);
-const uint8_t *registry_hash(const struct registry *registry); /* REGISTRY_HASH_SIZE */
+const uint8_t *registry_hash(const struct registry *registry);  /* REGISTRY_HASH_SIZE */
 const uint8_t *registry_owner(const struct registry *registry); /* SIGN_PUBLIC_SIZE */
 /* The announced next owner key, NULL if none; its proof was verified. */
 const uint8_t *registry_owner_next(const struct registry *registry);

@@ -28,9 +28,9 @@
 
 #define WIRE_VERSION 1
 #define RECORD_HEAD_SIZE 8
-#define FRAME_SIZE_MAX (96 * 1024)   /* the largest ZeroMQ message part of ours */
-#define FRAME_BATCH_SIZE (64 * 1024) /* a frame of several records is closed at this size */
-#define FRAGMENT_SIZE_MAX (65 * 1024) /* payload bytes of one PUBLISH or DELIVER */
+#define FRAME_SIZE_MAX (96 * 1024)           /* the largest ZeroMQ message part of ours */
+#define FRAME_BATCH_SIZE (64 * 1024)         /* a frame of several records is closed at this size */
+#define FRAGMENT_SIZE_MAX (65 * 1024)        /* payload bytes of one PUBLISH or DELIVER */
 #define MESSAGE_SIZE_MAX (24u * 1024 * 1024) /* payload bytes of a message in all its fragments */
 #define HINT_SIZE_MAX 300
 
@@ -95,24 +95,24 @@ enum slow_policy {
 
 /* HELLO, first record of a session, client to broker. */
 struct record_hello {
-    uint16_t version;          /* WIRE_VERSION */
-    uint64_t instance;         /* random, not 0: this run of the client; record ids belong to it */
-    uint64_t registry_version; /* 0: has none */
+    uint16_t version;           /* WIRE_VERSION */
+    uint64_t instance;          /* random, not 0: this run of the client; record ids belong to it */
+    uint64_t registry_version;  /* 0: has none */
     struct bytes registry_hash; /* 16 */
-    uint32_t window;           /* bytes of DELIVER records (heads included) the broker may send */
-    struct bytes name;         /* component name, must equal the User-Id's */
-    struct bytes software;     /* lp8, free text for status */
+    uint32_t window;            /* bytes of DELIVER records (heads included) the broker may send */
+    struct bytes name;          /* component name, must equal the User-Id's */
+    struct bytes software;      /* lp8, free text for status */
 };
 
 /* WELCOME, the broker's answer. */
 struct record_welcome {
-    uint32_t window;           /* bytes of PUBLISH records (heads included) the client may send */
-    uint32_t self;             /* the client's component number */
-    uint64_t registry_version; /* the broker's */
+    uint32_t window;            /* bytes of PUBLISH records (heads included) the client may send */
+    uint32_t self;              /* the client's component number */
+    uint64_t registry_version;  /* the broker's */
     struct bytes registry_hash; /* 16 */
-    uint64_t time_ms;          /* the broker's clock, for people */
-    uint64_t last_id;          /* highest PUBLISH id routed for this instance, 0 if none */
-    struct bytes name;         /* the broker's component name */
+    uint64_t time_ms;           /* the broker's clock, for people */
+    uint64_t last_id;           /* highest PUBLISH id routed for this instance, 0 if none */
+    struct bytes name;          /* the broker's component name */
     struct bytes software;
 };
 
@@ -155,8 +155,8 @@ struct record_subscribe {
     uint32_t subscription; /* client's own number, not 0, unused in this session */
     uint8_t policy;        /* enum slow_policy */
     bool serve;
-    struct bytes filter;   /* lp8 */
-    struct bytes queue;    /* lp8: queue group, empty for none */
+    struct bytes filter; /* lp8 */
+    struct bytes queue;  /* lp8: queue group, empty for none */
 };
 
 struct record_unsubscribe {
@@ -182,15 +182,15 @@ struct record_refuse {
 /* PUBLISH, aux = delivery << 8. */
 struct record_publish {
     uint8_t delivery;
-    uint64_t id;        /* rises from message to message of an instance, not always by 1; the same
-                           in all fragments. One count with SUBSCRIBE, QUERY...: ids are unique */
-    uint32_t topic;     /* number, or 0: topic_name */
-    uint32_t to;        /* component number, 0: by subscription, NUMBER_BY_NAME: to_name */
+    uint64_t id;    /* rises from message to message of an instance, not always by 1; the same
+                       in all fragments. One count with SUBSCRIBE, QUERY...: ids are unique */
+    uint32_t topic; /* number, or 0: topic_name */
+    uint32_t to;    /* component number, 0: by subscription, NUMBER_BY_NAME: to_name */
     bool fragment;
-    uint32_t total;     /* fragment: size of the whole payload; else payload.size */
-    uint32_t offset;    /* fragment: where this piece begins; else 0 */
+    uint32_t total;  /* fragment: size of the whole payload; else payload.size */
+    uint32_t offset; /* fragment: where this piece begins; else 0 */
     bool reply;
-    uint64_t request;   /* reply: id of the request as delivered */
+    uint64_t request;    /* reply: id of the request as delivered */
     uint32_t timeout_ms; /* request: how long the requester waits; else 0 */
     struct bytes topic_name;
     struct bytes to_name;

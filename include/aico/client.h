@@ -163,17 +163,17 @@ struct aico_message {
     size_t size;
     const struct aico_header *headers;
     size_t header_count;
-    int64_t sent_ms;   /* sender's clock, ms since 1970; 0 unknown */
-    uint64_t sequence; /* of the sender on this topic; gaps are reported, never silent */
-    bool sealed;       /* opened from an envelope (false: came in clear inside the broker link) */
-    bool direct;       /* addressed to this component by name */
-    size_t wire_size;  /* bytes of the envelope as the broker saw it */
-    const void *wire;  /* the first wire_prefix bytes of that envelope */
+    int64_t sent_ms;    /* sender's clock, ms since 1970; 0 unknown */
+    uint64_t sequence;  /* of the sender on this topic; gaps are reported, never silent */
+    bool sealed;        /* opened from an envelope (false: came in clear inside the broker link) */
+    bool direct;        /* addressed to this component by name */
+    size_t wire_size;   /* bytes of the envelope as the broker saw it */
+    const void *wire;   /* the first wire_prefix bytes of that envelope */
     size_t wire_prefix; /* at most 64 */
-    uint64_t id;       /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
-    uint64_t count;    /* GAP: how many messages; 0: unknown */
-    int code;          /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
-    const char *text;  /* the same for people: rule, cause, repair; "" where there is none */
+    uint64_t id;        /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
+    uint64_t count;     /* GAP: how many messages; 0: unknown */
+    int code;           /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
+    const char *text;   /* the same for people: rule, cause, repair; "" where there is none */
     uint8_t reference[64]; /* REQUEST: what binds the reply to it; opaque */
 };
 
@@ -206,8 +206,9 @@ AICO_API AICO_MUST_USE int aico_request(struct aico_client *client, const char *
                                         struct aico_message **ret_reply, struct aico_error *err);
 /** Answers a request received from this client; may be called later, from any thread. Queues like
  * aico_publish(); a refusal arrives as AICO_MESSAGE_REFUSED. */
-AICO_API AICO_MUST_USE int aico_reply(struct aico_client *client, const struct aico_message *request,
-                                      const void *payload, size_t size, struct aico_error *err);
+AICO_API AICO_MUST_USE int aico_reply(struct aico_client *client,
+                                      const struct aico_message *request, const void *payload,
+                                      size_t size, struct aico_error *err);
 
 /**
  * Asks the broker: "status", "peers" or "topics" (the latter two need role admin).
@@ -242,7 +243,8 @@ struct aico_client_stats {
     uint64_t reconnects;
     uint64_t registry_version;
 };
-AICO_API void aico_client_get_stats(struct aico_client *client, struct aico_client_stats *ret_stats);
+AICO_API void aico_client_get_stats(struct aico_client *client,
+                                    struct aico_client_stats *ret_stats);
 /** Our own component name; valid as long as the client. */
 AICO_API const char *aico_client_name(const struct aico_client *client);
 

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Fails when an include points upwards: a folder of bus/ may include only the layers listed for it,
+# a third-party header has one home, and programs see only <aico/...>, common/ and their own folder.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+bad=0
+
+offence() { # FILE:LINE text
+    printf '%s: %s\n' "$1" "$2" >&2
+    bad=$((bad + 1))
+}
+
+# What each layer may include besides itself.
+allowed() {
+    case $1 in
+    base) echo "" ;;
+    wire | crypto | config | transport) echo "base" ;;
+    trust | envelope) echo "base wire crypto" ;;
+    store) echo "base wire crypto trust" ;;
+    session) echo "base wire crypto trust envelope" ;;
+    broker) echo "base wire crypto trust" ;;
+    client) echo "base wire crypto trust envelope session store" ;;
+    runtime) echo "base wire crypto trust envelope session store config broker client transport" ;;
+    keytool) echo "base wire crypto trust store" ;;
+    *) echo "" ;;
+    esac
+}
+
+check_folder() { # FOLDER NAME
+    local name=$2 ok place header target line
+    ok=" $(allowed "$name") $name "
+    while IFS=: read -r place line header; do
+        target=${header%%/*}
+        [ "$target" = "$header" ] && continue # same folder, by plain name
+        case $ok in
+        *" $target "*) ;;
+        *) offence "$place:$line" "$name may not include \"$header\"" ;;
+        esac
+    done < <(grep -rnoE '^[[:space:]]*#[[:space:]]*include[[:space:]]+"[^"]+"' "$1" --include='*.[ch]' |
+        sed -E 's/#[[:space:]]*include[[:space:]]+"([^"]+)"/\1/; s/:[[:space:]]+/:/')
+}
+
+for folder in bus/*/; do
+    check_folder "$folder" "$(basename "$folder")"
+done
+[ -d tools/keytool ] && check_folder tools/keytool keytool
+
+# HEADER-PATTERN HOME: included nowhere in bus/ or components/ but there.
+while read -r pattern home; do
+    while IFS=: read -r file line _; do
+        case $file in
+        $home*) ;;
+        *) offence "$file:$line" "<$pattern> belongs to $home" ;;
+        esac
+    done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+<$pattern" bus --include='*.[ch]')
+done <<'HOMES'
+sodium bus/crypto/
+zmq.h bus/transport/
+czmq bus/transport/
+sqlite3 bus/store/
+yaml.h bus/config/
+HOMES
+
+while IFS=: read -r file line header; do
+    folder=$(echo "$file" | cut -d/ -f2)
+    case $header in
+    common/* | "$folder"/*) ;;
+    */*) offence "$file:$line" "a program may not include \"$header\"" ;;
+    esac
+done < <(grep -rnoE '#[[:space:]]*include[[:space:]]+"[^"]+"' components --include='*.[ch]' |
+    sed -E 's/#[[:space:]]*include[[:space:]]+"([^"]+)"/\1/')
+
+if [ "$bad" -gt 0 ]; then
+    echo "layers: $bad includes point the wrong way" >&2
+    exit 1
+fi
+echo "layers: every include points downwards"
