@@ -21,13 +21,21 @@ bool batch_has_room(const struct batch *batch, size_t size)
     return batch->frame.size <= limit && size <= limit - batch->frame.size;
 }
 
+struct writer *batch_writer(struct batch *batch, size_t size)
+{
+    if (!batch_has_room(batch, size))
+        return NULL;
+    batch->count++;
+    return &batch->frame;
+}
+
 bool batch_add(struct batch *batch, struct bytes record)
 {
-    if (!batch_has_room(batch, record.size))
-        return false;
-    writer_bytes(&batch->frame, record);
-    batch->count++;
-    return true;
+    struct writer *w = batch_writer(batch, record.size);
+
+    if (w)
+        writer_bytes(w, record);
+    return w != NULL;
 }
 
 struct bytes batch_frame(const struct batch *batch)

@@ -20,6 +20,9 @@ bool batch_is_empty(const struct batch *batch);
 /* Whether a record of @size bytes, head included, still goes into this frame. Always true in an
  * empty frame for a record that any frame can hold. */
 bool batch_has_room(const struct batch *batch, size_t size);
+/* Where to write records of @size bytes in all, which stay in one frame; NULL without room. They
+ * count as one. */
+struct writer *batch_writer(struct batch *batch, size_t size);
 /* Appends one whole record and returns true, or false without room; then nothing has changed. */
 bool batch_add(struct batch *batch, struct bytes record);
 /* The frame so far, version byte included; borrowed from the storage. */

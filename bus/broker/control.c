@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The records of a session that are not messages: its life, subscriptions, questions. */
+#include <stdio.h>
+
+#include "broker/internal.h"
+
+#define ANSWER_PIECE (32 * 1024)
+
+/* --- the life of a session ------------------------------------------------------------------ */
+
+static int refuse_hello(struct broker *b, struct broker_peer *peer, int code, const char *text)
+{
+    peer_end(b, peer, code, text);
+    return 0;
+}
+
+/* Whether an older session of this name stands in the way; one of the same process does not. */
+static bool is_duplicate(struct broker *b, struct broker_peer *peer, uint64_t instance)
+{
+    struct broker_peer *older = NULL;
+
+    HASH_FIND(hh, b->sessions, peer->member->name, strlen(peer->member->name), older);
+    if (!older)
+        return false;
+    if (older->end_noted) {
+        peer_end(b, older, older->end_code, older->end_text);
+        return false;
+    }
+    if (older->member != peer->member || older->instance->key.number != instance)
+        return true;
+    peer_cut(b, older, AICO_EDUPLICATE, "the same process has connected again");
+    return false;
+}
+
+static void welcome(struct broker *b, struct broker_peer *peer)
+{
+    struct record_welcome record = {
+        .window = b->settings.publish_window,
+        .self = peer->member->number,
+        .registry_version = registry_version(b->registry),
+        .registry_hash = bytes_of(registry_hash(b->registry), REGISTRY_HASH_SIZE),
+        .time_ms = (uint64_t)MAX(b->now.real_ms, (int64_t)0),
+        .last_id = instance_welcome_id(b, peer->instance),
+        .name = bytes_text(b->self->name),
+        .software = bytes_text(b->software),
+    };
+    struct writer w = control_begin(b, peer, RECORD_HEAD_SIZE + 48 + 256 + 256);
+
+    record_write_welcome(&w, &record);
+    control_end(b, peer, &w);
+    instance_repeat_refusals(b, peer->instance);
+}
+
+static void compare_registries(struct broker *b, struct broker_peer *peer,
+                               const struct record_hello *hello)
+{
+    uint64_t ours = registry_version(b->registry);
+    struct bytes hash = bytes_of(registry_hash(b->registry), REGISTRY_HASH_SIZE);
+
+    if (hello->registry_version < ours)
+        peer->registry = registry_ref(b->registry);
+    else if (hello->registry_version > ours)
+        event(b, BROKER_WARNING, BROKER_EVENT_REGISTRY, peer, AICO_EREGISTRYOLD,
+              "has registry version %llu, the broker only %llu",
+              (unsigned long long)hello->registry_version, (unsigned long long)ours);
+    else if (!bytes_equal(hello->registry_hash, hash))
+        event(b, BROKER_ERROR, BROKER_EVENT_REGISTRY, peer, AICO_EEQUIVOCATION,
+              "has another registry of version %llu", (unsigned long long)ours);
+}
+
+int on_hello(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_hello hello;
+    struct instance *instance;
+    int r = record_parse_hello(record, &hello);
+
+    if (r < 0)
+        return r;
+    if (hello.version != WIRE_VERSION)
+        return refuse_hello(b, peer, AICO_EVERSION, "this broker speaks protocol version 1");
+    if (!bytes_equal_text(hello.name, peer->member->name))
+        return refuse_hello(b, peer, AICO_ESTAMP, "HELLO names another component than the key");
+    if (hello.window < FRAME_SIZE_MAX)
+        return refuse_hello(b, peer, AICO_EPROTO, "the window is smaller than one frame");
+    if (b->draining)
+        return refuse_hello(b, peer, AICO_EDRAIN, "the broker is shutting down");
+    if (is_duplicate(b, peer, hello.instance))
+        return refuse_hello(b, peer, AICO_EDUPLICATE,
+                            "another process is connected with this identity; give each its own: "
+                            "aico-keytool new NAME");
+
+    instance = instance_get(b, peer->member, hello.instance);
+    peer->software = strndup((const char *)hello.software.at, hello.software.size);
+    HASH_ADD_KEYPTR(hh, b->sessions, peer->member->name, strlen(peer->member->name), peer);
+    if (!instance || !peer->software || !HASH_ADDED(hh, peer)) {
+        if (HASH_ADDED(hh, peer))
+            HASH_DEL(b->sessions, peer);
+        return refuse_hello(b, peer, AICO_ENOMEM, "the broker is out of memory");
+    }
+    instance_attach(b, instance, peer);
+    instances_restarted(b, instance);
+    peer->window = hello.window;
+    peer->publish_credit = b->settings.publish_window;
+    peer_become_ready(b, peer);
+    welcome(b, peer);
+    compare_registries(b, peer, &hello);
+    event(b, BROKER_INFO, BROKER_EVENT_CONNECTED, peer, 0, "connected: %s", peer->software);
+    presence_online(b, peer);
+    return 0;
+}
+
+int on_bye(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_bye bye;
+    int r = record_parse_bye(record, &bye);
+
+    if (r == 0)
+        peer_cut(b, peer, 0, "said goodbye");
+    return r;
+}
+
+int on_ping(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_ping ping;
+    struct writer w;
+    int r = record_parse_ping(record, &ping);
+
+    if (r < 0)
+        return r;
+    w = control_begin(b, peer, RECORD_HEAD_SIZE + 8);
+    record_write_pong(&w, ping.token);
+    control_end(b, peer, &w);
+    return 0;
+}
+
+/* That it came at all is what counts: broker_peer_receive() has noted it. */
+int on_pong(struct broker *b UNUSED, struct broker_peer *peer UNUSED, const struct record *record)
+{
+    struct record_ping pong;
+
+    return record_parse_ping(record, &pong);
+}
+
+int on_credit(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_credit credit;
+    int r = record_parse_credit(record, &credit);
+
+    if (r < 0)
+        return r;
+    peer->window = MIN(peer->window + credit.bytes, (uint64_t)UINT32_MAX);
+    outbox_queued(b, peer);
+    return 0;
+}
+
+/* --- subscriptions -------------------------------------------------------------------------- */
+
+static struct subscription *subscription_new(struct broker_peer *peer,
+                                             const struct record_subscribe *m, struct bytes filter)
+{
+    struct subscription *s = calloc(1, sizeof(*s) + filter.size);
+
+    if (!s)
+        return NULL;
+    s->peer = peer;
+    s->id = m->id;
+    s->number = m->subscription;
+    s->policy = m->policy;
+    s->serve = m->serve;
+    s->size = (uint8_t)filter.size;
+    bytes_copy(s->filter, filter);
+    HASH_ADD(hh, peer->subscriptions, number, sizeof(s->number), s);
+    if (!HASH_ADDED(hh, s)) {
+        free(s);
+        return NULL;
+    }
+    peer->subscription_count++;
+    return s;
+}
+
+static void subscription_free(struct broker *b, struct subscription *s)
+{
+    struct broker_peer *peer = s->peer;
+
+    if (s->node)
+        route_remove(b, s);
+    HASH_DEL(peer->subscriptions, s);
+    peer->subscription_count--;
+    free(s);
+}
+
+void subscriptions_free(struct broker *b, struct broker_peer *peer)
+{
+    struct subscription *s, *next;
+
+    HASH_ITER(hh, peer->subscriptions, s, next)
+    subscription_free(b, s);
+}
+
+static void answer_ok(struct broker *b, struct broker_peer *peer, uint64_t id, uint32_t value)
+{
+    struct writer w = control_begin(b, peer, RECORD_HEAD_SIZE + 12);
+
+    record_write_ok(&w, id, value);
+    control_end(b, peer, &w);
+}
+
+int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    char canonical[TOPIC_SIZE_MAX + 1];
+    const struct rule *rule = NULL;
+    struct subscription *s = NULL;
+    struct record_subscribe m;
+    struct bytes filter;
+    int r = record_parse_subscribe(record, &m);
+
+    if (r < 0)
+        return r;
+    HASH_FIND(hh, peer->subscriptions, &m.subscription, sizeof(m.subscription), s);
+    if (s)
+        return AICO_EPROTO;
+    filter =
+        bytes_of(canonical, filter_is_valid(m.filter) ? filter_canonical(m.filter, canonical) : 0);
+    if (filter.size == 0) {
+        refuse(b, peer, m.id, AICO_ETOPIC, NULL,
+               "a filter has whole levels as wildcards: * or + for one, ** or # for the rest");
+        return 0;
+    }
+    if (m.queue.size > 0) {
+        refuse(b, peer, m.id, AICO_ENOTYET, NULL, "queue groups are not available in this version");
+        return 0;
+    }
+    if (peer->subscription_count >= b->settings.max_subscriptions) {
+        refuse(b, peer, m.id, AICO_EQUOTA, NULL, "at most %zu subscriptions; use wider filters",
+               b->settings.max_subscriptions);
+        return 0;
+    }
+    if (!may_subscribe(b, peer, filter, &rule)) {
+        refuse_denied(b, peer, m.id, RIGHT_SUBSCRIBE, rule, filter);
+        return 0;
+    }
+    s = subscription_new(peer, &m, filter);
+    if (!s || route_add(b, s) < 0) {
+        if (s)
+            subscription_free(b, s);
+        refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        return 0;
+    }
+    answer_ok(b, peer, m.id, m.subscription);
+    if (topic_is_internal(filter))
+        presence_catch_up(b, peer, filter);
+    return 0;
+}
+
+int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_unsubscribe m;
+    struct subscription *s = NULL;
+    int r = record_parse_unsubscribe(record, &m);
+
+    if (r < 0)
+        return r;
+    HASH_FIND(hh, peer->subscriptions, &m.subscription, sizeof(m.subscription), s);
+    if (!s) {
+        /* A registry change may have ended it while this was on its way. */
+        refuse(b, peer, m.id, AICO_ENOTFOUND, NULL, "no such subscription");
+        return 0;
+    }
+    subscription_free(b, s);
+    answer_ok(b, peer, m.id, m.subscription);
+    return 0;
+}
+
+void subscriptions_recheck(struct broker *b, struct broker_peer *peer)
+{
+    struct subscription *s, *next;
+
+    HASH_ITER(hh, peer->subscriptions, s, next)
+    {
+        struct bytes filter = bytes_of(s->filter, s->size);
+        const struct rule *rule = NULL;
+
+        if (may_subscribe(b, peer, filter, &rule))
+            continue;
+        refuse_denied(b, peer, s->id, RIGHT_SUBSCRIBE, rule, filter);
+        subscription_free(b, s);
+    }
+}
+
+/* --- questions ------------------------------------------------------------------------------ */
+
+/* The next of those who serve @topic, other than @asker; NULL when nobody does. */
+static struct broker_peer *next_server(struct topic *topic, const struct broker_peer *asker)
+{
+    for (size_t i = 0; i < topic->reader_count; i++) {
+        struct recipient *reader = &topic->readers[topic->next_server++ % topic->reader_count];
+
+        if (reader->serve && reader->peer != asker && reader->peer->state == PEER_READY &&
+            !reader->peer->end_noted)
+            return reader->peer;
+    }
+    return NULL;
+}
+
+/* The topic of a RESOLVE if @peer may publish there, else it was refused. */
+static struct topic *resolvable(struct broker *b, struct broker_peer *peer,
+                                const struct record_resolve *m)
+{
+    const struct rule *rule;
+    struct topic *topic;
+
+    if (!topic_is_valid(m->topic)) {
+        refuse(b, peer, m->id, AICO_ETOPIC, NULL, "not a topic");
+        return NULL;
+    }
+    rule = topic_is_internal(m->topic) ? NULL : registry_rule_for(b->registry, m->topic);
+    if (!rule || !rule_allows(rule, peer->member->component, RIGHT_PUBLISH)) {
+        refuse(b, peer, m->id, AICO_EDENIED, rule, "%s may not publish here", peer->member->name);
+        return NULL;
+    }
+    topic = topic_find(b, m->topic);
+    if (topic)
+        topic_ref(topic);
+    else
+        topic = topic_get(b, m->topic, true);
+    if (!topic || route_update(b, topic) < 0) {
+        topic_unref(topic);
+        refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        return NULL;
+    }
+    return topic;
+}
+
+int on_resolve(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_resolve m;
+    struct broker_peer *server;
+    struct topic *topic;
+    struct writer w;
+    int r = record_parse_resolve(record, &m);
+
+    if (r < 0)
+        return r;
+    topic = resolvable(b, peer, &m);
+    if (!topic)
+        return 0;
+    server = next_server(topic, peer);
+    if (!server) {
+        refuse(b, peer, m.id, AICO_ENORESPONDER, NULL, "nobody who is connected serves %.*s",
+               (int)m.topic.size, (const char *)m.topic.at);
+    } else {
+        if (announce_member(b, peer, server->member) < 0)
+            peer_end_later(b, peer, AICO_ENOMEM, "no memory to name a component");
+        w = control_begin(b, peer, RECORD_HEAD_SIZE + 12);
+        record_write_resolved(&w, m.id, server->member->number);
+        control_end(b, peer, &w);
+    }
+    topic_unref(topic);
+    return 0;
+}
+
+static void send_answer(struct broker *b, struct broker_peer *peer, uint64_t id, struct bytes text)
+{
+    for (size_t offset = 0; offset < text.size; offset += ANSWER_PIECE) {
+        size_t size = MIN(text.size - offset, (size_t)ANSWER_PIECE);
+        struct record_answer record = {id, (uint32_t)text.size, (uint32_t)offset,
+                                       bytes_of(text.at + offset, size)};
+        struct writer w = control_begin(b, peer, RECORD_HEAD_SIZE + 16 + size);
+
+        record_write_answer(&w, &record);
+        control_end(b, peer, &w);
+    }
+}
+
+int on_query(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct record_query m;
+    int r = record_parse_query(record, &m);
+
+    if (r < 0)
+        return r;
+    if (!bytes_equal_text(m.what, "status") &&
+        !component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN)) {
+        refuse(b, peer, m.id, AICO_EDENIED, NULL,
+               "only a component with role " REGISTRY_ROLE_ADMIN " may ask for %.*s",
+               (int)MIN(m.what.size, (size_t)32), (const char *)m.what.at);
+        return 0;
+    }
+    r = status_json(b, peer, m.what, m.argument, &text);
+    if (r < 0)
+        refuse(b, peer, m.id, r, NULL, "%s",
+               r == AICO_EINVAL ? "known questions: status, peers, topics, ledger"
+                                : aico_error_string(r));
+    else if (control_waiting(peer) + text.size + text.size / 1024 > b->settings.control_limit)
+        refuse(b, peer, m.id, AICO_EFULL, NULL, "earlier answers have not been read yet");
+    else
+        send_answer(b, peer, m.id, buffer_view(&text));
+    return 0;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is remembered of a run of a client beyond its link, so that a reconnect neither loses nor
+ * doubles anything: the highest id routed, messages in the middle of their fragments, and the
+ * refusals that may not have reached it.
+ */
+#include "broker/internal.h"
+
+struct instance *instance_get(struct broker *b, const struct member *member, uint64_t number)
+{
+    struct instance_key key = {.number = number};
+    struct instance *instance = NULL, *oldest;
+
+    memcpy(key.identity, member->identity, sizeof(key.identity));
+    HASH_FIND(hh, b->instances, &key, sizeof(key), instance);
+    if (instance)
+        return instance;
+
+    while (b->instance_count >= 2 * b->settings.max_connections && b->away_instances) {
+        oldest = b->away_instances;
+        instance_free(b, &oldest);
+    }
+    instance = calloc(1, sizeof(*instance));
+    if (!instance)
+        return NULL;
+    instance->key = key;
+    HASH_ADD(hh, b->instances, key, sizeof(instance->key), instance);
+    if (!HASH_ADDED(hh, instance)) {
+        free(instance);
+        return NULL;
+    }
+    b->instance_count++;
+    DL_APPEND(b->away_instances, instance);
+    return instance;
+}
+
+void instance_attach(struct broker *b, struct instance *instance, struct broker_peer *peer)
+{
+    if (!instance->peer)
+        DL_DELETE(b->away_instances, instance);
+    instance->peer = peer;
+    peer->instance = instance;
+}
+
+void instance_detach(struct broker *b, struct instance *instance)
+{
+    instance->peer->instance = NULL;
+    instance->peer = NULL;
+    instance->forget_at_ms = b->now.boot_ms + BROKER_INSTANCE_KEPT_MS;
+    DL_APPEND(b->away_instances, instance);
+    for (int lane = 0; lane < LANES; lane++)
+        if (instance->flights[lane]) {
+            instance->flights[lane]->suspended_until_ms = b->now.boot_ms + FLIGHT_SUSPENDED_MS;
+            wake_at(b, instance->flights[lane]->suspended_until_ms);
+        }
+    wake_at(b, instance->forget_at_ms);
+}
+
+void instance_free(struct broker *b, struct instance **instance)
+{
+    struct instance *i = *instance;
+
+    if (!i)
+        return;
+    for (int lane = 0; lane < LANES; lane++)
+        flight_abort(b, i, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+    if (i->peer)
+        i->peer->instance = NULL;
+    else
+        DL_DELETE(b->away_instances, i);
+    HASH_DEL(b->instances, i);
+    b->instance_count--;
+    free(i->refusals);
+    free(i);
+    *instance = NULL;
+}
+
+void instance_refused(struct broker *b, struct instance *instance, uint64_t id, int code,
+                      uint32_t rule_line)
+{
+    instance->last_id = MAX(instance->last_id, id);
+    if (!instance->refusals)
+        instance->refusals = calloc(REFUSALS_KEPT, sizeof(*instance->refusals));
+    if (instance->refusals)
+        instance->refusals[instance->refusal_count++ % REFUSALS_KEPT] =
+            (struct refusal){id, rule_line, code, b->now.boot_ms};
+}
+
+uint64_t instance_acknowledged(const struct instance *instance)
+{
+    uint64_t id = instance->last_id;
+
+    for (int lane = 0; lane < LANES; lane++)
+        if (instance->flights[lane] && instance->flights[lane]->id <= id)
+            id = instance->flights[lane]->id - 1;
+    return id;
+}
+
+/* A refusal older than three keep-alives has been read, or its link would be dead. */
+static bool may_be_unread(const struct broker *b, const struct refusal *refusal)
+{
+    return b->now.boot_ms - refusal->at_ms < 3 * b->settings.keepalive_interval_ms;
+}
+
+uint64_t instance_welcome_id(const struct broker *b, const struct instance *instance)
+{
+    uint64_t id = instance_acknowledged(instance);
+
+    for (size_t i = 0; i < MIN(instance->refusal_count, (size_t)REFUSALS_KEPT); i++)
+        if (may_be_unread(b, &instance->refusals[i]) && instance->refusals[i].id <= id)
+            id = instance->refusals[i].id - 1;
+    return id;
+}
+
+void instance_repeat_refusals(struct broker *b, struct instance *instance)
+{
+    size_t count = MIN(instance->refusal_count, (size_t)REFUSALS_KEPT);
+
+    for (size_t i = instance->refusal_count - count; i < instance->refusal_count; i++) {
+        const struct refusal *refusal = &instance->refusals[i % REFUSALS_KEPT];
+        struct rule rule = {.line = refusal->rule_line};
+
+        if (may_be_unread(b, refusal))
+            refuse(b, instance->peer, refusal->id, refusal->code, &rule,
+                   "refused before the connection was lost");
+    }
+}
+
+void instances_restarted(struct broker *b, const struct instance *fresh)
+{
+    struct instance *instance;
+
+    DL_FOREACH(b->away_instances, instance)
+    {
+        if (instance == fresh ||
+            memcmp(instance->key.identity, fresh->key.identity, sizeof(fresh->key.identity)) != 0)
+            continue;
+        for (int lane = 0; lane < LANES; lane++)
+            flight_abort(b, instance, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+    }
+}
+
+void instances_sweep(struct broker *b)
+{
+    struct instance *instance, *next;
+
+    DL_FOREACH_SAFE(b->away_instances, instance, next)
+    {
+        if (instance->forget_at_ms <= b->now.boot_ms) {
+            struct instance *gone = instance;
+
+            instance_free(b, &gone);
+            continue;
+        }
+        wake_at(b, instance->forget_at_ms);
+        for (int lane = 0; lane < LANES; lane++) {
+            struct flight *flight = instance->flights[lane];
+
+            if (!flight)
+                continue;
+            if (flight->suspended_until_ms <= b->now.boot_ms) {
+                instance_refused(b, instance, flight->id, AICO_EEXPIRED, 0);
+                flight_abort(b, instance, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+            } else {
+                wake_at(b, flight->suspended_until_ms);
+            }
+        }
+    }
+}

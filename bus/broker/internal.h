@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the broker core share: its objects and who calls whom. One thread; see
+ * broker.h.
+ *
+ * Life of the objects
+ *   member    a component that has been linked; has a broker-wide number; lives as long as the
+ * broker peer      one link; broker_peer_open() .. broker_peer_gone() instance  one run of a
+ * client; outlives its link for BROKER_INSTANCE_KEPT_MS topic     with a number: as long as the
+ * broker. Without one: as long as it is referred to message   one DELIVER record, rendered once,
+ * counted by the outboxes that hold it entry     its place in one outbox; becomes the GAP when the
+ * message is dropped there flight    a message in fragments, from its first fragment until the last
+ * entry of it is gone
+ *
+ * Nothing ends a peer in the middle of a walk over peers: peer_end_later() notes it, and settle()
+ * does it at the end of the public call.
+ */
+#ifndef BROKER_INTERNAL_H
+#define BROKER_INTERNAL_H
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "broker/broker.h"
+#include "trust/registry.h"
+#include "wire/batch.h"
+#include "wire/record.h"
+#include "wire/topic.h"
+
+#define GAP_COST 128 /* what a GAP in an outbox counts against its limit */
+#define GAP_SLOTS 256
+#define REFUSALS_KEPT 256
+#define FLIGHT_SUSPENDED_MS 60000
+#define REQUEST_TIMEOUT_DEFAULT_MS 30000
+#define REQUEST_TIMEOUT_MAX_MS (60 * 60 * 1000)
+#define TOKENS_PER_SECOND 200
+#define TOKENS_BURST 1000
+#define EVENTS_KEPT 256
+#define LEDGER_ROWS_MAX 4096
+#define SWEEP_MIN_MS 50
+
+enum lane_kind { LANE_DIRECT, LANE_TOPIC, LANES };
+
+enum peer_state {
+    PEER_NEW = 1,     /* HELLO is awaited */
+    PEER_READY = 2,   /* HELLO was accepted */
+    PEER_LEAVING = 4, /* its session is over; BYE waits to be sent, then the link is cut */
+};
+
+struct member {
+    UT_hash_handle hh; /* by identity */
+    uint32_t number;
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    char name[COMPONENT_NAME_MAX + 1];
+    const struct component *component; /* in the registry in force, NULL: not there */
+    bool active;
+    struct broker_peer *peer; /* its READY session, NULL when away */
+};
+
+/* Who gets a topic's messages. */
+struct recipient {
+    struct broker_peer *peer;
+    uint8_t policy;         /* the most careful of the subscriptions that match */
+    bool serve;             /* one of them answers requests */
+    struct ledger_row *row; /* of row_sender */
+    const struct member *row_sender;
+};
+
+struct topic {
+    UT_hash_handle hh;        /* by name, if it has a number */
+    uint32_t number;          /* 0: none */
+    uint32_t refs;            /* if it has no number */
+    uint64_t rule_generation; /* of broker.registry_generation that rule was looked up in */
+    const struct rule *rule;
+    const struct member *publisher; /* may publish by that rule: the last one asked about */
+    uint64_t route_generation;
+    struct recipient *readers;
+    size_t reader_count, reader_capacity;
+    uint32_t next_server;
+    uint64_t messages, bytes;
+    uint8_t size;
+    char name[];
+};
+
+struct message {
+    uint32_t refs;
+    uint32_t size;     /* of record */
+    uint32_t blocking; /* entries whose reader the publisher must wait for */
+    uint32_t owed;     /* credit returned to it then */
+    uint64_t session;  /* serial of the publisher's link */
+    struct topic *topic;
+    struct member *sender;
+    uint64_t id;
+    uint8_t delivery;
+    bool last; /* not a fragment, or the last one */
+    uint8_t record[];
+};
+
+/* Neighbouring losses of one sender, topic and cause. */
+struct gap {
+    struct topic *topic;
+    struct member *sender;
+    int cause; /* negative */
+    uint64_t count;
+    uint64_t last_id;
+};
+
+struct entry {
+    struct entry *prev, *next;
+    uint64_t position;       /* rises along the lane */
+    struct message *message; /* NULL: a gap */
+    union {
+        struct gap gap;
+        struct {
+            struct ledger_row *row;
+            struct flight *flight; /* NULL: whole */
+            struct entry *flight_next;
+            uint32_t flight_index;
+            uint8_t policy;
+            bool blocking;
+        };
+    };
+};
+
+struct lane {
+    struct entry *head, *tail;
+    struct entry *first_message, *last_message; /* NULL: only gaps */
+    size_t bytes;
+    size_t messages; /* waiting or in flight; in fragments: one */
+    size_t reserved; /* direct: bytes of the messages in flight that have not come yet */
+    uint64_t next_position;
+};
+
+/* One reader of a message in fragments. */
+struct flight_reader {
+    struct broker_peer *peer;   /* NULL: gone, or nothing more goes to it */
+    struct entry *first, *last; /* of its entries that wait */
+    struct ledger_row *row;
+    uint8_t policy;
+};
+
+struct flight {
+    struct flight *prev, *next; /* broker.flights while more fragments may come */
+    uint32_t refs;              /* 1 while in an instance, 1 an entry */
+    struct instance *instance;  /* NULL: no more fragments come */
+    enum lane_kind lane;
+    uint64_t id;
+    uint32_t total, routed;
+    uint8_t delivery;
+    int64_t suspended_until_ms; /* 0: its publisher is linked */
+    struct topic *topic;
+    struct member *sender, *to;
+    uint64_t request; /* REPLY */
+    size_t reader_count;
+    struct flight_reader readers[];
+};
+
+struct refusal {
+    uint64_t id;
+    uint32_t rule_line;
+    int code;
+    int64_t at_ms;
+};
+
+struct instance_key {
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint64_t number;
+};
+
+struct instance {
+    UT_hash_handle hh;
+    struct instance *prev, *next; /* broker.away_instances, oldest first, while without link */
+    struct instance_key key;
+    struct broker_peer *peer; /* NULL: away */
+    uint64_t last_id;         /* highest id routed or refused */
+    int64_t forget_at_ms;
+    struct flight *flights[LANES];
+    struct refusal *refusals; /* ring of REFUSALS_KEPT; NULL: never refused anything */
+    size_t refusal_count;     /* ever; the ring's next place is its remainder */
+};
+
+struct subscription {
+    UT_hash_handle hh;                /* by number, per peer */
+    struct subscription *prev, *next; /* of one trie node */
+    struct broker_peer *peer;
+    struct route_node *node;
+    uint64_t id;
+    uint32_t number;
+    uint8_t policy;
+    bool serve;
+    uint8_t size;
+    char filter[]; /* canonical */
+};
+
+/* A set of numbers, grown as needed. */
+struct bitmap {
+    uint64_t *words;
+    size_t word_count;
+};
+
+struct broker_peer {
+    struct broker_peer *prev, *next;         /* broker.peers */
+    struct broker_peer *out_prev, *out_next; /* broker.output */
+    UT_hash_handle hh;                       /* broker.sessions by name, while READY */
+    enum peer_state state;
+    uint64_t serial;
+    void *cookie;
+    char address[96];
+    char *software;
+    struct member *member;
+    struct instance *instance;
+
+    int64_t opened_ms, ready_ms, heard_ms;
+    int64_t ready_real_ms;
+    unsigned pings;
+    int64_t tokens_milli, tokens_at_ms;
+    int64_t denied_logged_ms;
+    uint32_t denied_unlogged;
+    bool slow_logged;
+
+    int64_t publish_credit; /* bytes it may still send */
+    uint32_t credit_owed;   /* bytes it has coming back */
+    uint64_t window;        /* bytes of DELIVER it may still be sent by subscription */
+    bool ack_pending;       /* a PUBLISH came in this frame */
+
+    struct subscription *subscriptions;
+    size_t subscription_count;
+    size_t request_count; /* of its own that wait for a reply */
+    uint64_t mark;        /* route.c: in the walk of this number ... */
+    size_t mark_index;    /* ... it is the reader with this index */
+
+    bool in_output, blocked;
+    struct buffer control;
+    size_t control_sent;
+    struct registry *registry; /* being sent to it, from registry_sent on */
+    size_t registry_sent;
+    struct lane lanes[LANES];
+    struct bitmap topics_known, components_known;
+    struct entry **gap_slots; /* GAP_SLOTS, to find a gap that grows; NULL until needed */
+
+    int end_code; /* noted by peer_end_later() or told in BYE */
+    bool end_noted, kick_reported;
+    char end_text[HINT_SIZE_MAX + 1];
+    int64_t kick_at_ms;
+
+    uint64_t published, refused, delivered, dropped, bytes_in, bytes_out;
+};
+
+struct request_key {
+    uint32_t requester; /* member number */
+    uint32_t zero;      /* no padding bytes in a hash key */
+    uint64_t id;
+};
+
+struct request {
+    UT_hash_handle hh;
+    struct request_key key;
+    struct broker_peer *requester, *responder;
+    int64_t deadline_ms; /* moves on while the reply comes in fragments */
+};
+
+struct ledger_key {
+    uint32_t sender, reader; /* member numbers */
+    uint64_t rule_line;
+};
+
+struct ledger_row {
+    UT_hash_handle hh;
+    struct ledger_key key;
+    uint64_t routed, delivered;
+    uint64_t dropped[DROP_CAUSES];
+};
+
+/* What the frame handed out by broker_next_frame() is made of; nothing of it is taken out of the
+ * lanes before broker_frame_sent(). */
+struct build {
+    struct broker_peer *peer; /* NULL: no frame is out */
+    size_t control, registry, entries[LANES];
+    uint64_t window;
+    size_t size;
+    size_t topic_count, component_count;
+    uint32_t topics[FRAME_SIZE_MAX / RECORD_HEAD_SIZE]; /* made known by this frame */
+    uint32_t components[FRAME_SIZE_MAX / RECORD_HEAD_SIZE];
+};
+
+struct broker {
+    struct broker_settings settings;
+    char *software;
+    char name[COMPONENT_NAME_MAX + 1];
+    struct moment now; /* of the public call that runs */
+    struct moment started;
+    struct registry *registry;
+    uint64_t registry_generation;
+    int64_t recheck_real_ms; /* a rotation's overlap ends; 0: none */
+    int64_t deadline_ms, swept_ms;
+    bool draining;
+    int64_t drain_until_ms;
+
+    struct member *members;
+    struct member **member_by_number;
+    size_t member_count, member_capacity; /* numbers below member_count are in use */
+    struct member *self;                  /* number 1 */
+
+    struct topic *topics;
+    struct topic **topic_by_number;
+    size_t topic_count, topic_capacity;
+
+    struct route_node *routes;
+    uint64_t route_generation, route_mark;
+    size_t subscription_count;
+
+    struct broker_peer *peers, *output, *sessions;
+    size_t peer_count;
+    size_t ending;  /* peers that peer_end_later() has noted */
+    size_t leaving; /* peers in PEER_LEAVING */
+    uint64_t next_serial;
+    struct instance *instances, *away_instances;
+    size_t instance_count;
+    struct flight *flights;
+    struct request *requests;
+    uint64_t next_id; /* of the broker's own messages */
+
+    struct entry *spare; /* free list */
+    size_t spare_count;
+    struct build build;
+    uint8_t *frame; /* FRAME_SIZE_MAX */
+
+    struct broker_totals totals;
+    uint64_t refused_by_code[256];
+    struct ledger_row *ledger, ledger_rest;
+    size_t ledger_count;
+    struct broker_event events[EVENTS_KEPT];
+    size_t event_first, event_count;
+    uint64_t events_lost;
+};
+
+/* broker.c */
+/* Every public call that has a time begins and ends with these. */
+void enter(struct broker *broker, struct moment now);
+void settle(struct broker *broker);
+void wake_at(struct broker *broker, int64_t boot_ms);
+/* names.c */
+struct bytes topic_view(const struct topic *topic);
+/* The topic of @name (valid) if it has a number. */
+struct topic *topic_find(struct broker *broker, struct bytes name);
+/* The topic of @name. A new one gets a number if @number asks for it and there is room; one without
+ * belongs to the caller: topic_unref(), which does nothing to the others. NULL without memory. */
+struct topic *topic_get(struct broker *broker, struct bytes name, bool number);
+void topic_ref(struct topic *topic);
+void topic_unref(struct topic *topic);
+struct topic *topic_by_number(struct broker *broker, uint32_t number);
+struct member *member_get(struct broker *broker, struct bytes name, const uint8_t identity[32]);
+struct member *member_by_number(struct broker *broker, uint32_t number);
+bool bitmap_has(const struct bitmap *bitmap, uint32_t number);
+int bitmap_set(struct bitmap *bitmap, uint32_t number);
+void bitmap_clear(struct bitmap *bitmap, uint32_t number);
+/* Looks every member up in the registry in force. */
+void members_refresh(struct broker *broker);
+void names_free(struct broker *broker);
+/* acl.c */
+const struct rule *topic_rule(struct broker *broker, struct topic *topic);
+bool may_publish(struct broker *broker, struct broker_peer *peer, struct topic *topic);
+bool may_read(struct broker *broker, const struct broker_peer *peer, struct topic *topic);
+bool may_subscribe(struct broker *broker, const struct broker_peer *peer, struct bytes filter,
+                   const struct rule **ret_rule);
+/* Whether a message accepted earlier may still go from @from to @to. */
+bool may_go(struct broker *broker, enum lane_kind lane, uint8_t delivery, struct topic *topic,
+            const struct member *from, const struct member *to);
+bool is_sealed_enough(const struct rule *rule, struct bytes payload);
+/* Queues REFUSE @id and counts; @rule may be NULL. */
+void refuse(struct broker *broker, struct broker_peer *peer, uint64_t id, int code,
+            const struct rule *rule, const char *hint, ...) __attribute__((format(printf, 6, 7)));
+/* The same for a PUBLISH: it is counted, and remembered for a client that reconnects. */
+void refuse_publish(struct broker *broker, struct broker_peer *peer, uint64_t id, int code,
+                    const struct rule *rule, const char *hint, ...)
+    __attribute__((format(printf, 6, 7)));
+void refuse_denied(struct broker *broker, struct broker_peer *peer, uint64_t id, enum right right,
+                   const struct rule *rule, struct bytes topic);
+/* route.c */
+int route_add(struct broker *broker, struct subscription *subscription);
+void route_remove(struct broker *broker, struct subscription *subscription);
+/* Brings topic->readers up to date; AICO_ENOMEM. */
+int route_update(struct broker *broker, struct topic *topic);
+struct recipient *route_find(struct topic *topic, const struct broker_peer *peer);
+void route_free(struct broker *broker);
+/* lane.c */
+struct message *message_new(struct broker *broker, const struct record_deliver *deliver,
+                            struct topic *topic, struct member *sender);
+void message_unref(struct message *message);
+/* Makes sure that @count entries can be taken without failing. */
+int entries_reserve(struct broker *broker, size_t count);
+/* Puts @message behind what waits for @reader, by its policy; entries must be reserved. @flight
+ * NULL: a whole message. */
+void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind lane,
+               struct message *message, uint8_t policy, struct ledger_row *row,
+               struct flight *flight, uint32_t flight_index);
+/* Drops everything of @flight for reader @index and leaves a gap; one entry must be reserved. */
+void lane_void(struct broker *broker, struct flight *flight, uint32_t index, enum broker_drop cause,
+               int code);
+/* Everything that waits in the lanes is dropped; no gaps: nobody will read them. */
+void lane_clear(struct broker *broker, struct broker_peer *peer, enum broker_drop cause);
+/* Drops what the registry in force does not allow any more, leaving gaps. */
+void lane_recheck(struct broker *broker, struct broker_peer *peer);
+/* The first entry of the lane was handed to the transport. */
+void lane_head_sent(struct broker *broker, struct broker_peer *peer, enum lane_kind lane);
+void entries_free(struct broker *broker);
+/* outbox.c */
+void outbox_queued(struct broker *broker, struct broker_peer *peer);
+bool outbox_is_empty(const struct broker_peer *peer);
+bool outbox_build(struct broker *broker, struct broker_peer *peer, struct bytes *ret_frame);
+void outbox_rollback(struct broker *broker);
+void outbox_commit(struct broker *broker);
+/* lane of the broker's own records */
+struct writer control_begin(struct broker *broker, struct broker_peer *peer, size_t room);
+void control_end(struct broker *broker, struct broker_peer *peer, const struct writer *w);
+size_t control_waiting(const struct broker_peer *peer);
+int announce_topic(struct broker *broker, struct broker_peer *peer, const struct topic *topic);
+int announce_member(struct broker *broker, struct broker_peer *peer, const struct member *member);
+void owe_credit(struct broker *broker, struct broker_peer *peer, uint32_t bytes);
+/* publish.c */
+int on_publish(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* A message of the broker itself to the subscribers of @topic, or to @only alone. */
+void publish_own(struct broker *broker, struct bytes topic, struct bytes payload,
+                 struct broker_peer *only);
+/* flight.c */
+struct flight *flight_new(struct broker *broker, struct instance *instance, enum lane_kind lane,
+                          const struct record_publish *publish, struct topic *topic,
+                          struct member *sender, size_t reader_count);
+/* No more fragments will come. */
+void flight_end(struct broker *broker, struct instance *instance, enum lane_kind lane);
+/* As flight_end(), before the message was complete: its readers get a gap. */
+void flight_abort(struct broker *broker, struct instance *instance, enum lane_kind lane,
+                  enum broker_drop cause, int code);
+void flight_unref(struct flight *flight);
+/* @peer reads no longer: flights forget it; direct ones are refused to their publisher. */
+void flights_forget(struct broker *broker, struct broker_peer *peer);
+void flights_recheck(struct broker *broker);
+/* instance.c */
+struct instance *instance_get(struct broker *broker, const struct member *member, uint64_t number);
+void instance_attach(struct broker *broker, struct instance *instance, struct broker_peer *peer);
+void instance_detach(struct broker *broker, struct instance *instance);
+void instance_free(struct broker *broker, struct instance **instance);
+void instance_refused(struct broker *broker, struct instance *instance, uint64_t id, int code,
+                      uint32_t rule_line);
+/* Everything up to this id was routed or refused. */
+uint64_t instance_acknowledged(const struct instance *instance);
+/* What WELCOME says: lower, when refusals may not have reached the client. */
+uint64_t instance_welcome_id(const struct broker *broker, const struct instance *instance);
+/* Queues those refusals again. */
+void instance_repeat_refusals(struct broker *broker, struct instance *instance);
+void instances_sweep(struct broker *broker);
+void instances_restarted(struct broker *broker, const struct instance *fresh);
+/* request.c */
+int request_add(struct broker *broker, struct broker_peer *requester, uint64_t id,
+                struct broker_peer *responder, uint32_t timeout_ms);
+struct request *request_find(struct broker *broker, const struct member *requester, uint64_t id,
+                             const struct broker_peer *responder);
+void request_end(struct broker *broker, struct request *request);
+void requests_peer_left(struct broker *broker, struct broker_peer *peer);
+void requests_sweep(struct broker *broker);
+/* control.c */
+int on_hello(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_bye(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_ping(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_pong(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_credit(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_subscribe(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_unsubscribe(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_resolve(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_query(struct broker *broker, struct broker_peer *peer, const struct record *record);
+void subscriptions_recheck(struct broker *broker, struct broker_peer *peer);
+void subscriptions_free(struct broker *broker, struct broker_peer *peer);
+/* peer.c */
+/* Ends the session: BYE, then the link is cut. @code 0 or negative; @text NULL: the code's. */
+void peer_end(struct broker *broker, struct broker_peer *peer, int code, const char *text);
+/* The same at the end of the public call. */
+void peer_end_later(struct broker *broker, struct broker_peer *peer, int code, const char *text);
+void peer_become_ready(struct broker *broker, struct broker_peer *peer);
+/* The session is over without BYE; the peer stays until broker_peer_gone(). */
+void peer_cut(struct broker *broker, struct broker_peer *peer, int code, const char *text);
+bool peer_take_tokens(struct broker *broker, struct broker_peer *peer, unsigned count);
+/* Keep-alive and deadlines of one peer. */
+void peer_sweep(struct broker *broker, struct broker_peer *peer);
+void peer_free(struct broker *broker, struct broker_peer *peer);
+void output_add(struct broker *broker, struct broker_peer *peer);
+void output_remove(struct broker *broker, struct broker_peer *peer);
+/* presence.c */
+void presence_online(struct broker *broker, const struct broker_peer *peer);
+void presence_offline(struct broker *broker, const struct broker_peer *peer, int code);
+/* Tells @peer, which has just subscribed to @filter, who of it is online. */
+void presence_catch_up(struct broker *broker, struct broker_peer *peer, struct bytes filter);
+/* stats.c */
+struct ledger_row *ledger_row(struct broker *broker, const struct member *sender,
+                              const struct rule *rule, const struct member *reader);
+void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row);
+void count_delivered(struct broker *broker, struct broker_peer *peer, struct ledger_row *row);
+void count_dropped(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
+                   enum broker_drop cause);
+void ledger_free(struct broker *broker);
+int status_json(const struct broker *broker, const struct broker_peer *peer, struct bytes what,
+                struct bytes filter, struct buffer *out);
+/* events.c */
+void event(struct broker *broker, enum broker_event_level level, enum broker_event_kind kind,
+           const struct broker_peer *peer, int code, const char *text, ...)
+    __attribute__((format(printf, 6, 7)));
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters and the status texts made of them. */
+#include "base/hex.h"
+#include "base/json.h"
+#include "broker/internal.h"
+
+#define STATUS_SIZE_MAX (2u * 1024 * 1024) /* a list longer than this is cut, and says so */
+
+const char *broker_drop_name(enum broker_drop cause)
+{
+    static const char *const names[DROP_CAUSES] = {
+        [DROP_SLOW_OLD] = "drop-old",    [DROP_SLOW_NEW] = "drop-new",
+        [DROP_LINK_LOST] = "link lost",  [DROP_REVOKED] = "revoked",
+        [DROP_DENIED] = "denied",        [DROP_INCOMPLETE] = "incomplete",
+        [DROP_MEMORY] = "out of memory",
+    };
+
+    return names[cause];
+}
+
+/* --- counting ------------------------------------------------------------------------------- */
+
+struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
+                              const struct rule *rule, const struct member *reader)
+{
+    struct ledger_key key = {sender->number, reader->number, rule ? rule->line : 0};
+    struct ledger_row *row = NULL;
+
+    HASH_FIND(hh, b->ledger, &key, sizeof(key), row);
+    if (row)
+        return row;
+    /* The table is bounded; what does not fit is counted together. */
+    row = b->ledger_count < LEDGER_ROWS_MAX ? calloc(1, sizeof(*row)) : NULL;
+    if (!row)
+        return &b->ledger_rest;
+    row->key = key;
+    HASH_ADD(hh, b->ledger, key, sizeof(row->key), row);
+    if (!HASH_ADDED(hh, row)) {
+        free(row);
+        return &b->ledger_rest;
+    }
+    b->ledger_count++;
+    return row;
+}
+
+void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row *row)
+{
+    (void)peer;
+    b->totals.routed++;
+    b->totals.queued++;
+    row->routed++;
+}
+
+void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row)
+{
+    b->totals.delivered++;
+    b->totals.queued--;
+    peer->delivered++;
+    row->delivered++;
+}
+
+void count_dropped(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
+                   enum broker_drop cause)
+{
+    b->totals.dropped[cause]++;
+    b->totals.queued--;
+    peer->dropped++;
+    row->dropped[cause]++;
+}
+
+void ledger_free(struct broker *b)
+{
+    struct ledger_row *row, *next;
+
+    HASH_ITER(hh, b->ledger, row, next)
+    {
+        HASH_DEL(b->ledger, row);
+        free(row);
+    }
+}
+
+void broker_get_totals(const struct broker *b, struct broker_totals *ret_totals)
+{
+    *ret_totals = b->totals;
+    ret_totals->peers = HASH_COUNT(b->sessions);
+    ret_totals->subscriptions = b->subscription_count;
+    ret_totals->topics = b->topic_count;
+}
+
+/* --- status --------------------------------------------------------------------------------- */
+
+static void put_drops(struct json *json, const uint64_t dropped[DROP_CAUSES])
+{
+    json_object(json, "dropped");
+    for (int cause = 0; cause < DROP_CAUSES; cause++)
+        if (dropped[cause] > 0)
+            json_u64(json, broker_drop_name((enum broker_drop)cause), dropped[cause]);
+    json_end_object(json);
+}
+
+static void put_refusals(const struct broker *b, struct json *json)
+{
+    json_object(json, "refused");
+    for (size_t code = 1; code < COUNT_OF(b->refused_by_code); code++)
+        if (b->refused_by_code[code] > 0)
+            json_u64(json, aico_error_name(-(int)code), b->refused_by_code[code]);
+    json_end_object(json);
+}
+
+static void put_registry(const struct broker *b, struct json *json)
+{
+    char hash[2 * REGISTRY_HASH_SIZE + 1];
+
+    hex_write(bytes_of(registry_hash(b->registry), REGISTRY_HASH_SIZE), hash);
+    json_object(json, "registry");
+    json_u64(json, "version", registry_version(b->registry));
+    json_text(json, "hash", bytes_text(hash));
+    json_u64(json, "components", registry_component_count(b->registry));
+    json_end_object(json);
+}
+
+static void put_peer(const struct broker *b, struct json *json, const char *key,
+                     const struct broker_peer *peer)
+{
+    const struct lane *topic = &peer->lanes[LANE_TOPIC], *direct = &peer->lanes[LANE_DIRECT];
+
+    json_object(json, key);
+    json_text(json, "name", bytes_text(peer->member->name));
+    json_text(json, "address", bytes_text(peer->address));
+    json_i64(json, "connected_ms", b->now.boot_ms - peer->ready_ms);
+    json_text(json, "software", bytes_text(peer->software));
+    json_u64(json, "subscriptions", peer->subscription_count);
+    json_u64(json, "published", peer->published);
+    json_u64(json, "refused", peer->refused);
+    json_u64(json, "delivered", peer->delivered);
+    json_u64(json, "queued", topic->messages + direct->messages);
+    json_u64(json, "queued_bytes", topic->bytes + direct->bytes);
+    json_u64(json, "dropped", peer->dropped);
+    json_u64(json, "credit", peer->window);
+    json_u64(json, "bytes_in", peer->bytes_in);
+    json_u64(json, "bytes_out", peer->bytes_out);
+    json_end_object(json);
+}
+
+static void put_status(const struct broker *b, struct json *json, const struct broker_peer *self)
+{
+    const struct broker_totals *t = &b->totals;
+
+    json_object(json, NULL);
+    json_text(json, "broker", bytes_text(b->self->name));
+    json_text(json, "version", bytes_text(b->software));
+    json_i64(json, "uptime_s", (b->now.boot_ms - b->started.boot_ms) / 1000);
+    put_registry(b, json);
+    json_u64(json, "peers", HASH_COUNT(b->sessions));
+    json_u64(json, "subscriptions", b->subscription_count);
+    json_u64(json, "topics", b->topic_count);
+    json_u64(json, "published", t->published);
+    json_u64(json, "direct", t->direct);
+    json_u64(json, "repeated", t->repeated);
+    json_u64(json, "routed_deliveries", t->routed);
+    json_u64(json, "delivered", t->delivered);
+    json_u64(json, "queued", t->queued);
+    put_drops(json, t->dropped);
+    json_u64(json, "direct_delivered", t->direct_delivered);
+    json_u64(json, "direct_dropped", t->direct_dropped);
+    json_u64(json, "gaps", t->gaps);
+    put_refusals(b, json);
+    json_u64(json, "bytes_in", t->bytes_in);
+    json_u64(json, "bytes_out", t->bytes_out);
+    json_u64(json, "handshakes", t->handshakes);
+    if (self)
+        put_peer(b, json, "self", self);
+    json_end_object(json);
+}
+
+static bool is_too_long(const struct json *json)
+{
+    return json->failed || json->out->size > STATUS_SIZE_MAX;
+}
+
+static void put_peers(const struct broker *b, struct json *json, struct bytes name)
+{
+    const struct broker_peer *peer;
+
+    json_array(json, NULL);
+    for (peer = b->sessions; peer && !is_too_long(json); peer = peer->hh.next)
+        if (name.size == 0 || bytes_equal_text(name, peer->member->name))
+            put_peer(b, json, NULL, peer);
+    json_end_array(json);
+}
+
+static void put_topic(struct json *json, const struct broker *b, const struct topic *topic)
+{
+    const struct rule *rule = topic_is_internal(topic_view(topic))
+                                  ? NULL
+                                  : registry_rule_for(b->registry, topic_view(topic));
+    bool fresh = topic->route_generation == b->route_generation;
+
+    json_object(json, NULL);
+    json_text(json, "topic", topic_view(topic));
+    json_text(json, "rule", rule ? rule->filter : bytes_of(NULL, 0));
+    json_u64(json, "rule_line", rule ? rule->line : 0);
+    json_u64(json, "messages", topic->messages);
+    json_u64(json, "bytes", topic->bytes);
+    /* Counted when something was last published after the subscriptions had changed. */
+    json_u64(json, "readers", fresh || topic->route_generation ? topic->reader_count : 0);
+    json_end_object(json);
+}
+
+static void put_topics(const struct broker *b, struct json *json, struct bytes filter)
+{
+    size_t left = 0;
+
+    json_array(json, NULL);
+    for (size_t i = 1; i <= b->topic_count; i++) {
+        const struct topic *topic = b->topic_by_number[i];
+
+        if (topic->messages == 0 || (filter.size > 0 && !filter_matches(filter, topic_view(topic))))
+            continue;
+        if (is_too_long(json))
+            left++;
+        else
+            put_topic(json, b, topic);
+    }
+    if (left > 0) {
+        json_object(json, NULL);
+        json_u64(json, "more", left);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
+static void put_ledger_row(const struct broker *b, struct json *json, const struct ledger_row *row)
+{
+    bool rest = row == &b->ledger_rest;
+
+    json_object(json, NULL);
+    json_text(json, "sender", bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
+    json_u64(json, "rule_line", row->key.rule_line);
+    json_text(json, "reader", bytes_text(rest ? "*" : b->member_by_number[row->key.reader]->name));
+    json_u64(json, "routed", row->routed);
+    json_u64(json, "delivered", row->delivered);
+    put_drops(json, row->dropped);
+    json_end_object(json);
+}
+
+static void put_ledger(const struct broker *b, struct json *json)
+{
+    const struct ledger_row *row;
+
+    json_array(json, NULL);
+    for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
+        put_ledger_row(b, json, row);
+    if (b->ledger_rest.routed > 0)
+        put_ledger_row(b, json, &b->ledger_rest);
+    json_end_array(json);
+}
+
+int status_json(const struct broker *b, const struct broker_peer *peer, struct bytes what,
+                struct bytes filter, struct buffer *out)
+{
+    char canonical[TOPIC_SIZE_MAX + 1];
+    struct json json = json_over(out);
+    size_t before = out->size;
+
+    if (bytes_equal_text(what, "status")) {
+        put_status(b, &json, peer);
+    } else if (bytes_equal_text(what, "peers")) {
+        put_peers(b, &json, filter);
+    } else if (bytes_equal_text(what, "topics")) {
+        if (filter.size > 0 && !filter_is_valid(filter))
+            return AICO_ETOPIC;
+        if (filter.size > 0)
+            filter = bytes_of(canonical, filter_canonical(filter, canonical));
+        put_topics(b, &json, filter);
+    } else if (bytes_equal_text(what, "ledger")) {
+        put_ledger(b, &json);
+    } else {
+        return AICO_EINVAL;
+    }
+    if (!json.failed)
+        return 0;
+    out->size = before;
+    return AICO_ENOMEM;
+}
+
+int broker_status_json(const struct broker *b, struct moment now, struct bytes what,
+                       struct bytes filter, struct buffer *out)
+{
+    (void)now; /* the time of the last call is as good and needs no change of @b */
+    return status_json(b, NULL, what, filter, out);
+}
