@@ -5,6 +5,7 @@
 #include <aico/error.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 struct json json_over(struct buffer *out)
 {
@@ -20,37 +21,6 @@ static void put(struct json *json, struct bytes bytes)
 static void put_text(struct json *json, const char *text)
 {
     put(json, bytes_text(text));
-}
-
-/* Length of the UTF-8 character at the start of @text (not empty), 0 when it is none: too short,
- * overlong, a surrogate or above U+10FFFF (Unicode 15, table 3-7). */
-static size_t character_size(struct bytes text)
-{
-    const uint8_t *c = text.at;
-    uint8_t low = 0x80, high = 0xbf;
-    size_t size;
-
-    if (c[0] < 0x80)
-        return 1;
-    if (c[0] < 0xc2 || c[0] > 0xf4)
-        return 0;
-    size = c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
-    if (size > text.size)
-        return 0;
-    if (c[0] == 0xe0)
-        low = 0xa0;
-    else if (c[0] == 0xed)
-        high = 0x9f;
-    else if (c[0] == 0xf0)
-        low = 0x90;
-    else if (c[0] == 0xf4)
-        high = 0x8f;
-    if (c[1] < low || c[1] > high)
-        return 0;
-    for (size_t i = 2; i < size; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    return size;
 }
 
 static void put_escaped(struct json *json, uint8_t c)
@@ -89,7 +59,7 @@ static void put_string(struct json *json, struct bytes text)
     while (plain < text.size) {
         struct bytes rest = bytes_of(text.at + plain, text.size - plain);
         uint8_t c = rest.at[0];
-        size_t size = character_size(rest);
+        size_t size = utf8_next(rest, NULL);
 
         if (size > 0 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
             plain += size;
@@ -118,53 +88,53 @@ static void begin_value(struct json *json, const char *key)
     json->comma = true;
 }
 
-void json_object(struct json *json, const char *key)
+void json_open_object(struct json *json, const char *key)
 {
     begin_value(json, key);
     put_text(json, "{");
     json->comma = false;
 }
 
-void json_end_object(struct json *json)
+void json_close_object(struct json *json)
 {
     put_text(json, "}");
     json->comma = true;
 }
 
-void json_array(struct json *json, const char *key)
+void json_open_array(struct json *json, const char *key)
 {
     begin_value(json, key);
     put_text(json, "[");
     json->comma = false;
 }
 
-void json_end_array(struct json *json)
+void json_close_array(struct json *json)
 {
     put_text(json, "]");
     json->comma = true;
 }
 
-void json_text(struct json *json, const char *key, struct bytes text)
+void json_put_text(struct json *json, const char *key, struct bytes text)
 {
     begin_value(json, key);
     put_string(json, text);
 }
 
-void json_u64(struct json *json, const char *key, uint64_t value)
+void json_put_u64(struct json *json, const char *key, uint64_t value)
 {
     begin_value(json, key);
     if (!json->failed && buffer_printf(json->out, "%" PRIu64, value) < 0)
         json->failed = true;
 }
 
-void json_i64(struct json *json, const char *key, int64_t value)
+void json_put_i64(struct json *json, const char *key, int64_t value)
 {
     begin_value(json, key);
     if (!json->failed && buffer_printf(json->out, "%" PRId64, value) < 0)
         json->failed = true;
 }
 
-void json_bool(struct json *json, const char *key, bool value)
+void json_put_bool(struct json *json, const char *key, bool value)
 {
     begin_value(json, key);
     put_text(json, value ? "true" : "false");

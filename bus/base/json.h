@@ -4,9 +4,9 @@
  * caller's. A failure (no memory) stays; check json.failed once at the end. Not thread-safe.
  *
  *   struct json j = json_over(&buffer);
- *   json_object(&j, NULL);
- *   json_text(&j, "name", name);
- *   json_end_object(&j);
+ *   json_open_object(&j, NULL);
+ *   json_put_text(&j, "name", name);
+ *   json_close_object(&j);
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -22,15 +22,15 @@ struct json {
 struct json json_over(struct buffer *out);
 
 /* @key: the member's name inside an object, NULL inside an array and for the whole text. */
-void json_object(struct json *json, const char *key);
-void json_end_object(struct json *json);
-void json_array(struct json *json, const char *key);
-void json_end_array(struct json *json);
+void json_open_object(struct json *json, const char *key);
+void json_close_object(struct json *json);
+void json_open_array(struct json *json, const char *key);
+void json_close_array(struct json *json);
 /* Control characters, quotes and backslashes are escaped; bytes that are not UTF-8 become U+FFFD.
  */
-void json_text(struct json *json, const char *key, struct bytes text);
-void json_u64(struct json *json, const char *key, uint64_t value);
-void json_i64(struct json *json, const char *key, int64_t value);
-void json_bool(struct json *json, const char *key, bool value);
+void json_put_text(struct json *json, const char *key, struct bytes text);
+void json_put_u64(struct json *json, const char *key, uint64_t value);
+void json_put_i64(struct json *json, const char *key, int64_t value);
+void json_put_bool(struct json *json, const char *key, bool value);
 
 #endif

@@ -20,12 +20,12 @@ static void publish_state(struct broker *b, const struct broker_peer *peer, cons
     size_t size = presence_topic(peer->member, topic);
     struct json json = json_over(&payload);
 
-    json_object(&json, NULL);
-    json_text(&json, "name", bytes_text(peer->member->name));
-    json_text(&json, "state", bytes_text(state));
-    json_text(&json, "reason", bytes_text(reason));
-    json_i64(&json, "since_ms", since_ms);
-    json_end_object(&json);
+    json_open_object(&json, NULL);
+    json_put_text(&json, "name", bytes_text(peer->member->name));
+    json_put_text(&json, "state", bytes_text(state));
+    json_put_text(&json, "reason", bytes_text(reason));
+    json_put_i64(&json, "since_ms", since_ms);
+    json_close_object(&json);
     if (json.failed)
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, peer, AICO_ENOMEM,
               "no memory to tell that it is %s", state);

@@ -91,20 +91,20 @@ void broker_get_totals(const struct broker *b, struct broker_totals *ret_totals)
 
 static void put_drops(struct json *json, const uint64_t dropped[DROP_CAUSES])
 {
-    json_object(json, "dropped");
+    json_open_object(json, "dropped");
     for (int cause = 0; cause < DROP_CAUSES; cause++)
         if (dropped[cause] > 0)
-            json_u64(json, broker_drop_name((enum broker_drop)cause), dropped[cause]);
-    json_end_object(json);
+            json_put_u64(json, broker_drop_name((enum broker_drop)cause), dropped[cause]);
+    json_close_object(json);
 }
 
 static void put_refusals(const struct broker *b, struct json *json)
 {
-    json_object(json, "refused");
+    json_open_object(json, "refused");
     for (size_t code = 1; code < COUNT_OF(b->refused_by_code); code++)
         if (b->refused_by_code[code] > 0)
-            json_u64(json, aico_error_name(-(int)code), b->refused_by_code[code]);
-    json_end_object(json);
+            json_put_u64(json, aico_error_name(-(int)code), b->refused_by_code[code]);
+    json_close_object(json);
 }
 
 static void put_registry(const struct broker *b, struct json *json)
@@ -112,11 +112,11 @@ static void put_registry(const struct broker *b, struct json *json)
     char hash[2 * REGISTRY_HASH_SIZE + 1];
 
     hex_write(bytes_of(registry_hash(b->registry), REGISTRY_HASH_SIZE), hash);
-    json_object(json, "registry");
-    json_u64(json, "version", registry_version(b->registry));
-    json_text(json, "hash", bytes_text(hash));
-    json_u64(json, "components", registry_component_count(b->registry));
-    json_end_object(json);
+    json_open_object(json, "registry");
+    json_put_u64(json, "version", registry_version(b->registry));
+    json_put_text(json, "hash", bytes_text(hash));
+    json_put_u64(json, "components", registry_component_count(b->registry));
+    json_close_object(json);
 }
 
 static void put_peer(const struct broker *b, struct json *json, const char *key,
@@ -124,53 +124,53 @@ static void put_peer(const struct broker *b, struct json *json, const char *key,
 {
     const struct lane *topic = &peer->lanes[LANE_TOPIC], *direct = &peer->lanes[LANE_DIRECT];
 
-    json_object(json, key);
-    json_text(json, "name", bytes_text(peer->member->name));
-    json_text(json, "address", bytes_text(peer->address));
-    json_i64(json, "connected_ms", b->now.boot_ms - peer->ready_ms);
-    json_text(json, "software", bytes_text(peer->software));
-    json_u64(json, "subscriptions", peer->subscription_count);
-    json_u64(json, "published", peer->published);
-    json_u64(json, "refused", peer->refused);
-    json_u64(json, "delivered", peer->delivered);
-    json_u64(json, "queued", topic->messages + direct->messages);
-    json_u64(json, "queued_bytes", topic->bytes + direct->bytes);
-    json_u64(json, "dropped", peer->dropped);
-    json_u64(json, "credit", peer->window);
-    json_u64(json, "bytes_in", peer->bytes_in);
-    json_u64(json, "bytes_out", peer->bytes_out);
-    json_end_object(json);
+    json_open_object(json, key);
+    json_put_text(json, "name", bytes_text(peer->member->name));
+    json_put_text(json, "address", bytes_text(peer->address));
+    json_put_i64(json, "connected_ms", b->now.boot_ms - peer->ready_ms);
+    json_put_text(json, "software", bytes_text(peer->software));
+    json_put_u64(json, "subscriptions", peer->subscription_count);
+    json_put_u64(json, "published", peer->published);
+    json_put_u64(json, "refused", peer->refused);
+    json_put_u64(json, "delivered", peer->delivered);
+    json_put_u64(json, "queued", topic->messages + direct->messages);
+    json_put_u64(json, "queued_bytes", topic->bytes + direct->bytes);
+    json_put_u64(json, "dropped", peer->dropped);
+    json_put_u64(json, "credit", peer->window);
+    json_put_u64(json, "bytes_in", peer->bytes_in);
+    json_put_u64(json, "bytes_out", peer->bytes_out);
+    json_close_object(json);
 }
 
 static void put_status(const struct broker *b, struct json *json, const struct broker_peer *self)
 {
     const struct broker_totals *t = &b->totals;
 
-    json_object(json, NULL);
-    json_text(json, "broker", bytes_text(b->self->name));
-    json_text(json, "version", bytes_text(b->software));
-    json_i64(json, "uptime_s", (b->now.boot_ms - b->started.boot_ms) / 1000);
+    json_open_object(json, NULL);
+    json_put_text(json, "broker", bytes_text(b->self->name));
+    json_put_text(json, "version", bytes_text(b->software));
+    json_put_i64(json, "uptime_s", (b->now.boot_ms - b->started.boot_ms) / 1000);
     put_registry(b, json);
-    json_u64(json, "peers", HASH_COUNT(b->sessions));
-    json_u64(json, "subscriptions", b->subscription_count);
-    json_u64(json, "topics", b->topic_count);
-    json_u64(json, "published", t->published);
-    json_u64(json, "direct", t->direct);
-    json_u64(json, "repeated", t->repeated);
-    json_u64(json, "routed_deliveries", t->routed);
-    json_u64(json, "delivered", t->delivered);
-    json_u64(json, "queued", t->queued);
+    json_put_u64(json, "peers", HASH_COUNT(b->sessions));
+    json_put_u64(json, "subscriptions", b->subscription_count);
+    json_put_u64(json, "topics", b->topic_count);
+    json_put_u64(json, "published", t->published);
+    json_put_u64(json, "direct", t->direct);
+    json_put_u64(json, "repeated", t->repeated);
+    json_put_u64(json, "routed_deliveries", t->routed);
+    json_put_u64(json, "delivered", t->delivered);
+    json_put_u64(json, "queued", t->queued);
     put_drops(json, t->dropped);
-    json_u64(json, "direct_delivered", t->direct_delivered);
-    json_u64(json, "direct_dropped", t->direct_dropped);
-    json_u64(json, "gaps", t->gaps);
+    json_put_u64(json, "direct_delivered", t->direct_delivered);
+    json_put_u64(json, "direct_dropped", t->direct_dropped);
+    json_put_u64(json, "gaps", t->gaps);
     put_refusals(b, json);
-    json_u64(json, "bytes_in", t->bytes_in);
-    json_u64(json, "bytes_out", t->bytes_out);
-    json_u64(json, "handshakes", t->handshakes);
+    json_put_u64(json, "bytes_in", t->bytes_in);
+    json_put_u64(json, "bytes_out", t->bytes_out);
+    json_put_u64(json, "handshakes", t->handshakes);
     if (self)
         put_peer(b, json, "self", self);
-    json_end_object(json);
+    json_close_object(json);
 }
 
 static bool is_too_long(const struct json *json)
@@ -182,11 +182,11 @@ static void put_peers(const struct broker *b, struct json *json, struct bytes na
 {
     const struct broker_peer *peer;
 
-    json_array(json, NULL);
+    json_open_array(json, NULL);
     for (peer = b->sessions; peer && !is_too_long(json); peer = peer->hh.next)
         if (name.size == 0 || bytes_equal_text(name, peer->member->name))
             put_peer(b, json, NULL, peer);
-    json_end_array(json);
+    json_close_array(json);
 }
 
 static void put_topic(struct json *json, const struct broker *b, const struct topic *topic)
@@ -196,22 +196,22 @@ static void put_topic(struct json *json, const struct broker *b, const struct to
                                   : registry_rule_for(b->registry, topic_view(topic));
     bool fresh = topic->route_generation == b->route_generation;
 
-    json_object(json, NULL);
-    json_text(json, "topic", topic_view(topic));
-    json_text(json, "rule", rule ? rule->filter : bytes_of(NULL, 0));
-    json_u64(json, "rule_line", rule ? rule->line : 0);
-    json_u64(json, "messages", topic->messages);
-    json_u64(json, "bytes", topic->bytes);
+    json_open_object(json, NULL);
+    json_put_text(json, "topic", topic_view(topic));
+    json_put_text(json, "rule", rule ? rule->filter : bytes_of(NULL, 0));
+    json_put_u64(json, "rule_line", rule ? rule->line : 0);
+    json_put_u64(json, "messages", topic->messages);
+    json_put_u64(json, "bytes", topic->bytes);
     /* Counted when something was last published after the subscriptions had changed. */
-    json_u64(json, "readers", fresh || topic->route_generation ? topic->reader_count : 0);
-    json_end_object(json);
+    json_put_u64(json, "readers", fresh || topic->route_generation ? topic->reader_count : 0);
+    json_close_object(json);
 }
 
 static void put_topics(const struct broker *b, struct json *json, struct bytes filter)
 {
     size_t left = 0;
 
-    json_array(json, NULL);
+    json_open_array(json, NULL);
     for (size_t i = 1; i <= b->topic_count; i++) {
         const struct topic *topic = b->topic_by_number[i];
 
@@ -223,37 +223,39 @@ static void put_topics(const struct broker *b, struct json *json, struct bytes f
             put_topic(json, b, topic);
     }
     if (left > 0) {
-        json_object(json, NULL);
-        json_u64(json, "more", left);
-        json_end_object(json);
+        json_open_object(json, NULL);
+        json_put_u64(json, "more", left);
+        json_close_object(json);
     }
-    json_end_array(json);
+    json_close_array(json);
 }
 
 static void put_ledger_row(const struct broker *b, struct json *json, const struct ledger_row *row)
 {
     bool rest = row == &b->ledger_rest;
 
-    json_object(json, NULL);
-    json_text(json, "sender", bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
-    json_u64(json, "rule_line", row->key.rule_line);
-    json_text(json, "reader", bytes_text(rest ? "*" : b->member_by_number[row->key.reader]->name));
-    json_u64(json, "routed", row->routed);
-    json_u64(json, "delivered", row->delivered);
+    json_open_object(json, NULL);
+    json_put_text(json, "sender",
+                  bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
+    json_put_u64(json, "rule_line", row->key.rule_line);
+    json_put_text(json, "reader",
+                  bytes_text(rest ? "*" : b->member_by_number[row->key.reader]->name));
+    json_put_u64(json, "routed", row->routed);
+    json_put_u64(json, "delivered", row->delivered);
     put_drops(json, row->dropped);
-    json_end_object(json);
+    json_close_object(json);
 }
 
 static void put_ledger(const struct broker *b, struct json *json)
 {
     const struct ledger_row *row;
 
-    json_array(json, NULL);
+    json_open_array(json, NULL);
     for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
         put_ledger_row(b, json, row);
     if (b->ledger_rest.routed > 0)
         put_ledger_row(b, json, &b->ledger_rest);
-    json_end_array(json);
+    json_close_array(json);
 }
 
 int status_json(const struct broker *b, const struct broker_peer *peer, struct bytes what,
