@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The header block inside the content of a message: sealed with it, in the sender's order.
+ *
+ *   at most 64 times
+ *     u8 + n    key    1..64 printable ASCII characters without '='
+ *     u16 + n   value  0..4096 bytes of UTF-8 without U+0000
+ *
+ * A block is at most 65535 bytes, may be empty, and a key may come more than once. Strict: nothing
+ * else parses. Pure, any thread.
+ */
+#ifndef ENVELOPE_HEADERS_H
+#define ENVELOPE_HEADERS_H
+
+#include <aico/error.h>
+
+#include "base/reader.h"
+#include "base/writer.h"
+
+#define HEADERS_MAX 64
+#define HEADER_KEY_MAX 64
+#define HEADER_VALUE_MAX 4096
+#define HEADER_BLOCK_MAX 65535
+
+/* Steps through a block: while ((r = header_next(&cursor, &key, &value)) > 0). */
+struct header_cursor {
+    struct reader reader;
+    size_t count; /* headers returned so far */
+};
+struct header_cursor header_cursor_over(struct bytes block);
+/* 1 and the next header (borrowed from the block), 0 at its end, AICO_EFORMAT. */
+AICO_MUST_USE int header_next(struct header_cursor *cursor, struct bytes *ret_key,
+                              struct bytes *ret_value);
+
+/* The number of headers in @block, or AICO_EFORMAT when it does not parse to its end. */
+AICO_MUST_USE int header_block_check(struct bytes block);
+
+bool header_key_is_valid(struct bytes key);
+bool header_value_is_valid(struct bytes value);
+/* Appends one header; 0 or AICO_EINVAL (key or value). Room is the writer's to tell; that there
+ * are at most HEADERS_MAX is the caller's, and envelope_seal() checks it. */
+AICO_MUST_USE int header_write(struct writer *to, struct bytes key, struct bytes value);
+
+#endif
