@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Topics and filters, level by level. */
+#include "wire/topic.h"
+
+/* Length of the UTF-8 sequence at @at (RFC 3629: no overlong forms, no surrogates, at most
+ * U+10FFFF), 0 if there is none. */
+static size_t utf8_length(const uint8_t *at, size_t left)
+{
+    static const struct {
+        uint8_t first_low, first_high, second_low, second_high;
+        size_t size;
+    } forms[] = {
+        {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
+        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+
+    if (at[0] < 0x80)
+        return 1;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (at[0] < forms[i].first_low || at[0] > forms[i].first_high)
+            continue;
+        if (left < forms[i].size || at[1] < forms[i].second_low || at[1] > forms[i].second_high)
+            return 0;
+        for (size_t k = 2; k < forms[i].size; k++)
+            if ((at[k] & 0xc0) != 0x80)
+                return 0;
+        return forms[i].size;
+    }
+    return 0;
+}
+
+bool topic_next_level(struct bytes *rest, struct bytes *ret_level)
+{
+    const uint8_t *slash;
+
+    if (!rest->at)
+        return false;
+    slash = rest->size > 0 ? memchr(rest->at, '/', rest->size) : NULL;
+    if (!slash) {
+        *ret_level = *rest;
+        *rest = bytes_of(NULL, 0);
+        return true;
+    }
+    *ret_level = bytes_of(rest->at, (size_t)(slash - rest->at));
+    *rest = bytes_of(slash + 1, rest->size - ret_level->size - 1);
+    return true;
+}
+
+static bool is_one(struct bytes level)
+{
+    return level.size == 1 && (level.at[0] == '*' || level.at[0] == '+');
+}
+
+static bool is_rest(struct bytes level)
+{
+    return (level.size == 1 && level.at[0] == '#') ||
+           (level.size == 2 && level.at[0] == '*' && level.at[1] == '*');
+}
+
+/* A level without wildcards: UTF-8, nothing below space or 0x7f, none of * + #. */
+static bool is_plain(struct bytes level)
+{
+    size_t i = 0;
+
+    if (level.size == 0)
+        return false;
+    while (i < level.size) {
+        uint8_t c = level.at[i];
+        size_t length = utf8_length(level.at + i, level.size - i);
+
+        if (length == 0 || c < 0x20 || c == 0x7f || c == '*' || c == '+' || c == '#')
+            return false;
+        if (c == 0xc2 && level.at[i + 1] < 0xa0) /* U+0080..U+009F are control characters too */
+            return false;
+        i += length;
+    }
+    return true;
+}
+
+static bool is_valid(struct bytes text, bool wildcards)
+{
+    struct bytes rest = text, level;
+    size_t count = 0;
+
+    if (text.size == 0 || text.size > TOPIC_SIZE_MAX)
+        return false;
+    while (topic_next_level(&rest, &level)) {
+        if (++count > TOPIC_LEVELS_MAX)
+            return false;
+        if (wildcards && (is_one(level) || (is_rest(level) && !rest.at)))
+            continue;
+        if (!is_plain(level))
+            return false;
+    }
+    return true;
+}
+
+bool topic_is_valid(struct bytes topic)
+{
+    return is_valid(topic, false);
+}
+
+bool filter_is_valid(struct bytes filter)
+{
+    return is_valid(filter, true);
+}
+
+bool filter_has_wildcard(struct bytes filter)
+{
+    struct bytes rest = filter, level;
+
+    while (topic_next_level(&rest, &level))
+        if (is_one(level) || is_rest(level))
+            return true;
+    return false;
+}
+
+bool topic_is_internal(struct bytes topic)
+{
+    return topic.size > 0 && topic.at[0] == '$';
+}
+
+/* Whether the first level hides names of the bus: it is a wildcard. */
+static bool begins_wild(struct bytes filter)
+{
+    struct bytes rest = filter, level = {0};
+
+    return topic_next_level(&rest, &level) && (is_one(level) || is_rest(level));
+}
+
+bool filter_matches(struct bytes filter, struct bytes topic)
+{
+    struct bytes f = filter, t = topic, filter_level, topic_level;
+
+    if (topic_is_internal(topic) && begins_wild(filter))
+        return false;
+    while (topic_next_level(&f, &filter_level)) {
+        if (is_rest(filter_level))
+            return true;
+        if (!topic_next_level(&t, &topic_level))
+            return false;
+        if (!is_one(filter_level) && !bytes_equal(filter_level, topic_level))
+            return false;
+    }
+    return t.at == NULL;
+}
+
+bool filter_overlaps(struct bytes a, struct bytes b)
+{
+    struct bytes rest_a = a, rest_b = b, level_a, level_b;
+
+    if ((topic_is_internal(a) && begins_wild(b)) || (topic_is_internal(b) && begins_wild(a)))
+        return false;
+    for (;;) {
+        bool more_a = topic_next_level(&rest_a, &level_a);
+        bool more_b = topic_next_level(&rest_b, &level_b);
+
+        if ((more_a && is_rest(level_a)) || (more_b && is_rest(level_b)))
+            return true; /* the other one's levels so far matched; the rest is free */
+        if (!more_a || !more_b)
+            return more_a == more_b;
+        if (!is_one(level_a) && !is_one(level_b) && !bytes_equal(level_a, level_b))
+            return false;
+    }
+}
+
+bool filter_covers(struct bytes outer, struct bytes inner)
+{
+    struct bytes rest_outer = outer, rest_inner = inner, level_outer, level_inner;
+
+    if (topic_is_internal(inner) && begins_wild(outer))
+        return false;
+    for (;;) {
+        bool more_outer = topic_next_level(&rest_outer, &level_outer);
+        bool more_inner = topic_next_level(&rest_inner, &level_inner);
+
+        if (more_outer && is_rest(level_outer))
+            return true;
+        if (!more_outer || !more_inner)
+            return more_outer == more_inner;
+        if (is_rest(level_inner)) /* may stand for levels that outer does not allow */
+            return false;
+        if (!is_one(level_outer) && (is_one(level_inner) || !bytes_equal(level_outer, level_inner)))
+            return false;
+    }
+}
+
+size_t filter_canonical(struct bytes filter, char to[TOPIC_SIZE_MAX + 1])
+{
+    struct bytes rest = filter, level;
+    size_t size = 0;
+
+    while (topic_next_level(&rest, &level)) {
+        if (is_one(level))
+            level = bytes_text("*");
+        else if (is_rest(level))
+            level = bytes_text("**");
+        if (size + level.size + (size > 0) > TOPIC_SIZE_MAX)
+            return 0;
+        if (size > 0)
+            to[size++] = '/';
+        bytes_copy(to + size, level);
+        size += level.size;
+    }
+    to[size] = '\0';
+    return size;
+}
