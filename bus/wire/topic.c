@@ -2,33 +2,7 @@
 /* Topics and filters, level by level. */
 #include "wire/topic.h"
 
-/* Length of the UTF-8 sequence at @at (RFC 3629: no overlong forms, no surrogates, at most
- * U+10FFFF), 0 if there is none. */
-static size_t utf8_length(const uint8_t *at, size_t left)
-{
-    static const struct {
-        uint8_t first_low, first_high, second_low, second_high;
-        size_t size;
-    } forms[] = {
-        {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
-        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-
-    if (at[0] < 0x80)
-        return 1;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (at[0] < forms[i].first_low || at[0] > forms[i].first_high)
-            continue;
-        if (left < forms[i].size || at[1] < forms[i].second_low || at[1] > forms[i].second_high)
-            return 0;
-        for (size_t k = 2; k < forms[i].size; k++)
-            if ((at[k] & 0xc0) != 0x80)
-                return 0;
-        return forms[i].size;
-    }
-    return 0;
-}
+#include "base/utf8.h"
 
 bool topic_next_level(struct bytes *rest, struct bytes *ret_level)
 {
@@ -58,22 +32,20 @@ static bool is_rest(struct bytes level)
            (level.size == 2 && level.at[0] == '*' && level.at[1] == '*');
 }
 
-/* A level without wildcards: UTF-8, nothing below space or 0x7f, none of * + #. */
+/* A level without wildcards: UTF-8, no control characters, none of * + #. */
 static bool is_plain(struct bytes level)
 {
-    size_t i = 0;
-
     if (level.size == 0)
         return false;
-    while (i < level.size) {
-        uint8_t c = level.at[i];
-        size_t length = utf8_length(level.at + i, level.size - i);
+    while (level.size > 0) {
+        uint32_t code;
+        size_t size = utf8_next(level, &code);
 
-        if (length == 0 || c < 0x20 || c == 0x7f || c == '*' || c == '+' || c == '#')
+        if (size == 0 || code < 0x20 || (code >= 0x7f && code < 0xa0))
             return false;
-        if (c == 0xc2 && level.at[i + 1] < 0xa0) /* U+0080..U+009F are control characters too */
+        if (code == '*' || code == '+' || code == '#')
             return false;
-        i += length;
+        level = bytes_of(level.at + size, level.size - size);
     }
     return true;
 }

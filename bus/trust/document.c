@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A draft is the document's component and rule lines as text, with what look-ups need beside. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "base/hex.h"
+#include "crypto/kdf.h"
+#include "crypto/sign.h"
+#include "trust/document.h"
+#include "wire/topic.h"
+
+struct draft_component {
+    struct draft_component *prev, *next;
+    char name[COMPONENT_NAME_MAX + 1];
+    uint8_t identity[SIGN_PUBLIC_SIZE], transport[DH_PUBLIC_SIZE];
+    enum component_state state;
+    struct buffer roles; /* comma list */
+    struct buffer tail;  /* " SINCE [replaces ...] [peer aico]" */
+};
+
+struct draft_rule {
+    struct draft_rule *prev, *next;
+    struct buffer filter; /* decoded */
+    struct buffer words;  /* "publish WHO ... [history]" */
+};
+
+struct registry_draft {
+    struct buffer namespace;
+    uint64_t version; /* of the document this is made from, 0: none */
+    uint8_t previous[HASH_SIZE];
+    struct buffer owner_next; /* its line, or empty */
+    struct draft_component *components;
+    struct draft_rule *rules;
+};
+
+static const char *const state_words[] = {"active", "revoked", "retired"};
+static const char *const seal_words[] = {"channel", "group", "ratchet", "none"};
+static const char *const authenticity_words[] = {"group", "sender", "signature"};
+
+static void component_free(struct draft_component *c)
+{
+    buffer_deinit(&c->roles);
+    buffer_deinit(&c->tail);
+    free(c);
+}
+
+static void rule_free(struct draft_rule *rule)
+{
+    buffer_deinit(&rule->filter);
+    buffer_deinit(&rule->words);
+    free(rule);
+}
+
+void registry_draft_free(struct registry_draft **draft)
+{
+    struct registry_draft *d = *draft;
+    struct draft_component *c, *next_c;
+    struct draft_rule *rule, *next_rule;
+
+    *draft = NULL;
+    if (!d)
+        return;
+    DL_FOREACH_SAFE(d->components, c, next_c)
+    component_free(c);
+    DL_FOREACH_SAFE(d->rules, rule, next_rule)
+    rule_free(rule);
+    buffer_deinit(&d->namespace);
+    buffer_deinit(&d->owner_next);
+    free(d);
+}
+
+static int put_list(struct buffer *to, char *const *entries, size_t count)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = buffer_printf(to, "%s%s", i > 0 ? "," : "", entries[i]);
+    return r;
+}
+
+static int put_hex(struct buffer *to, const uint8_t *at, size_t size)
+{
+    char text[2 * SIGNATURE_SIZE + 1];
+
+    hex_write(bytes_of(at, size), text);
+    return buffer_append_text(to, text);
+}
+
+static struct draft_component *component_new(struct registry_draft *d, const char *name,
+                                             const uint8_t *identity, const uint8_t *transport)
+{
+    struct draft_component *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    (void)snprintf(c->name, sizeof(c->name), "%s", name);
+    memcpy(c->identity, identity, SIGN_PUBLIC_SIZE);
+    memcpy(c->transport, transport, DH_PUBLIC_SIZE);
+    DL_APPEND(d->components, c);
+    return c;
+}
+
+static int copy_component(struct registry_draft *d, const struct component *from)
+{
+    struct draft_component *c = component_new(d, from->name, from->identity, from->transport);
+    int r;
+
+    if (!c)
+        return AICO_ENOMEM;
+    c->state = from->state;
+    r = put_list(&c->roles, from->roles, from->role_count);
+    if (r == 0)
+        r = buffer_printf(&c->tail, " %" PRId64, from->since_ms);
+    if (r == 0 && from->replaces) {
+        r = buffer_append_text(&c->tail, " replaces ");
+        if (r == 0)
+            r = put_hex(&c->tail, from->replaces_identity, SIGN_PUBLIC_SIZE);
+        if (r == 0)
+            r = buffer_printf(&c->tail, " %" PRId64 " ", from->replaces_until_ms);
+        if (r == 0)
+            r = put_hex(&c->tail, from->replaces_signature, SIGNATURE_SIZE);
+    }
+    if (r == 0 && from->peer_aico)
+        r = buffer_append_text(&c->tail, " peer aico");
+    return r;
+}
+
+/* publish WHO subscribe WHO are in @words already; the rest follows. */
+static int put_rule_words(struct buffer *words, enum rule_seal seal,
+                          enum rule_authenticity authenticity, bool padding, uint32_t freshness_s,
+                          bool history)
+{
+    return buffer_printf(words, " seal %s authenticity %s padding %s freshness %" PRIu32 "%s",
+                         seal_words[seal], authenticity_words[authenticity],
+                         padding ? "padme" : "none", freshness_s, history ? " history" : "");
+}
+
+static int copy_rule(struct registry_draft *d, const struct rule *from)
+{
+    struct draft_rule *rule = calloc(1, sizeof(*rule));
+    int r;
+
+    if (!rule)
+        return AICO_ENOMEM;
+    DL_APPEND(d->rules, rule);
+    r = buffer_append(&rule->filter, from->filter);
+    if (r == 0)
+        r = buffer_append_text(&rule->words, "publish ");
+    if (r == 0)
+        r = put_list(&rule->words, from->publish.entries, from->publish.count);
+    if (r == 0)
+        r = buffer_append_text(&rule->words, " subscribe ");
+    if (r == 0)
+        r = put_list(&rule->words, from->subscribe.entries, from->subscribe.count);
+    if (r == 0)
+        r = put_rule_words(&rule->words, from->seal, from->authenticity, from->padding,
+                           from->freshness_s, from->history);
+    return r;
+}
+
+struct registry_draft *registry_draft_new(const struct registry *current, struct bytes namespace)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *d = calloc(1, sizeof(*d));
+
+    if (!d || buffer_append(&d->namespace, current ? registry_namespace(current) : namespace) < 0)
+        return NULL;
+    if (!current)
+        return STEAL(d);
+    d->version = registry_version(current);
+    hash_n(registry_document(current), d->previous, sizeof(d->previous));
+    for (size_t i = 0; i < registry_component_count(current); i++)
+        if (copy_component(d, registry_component_at(current, i)) < 0)
+            return NULL;
+    for (size_t i = 0; i < registry_rule_count(current); i++)
+        if (copy_rule(d, registry_rule_at(current, i)) < 0)
+            return NULL;
+    return STEAL(d);
+}
+
+int registry_draft_add(struct registry_draft *draft, const struct component_line *line)
+{
+    struct draft_component *c;
+    int r;
+
+    DL_FOREACH(draft->components, c)
+    if (strcmp(c->name, line->name) == 0 ||
+        memcmp(c->identity, line->identity, SIGN_PUBLIC_SIZE) == 0 ||
+        memcmp(c->transport, line->transport, DH_PUBLIC_SIZE) == 0)
+        return AICO_EEXISTS;
+    c = component_new(draft, line->name, line->identity, line->transport);
+    if (!c)
+        return AICO_ENOMEM;
+    r = buffer_append_text(&c->roles, line->roles);
+    return r < 0 ? r : buffer_printf(&c->tail, " %" PRId64, line->since_ms);
+}
+
+int registry_draft_set_state(struct registry_draft *draft, const char *name,
+                             enum component_state state)
+{
+    struct draft_component *c;
+    int r = AICO_ENOTFOUND;
+
+    DL_FOREACH(draft->components, c)
+    if (strcmp(c->name, name) == 0) {
+        c->state = state;
+        r = 0;
+    }
+    return r;
+}
+
+static struct draft_rule *find_rule(struct registry_draft *draft, struct bytes filter)
+{
+    struct draft_rule *rule;
+
+    DL_FOREACH(draft->rules, rule)
+    if (bytes_equal(buffer_view(&rule->filter), filter))
+        return rule;
+    return NULL;
+}
+
+int registry_draft_set_rule(struct registry_draft *draft, const struct rule_line *line,
+                            const struct bytes *before)
+{
+    struct draft_rule *rule = find_rule(draft, line->filter), *anchor = NULL;
+    struct buffer words = {0};
+    int r;
+
+    if (!filter_is_valid(line->filter))
+        return AICO_ETOPIC;
+    if (before && !(anchor = find_rule(draft, *before)))
+        return AICO_ENOTFOUND;
+    r = buffer_printf(&words, "publish %s subscribe %s", line->publish, line->subscribe);
+    if (r == 0)
+        r = put_rule_words(&words, line->seal, line->authenticity, line->padding, line->freshness_s,
+                           line->history);
+    if (r == 0 && !rule) {
+        rule = calloc(1, sizeof(*rule));
+        if (!rule || (r = buffer_append(&rule->filter, line->filter)) < 0) {
+            free(rule);
+            rule = NULL;
+            r = AICO_ENOMEM;
+        } else if (anchor) {
+            DL_PREPEND_ELEM(draft->rules, anchor, rule);
+        } else {
+            DL_APPEND(draft->rules, rule);
+        }
+    }
+    if (r < 0) {
+        buffer_deinit(&words);
+        return r;
+    }
+    buffer_deinit(&rule->words);
+    rule->words = words;
+    return 0;
+}
+
+int registry_draft_remove_rule(struct registry_draft *draft, struct bytes filter)
+{
+    struct draft_rule *rule = find_rule(draft, filter);
+
+    if (!rule)
+        return AICO_ENOTFOUND;
+    DL_DELETE(draft->rules, rule);
+    rule_free(rule);
+    return 0;
+}
+
+/* lp8(NS) */
+static struct bytes namespace_lp8(const struct registry_draft *draft, uint8_t to[1 + NAMESPACE_MAX])
+{
+    to[0] = (uint8_t)draft->namespace.size;
+    bytes_copy(to + 1, buffer_view(&draft->namespace));
+    return bytes_of(to, 1 + draft->namespace.size);
+}
+
+int registry_draft_set_owner_next(struct registry_draft *draft, const struct secret *owner_seed,
+                                  const struct secret *next_seed)
+{
+    uint8_t owner[SIGN_PUBLIC_SIZE], next[SIGN_PUBLIC_SIZE], signature[SIGNATURE_SIZE];
+    uint8_t ns[1 + NAMESPACE_MAX];
+    int r;
+
+    sign_public(owner_seed, owner);
+    sign_public(next_seed, next);
+    r = sign_make(next_seed, "owner", namespace_lp8(draft, ns), bytes_of(owner, sizeof(owner)),
+                  signature);
+    if (r < 0)
+        return r;
+    draft->owner_next.size = 0;
+    r = buffer_append_text(&draft->owner_next, "owner-next ");
+    if (r == 0)
+        r = put_hex(&draft->owner_next, next, sizeof(next));
+    if (r == 0)
+        r = buffer_append_text(&draft->owner_next, " ");
+    if (r == 0)
+        r = put_hex(&draft->owner_next, signature, sizeof(signature));
+    return r < 0 ? r : buffer_append_text(&draft->owner_next, "\n");
+}
+
+static int put_head(const struct registry_draft *draft, const uint8_t owner[SIGN_PUBLIC_SIZE],
+                    int64_t issued_ms, struct buffer *to)
+{
+    int r = buffer_printf(
+        to, "aico-registry 1\nnamespace %.*s\nversion %" PRIu64 "\nissued %" PRId64 "\nowner ",
+        (int)draft->namespace.size, (const char *)draft->namespace.at, draft->version + 1,
+        issued_ms);
+
+    if (r == 0)
+        r = put_hex(to, owner, SIGN_PUBLIC_SIZE);
+    if (r == 0)
+        r = buffer_append_text(to, "\nprevious ");
+    if (r == 0)
+        r = put_hex(to, draft->previous, sizeof(draft->previous));
+    if (r == 0)
+        r = buffer_append_text(to, "\n");
+    return r < 0 ? r : buffer_append(to, buffer_view(&draft->owner_next));
+}
+
+static int put_component(const struct draft_component *c, struct buffer *to)
+{
+    int r = buffer_printf(to, "component %s ", c->name);
+
+    if (r == 0)
+        r = put_hex(to, c->identity, sizeof(c->identity));
+    if (r == 0)
+        r = buffer_append_text(to, " ");
+    if (r == 0)
+        r = put_hex(to, c->transport, sizeof(c->transport));
+    if (r == 0)
+        r = buffer_printf(to, " %s ", state_words[c->state]);
+    if (r == 0)
+        r = buffer_append(to, buffer_view(&c->roles));
+    if (r == 0)
+        r = buffer_append(to, buffer_view(&c->tail));
+    return r < 0 ? r : buffer_append_text(to, "\n");
+}
+
+/* Space, '%' and control bytes of a filter are written %XX. */
+static int put_rule(const struct draft_rule *rule, struct buffer *to)
+{
+    int r = buffer_append_text(to, "rule ");
+
+    for (size_t i = 0; i < rule->filter.size && r == 0; i++) {
+        uint8_t c = rule->filter.at[i];
+
+        if (c <= 0x20 || c == '%' || c == 0x7f)
+            r = buffer_printf(to, "%%%02X", c);
+        else
+            r = buffer_append(to, bytes_of(&c, 1));
+    }
+    if (r == 0)
+        r = buffer_append_text(to, " ");
+    if (r == 0)
+        r = buffer_append(to, buffer_view(&rule->words));
+    return r < 0 ? r : buffer_append_text(to, "\n");
+}
+
+int registry_draft_sign(const struct registry_draft *draft, const struct secret *owner_seed,
+                        int64_t issued_ms, struct buffer *ret_document)
+{
+    uint8_t owner[SIGN_PUBLIC_SIZE], signature[SIGNATURE_SIZE];
+    size_t begin = ret_document->size;
+    const struct draft_component *c;
+    const struct draft_rule *rule;
+    int r;
+
+    sign_public(owner_seed, owner);
+    r = put_head(draft, owner, issued_ms, ret_document);
+    DL_FOREACH(draft->components, c)
+    if (r == 0)
+        r = put_component(c, ret_document);
+    DL_FOREACH(draft->rules, rule)
+    if (r == 0)
+        r = put_rule(rule, ret_document);
+    if (r == 0)
+        r = sign_make(owner_seed, "registry",
+                      bytes_of(ret_document->at + begin, ret_document->size - begin),
+                      bytes_of(NULL, 0), signature);
+    if (r == 0)
+        r = buffer_append_text(ret_document, "signature ");
+    if (r == 0)
+        r = put_hex(ret_document, signature, sizeof(signature));
+    if (r == 0)
+        r = buffer_append_text(ret_document, "\n");
+    if (r == 0 && ret_document->size - begin > REGISTRY_SIZE_MAX)
+        r = AICO_ESIZE;
+    if (r < 0)
+        ret_document->size = begin;
+    return r;
+}

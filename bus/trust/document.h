@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes registry documents: the next version is made from the current one, changed, and signed by
+ * the owner. PROTOCOL 3. Not thread-safe; used by the keytool and by tests.
+ */
+#ifndef TRUST_DOCUMENT_H
+#define TRUST_DOCUMENT_H
+
+#include "base/buffer.h"
+#include "trust/registry.h"
+
+struct registry_draft; /* opaque; registry_draft_new() .. registry_draft_free() */
+
+/* What a new component line says; everything is copied. */
+struct component_line {
+    const char *name;
+    const uint8_t *identity;  /* SIGN_PUBLIC_SIZE */
+    const uint8_t *transport; /* DH_PUBLIC_SIZE */
+    const char *roles;        /* comma list, at least one */
+    int64_t since_ms;
+};
+
+/* What a rule says; everything is copied. */
+struct rule_line {
+    struct bytes filter;
+    const char *publish, *subscribe; /* comma lists of WHO */
+    enum rule_seal seal;
+    enum rule_authenticity authenticity;
+    bool padding;
+    uint32_t freshness_s;
+    bool history;
+};
+
+/* From @current (borrowed during the call), or an empty one of @namespace when NULL. NULL without
+ * memory. */
+struct registry_draft *registry_draft_new(const struct registry *current, struct bytes namespace);
+void registry_draft_free(struct registry_draft **draft);
+
+/* 0, AICO_EEXISTS (name or key stands there already), AICO_ENOMEM. */
+AICO_MUST_USE int registry_draft_add(struct registry_draft *draft,
+                                     const struct component_line *line);
+/* Every line of @name. 0, AICO_ENOTFOUND. */
+AICO_MUST_USE int registry_draft_set_state(struct registry_draft *draft, const char *name,
+                                           enum component_state state);
+/* Replaces the rule of the same filter in place; else appends it, or puts it before the rule of
+ * @before (NULL: the end). 0, AICO_ETOPIC, AICO_ENOTFOUND (@before), AICO_ENOMEM. */
+AICO_MUST_USE int registry_draft_set_rule(struct registry_draft *draft,
+                                          const struct rule_line *line, const struct bytes *before);
+/* 0 or AICO_ENOTFOUND. */
+AICO_MUST_USE int registry_draft_remove_rule(struct registry_draft *draft, struct bytes filter);
+/* Announces the next owner: @next_seed signs for the current owner. */
+AICO_MUST_USE int registry_draft_set_owner_next(struct registry_draft *draft,
+                                                const struct secret *owner_seed,
+                                                const struct secret *next_seed);
+
+/*
+ * Appends the whole signed document to @ret_document: version + 1, previous = H(current document).
+ * 0, AICO_ENOMEM, AICO_ESIZE (over REGISTRY_SIZE_MAX).
+ */
+AICO_MUST_USE int registry_draft_sign(const struct registry_draft *draft,
+                                      const struct secret *owner_seed, int64_t issued_ms,
+                                      struct buffer *ret_document);
+
+#endif
