@@ -170,12 +170,12 @@ struct envelope_open_input {
 };
 
 /*
- * envelope_check(), OPEN, padding, trailer, in this order.
+ * Key id and epoch, envelope_check(), OPEN, padding, trailer, in this order.
  *
  * @plain        envelope->sealed.size - AEAD_TAG_SIZE bytes; may be envelope->sealed.at itself
  * @ret_content  the content without padding, borrowed from @plain; see envelope/content.h
  *
- * Returns 0; what envelope_check() says; AICO_EKEY (@key was made for another key id or epoch),
+ * Returns 0; AICO_EKEY (@key was made for another key id or epoch); what envelope_check() says;
  * AICO_EOPEN, AICO_EPADDING, AICO_ESIGNATURE (the trailer does not verify), AICO_EAUTHENTICITY (a
  * vector without a slot for us) or AICO_ENOMEM. On failure @plain holds zeros, or what it held.
  */

@@ -68,14 +68,14 @@ int envelope_open(const struct envelope *e, const struct envelope_open_input *in
     uint8_t digest[HASH_SIZE];
     int r;
 
+    if (!bytes_equal(bytes_of(in->key->prefix, ENVELOPE_PREFIX_SIZE),
+                     bytes_of(e->nonce.at, ENVELOPE_PREFIX_SIZE)))
+        return AICO_EKEY;
     r = envelope_check(e, &in->rule);
     if (r < 0)
         return r;
     if (e->format == ENVELOPE_FORMAT_SEED)
         return AICO_EFORMAT;
-    if (!bytes_equal(bytes_of(in->key->prefix, ENVELOPE_PREFIX_SIZE),
-                     bytes_of(e->nonce.at, ENVELOPE_PREFIX_SIZE)))
-        return AICO_EKEY;
     /* Before OPEN only because opening in place overwrites the ciphertext it is made of. */
     if (e->trailer_kind != ENVELOPE_TRAILER_NONE)
         trailer_digest(in->commit, in->context, e->signed_part, digest);
