@@ -17,6 +17,7 @@
 #define DH_PUBLIC_SIZE 32
 #define AEAD_NONCE_SIZE 24
 #define AEAD_TAG_SIZE 16
+#define LABEL_PREFIX "aico-bus/1 " /* in front of every label inside TAG() */
 
 /* sodium_init(), once; 0 or AICO_EINTERNAL. Safe to call from any thread, any number of times. */
 AICO_MUST_USE int crypto_start(void);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A component's keys from its seed, its fingerprint, and seeds from a passphrase. */
-#include <assert.h>
 #include <errno.h>
 
 #include <sodium.h>

@@ -7,8 +7,6 @@
 #include "base/cleanup.h"
 #include "crypto/kdf.h"
 
-#define TAG_PREFIX "aico-bus/1 "
-
 _Static_assert(sizeof(crypto_generichash_state) <= sizeof(((struct hasher *)0)->opaque) &&
                    _Alignof(crypto_generichash_state) <= 64,
                "a hasher holds libsodium's state");
@@ -32,11 +30,11 @@ void hasher_begin_keyed(struct hasher *h, const void *key, size_t key_size, size
 
 void hasher_tag(struct hasher *h, const char *label)
 {
-    uint8_t size = (uint8_t)(strlen(TAG_PREFIX) + strlen(label));
+    uint8_t size = (uint8_t)(strlen(LABEL_PREFIX) + strlen(label));
 
-    assert(strlen(TAG_PREFIX) + strlen(label) <= UINT8_MAX);
+    assert(strlen(LABEL_PREFIX) + strlen(label) <= UINT8_MAX);
     hasher_feed(h, bytes_of(&size, 1));
-    hasher_feed(h, bytes_text(TAG_PREFIX));
+    hasher_feed(h, bytes_text(LABEL_PREFIX));
     hasher_feed(h, bytes_text(label));
 }
 

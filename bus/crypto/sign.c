@@ -6,7 +6,6 @@
 #include "base/cleanup.h"
 #include "crypto/sign.h"
 
-#define TAG_PREFIX "aico-bus/1 "
 #define MESSAGE_ON_STACK 512
 
 /* libsodium's form of a signing key: seed || public key. */
@@ -33,7 +32,7 @@ static void message_deinit(struct message *message)
 
 static int message_init(struct message *message, const char *label, struct bytes a, struct bytes b)
 {
-    size_t label_size = strlen(label), size = 1 + strlen(TAG_PREFIX) + label_size;
+    size_t label_size = strlen(label), size = 1 + strlen(LABEL_PREFIX) + label_size;
     uint8_t *to = message->small;
 
     if (a.size > SIZE_MAX / 4 || b.size > SIZE_MAX / 4)
@@ -46,9 +45,9 @@ static int message_init(struct message *message, const char *label, struct bytes
         to = message->large;
     }
     message->all = bytes_of(to, size);
-    *to++ = (uint8_t)(strlen(TAG_PREFIX) + label_size);
-    memcpy(to, TAG_PREFIX, strlen(TAG_PREFIX));
-    to += strlen(TAG_PREFIX);
+    *to++ = (uint8_t)(strlen(LABEL_PREFIX) + label_size);
+    memcpy(to, LABEL_PREFIX, strlen(LABEL_PREFIX));
+    to += strlen(LABEL_PREFIX);
     memcpy(to, label, label_size);
     to += label_size;
     bytes_copy(to, a);

@@ -138,6 +138,38 @@ static void metadata_that_is_not_canonical_is_never_sealed(void **state)
                      AICO_ETOOLARGE);
 }
 
+static void metadata_of_65535_bytes_is_the_largest(void **state)
+{
+    size_t size = METADATA_SIZE_MAX + 1;
+    uint8_t *metadata = malloc(size), *wire = malloc(ENVELOPE_OVERHEAD + size), plain[1];
+    uint8_t nonce[ENVELOPE_NONCE_SIZE] = {1};
+    struct writer w = writer_over(wire, ENVELOPE_OVERHEAD + size);
+    struct secret key = {{1}};
+    struct envelope e;
+    struct bytes payload;
+
+    (void)state;
+    memset(metadata, 'x', size);
+    memcpy(metadata, "{\"k\": \"", 7);
+    memcpy(metadata + size - 2, "\"}", 2);
+    assert_int_equal(
+        format0_seal(&key, nonce, bytes_of(metadata, size), bytes_of(NULL, 0), CONTENT_MAX, &w),
+        AICO_EMETADATA);
+    memcpy(metadata + size - 3, "\"}", 2);
+    assert_int_equal(
+        format0_seal(&key, nonce, bytes_of(metadata, size - 1), bytes_of(NULL, 0), CONTENT_MAX, &w),
+        0);
+    assert_int_equal(envelope_parse(writer_view(&w), &e), 0);
+    assert_int_equal(format0_open(&e, &key, plain, &payload), 0);
+    assert_int_equal(payload.size, 0);
+    /* One byte more of metadata, and enough bytes to hold it. */
+    memcpy(wire + 33, "\1\0\0", 3);
+    memset(wire + w.size, 0, 1);
+    assert_int_equal(envelope_parse(bytes_of(wire, w.size + 1), &e), AICO_ESIZE);
+    free(metadata);
+    free(wire);
+}
+
 /* Checks an exact-size heap copy, so that ASan sees a read past its end. */
 static int check_text(const char *text)
 {
@@ -564,6 +596,7 @@ int main(void)
         cmocka_unit_test(the_vectors_of_format_0_hold_both_ways),
         cmocka_unit_test(envelope_every_bit),
         cmocka_unit_test(metadata_that_is_not_canonical_is_never_sealed),
+        cmocka_unit_test(metadata_of_65535_bytes_is_the_largest),
         cmocka_unit_test(only_the_spelling_python_returns_unchanged_is_canonical),
         cmocka_unit_test(a_reader_takes_any_strict_json),
         cmocka_unit_test(a_reader_refuses_what_has_two_meanings),
