@@ -277,7 +277,8 @@ static void publish_to_topic(struct incoming *in)
     settle_credit(in, message);
     if (!flight || flight->routed == flight->total) {
         complete(in, false);
-        flight_end(b, in->peer->instance, LANE_TOPIC);
+        if (flight) /* another one may be under way */
+            flight_end(b, in->peer->instance, LANE_TOPIC);
     }
     message_unref(message);
     teach_numbers(in);
@@ -422,7 +423,8 @@ static void publish_to_component(struct incoming *in)
         if (request)
             request_end(b, request);
         complete(in, true);
-        flight_end(b, in->peer->instance, LANE_DIRECT);
+        if (flight) /* another one may be under way */
+            flight_end(b, in->peer->instance, LANE_DIRECT);
     }
     teach_numbers(in);
     return;
