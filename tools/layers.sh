@@ -22,7 +22,7 @@ allowed() {
     broker) echo "base wire crypto trust" ;;
     client) echo "base wire crypto trust envelope session store" ;;
     runtime) echo "base wire crypto trust envelope session store config broker client transport" ;;
-    keytool) echo "base wire crypto trust store" ;;
+    keytool) echo "base wire crypto trust envelope store common" ;;
     *) echo "" ;;
     esac
 }

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes what lies in a home. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/hex.h"
+#include "crypto/random.h"
+#include "store/home.h"
+#include "trust/keydoc.h"
+
+char *home_find(const char *explicit_path, struct aico_error *err)
+{
+    const char *given = explicit_path ? explicit_path : getenv("AICO_HOME");
+    const char *user = getenv("HOME");
+    CLEANUP(free_memory)
+    char *current = NULL;
+    char *path = NULL;
+    int r;
+
+    if (given && given[0] == '/') {
+        r = asprintf(&path, "%s", given);
+    } else if (given && given[0]) {
+        current = getcwd(NULL, 0);
+        r = current ? asprintf(&path, "%s/%s", current, given) : -1;
+    } else if (user && user[0] == '/') {
+        r = asprintf(&path, "%s/.aico", user);
+    } else {
+        (void)aico_error_set(err, AICO_EINVAL, "no home: give --home DIR or set AICO_HOME");
+        return NULL;
+    }
+    if (r < 0) {
+        (void)aico_error_set(err, AICO_ENOMEM, "out of memory");
+        return NULL;
+    }
+    while (r > 1 && path[r - 1] == '/')
+        path[--r] = '\0';
+    return path;
+}
+
+char *home_path(const char *home, const char *format, ...)
+{
+    CLEANUP(free_memory)
+    char *name = NULL;
+    char *path = NULL;
+    va_list args;
+    int r;
+
+    va_start(args, format);
+    r = vasprintf(&name, format, args);
+    va_end(args);
+    if (r < 0) {
+        name = NULL;
+        return NULL;
+    }
+    return asprintf(&path, "%s/%s", home, name) < 0 ? NULL : path;
+}
+
+char *home_key_path(const char *home, const char *name)
+{
+    if (strcmp(name, OWNER_NAME) == 0 || strcmp(name, BROKER_NAME) == 0)
+        return home_path(home, "%s.key", name);
+    return home_path(home, "identities/%s.key", name);
+}
+
+static int out_of_memory(struct aico_error *err)
+{
+    return aico_error_set(err, AICO_ENOMEM, "out of memory");
+}
+
+int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE], struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_path(home, "owner.public");
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct publicdoc doc;
+    int r;
+
+    if (!path)
+        return out_of_memory(err);
+    r = file_read(path, FILE_TRUSTED, KEYDOC_SIZE_MAX, &text, err);
+    if (r == AICO_ENOTFOUND)
+        return aico_error_set(err, r, "%s: no home of a bus, run: aico-keytool init --home '%s'",
+                              home, home);
+    if (r < 0)
+        return r;
+    r = publicdoc_parse(buffer_view(&text), &doc, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "%s", path);
+    if (strcmp(doc.name, OWNER_NAME) != 0)
+        return aico_error_set(err, AICO_EPUBLICFILE, "%s: names %s, not " OWNER_NAME, path,
+                              doc.name);
+    memcpy(ret_owner, doc.public, SIGN_PUBLIC_SIZE);
+    return 0;
+}
+
+int keyfile_load(const char *path, struct bytes passphrase, struct identity **ret_identity,
+                 struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    int r = file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, err);
+
+    if (r < 0)
+        return r;
+    r = keydoc_open(buffer_view(&text), passphrase, true, ret_identity, err);
+    return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
+}
+
+int keyfile_create(const char *path, const char *name, const struct secret *seed,
+                   struct bytes passphrase, struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    uint8_t salt[16], nonce[AEAD_NONCE_SIZE];
+    int r;
+
+    random_system.bytes(random_system.context, salt, sizeof(salt));
+    random_system.bytes(random_system.context, nonce, sizeof(nonce));
+    r = keydoc_write(name, seed, 0, moment_now().real_ms, passphrase, KEYDOC_OPS_DEFAULT,
+                     KEYDOC_MEM_DEFAULT, salt, nonce, &text);
+    if (r < 0)
+        return aico_error_set(err, r, "%s: %s", name, aico_error_string(r));
+    return file_write(path, 0600, false, buffer_view(&text), err);
+}
+
+int psk_load(const char *path, struct secret *ret_psk, struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    struct bytes hex;
+    int r = file_read(path, FILE_SECRET, 128, &text, err);
+
+    if (r < 0)
+        return r;
+    hex = buffer_view(&text);
+    if (hex.size > 0 && hex.at[hex.size - 1] == '\n')
+        hex.size--;
+    if (!hex_parse(hex, ret_psk->at, SECRET_SIZE))
+        return aico_error_set(err, AICO_EKEYFILE, "%s: 64 lower-case hex digits are expected",
+                              path);
+    return 0;
+}
+
+/* One registry file, verified. */
+static int load_one(const char *path, const uint8_t owner[SIGN_PUBLIC_SIZE], struct bytes namespace,
+                    struct registry **ret_registry, struct aico_error *err)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    int r = file_read(path, FILE_TRUSTED, REGISTRY_SIZE_MAX, &text, err);
+
+    if (r < 0)
+        return r;
+    r = registry_parse(buffer_view(&text), owner, namespace, ret_registry, err);
+    return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
+}
+
+int registry_load(const char *home, const char *name, struct bytes namespace,
+                  struct registry **ret_registry, struct aico_error *err)
+{
+    CLEANUP(registry_unref)
+    struct registry *current = NULL, *kept = NULL;
+    CLEANUP(free_memory)
+    char *path = home_path(home, "registry");
+    CLEANUP(free_memory)
+    char *kept_path = name ? home_path(home, "state/%s/registry", name) : NULL;
+    uint8_t owner[SIGN_PUBLIC_SIZE];
+    int r = home_owner(home, owner, err);
+
+    if (r < 0)
+        return r;
+    if (!path || (name && !kept_path))
+        return out_of_memory(err);
+    if (kept_path) {
+        r = load_one(kept_path, owner, namespace, &kept, err);
+        if (r < 0 && r != AICO_ENOTFOUND)
+            return r;
+    }
+    r = load_one(path, owner, namespace, &current, err);
+    if (r == AICO_ENOTFOUND && kept)
+        r = AICO_EREGISTRYOLD; /* a home of another machine may have only what it accepted */
+    else if (r == 0 && kept)
+        r = registry_may_replace(kept, 0, NULL, current);
+    if (r == AICO_EREGISTRYOLD || r == AICO_EEXISTS) {
+        *ret_registry = STEAL(kept);
+        return 0;
+    }
+    if (r == AICO_EEQUIVOCATION)
+        return aico_error_set(err, r, "%s: version %" PRIu64 " differs from the one %s accepted",
+                              path, registry_version(current), name);
+    if (r < 0)
+        return r;
+    *ret_registry = STEAL(current);
+    return 0;
+}
+
+/* state/NAME, made when missing. */
+static int state_folder(const char *home, const char *name, struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *state = home_path(home, "state");
+    CLEANUP(free_memory)
+    char *own = home_path(home, "state/%s", name);
+    int r;
+
+    if (!state || !own)
+        return out_of_memory(err);
+    r = folder_make(state, err);
+    return r < 0 ? r : folder_make(own, err);
+}
+
+static int keep(const char *home, const char *name, const char *file, struct bytes content,
+                struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_path(home, "state/%s/%s", name, file);
+    int r = state_folder(home, name, err);
+
+    if (r < 0)
+        return r;
+    return path ? file_write(path, 0600, true, content, err) : out_of_memory(err);
+}
+
+int registry_keep(const char *home, const char *name, const struct registry *registry,
+                  struct aico_error *err)
+{
+    return keep(home, name, "registry", registry_document(registry), err);
+}
+
+int generation_load(const char *home, const char *name, uint64_t *ret_generation,
+                    struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_path(home, "state/%s/generation", name);
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    uint64_t value = 0;
+    int r;
+
+    if (!path)
+        return out_of_memory(err);
+    r = file_read(path, FILE_TRUSTED, 32, &text, err);
+    if (r == AICO_ENOTFOUND) {
+        *ret_generation = 0;
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.at[i] == '\n' && i + 1 == text.size && i > 0)
+            break;
+        if (text.at[i] < '0' || text.at[i] > '9' || value > (UINT64_MAX - 9) / 10)
+            return aico_error_set(err, AICO_ESTATE, "%s: not a number", path);
+        value = value * 10 + (uint64_t)(text.at[i] - '0');
+    }
+    *ret_generation = value;
+    return 0;
+}
+
+int generation_keep(const char *home, const char *name, uint64_t generation, struct aico_error *err)
+{
+    char text[32];
+    int size = snprintf(text, sizeof(text), "%" PRIu64 "\n", generation);
+
+    return keep(home, name, "generation", bytes_of(text, (size_t)size), err);
+}

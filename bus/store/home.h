@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The folder of one installation and what lies where in it:
+ *
+ *   owner.key owner.public broker.key identities/NAME.key registry security.yaml
+ *   state/ (state/NAME/registry, state/NAME/generation) run/ log/
+ *
+ * owner.public is the pinned owner key: a public identity file of the name `owner`. Any thread.
+ */
+#ifndef STORE_HOME_H
+#define STORE_HOME_H
+
+#include "crypto/identity.h"
+#include "store/file.h"
+#include "trust/registry.h"
+
+#define OWNER_NAME "owner"
+#define BROKER_NAME "broker"
+
+/* @explicit_path, else $AICO_HOME, else ~/.aico; absolute. The caller frees it. NULL with @err
+ * (AICO_EINVAL: no HOME; AICO_ENOMEM). */
+char *home_find(const char *explicit_path, struct aico_error *err);
+/* "HOME/" and a printf name; the caller frees it, NULL without memory. */
+char *home_path(const char *home, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The key file of @name: owner.key, broker.key or identities/NAME.key; the caller frees it. */
+char *home_key_path(const char *home, const char *name);
+/* The pinned owner key. 0, AICO_ENOTFOUND (no home there: the repair is in @err), AICO_EPUBLICFILE,
+ * AICO_ESIGNATURE, AICO_EMODE... */
+AICO_MUST_USE int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE],
+                             struct aico_error *err);
+
+/* Opens a key file (mode, owner and link checked). Errors of file_read() and keydoc_open(). */
+AICO_MUST_USE int keyfile_load(const char *path, struct bytes passphrase,
+                               struct identity **ret_identity, struct aico_error *err);
+/* A new key file with mode 0600; never overwrites (AICO_EEXISTS). @passphrase empty: unprotected.
+ */
+AICO_MUST_USE int keyfile_create(const char *path, const char *name, const struct secret *seed,
+                                 struct bytes passphrase, struct aico_error *err);
+/* 64 hex digits and an optional newline, mode 0600: a pre-shared key. */
+AICO_MUST_USE int psk_load(const char *path, struct secret *ret_psk, struct aico_error *err);
+
+/*
+ * The registry a component starts with: the newer of HOME/registry and the copy it accepted last
+ * (state/NAME/registry; @name NULL: only the home's). An older home file than the accepted copy is
+ * ignored in favour of the copy; one of the same version with other content is AICO_EEQUIVOCATION.
+ * 0 and a reference, AICO_ENOTFOUND, AICO_EREGISTRYSIGNATURE, AICO_EREGISTRY...
+ */
+AICO_MUST_USE int registry_load(const char *home, const char *name, struct bytes namespace,
+                                struct registry **ret_registry, struct aico_error *err);
+/* Keeps @registry as what @name accepted last. */
+AICO_MUST_USE int registry_keep(const char *home, const char *name, const struct registry *registry,
+                                struct aico_error *err);
+
+/* A publisher's last generation (state/NAME/generation), 0 when there is none. */
+AICO_MUST_USE int generation_load(const char *home, const char *name, uint64_t *ret_generation,
+                                  struct aico_error *err);
+AICO_MUST_USE int generation_keep(const char *home, const char *name, uint64_t generation,
+                                  struct aico_error *err);
+
+#endif
