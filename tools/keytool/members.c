@@ -233,7 +233,7 @@ int verb_new(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     struct identity *identity = NULL;
     CLEANUP(passphrase_wipe)
     struct passphrase passphrase = {0};
-    uint64_t version;
+    uint64_t version = 0;
     int r;
 
     if (!component_name_is_valid(bytes_text(name)) || strcmp(name, OWNER_NAME) == 0 ||
@@ -278,7 +278,7 @@ int verb_add(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     struct publicdoc doc;
-    uint64_t version;
+    uint64_t version = 0;
     int r = file_read(arguments[0], FILE_TRUSTED, KEYDOC_SIZE_MAX, &text, err);
 
     if (r < 0)
@@ -319,7 +319,7 @@ int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct ai
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     const struct component *component;
-    uint64_t version;
+    uint64_t version = 0;
     int r;
 
     if (!k->reason || !k->reason[0])

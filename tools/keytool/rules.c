@@ -144,8 +144,8 @@ static int rule_set(struct keytool *k, const char *filter, struct aico_error *er
     struct change change = {.lock = -1};
     char canonical[TOPIC_SIZE_MAX + 1], before[TOPIC_SIZE_MAX + 1];
     struct bytes before_view = {0};
-    struct rule_line rule;
-    uint64_t version;
+    struct rule_line rule = {0};
+    uint64_t version = 0;
     int r = parse_rule(k, bytes_text(filter), &rule, err);
 
     if (r < 0)
@@ -180,7 +180,7 @@ static int rule_remove(struct keytool *k, const char *filter, struct aico_error 
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     char canonical[TOPIC_SIZE_MAX + 1];
-    uint64_t version;
+    uint64_t version = 0;
     int r;
 
     if (!filter_is_valid(bytes_text(filter)))

@@ -387,7 +387,7 @@ static struct bytes random_text(uint8_t *to, size_t characters)
 static void random_value(struct metadata_writer *m, const char *key, unsigned depth)
 {
     uint8_t text[200];
-    char number[40], name[8];
+    char number[40], name[32];
     size_t count = below(4);
 
     switch (below(depth < 4 ? 8 : 6)) {
@@ -446,7 +446,7 @@ static void random_metadata_is_canonical_and_comes_back(void **state)
         struct envelope e;
         json_error_t error;
         json_t *second;
-        char text[12];
+        char text[32];
         size_t count = below(6);
 
         metadata_begin(&m, storage, sizeof(storage));
