@@ -142,7 +142,7 @@ static struct registry *make_registry(int count, const char *role, struct buffer
         CLEANUP(registry_draft_free)
         struct registry_draft *draft = registry_draft_new(registry, bytes_text("aico"));
         uint8_t key[32] = {(uint8_t)(i + 1)}, transport[32] = {(uint8_t)(i + 100)};
-        char name[8];
+        char name[16];
 
         (void)snprintf(name, sizeof(name), "c%d", i);
         assert_int_equal(
