@@ -161,7 +161,6 @@ static int fill_home(struct keytool *k, const char *home, struct aico_error *err
 
 static void remove_tree(const char *path)
 {
-    CLEANUP(free_memory)
     static const char *const files[] = {"owner.key",
                                         "broker.key",
                                         "owner.public",
