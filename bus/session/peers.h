@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The session manager: everything one component knows about its peers, end to end. It owns the
+ * channels, the half-open handshakes, the groups it publishes and those it reads, and what waits
+ * for a key. PROTOCOL 4 to 8 (docs/protocol.md).
+ *
+ * It does no I/O and asks no clock: bytes and moments go in, events come out of sessions_next().
+ * The caller drains the events after every call. It never queues plaintext of the caller's. One
+ * owner; not thread-safe.
+ *
+ * The life of a direct message: sessions_seal_direct() says AICO_ESTATE, sessions_dial(), the
+ * handshake runs through SESSION_SEND events and sessions_receive_direct(), SESSION_READY (or
+ * SESSION_LOST), sessions_seal_direct() again. Of a published one: sessions_prepare_group() until
+ * it says 0 (so that the first envelope finds its readers with their keys), sessions_seal_group().
+ */
+#ifndef SESSION_PEERS_H
+#define SESSION_PEERS_H
+
+#include <aico/error.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/writer.h"
+#include "crypto/identity.h"
+#include "crypto/random.h"
+#include "session/settings.h"
+#include "trust/registry.h"
+
+#define SESSION_REF_SIZE 16 /* key id (12) || u32 sequence of an envelope: what a reply binds to   \
+                             */
+#define SESSION_TOPIC_CONTROL "$bus/control"
+#define SESSION_TOPIC_HEADS "$bus/heads"
+
+struct sessions; /* opaque; sessions_new() .. sessions_free() */
+
+enum session_event_type {
+    SESSION_SEND,        /* peer, bytes: one record to that component, topic $bus/control, delivery
+                            DELIVERY_CONTROL. In the order given. */
+    SESSION_SEND_HEADS,  /* topic (the rule's filter), bytes: publish on $bus/heads, delivery
+                            DELIVERY_CONTROL, behind what was sealed for that rule before */
+    SESSION_MESSAGE,     /* peer, identity, topic, delivery, sent_ms, sequence, index, more, direct,
+                            headers, payload, ref, cookie */
+    SESSION_GAP,         /* peer, topic ("" for a channel), first, last or unknown, code */
+    SESSION_FAILED,      /* peer, topic, code, cookie: this envelope will never be opened */
+    SESSION_READY,       /* peer: a channel became usable, sessions_seal_direct() works */
+    SESSION_LOST,        /* peer, code, text: dialling ended, or the last channel did */
+    SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
+    SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
+                            than this event leaves */
+    SESSION_REGISTRY,    /* peer, bytes: a newer document by a peer's word. The caller verifies it
+                            (registry_parse) and calls sessions_set_registry() */
+    SESSION_NOTICE,      /* peer, code, text: something odd that costs nobody a message */
+};
+
+/* What a gap is due to. */
+enum session_gap_cause {
+    SESSION_GAP_SEQUENCE, /* a later envelope arrived */
+    SESSION_GAP_HEADS,    /* the sender's own count (HEADS, FINAL, PING) is ahead of what arrived */
+    SESSION_GAP_FINAL,    /* a channel ended without its FINAL: how many is unknown */
+};
+
+/* One event. Every pointer is borrowed until the next sessions_next() or sessions_free(). */
+struct session_event {
+    enum session_event_type type;
+    struct bytes peer;       /* component name; empty where there is none */
+    const uint8_t *identity; /* its identity (32); NULL where there is none */
+    struct bytes topic;
+    struct bytes bytes;
+    uint8_t delivery;
+    bool direct;       /* came over a channel; false: of a group */
+    bool more;         /* further messages of the same envelope (a batch) follow */
+    bool unknown;      /* GAP: how many is not known; first and last are 0 */
+    int64_t sent_ms;   /* the sender's clock, ms since 1970 */
+    uint64_t sequence; /* of the envelope in its direction (direct) or on its topic */
+    uint32_t index;    /* of the message in its envelope */
+    struct bytes headers, payload;
+    uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
+    uint64_t first, last;          /* GAP: the missing envelopes, both included */
+    enum session_gap_cause cause;  /* GAP */
+    uint64_t generation;           /* PERSIST_GEN; MESSAGE of a group: its generation */
+    int code;                      /* FAILED, LOST, NOTICE, GAP: AICO_E... */
+    const char *text;              /* the same for people; "" where there is none */
+    void *cookie;                  /* the caller's, as given with the envelope */
+};
+
+/* Counters; they only rise. */
+struct sessions_stats {
+    uint64_t handshakes;      /* channels established */
+    uint64_t verified_hellos; /* signatures of Hello1 checked */
+    uint64_t refused_hellos;
+    uint64_t sealed, opened, failed;
+    uint64_t late;       /* opened more than 60 s after they were sealed */
+    uint64_t key_asked;  /* KEY_REQUEST sent */
+    uint64_t key_given;  /* GROUP_KEY sent */
+    uint64_t key_denied; /* KEY_REFUSE sent */
+    uint64_t hints;      /* Refuse received */
+};
+
+/*
+ * @settings         copied; its pointers are borrowed
+ * @self             borrowed
+ * @registry         a reference is taken; must name @self as active
+ * @last_generation  what SESSION_PERSIST_GEN said last, ever; 0 if nothing
+ *
+ * 0, AICO_EUNKNOWN or AICO_EREVOKED (@self in @registry), AICO_ENOMEM.
+ */
+AICO_MUST_USE int sessions_new(const struct session_settings *settings, const struct identity *self,
+                               struct registry *registry, struct random_source random,
+                               uint64_t last_generation, struct moment now,
+                               struct sessions **ret_sessions, struct aico_error *err);
+/* Wipes every key; events not drained are lost. */
+void sessions_free(struct sessions **sessions);
+
+/* The next event; false when there is none. */
+bool sessions_next(struct sessions *sessions, struct session_event *ret_event);
+
+/* --- input ---------------------------------------------------------------------------------- */
+
+/*
+ * A record addressed to this component: handshake bytes, control and application envelopes.
+ *
+ * @name      the sender as the broker stamped it; its identity is looked up in the registry
+ * @identity  the identity the broker names for it; NULL: the registry's
+ * @bytes     borrowed
+ * @ref       for DELIVERY_REPLY: what the request was sealed with (SESSION_REF_SIZE), NULL: no such
+ *            request is waiting, the reply fails as AICO_ENOREQUEST
+ * @cookie    comes back with SESSION_MESSAGE or SESSION_FAILED
+ *
+ * Every application envelope ends in exactly one of: its SESSION_MESSAGEs (the last one with more =
+ * false), one SESSION_FAILED. Handshake and control bytes end in neither.
+ */
+void sessions_receive_direct(struct sessions *sessions, struct moment now, struct bytes name,
+                             const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                             struct bytes bytes, const uint8_t *ref, void *cookie);
+/*
+ * An envelope published on @topic, or HEADS on $bus/heads (which end without an event). Of an
+ * unknown key it is kept (64 and 1 MiB a publisher) while the key is asked for; then as above.
+ */
+void sessions_receive_group(struct sessions *sessions, struct moment now, struct bytes name,
+                            const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                            struct bytes bytes, void *cookie);
+
+/* --- output --------------------------------------------------------------------------------- */
+
+/* Bytes an envelope around this content takes at most, whoever seals it. */
+size_t sessions_envelope_size(const struct sessions *sessions, size_t headers_size,
+                              size_t payload_size);
+
+/*
+ * Seals one message for the readers of @topic straight into @out. Does not allocate once a topic is
+ * known.
+ *
+ * @headers  a header block (envelope/headers.h); empty: none
+ *
+ * 0; AICO_EDENIED (no rule for the topic, or the rule does not let us publish), AICO_ENOTYET (a
+ * ratchet rule), AICO_EINVAL (the rule seals by channel or not at all), AICO_ETOOLARGE,
+ * AICO_EFORMAT (@headers), AICO_ESIZE (no room), AICO_ELIMIT (topics), AICO_EFORKED, AICO_ENOMEM.
+ * On failure @out holds what it held.
+ */
+AICO_MUST_USE int sessions_seal_group(struct sessions *sessions, struct moment now,
+                                      struct bytes topic, uint8_t delivery, struct bytes headers,
+                                      struct bytes payload, struct writer *out);
+/*
+ * Whether the readers of @topic have what they need to open what is sealed now. The first call
+ * starts handshakes with all readers the registry entitles (when they are at most 16) and sends
+ * them the key; those who are away, or do not answer within two seconds, are not waited for. 0:
+ * seal. AICO_ESTATE: wait for SESSION_GROUP_READY (it comes by sessions_deadline()). Else the error
+ * sessions_seal_group() would give. Sealing without it works; the first messages are then read
+ * only as far as the readers' hold reaches.
+ */
+AICO_MUST_USE int sessions_prepare_group(struct sessions *sessions, struct moment now,
+                                         struct bytes topic);
+
+/*
+ * Seals one message for @peer alone (event, request, reply).
+ *
+ * @ref      reply: the request's ref (SESSION_REF_SIZE), else NULL
+ * @ret_ref  SESSION_REF_SIZE: this envelope's; may be NULL
+ *
+ * 0; AICO_ESTATE (no channel stands: sessions_dial()), AICO_EPEERUNKNOWN (no active component of
+ * that name), AICO_EDENIED (@ref is NULL and the topic's rule does not let us publish or @peer
+ * subscribe), AICO_ETOOLARGE, AICO_EFORMAT, AICO_ESIZE, AICO_EFORKED. On failure @out holds what
+ * it held.
+ */
+AICO_MUST_USE int sessions_seal_direct(struct sessions *sessions, struct moment now,
+                                       struct bytes peer, struct bytes topic, uint8_t delivery,
+                                       const uint8_t *ref, struct bytes headers,
+                                       struct bytes payload, struct writer *out, uint8_t *ret_ref);
+/* Wants a channel with @peer: 0, and SESSION_READY or SESSION_LOST follows (at once if one stands).
+ * Or, and then nothing follows: AICO_EPEERUNKNOWN, AICO_EREVOKED, AICO_ENOTALLOWED, AICO_ESELF,
+ * AICO_EREGISTRYSTALE, AICO_ENOMEM. Calling it again while dialling changes nothing. */
+AICO_MUST_USE int sessions_dial(struct sessions *sessions, struct moment now, struct bytes peer);
+/* Whether sessions_seal_direct() would find a channel. */
+bool sessions_has_channel(struct sessions *sessions, struct moment now, struct bytes peer);
+
+/* --- the world outside ------------------------------------------------------------------------ */
+
+/* The broker says @peer is not connected (@code AICO_EPEERAWAY, or why it does not take records for
+ * it): dialling it ends at once with SESSION_LOST. */
+void sessions_peer_away(struct sessions *sessions, struct moment now, struct bytes peer, int code);
+/* The broker says it is: back-off starts anew, and it gets the keys of our live groups. */
+void sessions_peer_present(struct sessions *sessions, struct moment now, struct bytes peer);
+/* The link to the broker; what happened on it before is over. Initially up. */
+void sessions_link_lost(struct sessions *sessions, struct moment now);
+void sessions_link_up(struct sessions *sessions, struct moment now);
+/*
+ * From here on everything published on topics @filter matches reaches us (the broker said so), or
+ * no more. Without it a topic somebody else publishes looks like loss as soon as it is subscribed
+ * late. A client that never says it is taken to receive all from the start. AICO_ENOMEM.
+ */
+AICO_MUST_USE int sessions_subscribed(struct sessions *sessions, struct moment now,
+                                      struct bytes filter);
+void sessions_unsubscribed(struct sessions *sessions, struct bytes filter);
+/* The application does not read: envelopes wait at the broker, so no reader's key is erased by
+ * idleness. Initially false. */
+void sessions_set_backlogged(struct sessions *sessions, bool backlogged);
+
+/* A verified registry of at least the current version; a reference is taken. Channels with the
+ * revoked are wiped and groups react before this returns. */
+void sessions_set_registry(struct sessions *sessions, struct moment now, struct registry *registry);
+
+/* The boot_ms at which sessions_tick() must be called next; MOMENT_NEVER. */
+int64_t sessions_deadline(const struct sessions *sessions);
+void sessions_tick(struct sessions *sessions, struct moment now);
+/* Says FINAL on every channel and HEADS for every group; nothing can be sealed afterwards. */
+void sessions_close(struct sessions *sessions, struct moment now);
+
+void sessions_get_stats(const struct sessions *sessions, struct sessions_stats *ret_stats);
+
+#endif
