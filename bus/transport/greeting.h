@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asks an address what it is: the first 64 bytes of ZMTP 3 say whether CURVE is spoken there.
+ * libzmq reports a wrong broker key, a web server and a silent port in the same way, and these need
+ * different repairs. Any thread; blocks for at most the time given.
+ */
+#ifndef TRANSPORT_GREETING_H
+#define TRANSPORT_GREETING_H
+
+#include <stdint.h>
+
+enum greeting {
+    GREETING_REFUSED, /* nobody listens, or no route */
+    GREETING_CLOSED,  /* the connection was closed without a word */
+    GREETING_SILENT,  /* no answer in time */
+    GREETING_OTHER,   /* something else than CURVE over ZMTP 3 */
+    GREETING_CURVE,
+};
+
+enum greeting greeting_ask(const char *endpoint, int64_t timeout_ms);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder share and nobody else sees. */
+#ifndef TRANSPORT_INTERNAL_H
+#define TRANSPORT_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <zmq.h>
+
+#include <aico/error.h>
+
+#include "transport/context.h"
+
+struct transport {
+    void *zmq;
+    _Atomic unsigned long next_number; /* makes names of inproc endpoints unique */
+};
+
+/* What CURVE and ZMTP add to a frame: ZMQ_MAXMSGSIZE counts it (33 bytes), we leave some more. */
+#define FRAME_OVERHEAD 64
+/* A link that was lost stays lost: the session's owner decides about the next one. Not -1, with
+ * which libzmq tears down the pipe and with it frames that arrived and were not yet read, such as
+ * the BYE that says why. */
+#define RECONNECT_NEVER_MS (24 * 3600 * 1000)
+
+static inline bool socket_set_int(void *socket, int option, int value)
+{
+    return zmq_setsockopt(socket, option, &value, sizeof(value)) == 0;
+}
+
+/* zmq_close() for CLEANUP. */
+static inline void socket_close(void **socket)
+{
+    if (*socket)
+        (void)zmq_close(*socket);
+    *socket = NULL;
+}
+
+/* Whether a "tcp://" endpoint is written with an IPv6 address. */
+bool endpoint_is_ipv6(const char *endpoint);
+
+/*
+ * The monitor of @socket as a PAIR that zmq_poll() can wait for. It has no high-water mark: an
+ * undrained one would otherwise stop the I/O thread. NULL on failure.
+ */
+void *monitor_open(struct transport *transport, void *socket, int events);
+/* The next event and its value; false when there is none. */
+bool monitor_next(void *monitor, uint16_t *ret_event, uint32_t *ret_value);
+
+#endif

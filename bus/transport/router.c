@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker's ROUTER and its links. */
+#include "transport/router.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "transport/internal.h"
+#include "transport/zap.h"
+
+#define ZAP_ENFORCE_DOMAIN 93 /* compiled into 4.3.4, but named in its draft header only */
+#define ROUTING_ID_SIZE 5     /* of the ids libzmq gives: a zero, then a number */
+#define BACKLOG 4096
+/* Frames, not bytes, so few: the broker's own outboxes are where messages wait. */
+#define SEND_HWM 16
+#define RECEIVE_HWM 32
+
+#define GONE_DRAIN_MS 100 /* at most so long what a lost link had sent is waited for */
+#define TOMB_MS 5000      /* a routing id is still known, to throw away what comes late */
+#define CHECK_FIRST_MS 1  /* is its descriptor still open? Asked again after 2, 4, 8... ms */
+#define CHECK_LAST_MS 512
+
+enum link_state {
+    LINK_OPEN,
+    LINK_SUSPECT, /* a connection of its descriptor's number ended; was it this one? */
+    LINK_CUTTING, /* shutdown() at at_ms */
+    LINK_CUT,     /* shutdown() is done, libzmq has not closed it yet */
+    LINK_GONE,    /* to be named by router_next_gone() */
+    LINK_TOMB     /* was named; freed at at_ms */
+};
+
+struct link {
+    uint8_t routing_id[ROUTING_ID_SIZE];
+    enum link_state state;
+    int fd;           /* libzmq's; only looked at and shut down, never without comparing cookie */
+    uint64_t cookie;  /* SO_COOKIE: tells this connection from later ones of the same number */
+    int64_t at_ms;    /* SUSPECT, CUTTING, CUT, GONE, TOMB: what is next is due then */
+    int64_t step_ms;  /* SUSPECT, CUT: how long until the next look */
+    uint64_t drained; /* GONE: router->drained when it was found out */
+    const char *user_id_at; /* libzmq's copy, one per connection: compared by address */
+    void *owner;
+    char user_id[ZAP_USER_ID_MAX + 1];
+    char address[ZAP_ADDRESS_MAX + 1];
+    struct link *prev, *next; /* in router->gone if LINK_GONE, in router->busy unless LINK_OPEN */
+    UT_hash_handle hh;
+};
+
+struct router {
+    struct transport *transport;
+    void *socket;
+    void *monitor;
+    struct link *links; /* by routing id */
+    struct link *last;  /* of the last frame: most frames come in bursts */
+    struct link **by_fd;
+    size_t by_fd_count;
+    struct link *busy;
+    int64_t due_ms; /* the least at_ms of busy, or earlier */
+    struct link *gone;
+    uint64_t drained; /* how often the socket was found empty */
+    zmq_msg_t frame;
+    struct router_counters counters;
+};
+
+/* --- sockets -------------------------------------------------------------------------------- */
+
+static bool is_domain_enforced(void *socket)
+{
+    int value = 0;
+    size_t size = sizeof(value);
+
+    return zmq_getsockopt(socket, ZAP_ENFORCE_DOMAIN, &value, &size) == 0 && value == 1;
+}
+
+static bool set_options(void *socket, const struct router_settings *settings)
+{
+    int64_t size_max = (int64_t)settings->frame_size_max + FRAME_OVERHEAD;
+
+    return socket_set_int(socket, ZMQ_LINGER, 0) &&
+           socket_set_int(socket, ZMQ_ROUTER_MANDATORY, 1) &&
+           socket_set_int(socket, ZMQ_SNDHWM, SEND_HWM) &&
+           socket_set_int(socket, ZMQ_RCVHWM, RECEIVE_HWM) &&
+           socket_set_int(socket, ZMQ_BACKLOG, BACKLOG) &&
+           socket_set_int(socket, ZMQ_HANDSHAKE_IVL, (int)settings->handshake_ms) &&
+           zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max)) == 0 &&
+           socket_set_int(socket, ZMQ_CURVE_SERVER, 1) &&
+           zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, settings->secret->at, SECRET_SIZE) == 0 &&
+           zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)) == 0 &&
+           socket_set_int(socket, ZAP_ENFORCE_DOMAIN, 1);
+}
+
+static void router_clean(struct router **router)
+{
+    router_free(router, 0);
+}
+
+int router_new(struct transport *transport, const struct router_settings *settings,
+               struct router **ret_router, struct aico_error *err)
+{
+    CLEANUP(router_clean)
+    struct router *router = calloc(1, sizeof(*router));
+
+    if (!router)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    (void)zmq_msg_init(&router->frame);
+    router->transport = transport;
+    router->due_ms = MOMENT_NEVER;
+    router->socket = zmq_socket(transport->zmq, ZMQ_ROUTER);
+    if (!router->socket || !set_options(router->socket, settings))
+        return aico_error_set(err, AICO_ESYSTEM, "preparing the broker's socket: %s",
+                              zmq_strerror(errno));
+    /* Without it anybody is let in while no handler answers: never trust that it was taken. */
+    if (!is_domain_enforced(router->socket))
+        return aico_error_set(err, AICO_ESYSTEM, "this libzmq does not enforce the check of keys");
+    router->monitor = monitor_open(transport, router->socket, ZMQ_EVENT_DISCONNECTED);
+    if (!router->monitor)
+        return aico_error_set(err, AICO_ESYSTEM, "watching the broker's socket: %s",
+                              zmq_strerror(errno));
+    *ret_router = STEAL(router);
+    return 0;
+}
+
+static int bind_error(const char *endpoint, int number, struct aico_error *err)
+{
+    switch (number) {
+    case EADDRINUSE:
+        return aico_error_set(err, AICO_EEXISTS, "%s: address in use, by another broker or program",
+                              endpoint);
+    case EADDRNOTAVAIL:
+    case ENODEV:
+        return aico_error_set(err, AICO_EINVAL, "%s: this machine has no such address", endpoint);
+    case ENAMETOOLONG:
+        return aico_error_set(err, AICO_EINVAL, "%s: path too long for a socket (107 bytes)",
+                              endpoint);
+    default:
+        return aico_error_set(err, number == EINVAL ? AICO_EINVAL : AICO_ESYSTEM, "%s: %s",
+                              endpoint, zmq_strerror(number));
+    }
+}
+
+int router_bind(struct router *router, const char *endpoint, char **ret_endpoint,
+                struct aico_error *err)
+{
+    static const char local[] = "tcp://localhost:";
+    char text[512], real[512];
+    size_t size = sizeof(real);
+    char *copy;
+
+    /* libzmq resolves host names for connecting only. */
+    if (strncmp(endpoint, local, strlen(local)) == 0)
+        (void)snprintf(text, sizeof(text), "tcp://127.0.0.1:%s", endpoint + strlen(local));
+    else
+        (void)snprintf(text, sizeof(text), "%s", endpoint);
+    if (!socket_set_int(router->socket, ZMQ_IPV6, endpoint_is_ipv6(text)) ||
+        zmq_bind(router->socket, text) < 0)
+        return bind_error(endpoint, errno, err);
+    if (zmq_getsockopt(router->socket, ZMQ_LAST_ENDPOINT, real, &size) < 0)
+        (void)snprintf(real, sizeof(real), "%s", text);
+    copy = strdup(real);
+    if (!copy)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    *ret_endpoint = copy;
+    return 0;
+}
+
+unsigned router_wait(struct router *router, int wake_fd, int64_t timeout_ms)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = router->socket, .events = ZMQ_POLLIN},
+        {.socket = router->monitor, .events = ZMQ_POLLIN},
+        {.fd = wake_fd, .events = ZMQ_POLLIN},
+    };
+    unsigned result = ROUTER_NONE;
+
+    if (zmq_poll(items, wake_fd < 0 ? 2 : 3, (long)timeout_ms) <= 0)
+        return ROUTER_NONE;
+    if (items[0].revents & ZMQ_POLLIN)
+        result |= ROUTER_INPUT;
+    if (wake_fd >= 0 && items[2].revents & ZMQ_POLLIN)
+        result |= ROUTER_WOKEN;
+    return result;
+}
+
+/* --- connections ---------------------------------------------------------------------------- */
+
+/* False when @fd is no socket (any more). */
+static bool cookie_of(int fd, uint64_t *ret_cookie)
+{
+    socklen_t size = sizeof(*ret_cookie);
+
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_COOKIE, ret_cookie, &size) == 0;
+}
+
+static bool is_still_open(const struct link *link)
+{
+    uint64_t cookie;
+
+    return cookie_of(link->fd, &cookie) && cookie == link->cookie;
+}
+
+static struct link *link_of_fd(const struct router *router, int fd)
+{
+    return fd >= 0 && (size_t)fd < router->by_fd_count ? router->by_fd[fd] : NULL;
+}
+
+static bool remember_fd(struct router *router, struct link *link)
+{
+    size_t count = (size_t)link->fd + 1;
+
+    if (count > router->by_fd_count) {
+        size_t grown = MAX(count, router->by_fd_count * 2);
+        struct link **list = realloc(router->by_fd, grown * sizeof(struct link *));
+
+        if (!list)
+            return false;
+        memset(list + router->by_fd_count, 0,
+               (grown - router->by_fd_count) * sizeof(struct link *));
+        router->by_fd = list;
+        router->by_fd_count = grown;
+    }
+    router->by_fd[link->fd] = link;
+    return true;
+}
+
+static void write_address(int fd, const char *fallback, char *to, size_t size)
+{
+    struct sockaddr_storage address;
+    socklen_t address_size = sizeof(address);
+    struct ucred who;
+    socklen_t who_size = sizeof(who);
+    char host[64], port[16];
+
+    (void)snprintf(to, size, "%s", fallback ? fallback : "unknown");
+    if (getpeername(fd, (struct sockaddr *)&address, &address_size) < 0)
+        return;
+    if (address.ss_family == AF_UNIX) {
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_size) == 0)
+            (void)snprintf(to, size, "uid %u, pid %d", (unsigned)who.uid, (int)who.pid);
+    } else if (getnameinfo((struct sockaddr *)&address, address_size, host, sizeof(host), port,
+                           sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        (void)snprintf(to, size, address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    }
+}
+
+/* --- links ---------------------------------------------------------------------------------- */
+
+static struct link **list_of(struct router *router, enum link_state state)
+{
+    return state == LINK_GONE ? &router->gone : state == LINK_OPEN ? NULL : &router->busy;
+}
+
+static void set_state(struct router *router, struct link *link, enum link_state state,
+                      int64_t at_ms)
+{
+    struct link **from = list_of(router, link->state), **to = list_of(router, state);
+
+    if (from != to && from)
+        DL_DELETE(*from, link);
+    if (from != to && to)
+        DL_APPEND(*to, link);
+    link->state = state;
+    link->at_ms = at_ms;
+    if (to == &router->busy)
+        router->due_ms = MIN(router->due_ms, at_ms);
+}
+
+static void link_is_gone(struct router *router, struct link *link, int64_t now_ms)
+{
+    if (link->state == LINK_GONE || link->state == LINK_TOMB)
+        return;
+    if (link_of_fd(router, link->fd) == link)
+        router->by_fd[link->fd] = NULL;
+    link->drained = router->drained;
+    set_state(router, link, LINK_GONE, now_ms + GONE_DRAIN_MS);
+}
+
+static void link_free(struct router *router, struct link *link)
+{
+    set_state(router, link, LINK_OPEN, 0); /* leaves its list */
+    if (router->last == link)
+        router->last = NULL;
+    if (link_of_fd(router, link->fd) == link)
+        router->by_fd[link->fd] = NULL;
+    HASH_DEL(router->links, link);
+    free(link);
+}
+
+/* A frame of an unknown routing id: a new link, or NULL. */
+static struct link *link_new(struct router *router, const uint8_t *routing_id, zmq_msg_t *message,
+                             const char *user_id, int64_t now_ms)
+{
+    struct link *link = calloc(1, sizeof(*link)), *former;
+
+    if (!link)
+        return NULL;
+    memcpy(link->routing_id, routing_id, ROUTING_ID_SIZE);
+    link->fd = zmq_msg_get(message, ZMQ_SRCFD);
+    /* Closed meanwhile: nothing could be sent to it. */
+    if (!cookie_of(link->fd, &link->cookie))
+        goto fail;
+    link->user_id_at = user_id;
+    (void)snprintf(link->user_id, sizeof(link->user_id), "%s", user_id);
+    write_address(link->fd, zmq_msg_gets(message, "Peer-Address"), link->address,
+                  sizeof(link->address));
+    former = link_of_fd(router, link->fd);
+    if (!remember_fd(router, link))
+        goto fail;
+    /* The number was free to be given again, so the connection that had it has ended. */
+    if (former)
+        link_is_gone(router, former, now_ms);
+    router->by_fd[link->fd] = link;
+    HASH_ADD(hh, router->links, routing_id, ROUTING_ID_SIZE, link);
+    if (!HASH_ADDED(hh, link)) {
+        router->by_fd[link->fd] = NULL;
+        goto fail;
+    }
+    router->counters.links++;
+    return link;
+fail:
+    free(link);
+    return NULL;
+}
+
+void *link_owner(const struct link *link)
+{
+    return link->owner;
+}
+
+void link_set_owner(struct link *link, void *owner)
+{
+    link->owner = owner;
+}
+
+/* --- receiving ------------------------------------------------------------------------------ */
+
+/* Ends the connection a message came from, which is no link of ours. Its descriptor may have been
+ * closed and given to another since: never one that belongs to a link. */
+static void cut_stranger(struct router *router, zmq_msg_t *message)
+{
+    int fd = zmq_msg_get(message, ZMQ_SRCFD);
+    struct link *link = link_of_fd(router, fd);
+
+    if (fd >= 0 && !(link && is_still_open(link)))
+        (void)shutdown(fd, SHUT_RDWR);
+}
+
+/* One message: its routing id and its only payload part in router->frame. 0; 1: it was no frame and
+ * was thrown away; AICO_ENOTFOUND. */
+static int read_message(struct router *router, uint8_t *routing_id, size_t *ret_id_size)
+{
+    zmq_msg_t *frame = &router->frame;
+    size_t parts = 0, size;
+    int r;
+
+    do {
+        do
+            r = zmq_msg_recv(frame, router->socket, ZMQ_DONTWAIT);
+        while (r < 0 && errno == EINTR);
+        if (r < 0)
+            return AICO_ENOTFOUND;
+        if (parts++ == 0) {
+            size = zmq_msg_size(frame);
+            *ret_id_size = size;
+            memcpy(routing_id, zmq_msg_data(frame), MIN(size, (size_t)ROUTING_ID_SIZE));
+        }
+    } while (zmq_msg_more(frame));
+    if (parts == 2 && zmq_msg_size(frame) > 0)
+        return 0;
+    router->counters.refused_shape++;
+    return 1;
+}
+
+static struct link *find_link(struct router *router, const uint8_t *routing_id)
+{
+    struct link *link = router->last;
+
+    if (link && memcmp(link->routing_id, routing_id, ROUTING_ID_SIZE) == 0)
+        return link;
+    HASH_FIND(hh, router->links, routing_id, ROUTING_ID_SIZE, link);
+    if (link)
+        router->last = link;
+    return link;
+}
+
+/* The link of router->frame, or NULL: thrown away. */
+static struct link *accept_frame(struct router *router, const uint8_t *routing_id, size_t id_size,
+                                 struct moment now, bool *ret_is_new)
+{
+    zmq_msg_t *frame = &router->frame;
+    const char *user_id = zmq_msg_gets(frame, "User-Id");
+    const char *chosen = zmq_msg_gets(frame, "Identity");
+    struct link *link;
+
+    if (!user_id || !*user_id || strlen(user_id) > ZAP_USER_ID_MAX) {
+        router->counters.refused_user++;
+        cut_stranger(router, frame);
+        return NULL;
+    }
+    if (id_size != ROUTING_ID_SIZE || routing_id[0] != 0 || (chosen && *chosen)) {
+        router->counters.refused_id++;
+        cut_stranger(router, frame);
+        return NULL;
+    }
+    link = find_link(router, routing_id);
+    *ret_is_new = !link;
+    if (!link)
+        link = link_new(router, routing_id, frame, user_id, now.boot_ms);
+    if (!link || link->user_id_at != user_id || link->state > LINK_SUSPECT) {
+        /* What a lost link had sent before is still wanted. */
+        if (link && link->user_id_at == user_id && link->state == LINK_GONE)
+            return link;
+        router->counters.late++;
+        return NULL;
+    }
+    return link;
+}
+
+int router_receive(struct router *router, struct moment now, struct router_input *ret_input)
+{
+    for (;;) {
+        uint8_t routing_id[ROUTING_ID_SIZE] = {0};
+        size_t id_size = 0;
+        bool is_new = false;
+        struct link *link;
+        int r = read_message(router, routing_id, &id_size);
+
+        if (r < 0) {
+            router->drained++;
+            return r;
+        }
+        if (r > 0) {
+            link = find_link(router, routing_id);
+            if (link && id_size == ROUTING_ID_SIZE)
+                router_cut(router, now, link);
+            else
+                cut_stranger(router, &router->frame);
+            continue;
+        }
+        link = accept_frame(router, routing_id, id_size, now, &is_new);
+        if (!link)
+            continue;
+        router->counters.frames_in++;
+        router->counters.bytes_in += zmq_msg_size(&router->frame);
+        *ret_input = (struct router_input){
+            .link = link,
+            .is_new = is_new,
+            .user_id = link->user_id,
+            .address = link->address,
+            .frame = bytes_of(zmq_msg_data(&router->frame), zmq_msg_size(&router->frame)),
+        };
+        return 0;
+    }
+}
+
+/* --- sending -------------------------------------------------------------------------------- */
+
+static int send_part(struct router *router, const void *at, size_t size, int flags)
+{
+    int r;
+
+    do
+        r = zmq_send(router->socket, at, size, flags | ZMQ_DONTWAIT);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -1 : 0;
+}
+
+int router_send(struct router *router, struct link *link, struct bytes frame)
+{
+    if (link->state >= LINK_CUT)
+        return AICO_ECLOSED;
+    /* Only the first part can be refused: then nothing of the message was taken. */
+    if (send_part(router, link->routing_id, ROUTING_ID_SIZE, ZMQ_SNDMORE) < 0) {
+        if (errno == EAGAIN)
+            return AICO_EFULL;
+        if (errno == ENOMEM)
+            return AICO_ENOMEM;
+        link_is_gone(router, link, moment_now().boot_ms);
+        return AICO_ECLOSED;
+    }
+    if (send_part(router, frame.at, frame.size, 0) < 0)
+        return errno == ENOMEM ? AICO_ENOMEM : AICO_ECLOSED;
+    router->counters.frames_out++;
+    router->counters.bytes_out += frame.size;
+    return 0;
+}
+
+/* --- ends ----------------------------------------------------------------------------------- */
+
+void router_cut(struct router *router, struct moment now, struct link *link)
+{
+    if (link->state <= LINK_SUSPECT)
+        set_state(router, link, LINK_CUTTING, now.boot_ms + ROUTER_CUT_MS);
+}
+
+/*
+ * Some connection of this number has ended. Its descriptor is closed a moment after libzmq says so,
+ * so an unchanged cookie proves nothing yet; and it may have been a stranger who had the number
+ * before our link.
+ */
+static void on_disconnected(struct router *router, int fd, int64_t now_ms)
+{
+    struct link *link = link_of_fd(router, fd);
+
+    if (!link)
+        return;
+    if (!is_still_open(link)) {
+        link_is_gone(router, link, now_ms);
+    } else if (link->state == LINK_OPEN) {
+        link->step_ms = CHECK_FIRST_MS;
+        set_state(router, link, LINK_SUSPECT, now_ms + link->step_ms);
+    }
+}
+
+static void look_again(struct router *router, struct link *link, int64_t now_ms)
+{
+    link->step_ms *= 2;
+    if (!is_still_open(link) || (link->state == LINK_CUT && link->step_ms > CHECK_LAST_MS))
+        link_is_gone(router, link, now_ms);
+    else if (link->step_ms > CHECK_LAST_MS)
+        set_state(router, link, LINK_OPEN, 0);
+    else
+        set_state(router, link, link->state, now_ms + link->step_ms);
+}
+
+static void shut(struct router *router, struct link *link, int64_t now_ms)
+{
+    if (!is_still_open(link)) {
+        link_is_gone(router, link, now_ms);
+        return;
+    }
+    (void)shutdown(link->fd, SHUT_RDWR);
+    link->step_ms = CHECK_FIRST_MS;
+    set_state(router, link, LINK_CUT, now_ms + link->step_ms);
+}
+
+static void pass_time(struct router *router, int64_t now_ms)
+{
+    struct link *link, *next;
+
+    router->due_ms = MOMENT_NEVER;
+    DL_FOREACH_SAFE(router->busy, link, next)
+    {
+        if (now_ms < link->at_ms)
+            router->due_ms = MIN(router->due_ms, link->at_ms);
+        else if (link->state == LINK_CUTTING)
+            shut(router, link, now_ms);
+        else if (link->state == LINK_TOMB)
+            link_free(router, link);
+        else
+            look_again(router, link, now_ms);
+    }
+}
+
+bool router_next_gone(struct router *router, struct moment now, struct link **ret_link)
+{
+    uint16_t event;
+    uint32_t value;
+    struct link *link;
+
+    while (monitor_next(router->monitor, &event, &value))
+        if (event == ZMQ_EVENT_DISCONNECTED)
+            on_disconnected(router, (int)value, now.boot_ms);
+    if (now.boot_ms >= router->due_ms)
+        pass_time(router, now.boot_ms);
+
+    /* Named when the socket was empty after its loss was seen: then nothing of it is left there. */
+    link = router->gone;
+    if (!link || (router->drained == link->drained && now.boot_ms < link->at_ms))
+        return false;
+    set_state(router, link, LINK_TOMB, now.boot_ms + TOMB_MS);
+    *ret_link = link;
+    return true;
+}
+
+int64_t router_deadline(const struct router *router)
+{
+    return router->gone ? 0 : router->due_ms;
+}
+
+void router_get_counters(const struct router *router, struct router_counters *ret_counters)
+{
+    *ret_counters = router->counters;
+}
+
+void router_free(struct router **router, int64_t linger_ms)
+{
+    struct router *r = *router;
+    struct link *link, *next;
+
+    if (!r)
+        return;
+    HASH_ITER(hh, r->links, link, next)
+    link_free(r, link);
+    if (r->socket) {
+        (void)zmq_socket_monitor(r->socket, NULL, 0);
+        (void)socket_set_int(r->socket, ZMQ_LINGER, (int)linger_ms);
+    }
+    socket_close(&r->socket);
+    socket_close(&r->monitor);
+    (void)zmq_msg_close(&r->frame);
+    free(r->by_fd);
+    free(r);
+    *router = NULL;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A real ROUTER with its ZAP handler on loopback and ipc, for the tests of this folder. */
+#ifndef TEST_TRANSPORT_NET_H
+#define TEST_TRANSPORT_NET_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <zmq.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "transport/dealer.h"
+#include "transport/router.h"
+#include "transport/zap.h"
+
+#define FRAME_MAX (96 * 1024)
+#define DEADLINE_MS 10000
+#define HANDSHAKE_MS 1000
+
+struct keys {
+    uint8_t public[32];
+    struct secret secret;
+};
+
+struct net {
+    struct transport *server, *client;
+    struct zap *zap;
+    struct router *router;
+    struct keys broker, alice, bob, mallory; /* mallory is in no directory */
+    char folder[64];
+    char *tcp, *ipc;
+    size_t gone; /* links named so far */
+};
+
+static inline void keys_new(struct keys *keys)
+{
+    char public[41], secret[41];
+
+    assert_int_equal(zmq_curve_keypair(public, secret), 0);
+    assert_non_null(zmq_z85_decode(keys->public, public));
+    assert_non_null(zmq_z85_decode(keys->secret.at, secret));
+}
+
+static inline void net_allow(struct net *net, const struct keys *const *who,
+                             const char *const *names, size_t count)
+{
+    struct zap_directory *directory = zap_directory_new();
+
+    assert_non_null(directory);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(zap_directory_add(directory, who[i]->public, names[i], INT64_MAX), 0);
+    zap_set_directory(net->zap, &directory);
+    assert_null(directory);
+}
+
+static inline void net_allow_both(struct net *net)
+{
+    const struct keys *who[] = {&net->alice, &net->bob};
+    const char *const names[] = {"alice#1", "bob#2"};
+
+    net_allow(net, who, names, 2);
+}
+
+static inline void net_router(struct net *net)
+{
+    struct router_settings settings = {&net->broker.secret, FRAME_MAX, HANDSHAKE_MS};
+    struct aico_error err = {0};
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "ipc://%s/bus.sock", net->folder);
+    assert_int_equal(router_new(net->server, &settings, &net->router, &err), 0);
+    assert_int_equal(router_bind(net->router, "tcp://127.0.0.1:*", &net->tcp, &err), 0);
+    assert_int_equal(router_bind(net->router, path, &net->ipc, &err), 0);
+}
+
+static inline int net_up(void **state)
+{
+    struct net *net = calloc(1, sizeof(*net));
+    struct aico_error err = {0};
+
+    assert_non_null(net);
+    (void)snprintf(net->folder, sizeof(net->folder), "/tmp/aico-net-XXXXXX");
+    assert_non_null(mkdtemp(net->folder));
+    keys_new(&net->broker);
+    keys_new(&net->alice);
+    keys_new(&net->bob);
+    keys_new(&net->mallory);
+    assert_int_equal(transport_new(1, &net->server), 0);
+    assert_int_equal(transport_new(1, &net->client), 0);
+    assert_int_equal(zap_start(net->server, &net->zap, &err), 0);
+    net_allow_both(net);
+    net_router(net);
+    *state = net;
+    return 0;
+}
+
+static inline int net_down(void **state)
+{
+    struct net *net = *state;
+
+    router_free(&net->router, 0);
+    zap_stop(&net->zap);
+    transport_free(&net->client);
+    transport_free(&net->server);
+    (void)unlink(net->ipc + strlen("ipc://")); /* libzmq leaves it */
+    assert_int_equal(rmdir(net->folder), 0);
+    free(net->tcp);
+    free(net->ipc);
+    free(net);
+    return 0;
+}
+
+static inline struct dealer *dial(struct net *net, const char *endpoint, const struct keys *who,
+                                  const struct keys *broker)
+{
+    struct dealer_settings settings = {endpoint,     broker->public, who->public,
+                                       &who->secret, FRAME_MAX,      HANDSHAKE_MS * 4};
+    struct dealer *dealer = NULL;
+    struct aico_error err = {0};
+
+    assert_int_equal(dealer_open(net->client, &settings, &dealer, &err), 0);
+    return dealer;
+}
+
+static inline int64_t deadline(void)
+{
+    return moment_now().boot_ms + DEADLINE_MS;
+}
+
+/* Waits for any of @events; fails the test at the deadline. */
+static inline unsigned dealer_expect(struct dealer *dealer, unsigned events)
+{
+    int64_t end = deadline();
+
+    while (moment_now().boot_ms < end) {
+        unsigned happened = dealer_wait(dealer, -1, 50);
+
+        if (happened & events)
+            return happened;
+        if (happened & DEALER_DOWN)
+            fail_msg("down: %d", dealer_reason(dealer, NULL));
+    }
+    fail_msg("none of the events %u came in time", events);
+    return 0;
+}
+
+static inline struct dealer *dial_up(struct net *net, const char *endpoint, const struct keys *who)
+{
+    struct dealer *dealer = dial(net, endpoint, who, &net->broker);
+
+    assert_true(dealer_expect(dealer, DEALER_UP) & DEALER_UP);
+    assert_true(dealer_is_up(dealer));
+    return dealer;
+}
+
+/* One turn of a broker's loop that only names lost links. */
+static inline void count_gone(struct net *net)
+{
+    struct link *link;
+
+    while (router_next_gone(net->router, moment_now(), &link))
+        net->gone++;
+}
+
+/* The next frame the router gets; fails the test at the deadline. */
+static inline struct router_input router_expect(struct net *net)
+{
+    struct router_input input = {0};
+    int64_t end = deadline();
+
+    while (moment_now().boot_ms < end) {
+        (void)router_wait(net->router, -1, 20);
+        if (router_receive(net->router, moment_now(), &input) == 0)
+            return input;
+        count_gone(net);
+    }
+    fail_msg("no frame came in time");
+    return input;
+}
+
+/* Runs the router, with every frame thrown away, until @count links were named gone. */
+static inline void router_expect_gone(struct net *net, size_t count)
+{
+    struct router_input input;
+    int64_t end = deadline();
+
+    while (net->gone < count && moment_now().boot_ms < end) {
+        (void)router_wait(net->router, -1, 5);
+        while (router_receive(net->router, moment_now(), &input) == 0)
+            continue;
+        count_gone(net);
+    }
+    assert_int_equal(net->gone, count);
+}
+
+static inline void send_text(struct dealer *dealer, const char *text)
+{
+    assert_int_equal(dealer_send(dealer, bytes_text(text)), 0);
+}
+
+static inline void expect_text(struct dealer *dealer, const char *text)
+{
+    struct bytes frame;
+
+    (void)dealer_expect(dealer, DEALER_FRAME);
+    assert_int_equal(dealer_receive(dealer, &frame), 0);
+    assert_true(bytes_equal_text(frame, text));
+}
+
+/* The reason a dealer goes down for; fails the test at the deadline. */
+static inline int down_code(struct dealer **dealer, int64_t within_ms)
+{
+    int64_t end = moment_now().boot_ms + within_ms;
+    struct aico_error err = {0};
+    int code = 0;
+
+    while (moment_now().boot_ms < end && !(dealer_wait(*dealer, -1, 20) & DEALER_DOWN))
+        continue;
+    code = dealer_reason(*dealer, &err);
+    if (code == 0)
+        fail_msg("still not down after %lld ms", (long long)within_ms);
+    assert_true(strlen(err.text) > 0);
+    dealer_close(dealer, 0);
+    return code;
+}
+
+#endif
