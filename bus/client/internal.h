@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the client core share. Not included outside bus/client. */
+#ifndef CLIENT_INTERNAL_H
+#define CLIENT_INTERNAL_H
+
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "client/client.h"
+#include "session/peers.h"
+#include "wire/record.h"
+#include "wire/topic.h"
+
+/* A topic this client has said or heard, by name. Never freed before the client: bounded by
+ * TOPICS_MAX, above which the least useful thing happens: messages still flow, by name. */
+struct client_topic {
+    UT_hash_handle hh;
+    uint32_t number;           /* the broker's, 0: not known in this session */
+    uint64_t seal_generation;  /* client->rule_generation this entry's rule belongs to */
+    const struct rule *rule;   /* NULL: no rule decides */
+    uint64_t match_generation; /* client->match_generation of `subscribed` */
+    bool subscribed;           /* one of our filters matches */
+    uint8_t size;
+    char name[];
+};
+
+/* Another component, by name. */
+struct client_component {
+    UT_hash_handle hh;
+    uint32_t number;                    /* the broker's, 0: not known in this session */
+    uint8_t identity[SIGN_PUBLIC_SIZE]; /* as the broker said with the number */
+    bool has_identity;
+    bool online;             /* by presence; only kept once presence is watched */
+    struct parked *parked;   /* waiting for a channel, in order (utlist) */
+    struct assembly *direct; /* fragments being put together, by lane */
+    struct assembly *topic;
+    struct claimed_gap *claimed; /* gaps the broker named that the envelopes have not shown yet */
+    char name[COMPONENT_NAME_MAX + 1];
+};
+
+/* Fragments of one message. */
+struct assembly {
+    uint64_t id;
+    uint32_t total, size;
+    uint8_t payload[];
+};
+
+/* The broker said @count messages of one sender and topic are gone; reported once, then matched
+ * against the jump in the envelopes' sequence so that nothing is counted twice. */
+struct claimed_gap {
+    struct claimed_gap *next;
+    struct client_topic *topic;
+    uint64_t count;
+};
+
+/* A sealed (or unsealed) message in the window between us and the broker. Payload follows. */
+struct sent {
+    uint64_t id;     /* on the wire */
+    uint64_t app_id; /* 0: control */
+    struct client_topic *topic;
+    struct client_component *to; /* NULL: to the subscribers */
+    void *ticket;                /* a request's, else NULL */
+    uint64_t request;
+    uint32_t size; /* payload bytes */
+    uint32_t sent; /* payload bytes already in frames of this session */
+    uint32_t timeout_ms;
+    uint8_t delivery;
+    bool handed;   /* all of it is in frames of this session */
+    bool answered; /* refused already: skip */
+    bool quiet; /* a copy for one reader of a channel-sealed topic: its being away is no refusal */
+};
+
+static inline uint8_t *sent_payload(struct sent *sent)
+{
+    return (uint8_t *)(sent + 1);
+}
+
+/* A direct message or request that waits for a channel; plaintext, wiped with the queue. */
+struct parked {
+    struct parked *prev, *next;
+    void *ticket; /* a request's operation, else NULL */
+    bool quiet;
+    struct outgoing head; /* its topic, headers and payload follow */
+};
+
+struct client_subscription {
+    UT_hash_handle hh;
+    uint32_t number;
+    uint64_t id;   /* of the SUBSCRIBE in this session */
+    bool live;     /* the broker said OK in this session */
+    bool internal; /* ours (presence, heads), not the application's */
+    uint8_t policy;
+    bool serve;
+    uint8_t size;
+    char filter[TOPIC_SIZE_MAX + 1];
+};
+
+enum operation_kind {
+    OPERATION_SUBSCRIBE,
+    OPERATION_UNSUBSCRIBE,
+    OPERATION_REQUEST,
+    OPERATION_QUERY,
+    OPERATION_PING,
+    OPERATION_FLUSH,
+};
+
+/* Something an application thread waits for. */
+struct operation {
+    struct operation *prev, *next;
+    enum operation_kind kind;
+    void *ticket;
+    int64_t deadline_ms; /* boot clock */
+    uint64_t id;         /* of the record that will be answered; 0: not sent yet */
+    uint64_t resolve_id; /* request: of the RESOLVE that is out */
+    uint32_t subscription;
+    int64_t started_ms;
+    struct client_component *peer; /* request: the responder; ping: the component */
+    bool resolved, reference_known;
+    uint8_t reference[16]; /* request: key id and sequence, what the reply is bound to */
+    uint64_t flush_id;     /* flush: application id that must be answered */
+    uint64_t flush_wire;   /* flush: wire id that must be answered, 0: not known yet */
+    struct client_topic *topic;
+    struct buffer payload; /* request: plaintext; query: what and argument */
+    struct buffer json;    /* query: the pieces of the answer */
+};
+
+enum client_state {
+    CLIENT_DOWN,    /* no link; wants one from retry_at_ms on */
+    CLIENT_DIALING, /* the runtime is dialling */
+    CLIENT_HELLO,   /* HELLO sent */
+    CLIENT_READY,
+    CLIENT_ENDED,
+};
+
+struct client {
+    struct client_settings settings;
+    struct client_host host;
+    struct random_source random;
+    struct identity *self;
+    struct registry *registry;
+    struct sessions *sessions;
+    enum client_state state;
+    int end_code;
+    char end_text[HINT_SIZE_MAX + 1];
+
+    /* link */
+    int64_t retry_at_ms, hello_deadline_ms;
+    int64_t down_since_ms;  /* when the link was lost, or the client made */
+    uint32_t attempts;      /* dials since the last success */
+    int64_t heard_ms;       /* last frame from the broker */
+    int64_t ping_at_ms;     /* when the next PING is due */
+    uint32_t pings_pending; /* unanswered */
+    bool was_ready;         /* at least once */
+    uint32_t self_number;
+
+    /* output */
+    uint64_t send_window;  /* bytes of PUBLISH we may still send */
+    uint64_t receive_owed; /* bytes to give back to the broker */
+    bool backlogged;       /* the application does not read */
+    struct buffer control; /* whole records of ours, before any PUBLISH */
+    uint8_t *frame;        /* FRAME_SIZE_MAX */
+    size_t frame_size;     /* 0: no frame is out */
+
+    /* publishing */
+    struct fifo queue;              /* struct outgoing */
+    struct fifo window;             /* struct sent: sealed, not acknowledged */
+    struct fifo_cursor window_sent; /* the last block that is wholly in frames of this session */
+    uint64_t next_id; /* of the next record that is answered: one count for all kinds */
+    uint64_t acked_id;
+    uint64_t last_publish_id;
+    uint64_t parked_count, unacknowledged;
+    int refused_code; /* first refusal since the last flush */
+    char refused_text[HINT_SIZE_MAX + 1];
+
+    /* names */
+    struct client_topic *topics;
+    size_t topic_count;
+    struct client_topic **topic_by_number;
+    size_t topic_numbers;
+    struct client_component *components;
+    struct client_component **component_by_number;
+    size_t component_numbers;
+    uint64_t rule_generation;  /* rises with every registry */
+    uint64_t match_generation; /* rises with every subscription */
+
+    struct client_subscription *subscriptions;
+    uint32_t next_subscription;
+    struct operation *operations;
+    bool presence_wanted, presence_live;
+
+    struct buffer registry_document; /* REGISTRY pieces */
+    uint32_t registry_total;
+    uint64_t registry_piece_version;
+
+    struct aico_client_stats stats;
+};
+
+/* connection.c */
+void client_end(struct client *client, int code, const char *text);
+struct writer control_begin(struct client *client, size_t room);
+void control_end(struct client *client, const struct writer *w);
+int64_t random_below(struct client *client, int64_t bound);
+int accept_registry(struct client *client, struct moment now, struct bytes document);
+/* names.c */
+struct client_topic *topic_get(struct client *client, struct bytes name);
+struct client_topic *topic_number_find(struct client *client, uint32_t number);
+int topic_number_set(struct client *client, uint32_t number, struct bytes name);
+const struct rule *topic_rule(struct client *client, struct client_topic *topic);
+bool topic_is_subscribed(struct client *client, struct client_topic *topic);
+struct bytes topic_name(const struct client_topic *topic);
+struct client_component *component_get(struct client *client, struct bytes name);
+struct client_component *component_number_find(struct client *client, uint32_t number);
+int component_number_set(struct client *client, const struct record_component *record);
+void names_forget_numbers(struct client *client);
+void names_free(struct client *client);
+/* publish.c */
+bool publish_fill(struct client *client, struct moment now, struct writer *frame);
+int publish_control(struct client *client, struct client_component *to, struct client_topic *topic,
+                    struct bytes payload);
+int publish_request(struct client *client, struct moment now, struct operation *operation);
+void publish_acked(struct client *client, uint64_t id);
+void publish_refused(struct client *client, struct moment now, const struct record_refuse *refuse,
+                     const char *text);
+void publish_link_up(struct client *client, uint64_t last_id);
+void publish_link_down(struct client *client);
+void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer);
+void publish_channel_lost(struct client *client, struct client_component *peer, int code,
+                          const char *text);
+void publish_free(struct client *client);
+/* Whether everything up to application id @id was answered. */
+bool publish_is_answered(const struct client *client, struct operation *flush);
+/* receive.c */
+int receive_deliver(struct client *client, struct moment now, const struct record_deliver *deliver);
+int receive_gap(struct client *client, struct moment now, const struct record_gap *gap);
+void receive_session_events(struct client *client, struct moment now);
+void receive_forget_fragments(struct client *client);
+void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
+                     const char *text);
+void deliver_state(struct client *client, int code, const char *text);
+/* subscription.c */
+void subscriptions_resend(struct client *client);
+struct client_subscription *subscription_add(struct client *client, struct bytes filter,
+                                             uint8_t policy, bool serve, bool internal);
+void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value);
+bool subscription_refused(struct client *client, uint64_t id, int code, const char *text);
+void subscriptions_free(struct client *client);
+void want_presence(struct client *client);
+/* request.c */
+struct operation *operation_start(struct client *client, struct moment now,
+                                  enum operation_kind kind, int64_t timeout_ms, void *ticket);
+struct operation *operation_find_id(struct client *client, enum operation_kind kind, uint64_t id);
+void operation_end(struct client *client, struct operation *operation,
+                   struct client_answer *answer);
+void operation_fail(struct client *client, struct operation *operation, int code, const char *text);
+void operations_tick(struct client *client, struct moment now);
+int64_t operations_deadline(const struct client *client);
+void operations_link_up(struct client *client);
+void operations_link_down(struct client *client, int code, const char *text);
+void operations_free(struct client *client);
+void flushes_check(struct client *client);
+int receive_resolved(struct client *client, struct moment now,
+                     const struct record_resolved *resolved);
+int receive_answer(struct client *client, const struct record_answer *answer);
+void receive_pong(struct client *client, struct moment now, uint64_t token);
+struct operation *operation_find_resolve(struct client *client, uint64_t id);
+struct operation *operation_by_reply(struct client *client, uint64_t request);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lays a received message out in one block: struct, headers, then all text and bytes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "client/message.h"
+#include "envelope/headers.h"
+
+#define WIRE_PREFIX_MAX 64
+
+/* Copies @from and a final zero to *@at, and moves it behind them. */
+static const char *put_text(uint8_t **at, struct bytes from)
+{
+    char *text = (char *)*at;
+
+    bytes_copy(text, from);
+    text[from.size] = '\0';
+    *at += from.size + 1;
+    return text;
+}
+
+static int count_headers(struct bytes block, size_t *ret_count)
+{
+    struct header_cursor cursor = header_cursor_over(block);
+    struct bytes key, value;
+    int r;
+
+    *ret_count = 0;
+    while ((r = header_next(&cursor, &key, &value)) > 0)
+        ++*ret_count;
+    return r;
+}
+
+static void put_headers(uint8_t **at, struct bytes block, struct aico_header *headers)
+{
+    struct header_cursor cursor = header_cursor_over(block);
+    struct bytes key, value;
+
+    while (header_next(&cursor, &key, &value) > 0) {
+        headers->key = put_text(at, key);
+        headers->value = put_text(at, value);
+        headers++;
+    }
+}
+
+struct aico_message *message_new(const struct message_parts *parts)
+{
+    size_t header_count, text_size = parts->text ? strlen(parts->text) : 0;
+    size_t prefix = MIN(parts->wire.size, (size_t)WIRE_PREFIX_MAX), size;
+    struct aico_header *headers;
+    struct aico_message *m;
+    uint8_t *at;
+
+    if (count_headers(parts->headers, &header_count) < 0)
+        return NULL;
+    /* A header grows by two final zeros and shrinks by three bytes of lengths. */
+    size = sizeof(*m) + header_count * sizeof(*headers) + parts->headers.size + parts->topic.size +
+           parts->sender.size + parts->payload.size + prefix + text_size + 4;
+    m = calloc(1, size);
+    if (!m)
+        return NULL;
+    headers = (struct aico_header *)(void *)(m + 1);
+    at = (uint8_t *)(headers + header_count);
+
+    m->kind = parts->kind;
+    m->headers = headers;
+    m->header_count = header_count;
+    put_headers(&at, parts->headers, headers);
+    m->topic = put_text(&at, parts->topic);
+    m->sender = put_text(&at, parts->sender);
+    m->text = put_text(&at, bytes_of(parts->text, text_size));
+    m->wire = at;
+    m->wire_prefix = prefix;
+    m->wire_size = parts->wire.size;
+    bytes_copy(at, bytes_of(parts->wire.at, prefix));
+    at += prefix;
+    m->payload = put_text(&at, parts->payload); /* zero-terminated for the reader's convenience */
+    m->size = parts->payload.size;
+    return m;
+}
+
+size_t message_cost(const struct aico_message *message)
+{
+    return sizeof(*message) + message->size + message->header_count * 64;
+}
+
+void aico_message_free(struct aico_message **message)
+{
+    if (*message)
+        free(*message);
+    *message = NULL;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Topics and components by name and by the numbers the broker gives them in this session. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+
+/* A broker that names more than this many numbers is not working with us. */
+#define NUMBERS_MAX (4u * 1024 * 1024)
+
+struct bytes topic_name(const struct client_topic *topic)
+{
+    return bytes_of(topic->name, topic->size);
+}
+
+struct client_topic *topic_get(struct client *client, struct bytes name)
+{
+    struct client_topic *topic = NULL;
+
+    HASH_FIND(hh, client->topics, name.at, name.size, topic);
+    if (topic || !topic_is_valid(name))
+        return topic;
+    topic = calloc(1, sizeof(*topic) + name.size + 1);
+    if (!topic)
+        return NULL;
+    topic->size = (uint8_t)name.size;
+    bytes_copy(topic->name, name);
+    HASH_ADD_KEYPTR(hh, client->topics, topic->name, topic->size, topic);
+    if (!HASH_ADDED(hh, topic)) {
+        free(topic);
+        return NULL;
+    }
+    return topic;
+}
+
+/* Makes @array of pointers long enough for index @number. */
+static int numbers_grow(void *array, size_t *count, uint32_t number)
+{
+    void **old = *(void ***)array, **new;
+    size_t want = *count ? *count : 64;
+
+    if (number < *count)
+        return 0;
+    if (number >= NUMBERS_MAX)
+        return AICO_EPROTO;
+    while (want <= number)
+        want *= 2;
+    new = realloc(old, want * sizeof(*new));
+    if (!new)
+        return AICO_ENOMEM;
+    memset(new + *count, 0, (want - *count) * sizeof(*new));
+    *(void ***)array = new;
+    *count = want;
+    return 0;
+}
+
+struct client_topic *topic_number_find(struct client *client, uint32_t number)
+{
+    return number < client->topic_numbers ? client->topic_by_number[number] : NULL;
+}
+
+int topic_number_set(struct client *client, uint32_t number, struct bytes name)
+{
+    struct client_topic *topic;
+    int r;
+
+    if (number == 0 || topic_number_find(client, number))
+        return AICO_EPROTO;
+    r = numbers_grow(&client->topic_by_number, &client->topic_numbers, number);
+    if (r < 0)
+        return r;
+    topic = topic_get(client, name);
+    if (!topic)
+        return topic_is_valid(name) ? AICO_ENOMEM : AICO_EPROTO;
+    topic->number = number;
+    client->topic_by_number[number] = topic;
+    return 0;
+}
+
+const struct rule *topic_rule(struct client *client, struct client_topic *topic)
+{
+    if (topic->seal_generation != client->rule_generation) {
+        topic->rule = registry_rule_for(client->registry, topic_name(topic));
+        topic->seal_generation = client->rule_generation;
+    }
+    return topic->rule;
+}
+
+bool topic_is_subscribed(struct client *client, struct client_topic *topic)
+{
+    struct client_subscription *s, *next;
+
+    if (topic->match_generation == client->match_generation)
+        return topic->subscribed;
+    topic->subscribed = false;
+    HASH_ITER(hh, client->subscriptions, s, next)
+    if (filter_matches(bytes_of(s->filter, s->size), topic_name(topic)))
+        topic->subscribed = true;
+    topic->match_generation = client->match_generation;
+    return topic->subscribed;
+}
+
+struct client_component *component_get(struct client *client, struct bytes name)
+{
+    struct client_component *component = NULL;
+
+    HASH_FIND(hh, client->components, name.at, name.size, component);
+    if (component || !component_name_is_valid(name))
+        return component;
+    component = calloc(1, sizeof(*component));
+    if (!component)
+        return NULL;
+    bytes_copy(component->name, name);
+    HASH_ADD_KEYPTR(hh, client->components, component->name, name.size, component);
+    if (!HASH_ADDED(hh, component)) {
+        free(component);
+        return NULL;
+    }
+    return component;
+}
+
+struct client_component *component_number_find(struct client *client, uint32_t number)
+{
+    return number < client->component_numbers ? client->component_by_number[number] : NULL;
+}
+
+int component_number_set(struct client *client, const struct record_component *record)
+{
+    struct client_component *component;
+    int r;
+
+    if (record->number == 0)
+        return AICO_EPROTO;
+    r = numbers_grow(&client->component_by_number, &client->component_numbers, record->number);
+    if (r < 0)
+        return r;
+    component = component_get(client, record->name);
+    if (!component)
+        return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;
+    component->number = record->number;
+    memcpy(component->identity, record->identity.at, sizeof(component->identity));
+    component->has_identity = true;
+    client->component_by_number[record->number] = component;
+    return 0;
+}
+
+void names_forget_numbers(struct client *client)
+{
+    struct client_component *component, *next_component;
+    struct client_topic *topic, *next_topic;
+
+    HASH_ITER(hh, client->topics, topic, next_topic)
+    topic->number = 0;
+    HASH_ITER(hh, client->components, component, next_component)
+    component->number = 0;
+    if (client->topic_numbers > 0)
+        memset(client->topic_by_number, 0, client->topic_numbers * sizeof(struct client_topic *));
+    if (client->component_numbers > 0)
+        memset(client->component_by_number, 0,
+               client->component_numbers * sizeof(struct client_component *));
+}
+
+void names_free(struct client *client)
+{
+    struct client_component *component, *next_component;
+    struct client_topic *topic, *next_topic;
+
+    HASH_ITER(hh, client->topics, topic, next_topic)
+    {
+        HASH_DEL(client->topics, topic);
+        free(topic);
+    }
+    HASH_ITER(hh, client->components, component, next_component)
+    {
+        HASH_DEL(client->components, component);
+        free(component);
+    }
+    free(client->topic_by_number);
+    free(client->component_by_number);
+}

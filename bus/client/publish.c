@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the application's queue into frames. A message is sealed at the last moment, when there is
+ * credit to send it, so what waits while a reader is removed is sealed under the next generation.
+ * Sealed messages stay in the window until the broker has answered; after a lost link those for
+ * subscribers are sent again as they are, and the receivers know a repetition by its sequence.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+
+size_t outgoing_size(const struct outgoing *outgoing)
+{
+    return sizeof(*outgoing) + outgoing->topic_size + outgoing->to_size + outgoing->headers_size +
+           outgoing->payload_size;
+}
+
+void outgoing_write(void *block, const struct outgoing *head, struct bytes topic, struct bytes to,
+                    struct bytes headers, struct bytes payload)
+{
+    uint8_t *at = block;
+
+    memcpy(at, head, sizeof(*head));
+    at += sizeof(*head);
+    bytes_copy(at, topic);
+    bytes_copy(at + topic.size, to);
+    bytes_copy(at + topic.size + to.size, headers);
+    bytes_copy(at + topic.size + to.size + headers.size, payload);
+}
+
+/* The four parts behind an outgoing. */
+struct outgoing_parts {
+    struct bytes topic, to, headers, payload;
+};
+
+static struct outgoing_parts parts_of(const struct outgoing *out)
+{
+    const uint8_t *at = (const uint8_t *)(out + 1);
+    struct outgoing_parts parts;
+
+    parts.topic = bytes_of(at, out->topic_size);
+    parts.to = bytes_of(at += out->topic_size, out->to_size);
+    parts.headers = bytes_of(at += out->to_size, out->headers_size);
+    parts.payload = bytes_of(at + out->headers_size, out->payload_size);
+    return parts;
+}
+
+void client_push(struct client *client, struct fifo *queue)
+{
+    client->stats.published += queue->count;
+    fifo_splice(&client->queue, queue);
+}
+
+size_t client_queued(const struct client *client)
+{
+    return client->queue.count + client->parked_count;
+}
+
+size_t client_queued_bytes(const struct client *client)
+{
+    return client->queue.bytes;
+}
+
+size_t client_unacknowledged(const struct client *client)
+{
+    return client->unacknowledged;
+}
+
+/* An application message will not be delivered: told once to the reader and to the next flush. */
+static void refuse_app(struct client *client, uint64_t app_id, struct bytes topic, int code,
+                       const char *text)
+{
+    client->stats.refused++;
+    if (client->refused_code == 0) {
+        client->refused_code = code;
+        (void)snprintf(client->refused_text, sizeof(client->refused_text), "%s", text);
+    }
+    deliver_refused(client, app_id, topic, code, text);
+}
+
+/* A new block in the window with room for @room payload bytes. */
+static struct sent *window_push(struct client *client, struct client_topic *topic, size_t room)
+{
+    struct sent *sent = fifo_push(&client->window, sizeof(*sent) + room);
+
+    if (!sent)
+        return NULL;
+    memset(sent, 0, sizeof(*sent));
+    sent->id = client->next_id++;
+    sent->topic = topic;
+    client->last_publish_id = sent->id;
+    return sent;
+}
+
+static void window_keep(struct client *client, struct sent *sent, size_t size)
+{
+    sent->size = (uint32_t)size;
+    fifo_shrink_last(&client->window, sent, sizeof(*sent) + size);
+    if (sent->app_id != 0)
+        client->unacknowledged++;
+}
+
+/* Sealing failed: the block stays as an answered one until it is popped. */
+static void window_void(struct client *client, struct sent *sent)
+{
+    sent->answered = true;
+    sent->handed = true;
+    fifo_shrink_last(&client->window, sent, sizeof(*sent));
+}
+
+/* Releases what was answered at the front. */
+static void window_release(struct client *client)
+{
+    struct sent *sent;
+
+    while ((sent = fifo_front(&client->window, NULL)) != NULL) {
+        if (!sent->answered && !(sent->handed && sent->id <= client->acked_id))
+            return;
+        if (!sent->answered && sent->app_id != 0) {
+            client->unacknowledged--;
+            client->stats.acknowledged++;
+        }
+        if (client->window_sent.chunk) {
+            struct fifo_cursor probe = {0};
+            void *last = fifo_next(&client->window, &probe);
+
+            if (last == sent && probe.chunk == client->window_sent.chunk &&
+                probe.offset == client->window_sent.offset)
+                client->window_sent = (struct fifo_cursor){0};
+        }
+        fifo_pop(&client->window);
+    }
+}
+
+int publish_control(struct client *client, struct client_component *to, struct client_topic *topic,
+                    struct bytes payload)
+{
+    struct sent *sent = window_push(client, topic, payload.size);
+
+    if (!sent)
+        return AICO_ENOMEM;
+    sent->delivery = DELIVERY_CONTROL;
+    sent->to = to;
+    bytes_copy(sent_payload(sent), payload);
+    window_keep(client, sent, payload.size);
+    return 0;
+}
+
+/* Puts what is left of @sent into the frame; true when all of it is in. */
+static bool render(struct client *client, struct sent *sent, struct writer *frame)
+{
+    while (!sent->handed) {
+        size_t left = sent->size - sent->sent, piece = MIN(left, (size_t)FRAGMENT_SIZE_MAX);
+        bool fragment = sent->size > FRAGMENT_SIZE_MAX;
+        struct record_publish publish = {
+            .delivery = sent->delivery,
+            .id = sent->id,
+            .topic = sent->topic->number,
+            .fragment = fragment,
+            .total = sent->size,
+            .offset = sent->sent,
+            .reply = sent->delivery == DELIVERY_REPLY,
+            .request = sent->request,
+            .timeout_ms = sent->timeout_ms,
+            .topic_name = topic_name(sent->topic),
+            .payload = bytes_of(sent_payload(sent) + sent->sent, piece),
+        };
+        size_t size;
+
+        if (sent->to) {
+            publish.to = sent->to->number ? sent->to->number : NUMBER_BY_NAME;
+            publish.to_name = bytes_text(sent->to->name);
+        }
+        size = record_size_publish(&publish);
+        if (size > frame->capacity - frame->size ||
+            (frame->size > 1 && frame->size + size > FRAME_BATCH_SIZE))
+            return false;
+        if (sent->delivery != DELIVERY_CONTROL && size > client->send_window)
+            return false;
+        record_write_publish(frame, &publish);
+        if (sent->delivery != DELIVERY_CONTROL)
+            client->send_window -= size;
+        sent->sent += (uint32_t)piece;
+        sent->handed = sent->sent == sent->size;
+    }
+    return true;
+}
+
+/* Frames for everything in the window that has none in this session. */
+static bool render_window(struct client *client, struct writer *frame)
+{
+    struct fifo_cursor cursor = client->window_sent;
+    struct sent *sent;
+
+    while ((sent = fifo_next(&client->window, &cursor)) != NULL) {
+        if (!sent->answered && !render(client, sent, frame))
+            return false;
+        client->window_sent = cursor;
+    }
+    return true;
+}
+
+/* What became of a queue entry. */
+enum taken { TAKEN, TAKEN_NOT_YET };
+
+static int seal_group(struct client *client, struct moment now, struct client_topic *topic,
+                      const struct outgoing *out, const struct outgoing_parts *parts)
+{
+    size_t room = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
+    struct sent *sent = window_push(client, topic, room);
+    struct writer w;
+    int r;
+
+    if (!sent)
+        return AICO_ENOMEM;
+    w = writer_over(sent_payload(sent), room);
+    r = sessions_seal_group(client->sessions, now, parts->topic, out->delivery, parts->headers,
+                            parts->payload, &w);
+    if (r < 0) {
+        window_void(client, sent);
+        return r;
+    }
+    sent->delivery = out->delivery;
+    sent->app_id = out->id;
+    window_keep(client, sent, w.size);
+    return 0;
+}
+
+static int seal_none(struct client *client, struct client_topic *topic, const struct outgoing *out,
+                     const struct outgoing_parts *parts)
+{
+    struct sent *sent;
+
+    if (!client->settings.seal_none_allowed)
+        return AICO_EPOLICY;
+    if (out->headers_size > 0)
+        return AICO_EFORMAT;
+    sent = window_push(client, topic, out->payload_size);
+    if (!sent)
+        return AICO_ENOMEM;
+    sent->delivery = out->delivery;
+    sent->app_id = out->id;
+    bytes_copy(sent_payload(sent), parts->payload);
+    window_keep(client, sent, out->payload_size);
+    return 0;
+}
+
+/* Seals for one component over its channel; AICO_ESTATE: none stands. */
+static int seal_direct(struct client *client, struct moment now, struct client_topic *topic,
+                       struct client_component *to, const struct outgoing *out,
+                       const struct outgoing_parts *parts, bool quiet)
+{
+    size_t room = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
+    bool is_reply = out->delivery == DELIVERY_REPLY;
+    struct sent *sent;
+    struct writer w;
+    int r;
+
+    if (!sessions_has_channel(client->sessions, now, bytes_text(to->name)))
+        return AICO_ESTATE;
+    sent = window_push(client, topic, room);
+    if (!sent)
+        return AICO_ENOMEM;
+    w = writer_over(sent_payload(sent), room);
+    r = sessions_seal_direct(client->sessions, now, bytes_text(to->name), parts->topic,
+                             out->delivery, is_reply ? out->ref : NULL, parts->headers,
+                             parts->payload, &w, NULL);
+    if (r < 0) {
+        window_void(client, sent);
+        return r;
+    }
+    sent->delivery = out->delivery;
+    sent->to = to;
+    sent->request = out->request;
+    sent->quiet = quiet;
+    sent->app_id = quiet ? 0 : out->id;
+    window_keep(client, sent, w.size);
+    return 0;
+}
+
+/* Keeps a copy of @out until the channel with @to stands or dialling is over. */
+static int park(struct client *client, struct moment now, struct client_component *to,
+                const struct outgoing *out, bool quiet)
+{
+    size_t size = outgoing_size(out);
+    struct parked *parked = calloc(1, sizeof(*parked) - sizeof(*out) + size);
+
+    if (!parked)
+        return AICO_ENOMEM;
+    memcpy(&parked->head, out, size);
+    parked->quiet = quiet;
+    DL_APPEND(to->parked, parked);
+    client->parked_count += !quiet;
+    return sessions_dial(client->sessions, now, bytes_text(to->name));
+}
+
+static void parked_free(struct client *client, struct client_component *to, struct parked *parked)
+{
+    DL_DELETE(to->parked, parked);
+    client->parked_count -= !parked->quiet;
+    memory_wipe(&parked->head, outgoing_size(&parked->head));
+    free(parked);
+}
+
+static int send_direct(struct client *client, struct moment now, struct client_topic *topic,
+                       struct client_component *to, const struct outgoing *out, bool quiet)
+{
+    struct outgoing_parts parts = parts_of(out);
+    int r = to->parked ? AICO_ESTATE : seal_direct(client, now, topic, to, out, &parts, quiet);
+
+    if (r == AICO_ESTATE) {
+        r = park(client, now, to, out, quiet);
+        if (r < 0 && to->parked) /* dialling cannot even begin: nothing will wake it */
+            parked_free(client, to, to->parked->prev);
+    }
+    return r;
+}
+
+/* A channel-sealed topic: one copy for each entitled reader that is there. */
+static int send_to_readers(struct client *client, struct moment now, struct client_topic *topic,
+                           const struct rule *rule, const struct outgoing *out)
+{
+    for (size_t i = 0; i < registry_component_count(client->registry); i++) {
+        const struct component *c = registry_component_at(client->registry, i);
+        struct client_component *to;
+
+        if (!component_is_active(client->registry, c, now.real_ms) ||
+            !rule_allows(rule, c, RIGHT_SUBSCRIBE) || strcmp(c->name, client->self->name) == 0)
+            continue;
+        to = component_get(client, bytes_text(c->name));
+        if (!to)
+            return AICO_ENOMEM;
+        if (to->online) {
+            int r = send_direct(client, now, topic, to, out, true);
+
+            if (r == AICO_ENOMEM || r == AICO_ETOOLARGE)
+                return r;
+        }
+    }
+    client->stats.acknowledged++;
+    return 0;
+}
+
+static int take_by_rule(struct client *client, struct moment now, struct client_topic *topic,
+                        const struct outgoing *out, enum taken *ret_taken)
+{
+    const struct rule *rule = topic_rule(client, topic);
+    struct outgoing_parts parts = parts_of(out);
+    int r;
+
+    if (!rule)
+        return AICO_EDENIED;
+    switch (rule->seal) {
+    case SEAL_GROUP:
+        r = sessions_prepare_group(client->sessions, now, parts.topic);
+        if (r == AICO_ESTATE) {
+            *ret_taken = TAKEN_NOT_YET;
+            return 0;
+        }
+        return r < 0 ? r : seal_group(client, now, topic, out, &parts);
+    case SEAL_CHANNEL:
+        want_presence(client);
+        if (!client->presence_live) {
+            *ret_taken = TAKEN_NOT_YET;
+            return 0;
+        }
+        return send_to_readers(client, now, topic, rule, out);
+    case SEAL_NONE:
+        return seal_none(client, topic, out, &parts);
+    default:
+        return AICO_ENOTYET;
+    }
+}
+
+/* Seals the entry at the front of the queue, parks it, or refuses it. */
+static enum taken take(struct client *client, struct moment now, const struct outgoing *out)
+{
+    struct outgoing_parts parts = parts_of(out);
+    struct client_topic *topic = topic_get(client, parts.topic);
+    enum taken taken = TAKEN;
+    int r;
+
+    if (!topic) {
+        r = AICO_ENOMEM;
+    } else if (out->to_size > 0) {
+        struct client_component *to = component_get(client, parts.to);
+
+        r = to ? send_direct(client, now, topic, to, out, false) : AICO_EPEERUNKNOWN;
+    } else {
+        r = take_by_rule(client, now, topic, out, &taken);
+    }
+    if (r < 0)
+        refuse_app(client, out->id, parts.topic, r, aico_error_string(r));
+    return taken;
+}
+
+bool publish_fill(struct client *client, struct moment now, struct writer *frame)
+{
+    size_t size;
+    const struct outgoing *out;
+
+    window_release(client);
+    while (render_window(client, frame)) {
+        /* Seal only what can be sent at once; a closed window keeps the rest as it is. */
+        out = fifo_front(&client->queue, &size);
+        if (!out || client->send_window < RECORD_HEAD_SIZE + MIN(size, (size_t)FRAGMENT_SIZE_MAX))
+            break;
+        if (frame->size > FRAME_BATCH_SIZE)
+            return false;
+        if (take(client, now, out) == TAKEN_NOT_YET)
+            break;
+        fifo_pop(&client->queue);
+    }
+    window_release(client);
+    return true;
+}
+
+/* A request whose responder is known: sealed, or AICO_ESTATE while its channel is dialled. */
+int publish_request(struct client *client, struct moment now, struct operation *operation)
+{
+    struct bytes payload = buffer_view(&operation->payload);
+    size_t room = sessions_envelope_size(client->sessions, 0, payload.size);
+    struct bytes peer = bytes_text(operation->peer->name);
+    struct sent *sent;
+    struct writer w;
+    int r;
+
+    if (!sessions_has_channel(client->sessions, now, peer)) {
+        r = sessions_dial(client->sessions, now, peer);
+        return r < 0 ? r : AICO_ESTATE;
+    }
+    sent = window_push(client, operation->topic, room);
+    if (!sent)
+        return AICO_ENOMEM;
+    w = writer_over(sent_payload(sent), room);
+    r = sessions_seal_direct(client->sessions, now, peer, topic_name(operation->topic),
+                             DELIVERY_REQUEST, NULL, bytes_of(NULL, 0), payload, &w,
+                             operation->reference);
+    if (r < 0) {
+        window_void(client, sent);
+        return r;
+    }
+    sent->delivery = DELIVERY_REQUEST;
+    sent->to = operation->peer;
+    sent->ticket = operation;
+    sent->quiet = true;
+    sent->timeout_ms = operation->deadline_ms == MOMENT_NEVER
+                           ? 3600000
+                           : (uint32_t)MAX(operation->deadline_ms - now.boot_ms, (int64_t)1);
+    window_keep(client, sent, w.size);
+    operation->id = sent->id;
+    operation->reference_known = true;
+    return 0;
+}
+
+void publish_acked(struct client *client, uint64_t id)
+{
+    if (id > client->acked_id)
+        client->acked_id = id;
+    window_release(client);
+}
+
+void publish_refused(struct client *client, struct moment now, const struct record_refuse *refuse,
+                     const char *text)
+{
+    int code = -(int)refuse->code;
+    struct fifo_cursor cursor = {0};
+    struct sent *sent;
+
+    while ((sent = fifo_next(&client->window, &cursor)) != NULL && sent->id != refuse->id)
+        ;
+    if (!sent || sent->answered)
+        return;
+    sent->answered = true;
+    sent->handed = true;
+    if (sent->to && (code == AICO_EPEERAWAY || code == AICO_EPEERUNKNOWN))
+        sessions_peer_away(client->sessions, now, bytes_text(sent->to->name), code);
+    if (sent->app_id != 0) {
+        client->unacknowledged--;
+        refuse_app(client, sent->app_id, topic_name(sent->topic), code, text);
+    }
+    window_release(client);
+}
+
+void publish_link_up(struct client *client, uint64_t last_id)
+{
+    struct fifo_cursor cursor = {0};
+    struct sent *sent;
+
+    client->window_sent = (struct fifo_cursor){0};
+    while ((sent = fifo_next(&client->window, &cursor)) != NULL) {
+        if (sent->answered || sent->id <= last_id) {
+            sent->handed = true;
+            continue;
+        }
+        sent->sent = 0;
+        sent->handed = false;
+        if (!sent->to)
+            continue;
+        /* Its channel is gone, or will be: the other end could not open it any more. */
+        sent->answered = true;
+        sent->handed = true;
+        if (sent->app_id != 0) {
+            client->unacknowledged--;
+            refuse_app(client, sent->app_id, topic_name(sent->topic), AICO_ECLOSED,
+                       "the link broke before the broker answered: it may have been delivered");
+        }
+    }
+    publish_acked(client, last_id);
+}
+
+void publish_link_down(struct client *client)
+{
+    client->window_sent = (struct fifo_cursor){0};
+}
+
+/* @peer NULL: presence became known, the queue may go on by itself. */
+void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer)
+{
+    if (!peer)
+        return;
+    while (peer->parked) {
+        struct parked *parked = peer->parked;
+        struct outgoing_parts parts = parts_of(&parked->head);
+        struct client_topic *topic = topic_get(client, parts.topic);
+        int r = topic ? seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet)
+                      : AICO_ENOMEM;
+
+        if (r == AICO_ESTATE)
+            return;
+        if (r < 0 && !parked->quiet)
+            refuse_app(client, parked->head.id, parts.topic, r, aico_error_string(r));
+        parked_free(client, peer, parked);
+    }
+}
+
+void publish_channel_lost(struct client *client, struct client_component *peer, int code,
+                          const char *text)
+{
+    while (peer->parked) {
+        struct parked *parked = peer->parked;
+
+        if (!parked->quiet)
+            refuse_app(client, parked->head.id, parts_of(&parked->head).topic, code, text);
+        parked_free(client, peer, parked);
+    }
+}
+
+/* Nothing with an application id up to flush->flush_id is queued, parked or in the window. */
+bool publish_is_answered(const struct client *client, struct operation *flush)
+{
+    struct client *c = (struct client *)client; /* fifo_front() and iteration change nothing */
+    struct client_component *peer, *next;
+    const struct outgoing *front = fifo_front(&c->queue, NULL);
+
+    if (front && front->id <= flush->flush_id)
+        return false;
+    HASH_ITER(hh, c->components, peer, next)
+    {
+        const struct parked *parked;
+
+        DL_FOREACH(peer->parked, parked)
+        if (!parked->quiet && parked->head.id <= flush->flush_id)
+            return false;
+    }
+    if (flush->flush_wire == 0)
+        flush->flush_wire = client->last_publish_id;
+    return fifo_front(&c->window, NULL) == NULL || client->acked_id >= flush->flush_wire;
+}
+
+void publish_free(struct client *client)
+{
+    struct client_component *peer, *next;
+
+    HASH_ITER(hh, client->components, peer, next)
+    while (peer->parked)
+        parked_free(client, peer, peer->parked);
+    fifo_deinit(&client->queue);
+    fifo_deinit(&client->window);
+}

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From DELIVER records to messages of the application: fragments are put together, envelopes go to
+ * the sessions, and what the sessions say becomes messages. A gap the broker names and the jump
+ * in the envelopes' sequence that follows are one gap, reported once.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+#include "client/message.h"
+
+/* What must be known of an envelope when its messages come back out of the sessions. */
+struct arrival {
+    struct client_component *sender;
+    struct operation *request; /* a reply's; NULL otherwise */
+    uint64_t id;
+    size_t wire_size;
+    uint8_t wire[64];
+    uint8_t wire_prefix;
+};
+
+static void deliver(struct client *client, struct aico_message *message)
+{
+    if (message->kind == AICO_MESSAGE_EVENT || message->kind == AICO_MESSAGE_RETAINED ||
+        message->kind == AICO_MESSAGE_REQUEST)
+        client->stats.received++;
+    client->host.deliver(client->host.context, message);
+}
+
+/* A message that says something went wrong; without memory for it the client ends, by name. */
+static void deliver_report(struct client *client, enum aico_message_kind kind, struct bytes topic,
+                           struct bytes sender, uint64_t id, uint64_t count, int code,
+                           const char *text)
+{
+    struct aico_message *message = message_new(
+        &(struct message_parts){.kind = kind, .topic = topic, .sender = sender, .text = text});
+
+    if (!message) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    message->id = id;
+    message->count = count;
+    message->code = code;
+    deliver(client, message);
+}
+
+void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
+                     const char *text)
+{
+    deliver_report(client, AICO_MESSAGE_REFUSED, topic, bytes_of(NULL, 0), app_id, 0, code, text);
+}
+
+void deliver_state(struct client *client, int code, const char *text)
+{
+    deliver_report(client, AICO_MESSAGE_STATE, bytes_of(NULL, 0), bytes_of(NULL, 0), 0, 0, code,
+                   text);
+}
+
+static void deliver_gap(struct client *client, struct bytes topic, struct bytes sender,
+                        uint64_t count, int code, const char *text)
+{
+    client->stats.gaps += count;
+    deliver_report(client, AICO_MESSAGE_GAP, topic, sender, 0, count, code, text);
+}
+
+/* Presence: the broker's own word, in clear inside the link. */
+static void receive_presence(struct client *client, struct moment now, struct client_topic *topic,
+                             struct bytes payload)
+{
+    struct bytes name = bytes_of(topic->name + sizeof(TOPIC_PRESENCE_PREFIX) - 1,
+                                 topic->size - (sizeof(TOPIC_PRESENCE_PREFIX) - 1));
+    struct client_component *component = component_get(client, name);
+    struct client_subscription *s, *next;
+    struct aico_message *message;
+    bool wanted = false;
+
+    if (component) {
+        component->online = memmem(payload.at, payload.size, "\"state\":\"online\"", 16) != NULL;
+        if (component->online)
+            sessions_peer_present(client->sessions, now, name);
+        else
+            sessions_peer_away(client->sessions, now, name, AICO_EPEERAWAY);
+    }
+    HASH_ITER(hh, client->subscriptions, s, next)
+    wanted |= !s->internal && filter_matches(bytes_of(s->filter, s->size), topic_name(topic));
+    if (!wanted)
+        return;
+    message = message_new(
+        &(struct message_parts){.kind = AICO_MESSAGE_RETAINED,
+                                .topic = topic_name(topic),
+                                .sender = registry_broker(client->registry)
+                                              ? bytes_text(registry_broker(client->registry)->name)
+                                              : bytes_of(NULL, 0),
+                                .payload = payload,
+                                .wire = payload});
+    if (!message) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    message->sent_ms = now.real_ms;
+    deliver(client, message);
+}
+
+/* An unsealed message of a rule that says so; the registry must let its sender publish. */
+static void receive_clear(struct client *client, struct moment now, struct client_topic *topic,
+                          struct client_component *sender, const struct record_deliver *record,
+                          struct bytes payload)
+{
+    const struct component *c = registry_find_identity(client->registry, sender->identity);
+    const struct rule *rule = topic_rule(client, topic);
+    struct aico_message *message;
+
+    if (!rule || rule->seal != SEAL_NONE || !client->settings.seal_none_allowed || !c ||
+        !component_is_active(client->registry, c, now.real_ms) ||
+        !rule_allows(rule, c, RIGHT_PUBLISH)) {
+        client->stats.unopened++;
+        deliver_report(client, AICO_MESSAGE_UNOPENED, topic_name(topic), bytes_text(sender->name),
+                       0, 0, AICO_EDENIED, "came in clear, and no rule allows that");
+        return;
+    }
+    message = message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
+                                                  .topic = topic_name(topic),
+                                                  .sender = bytes_text(sender->name),
+                                                  .payload = payload,
+                                                  .wire = payload});
+    if (!message) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    message->sequence = record->id;
+    deliver(client, message);
+}
+
+/* A whole payload: handshake bytes, an envelope, or something in clear. */
+static int receive_whole(struct client *client, struct moment now, struct client_topic *topic,
+                         struct client_component *sender, const struct record_deliver *record,
+                         struct bytes payload)
+{
+    struct arrival *arrival;
+    const uint8_t *ref = NULL;
+
+    if (topic->number == TOPIC_NUMBER_CONTROL && record->direct) {
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+                                topic_name(topic), record->delivery, payload, NULL, NULL);
+        return 0;
+    }
+    if (topic->number == TOPIC_NUMBER_HEADS) {
+        sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
+                               topic_name(topic), record->delivery, payload, NULL);
+        return 0;
+    }
+    if (record->sender == COMPONENT_NUMBER_BROKER) {
+        if (topic->size > sizeof(TOPIC_PRESENCE_PREFIX) - 1 &&
+            memcmp(topic->name, TOPIC_PRESENCE_PREFIX, sizeof(TOPIC_PRESENCE_PREFIX) - 1) == 0)
+            receive_presence(client, now, topic, payload);
+        return 0;
+    }
+    /* The broker's word about what we subscribed to is not taken. */
+    if (!record->reply && !topic_is_subscribed(client, topic))
+        return 0;
+    if (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0) {
+        receive_clear(client, now, topic, sender, record, payload);
+        return 0;
+    }
+
+    arrival = calloc(1, sizeof(*arrival));
+    if (!arrival)
+        return AICO_ENOMEM;
+    arrival->sender = sender;
+    arrival->id = record->id;
+    arrival->wire_size = payload.size;
+    arrival->wire_prefix = (uint8_t)MIN(payload.size, sizeof(arrival->wire));
+    memcpy(arrival->wire, payload.at, arrival->wire_prefix);
+    if (record->reply) {
+        arrival->request = operation_by_reply(client, record->request);
+        if (arrival->request && arrival->request->peer == sender)
+            ref = arrival->request->reference;
+    }
+    if (record->direct)
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+                                topic_name(topic), record->delivery, payload, ref, arrival);
+    else
+        sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
+                               topic_name(topic), record->delivery, payload, arrival);
+    return 0;
+}
+
+/* Adds one fragment; *ret_whole when it was the last. A piece that does not continue what is
+ * there voids it: the sequence of the envelopes then shows the loss. */
+static int assemble(struct client *client, struct assembly **lane,
+                    const struct record_deliver *record, struct assembly **ret_whole)
+{
+    struct assembly *assembly = *lane;
+
+    *ret_whole = NULL;
+    if (record->offset == 0) {
+        free(assembly);
+        *lane = NULL;
+        if (record->total > MESSAGE_SIZE_MAX)
+            return AICO_EPROTO;
+        assembly = malloc(sizeof(*assembly) + record->total);
+        if (!assembly)
+            return AICO_ENOMEM;
+        assembly->id = record->id;
+        assembly->total = record->total;
+        assembly->size = 0;
+        *lane = assembly;
+    }
+    if (!assembly || assembly->id != record->id || assembly->total != record->total ||
+        assembly->size != record->offset ||
+        record->payload.size > assembly->total - assembly->size) {
+        free(assembly);
+        *lane = NULL;
+        return 0;
+    }
+    memcpy(assembly->payload + assembly->size, record->payload.at, record->payload.size);
+    assembly->size += (uint32_t)record->payload.size;
+    if (assembly->size == assembly->total)
+        *ret_whole = STEAL(*lane);
+    (void)client;
+    return 0;
+}
+
+int receive_deliver(struct client *client, struct moment now, const struct record_deliver *record)
+{
+    struct client_component *sender = component_number_find(client, record->sender);
+    struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)
+                                               : topic_get(client, record->topic_name);
+    struct bytes payload = record->payload;
+    CLEANUP(free_memory)
+    struct assembly *whole = NULL;
+    int r;
+
+    if (record->topic == TOPIC_NUMBER_CONTROL && !topic) {
+        (void)topic_number_set(client, TOPIC_NUMBER_CONTROL, bytes_text(TOPIC_CONTROL));
+        topic = topic_number_find(client, record->topic);
+    } else if (record->topic == TOPIC_NUMBER_HEADS && !topic) {
+        (void)topic_number_set(client, TOPIC_NUMBER_HEADS, bytes_text(TOPIC_HEADS));
+        topic = topic_number_find(client, record->topic);
+    }
+    if (!sender || !topic)
+        return AICO_EPROTO;
+    if (!record->direct)
+        client->receive_owed += record_size_deliver(record);
+    if (record->fragment) {
+        r = assemble(client, record->direct ? &sender->direct : &sender->topic, record, &whole);
+        if (r < 0 || !whole)
+            return r;
+        payload = bytes_of(whole->payload, whole->total);
+    }
+    return receive_whole(client, now, topic, sender, record, payload);
+}
+
+static struct claimed_gap *claimed_find(struct client_component *sender, struct client_topic *topic)
+{
+    struct claimed_gap *gap;
+
+    LL_FOREACH(sender->claimed, gap)
+    if (gap->topic == topic)
+        return gap;
+    return NULL;
+}
+
+int receive_gap(struct client *client, struct moment now UNUSED, const struct record_gap *record)
+{
+    struct client_component *sender = component_number_find(client, record->sender);
+    struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)
+                                               : topic_get(client, record->topic_name);
+    struct claimed_gap *claimed;
+    int code = -(int)record->cause;
+
+    if (!sender || !topic)
+        return AICO_EPROTO;
+    if (sender->topic && sender->topic->id <= record->last_id) {
+        free(sender->topic);
+        sender->topic = NULL;
+    }
+    if (topic_is_internal(topic_name(topic)))
+        return 0;
+    claimed = claimed_find(sender, topic);
+    if (!claimed) {
+        claimed = calloc(1, sizeof(*claimed));
+        if (!claimed)
+            return AICO_ENOMEM;
+        claimed->topic = topic;
+        LL_PREPEND(sender->claimed, claimed);
+    }
+    claimed->count += record->count;
+    deliver_gap(client, topic_name(topic), bytes_text(sender->name), record->count, code,
+                aico_error_string(code));
+    return 0;
+}
+
+/* The sessions found @count messages missing; what the broker named already is not told again. */
+static void report_gap(struct client *client, const struct session_event *event)
+{
+    uint64_t count = event->unknown ? 0 : event->last - event->first + 1;
+    struct client_component *sender = component_get(client, event->peer);
+    struct client_topic *topic = event->topic.size > 0 ? topic_get(client, event->topic) : NULL;
+    struct claimed_gap *claimed = sender && topic ? claimed_find(sender, topic) : NULL;
+
+    if (claimed && !event->unknown) {
+        uint64_t known = MIN(claimed->count, count);
+
+        claimed->count -= known;
+        count -= known;
+        if (count == 0)
+            return;
+    }
+    deliver_gap(client, event->topic, event->peer, count, event->code, event->text);
+}
+
+static void report_message(struct client *client, const struct session_event *event)
+{
+    struct arrival *arrival = event->cookie;
+    enum aico_message_kind kind = AICO_MESSAGE_EVENT;
+    struct aico_message *message;
+
+    if (event->delivery == DELIVERY_REQUEST)
+        kind = AICO_MESSAGE_REQUEST;
+    else if (event->delivery == DELIVERY_REPLY)
+        kind = AICO_MESSAGE_REPLY;
+    message = message_new(&(struct message_parts){
+        .kind = kind,
+        .topic = event->topic,
+        .sender = event->peer,
+        .payload = event->payload,
+        .headers = event->headers,
+        .wire = bytes_of(arrival->wire, arrival->wire_prefix),
+    });
+    if (!message) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    message->wire_size = arrival->wire_size;
+    message->sent_ms = event->sent_ms;
+    message->sequence = event->sequence;
+    message->sealed = true;
+    message->direct = event->direct;
+    message->id = arrival->id;
+    memcpy(message->reference, event->ref, sizeof(event->ref));
+    if (kind != AICO_MESSAGE_REPLY) {
+        deliver(client, message);
+    } else if (arrival->request) {
+        operation_end(client, arrival->request,
+                      &(struct client_answer){.text = "", .message = message});
+        arrival->request = NULL;
+    } else {
+        aico_message_free(&message); /* nobody waits any more */
+    }
+}
+
+static void report_failed(struct client *client, const struct session_event *event)
+{
+    struct arrival *arrival = event->cookie;
+
+    if (arrival && arrival->request)
+        operation_fail(client, arrival->request, event->code, event->text);
+    else if (event->code != AICO_EREPLAY) { /* a repetition is no loss: counted only */
+        client->stats.unopened++;
+        deliver_report(client, AICO_MESSAGE_UNOPENED, event->topic, event->peer, 0, 0, event->code,
+                       event->text);
+    }
+}
+
+static void send_control(struct client *client, struct bytes peer, const char *topic,
+                         struct bytes bytes)
+{
+    struct client_component *to = peer.size > 0 ? component_get(client, peer) : NULL;
+    struct client_topic *name = topic_get(client, bytes_text(topic));
+
+    if (client->state != CLIENT_READY)
+        return; /* the sessions repeat what matters once the link is up */
+    if (!name || (peer.size > 0 && !to) || publish_control(client, to, name, bytes) < 0)
+        client_end(client, AICO_ENOMEM, "out of memory");
+}
+
+static void on_lost(struct client *client, const struct session_event *event)
+{
+    struct client_component *peer = component_get(client, event->peer);
+    struct operation *operation, *next;
+
+    if (!peer)
+        return;
+    publish_channel_lost(client, peer, event->code, event->text);
+    DL_FOREACH_SAFE(client->operations, operation, next)
+    if (operation->peer == peer && operation->id == 0)
+        operation_fail(client, operation, event->code, event->text);
+}
+
+static void on_ready(struct client *client, struct moment now, const struct session_event *event)
+{
+    struct client_component *peer = component_get(client, event->peer);
+    struct operation *operation, *next;
+
+    if (!peer)
+        return;
+    publish_channel_ready(client, now, peer);
+    DL_FOREACH_SAFE(client->operations, operation, next)
+    {
+        int r;
+
+        if (operation->kind != OPERATION_REQUEST || operation->peer != peer || operation->id != 0)
+            continue;
+        r = publish_request(client, now, operation);
+        if (r < 0 && r != AICO_ESTATE)
+            operation_fail(client, operation, r, aico_error_string(r));
+    }
+}
+
+void receive_session_events(struct client *client, struct moment now)
+{
+    struct session_event event;
+    int r;
+
+    while (client->state != CLIENT_ENDED && sessions_next(client->sessions, &event)) {
+        switch (event.type) {
+        case SESSION_SEND:
+            send_control(client, event.peer, TOPIC_CONTROL, event.bytes);
+            break;
+        case SESSION_SEND_HEADS:
+            send_control(client, bytes_of(NULL, 0), TOPIC_HEADS, event.bytes);
+            break;
+        case SESSION_MESSAGE:
+            report_message(client, &event);
+            if (!event.more)
+                free(event.cookie);
+            break;
+        case SESSION_FAILED:
+            report_failed(client, &event);
+            free(event.cookie);
+            break;
+        case SESSION_GAP:
+            report_gap(client, &event);
+            break;
+        case SESSION_READY:
+            on_ready(client, now, &event);
+            break;
+        case SESSION_LOST:
+            on_lost(client, &event);
+            break;
+        case SESSION_GROUP_READY:
+            break; /* the queue is looked at before every frame */
+        case SESSION_PERSIST_GEN:
+            r = client->host.persist_generation(client->host.context, event.generation);
+            if (r < 0)
+                client_end(client, r, "the generation of sent messages cannot be stored");
+            break;
+        case SESSION_REGISTRY:
+            r = accept_registry(client, now, event.bytes);
+            if (r == AICO_EEQUIVOCATION)
+                deliver_state(client, r, "a peer holds another registry of the same version");
+            break;
+        case SESSION_NOTICE:
+            if (event.code == AICO_EEQUIVOCATION || event.code == AICO_ECLOCK ||
+                event.code == AICO_EPEERSILENT || event.code == AICO_EHEADSMISSING)
+                deliver_report(client, AICO_MESSAGE_STATE, bytes_of(NULL, 0), event.peer, 0, 0,
+                               event.code, event.text);
+            break;
+        }
+    }
+}
+
+void receive_forget_fragments(struct client *client)
+{
+    struct client_component *component, *next;
+    struct claimed_gap *gap, *next_gap;
+
+    HASH_ITER(hh, client->components, component, next)
+    {
+        free(component->direct);
+        free(component->topic);
+        component->direct = component->topic = NULL;
+        LL_FOREACH_SAFE(component->claimed, gap, next_gap)
+        free(gap);
+        component->claimed = NULL;
+    }
+}

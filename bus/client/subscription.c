@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this client wants to receive; declared again in every session before anything else. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+
+static void send_subscribe(struct client *client, struct client_subscription *s)
+{
+    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
+
+    s->id = client->next_id++;
+    s->live = false;
+    record_write_subscribe(&w, &(struct record_subscribe){
+                                   .id = s->id,
+                                   .subscription = s->number,
+                                   .policy = s->policy,
+                                   .serve = s->serve,
+                                   .filter = bytes_of(s->filter, s->size),
+                               });
+    control_end(client, &w);
+}
+
+struct client_subscription *subscription_add(struct client *client, struct bytes filter,
+                                             uint8_t policy, bool serve, bool internal)
+{
+    struct client_subscription *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->number = ++client->next_subscription;
+    s->policy = policy;
+    s->serve = serve;
+    s->internal = internal;
+    s->size = (uint8_t)filter_canonical(filter, s->filter);
+    if (s->size == 0) {
+        free(s);
+        return NULL;
+    }
+    HASH_ADD(hh, client->subscriptions, number, sizeof(s->number), s);
+    if (!HASH_ADDED(hh, s)) {
+        free(s);
+        return NULL;
+    }
+    client->match_generation++;
+    if (client->state == CLIENT_READY)
+        send_subscribe(client, s);
+    return s;
+}
+
+static void subscription_remove(struct client *client, struct client_subscription *s)
+{
+    sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size));
+    HASH_DEL(client->subscriptions, s);
+    free(s);
+    client->match_generation++;
+}
+
+void subscriptions_resend(struct client *client)
+{
+    struct client_subscription *s, *next;
+
+    client->presence_live = false;
+    HASH_ITER(hh, client->subscriptions, s, next)
+    send_subscribe(client, s);
+}
+
+static struct client_subscription *find_by_id(struct client *client, uint64_t id)
+{
+    struct client_subscription *s, *next;
+
+    HASH_ITER(hh, client->subscriptions, s, next)
+    if (s->id == id)
+        return s;
+    return NULL;
+}
+
+void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value)
+{
+    struct client_subscription *s = find_by_id(client, id);
+    struct operation *operation = operation_find_id(client, OPERATION_UNSUBSCRIBE, id);
+    struct client_answer answer = {.text = "", .subscription = value};
+
+    if (operation)
+        operation_end(client, operation, &answer);
+    if (!s)
+        return;
+    s->live = true;
+    if (!s->internal &&
+        sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size)) < 0)
+        client_end(client, AICO_ENOMEM, "out of memory");
+    if (s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_PRESENCE_PREFIX "*")) {
+        client->presence_live = true;
+        publish_channel_ready(client, now, NULL);
+    }
+    for (operation = client->operations; operation; operation = operation->next)
+        if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
+            answer.subscription = s->number;
+            operation_end(client, operation, &answer);
+            return;
+        }
+}
+
+bool subscription_refused(struct client *client, uint64_t id, int code, const char *text)
+{
+    struct client_subscription *s = find_by_id(client, id);
+    struct operation *operation;
+
+    if (!s)
+        return false;
+    for (operation = client->operations; operation; operation = operation->next)
+        if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
+            operation_fail(client, operation, code, text);
+            subscription_remove(client, s);
+            return true;
+        }
+    /* It was live once and a new registry forbids it: the application is told and it is gone. */
+    if (!s->internal)
+        deliver_refused(client, 0, bytes_of(s->filter, s->size), code, text);
+    subscription_remove(client, s);
+    return true;
+}
+
+void client_subscribe(struct client *client, struct moment now, struct bytes filter, uint8_t policy,
+                      bool serve, int64_t timeout_ms, void *ticket)
+{
+    struct operation *operation =
+        operation_start(client, now, OPERATION_SUBSCRIBE, timeout_ms, ticket);
+    struct client_subscription *s, *heads, *next;
+    bool has_heads = false;
+
+    if (!operation)
+        return;
+    if (!filter_is_valid(filter)) {
+        operation_fail(client, operation, AICO_ETOPIC, "not a valid filter");
+        return;
+    }
+    /* Whoever reads topics also hears how far their publishers have come. */
+    HASH_ITER(hh, client->subscriptions, heads, next)
+    has_heads |=
+        heads->internal && bytes_equal_text(bytes_of(heads->filter, heads->size), TOPIC_HEADS);
+    if (!has_heads && !topic_is_internal(filter))
+        (void)subscription_add(client, bytes_text(TOPIC_HEADS), SLOW_DROP_OLD, false, true);
+    s = subscription_add(client, filter, policy, serve, false);
+    if (!s) {
+        operation_fail(client, operation, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    operation->subscription = s->number;
+}
+
+void client_unsubscribe(struct client *client, struct moment now, uint32_t subscription,
+                        int64_t timeout_ms, void *ticket)
+{
+    struct operation *operation =
+        operation_start(client, now, OPERATION_UNSUBSCRIBE, timeout_ms, ticket);
+    struct client_subscription *s = NULL;
+    struct writer w;
+
+    if (!operation)
+        return;
+    HASH_FIND(hh, client->subscriptions, &subscription, sizeof(subscription), s);
+    if (!s || s->internal) {
+        operation_fail(client, operation, AICO_ENOTFOUND, "no such subscription");
+        return;
+    }
+    subscription_remove(client, s);
+    if (client->state != CLIENT_READY) {
+        operation_end(client, operation, &(struct client_answer){.text = ""});
+        return;
+    }
+    operation->id = client->next_id++;
+    w = control_begin(client, RECORD_HEAD_SIZE + 16);
+    record_write_unsubscribe(&w, operation->id, subscription);
+    control_end(client, &w);
+}
+
+/* Channel-sealed topics are sent reader by reader: only to those who are there. */
+void want_presence(struct client *client)
+{
+    if (client->presence_wanted)
+        return;
+    client->presence_wanted = true;
+    (void)subscription_add(client, bytes_text(TOPIC_PRESENCE_PREFIX "*"), SLOW_BLOCK, false, true);
+}
+
+void subscriptions_free(struct client *client)
+{
+    struct client_subscription *s, *next;
+
+    HASH_ITER(hh, client->subscriptions, s, next)
+    {
+        HASH_DEL(client->subscriptions, s);
+        free(s);
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The byte queue of the client against a plain model, and the layout of a message. */
+#include "vectors.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/fifo.h"
+#include "client/message.h"
+
+static void blocks_come_out_as_they_went_in(void **state UNUSED)
+{
+    enum { COUNT = 20000 };
+    CLEANUP(fifo_deinit)
+    struct fifo fifo = {0};
+    uint32_t pushed = 0, popped = 0;
+
+    srand(3);
+    while (popped < COUNT) {
+        size_t size = 8 + (size_t)(rand() % (rand() % 50 == 0 ? 400000 : 200));
+
+        if (pushed < COUNT && rand() % 2 == 0) {
+            uint8_t *block = fifo_push(&fifo, size);
+
+            assert_non_null(block);
+            assert_int_equal((uintptr_t)block % 8, 0);
+            memset(block, (int)(pushed & 0xff), size);
+            memcpy(block, &pushed, sizeof(pushed));
+            if (rand() % 3 == 0)
+                fifo_shrink_last(&fifo, block, 8);
+            pushed++;
+        } else if (pushed > popped) {
+            size_t got;
+            uint8_t *block = fifo_front(&fifo, &got);
+            uint32_t number;
+
+            memcpy(&number, block, sizeof(number));
+            assert_int_equal(number, popped);
+            assert_int_equal(block[got - 1], got == 8 ? block[7] : (uint8_t)(popped & 0xff));
+            fifo_pop(&fifo);
+            popped++;
+        }
+        assert_int_equal(fifo.count, pushed - popped);
+    }
+    assert_int_equal(fifo.bytes, 0);
+    assert_null(fifo_front(&fifo, NULL));
+}
+
+static void a_cursor_visits_all_and_sees_what_comes(void **state UNUSED)
+{
+    CLEANUP(fifo_deinit)
+    struct fifo fifo = {0}, more = {0};
+    struct fifo_cursor cursor = {0};
+    uint32_t *block;
+
+    for (uint32_t i = 0; i < 100; i++) {
+        block = fifo_push(i < 50 ? &fifo : &more, 10000);
+        assert_non_null(block);
+        *block = i;
+    }
+    for (uint32_t i = 0; i < 50; i++)
+        assert_int_equal(*(uint32_t *)fifo_next(&fifo, &cursor), i);
+    assert_null(fifo_next(&fifo, &cursor));
+    fifo_splice(&fifo, &more);
+    assert_int_equal(more.count, 0);
+    for (uint32_t i = 50; i < 100; i++)
+        assert_int_equal(*(uint32_t *)fifo_next(&fifo, &cursor), i);
+    assert_null(fifo_next(&fifo, &cursor));
+    assert_int_equal(fifo.count, 100);
+}
+
+static void a_message_owns_all_it_points_to(void **state UNUSED)
+{
+    const uint8_t block[] = {1, 'k', 0, 2, 'v', 'w', 1, 'x', 0, 0};
+    uint8_t *headers = exact_copy(bytes_of(block, sizeof(block)));
+    uint8_t *payload = exact_copy(bytes_text("hello"));
+    struct aico_message *m = message_new(&(struct message_parts){
+        .kind = AICO_MESSAGE_EVENT,
+        .topic = bytes_text("a/b"),
+        .sender = bytes_text("cli"),
+        .payload = bytes_of(payload, 5),
+        .headers = bytes_of(headers, sizeof(block)),
+        .wire = bytes_of(payload, 5),
+        .text = "because",
+    });
+
+    free(headers);
+    free(payload);
+    assert_non_null(m);
+    assert_string_equal(m->topic, "a/b");
+    assert_string_equal(m->sender, "cli");
+    assert_string_equal(m->text, "because");
+    assert_int_equal(m->size, 5);
+    assert_memory_equal(m->payload, "hello", 6);
+    assert_memory_equal(m->wire, "hello", 5);
+    assert_int_equal(m->header_count, 2);
+    assert_string_equal(m->headers[0].key, "k");
+    assert_string_equal(m->headers[0].value, "vw");
+    assert_string_equal(m->headers[1].key, "x");
+    assert_string_equal(m->headers[1].value, "");
+    assert_true(message_cost(m) >= 5);
+    aico_message_free(&m);
+    assert_null(m);
+    aico_message_free(&m);
+}
+
+static void a_header_block_that_does_not_parse_makes_no_message(void **state UNUSED)
+{
+    const uint8_t block[] = {1, 'k', 0, 9, 'v'};
+
+    assert_null(message_new(&(struct message_parts){.headers = bytes_of(block, sizeof(block))}));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_come_out_as_they_went_in),
+        cmocka_unit_test(a_cursor_visits_all_and_sees_what_comes),
+        cmocka_unit_test(a_message_owns_all_it_points_to),
+        cmocka_unit_test(a_header_block_that_does_not_parse_makes_no_message),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
