@@ -26,8 +26,8 @@
 #include "session/settings.h"
 #include "trust/registry.h"
 
-#define SESSION_REF_SIZE 16 /* key id (12) || u32 sequence of an envelope: what a reply binds to   \
-                             */
+/* key id (12) || u32 sequence of an envelope: what a reply is bound to */
+#define SESSION_REF_SIZE 16
 #define SESSION_TOPIC_CONTROL "$bus/control"
 #define SESSION_TOPIC_HEADS "$bus/heads"
 

@@ -229,7 +229,7 @@ static bool remember_fd(struct router *router, struct link *link)
 
 static void write_address(int fd, const char *fallback, char *to, size_t size)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t address_size = sizeof(address);
     struct ucred who;
     socklen_t who_size = sizeof(who);
