@@ -161,6 +161,7 @@ static int open_in_epoch(struct channel *c, struct moment now, const struct enve
     envelope_key_init(&tentative, &found.key, c->id, e->epoch);
     in->key = &tentative;
     r = envelope_open(e, in, plain, ret_content);
+    in->key = NULL; /* the key goes with this scope */
     if (r < 0)
         return r;
     if (found.epoch >= c->receive.chain.epoch) {
