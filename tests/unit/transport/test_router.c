@@ -199,29 +199,6 @@ static void a_key_is_let_in_until_its_time_is_over(void **state)
     dealer_close(&dealer, 0);
 }
 
-static void a_lost_link_is_named_after_all_it_had_sent(void **state)
-{
-    struct net *net = *state;
-    struct dealer *dealer = dial_up(net, net->tcp, &net->alice);
-    struct router_input input;
-    int64_t end = deadline();
-    size_t count = 0;
-
-    for (int i = 0; i < 10; i++)
-        send_text(dealer, "one of ten");
-    dealer_close(&dealer, 1000);
-    while (net->gone == 0 && moment_now().boot_ms < end) {
-        (void)router_wait(net->router, -1, 5);
-        while (router_receive(net->router, moment_now(), &input) == 0) {
-            assert_int_equal(net->gone, 0);
-            count++;
-        }
-        count_gone(net);
-    }
-    assert_int_equal(net->gone, 1);
-    assert_int_equal(count, 10);
-}
-
 static void frames_of_a_cut_link_are_thrown_away(void **state)
 {
     struct net *net = *state;
@@ -430,7 +407,6 @@ int main(void)
         TEST(without_a_handler_nobody_gets_in),
         TEST(a_revoked_key_cannot_come_back_and_others_stay),
         TEST(a_key_is_let_in_until_its_time_is_over),
-        TEST(a_lost_link_is_named_after_all_it_had_sent),
         TEST(frames_of_a_cut_link_are_thrown_away),
         TEST(a_gone_link_takes_nothing),
         TEST(a_full_link_does_not_hold_up_another),
