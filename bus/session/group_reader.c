@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A reader's side of a group. One owner, not thread-safe. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "crypto/kdf.h"
+#include "session/channel.h"
+#include "session/group.h"
+
+#define HEADS_TOPIC "$bus/heads"
+
+static struct bytes filter_of(const struct group_reader *reader)
+{
+    return bytes_of(reader->filter, reader->filter_size);
+}
+
+static struct reader_topic *add_topic(struct group_reader *reader, struct bytes name,
+                                      size_t *windows)
+{
+    struct reader_topic *topic;
+
+    if (*windows >= GROUP_TOPICS_MAX)
+        return NULL;
+    topic = calloc(1, sizeof(*topic) + name.size);
+    if (!topic)
+        return NULL;
+    topic->secret = vault_take(&reader->vault);
+    topic->size = (uint8_t)name.size;
+    bytes_copy(topic->name, name);
+    replay_init(&topic->replay, reader->settings.strict_ordering);
+    if (topic->secret)
+        HASH_ADD(hh, reader->topics, name, name.size, topic);
+    if (!topic->secret || !HASH_ADDED(hh, topic)) {
+        free(topic);
+        return NULL;
+    }
+    ++*windows;
+    return topic;
+}
+
+static struct reader_topic *find_topic(struct group_reader *reader, struct bytes name)
+{
+    struct reader_topic *topic;
+
+    HASH_FIND(hh, reader->topics, name.at, name.size, topic);
+    return topic;
+}
+
+int group_reader_new(const uint8_t *self, const struct session_settings *settings,
+                     const uint8_t publisher[SIGN_PUBLIC_SIZE], bool padded,
+                     const struct control *key, struct moment now, size_t *windows,
+                     struct group_reader **ret_reader)
+{
+    struct group_reader *reader;
+    struct reader topics = reader_over(key->topics);
+    struct secret chain_key;
+    struct bytes name;
+    uint32_t next;
+
+    if (key->filter.size == 0 || key->filter.size > TOPIC_SIZE_MAX)
+        return AICO_EFORMAT;
+    reader = calloc(1, sizeof(*reader));
+    if (!reader)
+        return AICO_ENOMEM;
+    reader->secret = guarded_new(sizeof(*reader->secret));
+    if (!reader->secret) {
+        free(reader);
+        return AICO_ENOMEM;
+    }
+    reader->self = self;
+    reader->settings = *settings;
+    memcpy(reader->key, publisher, SIGN_PUBLIC_SIZE);
+    memcpy(reader->key + SIGN_PUBLIC_SIZE, key->id.at, GROUP_ID_SIZE);
+    reader->generation = key->generation;
+    reader->t0_ms = (int64_t)(key->generation - ((uint64_t)1 << 20));
+    reader->keyed_ms = now.boot_ms;
+    reader->trailer = key->authenticity;
+    reader->slot = key->slot;
+    reader->padded = padded;
+    reader->listed = key->listed;
+    reader->filter_size = (uint8_t)key->filter.size;
+    bytes_copy(reader->filter, key->filter);
+    reader->vault.size = sizeof(struct topic_secret);
+    bytes_copy(chain_key.at, key->chain_key);
+    chain_receiver_init(&reader->secret->chain, "group step", &chain_key, key->epoch,
+                        !settings->strict_ordering);
+    secret_wipe(&chain_key);
+    bytes_copy(reader->secret->reader_key.at, key->reader_key);
+    while (control_next_head(&topics, &name, &next)) {
+        struct reader_topic *topic = find_topic(reader, name);
+
+        if (!topic)
+            topic = add_topic(reader, name, windows);
+        if (!topic) {
+            group_reader_free(&reader, windows);
+            return *windows >= GROUP_TOPICS_MAX ? AICO_ELIMIT : AICO_ENOMEM;
+        }
+        topic->listed = next;
+    }
+    *ret_reader = reader;
+    return 0;
+}
+
+void group_reader_free(struct group_reader **reader, size_t *windows)
+{
+    struct reader_topic *topic, *next;
+
+    if (!*reader)
+        return;
+    HASH_ITER(hh, (*reader)->topics, topic, next)
+    {
+        HASH_DEL((*reader)->topics, topic);
+        free(topic);
+        --*windows;
+    }
+    vault_deinit(&(*reader)->vault);
+    guarded_free(&(*reader)->secret);
+    free(*reader);
+    *reader = NULL;
+}
+
+/* The topic keys of an epoch that was left. */
+static void forget_keys(struct group_reader *reader)
+{
+    vault_wipe(&reader->vault);
+    for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+        topic->has_key = false;
+}
+
+void group_reader_renew(struct group_reader *reader, const struct control *key)
+{
+    struct chain_receiver *chain = &reader->secret->chain;
+    struct secret chain_key;
+
+    if (key->epoch > chain->epoch) {
+        bytes_copy(chain_key.at, key->chain_key);
+        chain_receiver_init(chain, "group step", &chain_key, key->epoch, chain->windowed);
+        secret_wipe(&chain_key);
+        forget_keys(reader);
+    }
+    if (reader->slot == ENVELOPE_NO_SLOT && key->slot != ENVELOPE_NO_SLOT) {
+        reader->slot = key->slot;
+        bytes_copy(reader->secret->reader_key.at, key->reader_key);
+    }
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static void context_of(const struct group_reader *reader, struct bytes topic, uint8_t delivery,
+                       uint8_t ret[HASH_SIZE])
+{
+    envelope_context_hash(&(struct envelope_context){.kind = ENVELOPE_CONTEXT_GROUP,
+                                                     .delivery = delivery,
+                                                     .sender = reader->key,
+                                                     .topic = topic,
+                                                     .namespace = reader->settings.namespace},
+                          ret);
+}
+
+/* A key derived for one envelope; kept only if it opens. */
+struct attempt {
+    struct chain_key chain;
+    struct topic_secret topic;
+};
+
+static void attempt_wipe(struct attempt *attempt)
+{
+    memory_wipe(attempt, sizeof(*attempt));
+}
+
+static int derive(const struct group_reader *reader, struct moment now, uint32_t epoch,
+                  struct bytes topic, struct attempt *attempt)
+{
+    CLEANUP(secret_wipe)
+    struct secret key = {0};
+    int r;
+
+    r = chain_receiver_find(&reader->secret->chain, now, epoch, &attempt->chain);
+    if (r < 0)
+        return r;
+    kdf(&attempt->chain.key, "group topic", topic, &key);
+    envelope_key_init(&attempt->topic.key, &key, reader->key + SIGN_PUBLIC_SIZE, epoch);
+    envelope_commit(&key, &attempt->topic.commit);
+    return 0;
+}
+
+/* @attempt opened: the chain moves, the key is kept for the next envelope of @topic. */
+static void keep(struct group_reader *reader, struct moment now, struct reader_topic *topic,
+                 const struct attempt *attempt)
+{
+    struct chain_receiver *chain = &reader->secret->chain;
+
+    if (attempt->chain.epoch < chain->epoch)
+        return;
+    if (attempt->chain.epoch > chain->epoch)
+        forget_keys(reader);
+    chain_receiver_move(chain, &attempt->chain, now, reader->settings.handshake_timeout_ms);
+    *topic->secret = attempt->topic;
+    topic->epoch = attempt->chain.epoch;
+    topic->has_key = true;
+}
+
+/* Makes sure the topic's window exists before @sequence moves it. */
+static void begin_window(const struct group_reader *reader, struct reader_topic *topic,
+                         uint64_t sequence, bool expected)
+{
+    if (topic->skip && topic->replay.begun)
+        replay_skip(&topic->replay, sequence);
+    topic->skip = false;
+    /* What was sealed before the key was handed out may still come, once: it was held back. */
+    if (!topic->replay.begun)
+        replay_start(&topic->replay,
+                     expected && reader->listed ? MIN(topic->listed, sequence) : sequence);
+}
+
+static int open_known(struct group_reader *reader, struct moment now, const struct envelope *e,
+                      struct envelope_open_input *in, struct reader_topic *topic, uint8_t *plain,
+                      struct bytes *ret_content)
+{
+    int r;
+
+    in->key = &topic->secret->key;
+    in->commit = &topic->secret->commit;
+    r = envelope_open(e, in, plain, ret_content);
+    if (r == 0) {
+        reader->secret->chain.opened = true;
+        reader->secret->chain.heard_ms = now.boot_ms;
+    }
+    return r;
+}
+
+static int open_derived(struct group_reader *reader, struct moment now, const struct envelope *e,
+                        struct envelope_open_input *in, struct bytes name, size_t *windows,
+                        uint8_t *plain, struct reader_topic **topic, struct bytes *ret_content)
+{
+    CLEANUP(attempt_wipe)
+    struct attempt attempt = {0};
+    int r;
+
+    if (!*topic && *windows >= GROUP_TOPICS_MAX)
+        return AICO_ELIMIT;
+    r = derive(reader, now, e->epoch, name, &attempt);
+    if (r < 0)
+        return r;
+    in->key = &attempt.topic.key;
+    in->commit = &attempt.topic.commit;
+    r = envelope_open(e, in, plain, ret_content);
+    if (r < 0)
+        return r;
+    if (!*topic)
+        *topic = add_topic(reader, name, windows);
+    if (!*topic) {
+        memory_wipe(plain, ret_content->size);
+        return AICO_ENOMEM;
+    }
+    keep(reader, now, *topic, &attempt);
+    return 0;
+}
+
+int group_open(struct group_reader *reader, struct moment now, const struct envelope *e,
+               uint8_t delivery, struct bytes name, bool expected, size_t *windows, uint8_t *plain,
+               const struct gap_sink *sink, struct group_opened *ret_opened)
+{
+    struct reader_topic *topic;
+    uint8_t room[HASH_SIZE];
+    struct envelope_open_input in = {
+        .rule = {ENVELOPE_ALLOW(ENVELOPE_FORMAT_MESSAGE) | ENVELOPE_ALLOW(ENVELOPE_FORMAT_BATCH),
+                 reader->padded, reader->trailer},
+        .context = room,
+        .publisher = reader->key,
+        .reader_key = &reader->secret->reader_key,
+        .slot = reader->slot,
+    };
+    bool heads = bytes_equal_text(name, HEADS_TOPIC);
+    struct bytes content;
+    int r;
+
+    if (!heads && (!topic_is_valid(name) || !filter_matches(filter_of(reader), name)))
+        return AICO_EOPEN;
+    r = envelope_check(e, &in.rule);
+    if (r < 0)
+        return r;
+    topic = find_topic(reader, name);
+    if (topic) {
+        r = replay_check(&topic->replay, e->sequence);
+        if (r < 0)
+            return r;
+    }
+    if (topic && (!topic->has_context || topic->delivery != delivery)) {
+        context_of(reader, name, delivery, topic->context);
+        topic->delivery = delivery;
+        topic->has_context = true;
+    } else if (!topic) {
+        context_of(reader, name, delivery, room);
+    }
+    if (topic)
+        in.context = topic->context;
+
+    if (topic && topic->has_key && topic->epoch == e->epoch)
+        r = open_known(reader, now, e, &in, topic, plain, &content);
+    else
+        r = open_derived(reader, now, e, &in, name, windows, plain, &topic, &content);
+    if (r == AICO_EOPEN && ++reader->failures >= FAILURES_MAX)
+        return AICO_ELIMIT;
+    if (r < 0)
+        return r;
+    begin_window(reader, topic, e->sequence, expected && !heads);
+    replay_move(&topic->replay, e->sequence, sink);
+    if (heads) {
+        reader->unheard_ms = 0;
+        reader->heads_missed = false;
+    } else if (reader->unheard_ms == 0) {
+        reader->unheard_ms = now.boot_ms;
+    }
+    *ret_opened = (struct group_opened){content, reader->t0_ms + e->time, e->sequence};
+    return 0;
+}
+
+void group_reader_announce(struct group_reader *reader, struct bytes name, uint32_t next,
+                           bool expected, size_t *windows, const struct gap_sink *sink)
+{
+    struct reader_topic *topic = find_topic(reader, name);
+
+    if (!topic && expected && reader->listed)
+        topic = add_topic(reader, name, windows);
+    if (!topic || (!topic->replay.begun && !(expected && reader->listed)))
+        return;
+    begin_window(reader, topic, next, expected);
+    replay_announce(&topic->replay, next, sink);
+}
+
+void group_reader_tick(struct group_reader *reader, struct moment now, bool backlogged)
+{
+    if (chain_receiver_tick(&reader->secret->chain, now, reader->settings.group_epoch_ms,
+                            reader->settings.handshake_timeout_ms, backlogged))
+        forget_keys(reader);
+}
+
+int64_t group_reader_deadline(const struct group_reader *reader, bool backlogged)
+{
+    return chain_receiver_deadline(&reader->secret->chain, reader->settings.group_epoch_ms,
+                                   backlogged);
+}
