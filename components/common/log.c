@@ -46,41 +46,71 @@ static void write_json_text(FILE *to, const char *text)
     (void)fputc('"', to);
 }
 
-void log_write(enum log_level level, const char *format, ...)
+static void write_json(FILE *to, const char *stamp, enum log_level level,
+                       const struct log_field *fields, size_t count, const char *text)
 {
-    char text[1000], stamp[40], *line = NULL;
+    (void)fprintf(to, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",", stamp,
+                  level_names[level], log_program);
+    for (size_t i = 0; i < count; i++) {
+        if (!*fields[i].value)
+            continue;
+        (void)fprintf(to, "\"%s\":", fields[i].name);
+        write_json_text(to, fields[i].value);
+        (void)fputc(',', to);
+    }
+    (void)fputs("\"text\":", to);
+    write_json_text(to, text);
+    (void)fputs("}\n", to);
+}
+
+static void write_line(enum log_level level, const struct log_field *fields, size_t count,
+                       const char *format, va_list args)
+{
+    char text[1000], seconds[40], stamp[48], *line = NULL;
     size_t size = 0;
     struct timespec now;
     struct tm utc;
-    va_list args;
     FILE *to;
 
     if (!log_is_written(level))
         return;
-    va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)gmtime_r(&now.tv_sec, &utc);
-    (void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(stamp, sizeof(stamp), "%s.%03dZ", seconds, (int)(now.tv_nsec / 1000000));
 
     /* Put together first and written in one call, so that lines of threads do not mix. */
     to = open_memstream(&line, &size);
     if (!to)
         return;
     if (log_is_json) {
-        (void)fprintf(to, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"program\":\"%s\",\"text\":",
-                      stamp, now.tv_nsec / 1000000, level_names[level], log_program);
-        write_json_text(to, text);
-        (void)fputs("}\n", to);
+        write_json(to, stamp, level, fields, count, text);
     } else {
-        (void)fprintf(to, "%s.%03ldZ %s %s: ", stamp, now.tv_nsec / 1000000, level_names[level],
-                      log_program);
+        (void)fprintf(to, "%s %s %s: ", stamp, level_names[level], log_program);
         text_write_escaped(to, text, strlen(text));
         (void)fputc('\n', to);
     }
     if (fclose(to) == 0 && line)
         (void)fwrite(line, 1, size, stderr);
     free(line);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    write_line(level, NULL, 0, format, args);
+    va_end(args);
+}
+
+void log_write_fields(enum log_level level, const struct log_field *fields, size_t count,
+                      const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    write_line(level, fields, count, format, args);
+    va_end(args);
 }

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker at work: its loop, and the functions of <aico/broker.h>. */
+#include "runtime/broker.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "wire/record.h"
+
+/*
+ * One turn takes in at most so much, and then gives out what links take of it: who only reads must
+ * not fall behind because the broker would rather listen to those who publish.
+ */
+#define TURN_FRAMES_IN 256
+#define TURN_BYTES_IN (4u * 1024 * 1024)
+#define TURN_FRAMES_OUT 8192
+/* libzmq does not say which peer has room again, so blocked ones are tried: soon, then less so. */
+#define BACKOFF_MIN_MS 1
+#define BACKOFF_MAX_MS 5
+#define WAIT_MAX_MS 200
+#define DRAIN_SLACK_MS 300 /* for the BYEs, beyond drain_timeout */
+#define LINGER_MS 500
+
+/* --- log ------------------------------------------------------------------------------------ */
+
+const char *aico_broker_event_name(enum aico_broker_event_kind kind)
+{
+    static const char *const names[] = {
+        [AICO_BROKER_STARTING] = "starting",   [AICO_BROKER_READY] = "ready",
+        [AICO_BROKER_CONNECTED] = "connected", [AICO_BROKER_LEFT] = "left",
+        [AICO_BROKER_REFUSED] = "refused",     [AICO_BROKER_KICKED] = "kicked",
+        [AICO_BROKER_DENIED] = "denied",       [AICO_BROKER_SLOW] = "slow",
+        [AICO_BROKER_REGISTRY] = "registry",   [AICO_BROKER_LIMIT] = "limit",
+        [AICO_BROKER_CONFIG] = "config",       [AICO_BROKER_RELOADED] = "reloaded",
+        [AICO_BROKER_DRAINING] = "draining",   [AICO_BROKER_STOPPED] = "stopped",
+        [AICO_BROKER_LOST] = "lost",
+    };
+
+    return (size_t)kind < COUNT_OF(names) && names[kind] ? names[kind] : "event";
+}
+
+void broker_say(struct aico_broker *b, enum aico_log_level level, enum aico_broker_event_kind kind,
+                const char *component, const char *address, int code, const char *format, ...)
+{
+    char text[1024];
+    struct aico_broker_event event = {
+        .level = level,
+        .kind = kind,
+        .component = component ? component : "",
+        .address = address ? address : "",
+        .code = code,
+        .text = text,
+    };
+    va_list args;
+
+    if (!b->log)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    b->log(b->log_context, &event);
+}
+
+static void pass_on_events(struct aico_broker *b)
+{
+    static const enum aico_broker_event_kind kinds[] = {
+        [BROKER_EVENT_CONNECTED] = AICO_BROKER_CONNECTED,
+        [BROKER_EVENT_LEFT] = AICO_BROKER_LEFT,
+        [BROKER_EVENT_REFUSED] = AICO_BROKER_REFUSED,
+        [BROKER_EVENT_KICKED] = AICO_BROKER_KICKED,
+        [BROKER_EVENT_DENIED] = AICO_BROKER_DENIED,
+        [BROKER_EVENT_SLOW] = AICO_BROKER_SLOW,
+        [BROKER_EVENT_REGISTRY] = AICO_BROKER_REGISTRY,
+        [BROKER_EVENT_LIMIT] = AICO_BROKER_LIMIT,
+        [BROKER_EVENT_EVENTS_LOST] = AICO_BROKER_LOST,
+    };
+    static const enum aico_log_level levels[] = {
+        [BROKER_ERROR] = AICO_LOG_ERROR, [BROKER_WARNING] = AICO_LOG_WARNING,
+        [BROKER_NOTICE] = AICO_LOG_INFO, [BROKER_INFO] = AICO_LOG_INFO,
+        [BROKER_DEBUG] = AICO_LOG_DEBUG,
+    };
+    struct broker_event event;
+
+    while (broker_next_event(b->core, &event))
+        broker_say(b, levels[event.level], kinds[event.kind], event.name, event.address, event.code,
+                   "%s", event.text);
+}
+
+/* --- input ---------------------------------------------------------------------------------- */
+
+/* A link that gets no session is told why, as far as the transport takes it, and cut. */
+static void turn_away(struct aico_broker *b, struct moment now, struct link *link, int code)
+{
+    uint8_t room[256];
+    struct writer w = writer_over(room, sizeof(room));
+    struct record_bye bye = {.code = (uint16_t)-code, .text = bytes_text(aico_error_string(code))};
+
+    writer_u8(&w, WIRE_VERSION);
+    record_write_bye(&w, &bye);
+    if (!w.failed)
+        (void)!router_send(b->router, link, writer_view(&w));
+    router_cut(b->router, now, link);
+}
+
+/* The peer of a link's first frame; NULL when it was turned away. */
+static struct broker_peer *welcome(struct aico_broker *b, struct moment now,
+                                   const struct router_input *input)
+{
+    struct broker_peer *peer = NULL;
+    struct bytes name;
+    const uint8_t *identity;
+    int code = AICO_EUNKNOWN;
+
+    if (broker_find_pass(b, input->user_id, &name, &identity))
+        peer = broker_peer_open(b->core, now, name, identity, input->address, input->link, &code);
+    if (peer)
+        link_set_owner(input->link, peer);
+    else
+        turn_away(b, now, input->link, code);
+    return peer;
+}
+
+/* Whether more may be waiting. */
+static bool take_input(struct aico_broker *b, struct moment now)
+{
+    size_t bytes = 0;
+
+    for (size_t frames = 0; frames < TURN_FRAMES_IN && bytes < TURN_BYTES_IN; frames++) {
+        struct router_input input;
+        struct broker_peer *peer;
+
+        if (router_receive(b->router, now, &input) < 0)
+            return false;
+        bytes += input.frame.size;
+        peer = input.is_new ? welcome(b, now, &input) : link_owner(input.link);
+        /* What it did wrong, it was told, and the core logs it. */
+        if (peer)
+            (void)broker_peer_receive(b->core, now, peer, input.frame);
+    }
+    return true;
+}
+
+static void let_go_of_lost_links(struct aico_broker *b, struct moment now)
+{
+    struct link *link;
+
+    while (router_next_gone(b->router, now, &link)) {
+        struct broker_peer *peer = link_owner(link);
+
+        link_set_owner(link, NULL);
+        if (peer)
+            broker_peer_gone(b->core, now, peer);
+    }
+}
+
+/* --- output --------------------------------------------------------------------------------- */
+
+/* Whether more may be waiting for links that take it. */
+static bool give_output(struct aico_broker *b, struct moment now)
+{
+    struct broker_peer *peer;
+    struct bytes frame;
+
+    if (now.boot_ms >= b->retry_ms) {
+        b->retry_ms = MOMENT_NEVER;
+        broker_all_writable(b->core);
+    }
+    for (size_t frames = 0; frames < TURN_FRAMES_OUT; frames++) {
+        if (!broker_next_frame(b->core, now, &peer, &frame))
+            return false;
+        if (router_send(b->router, broker_peer_cookie(peer), frame) == 0) {
+            broker_frame_sent(b->core, peer);
+            b->backoff_ms = BACKOFF_MIN_MS;
+            continue;
+        }
+        /* Full, or gone: then router_next_gone() ends it. */
+        broker_frame_blocked(b->core, peer);
+        if (b->retry_ms == MOMENT_NEVER) {
+            b->retry_ms = now.boot_ms + b->backoff_ms;
+            b->backoff_ms = MIN(b->backoff_ms * 2, (int64_t)BACKOFF_MAX_MS);
+        }
+    }
+    return true;
+}
+
+static void cut_kicked(struct aico_broker *b, struct moment now)
+{
+    struct broker_peer *peer;
+    int code;
+
+    while (broker_next_kick(b->core, now, &peer, &code))
+        router_cut(b->router, now, broker_peer_cookie(peer));
+}
+
+/* --- what time and people ask for ----------------------------------------------------------- */
+
+static void say_change(void *context, const char *key, const char *before, const char *after)
+{
+    broker_say(context, AICO_LOG_WARNING, AICO_BROKER_CONFIG, NULL, NULL, 0,
+               "%s: %s -> %s, takes effect at the next start", key, before, after);
+}
+
+static void compare_config(struct aico_broker *b)
+{
+    CLEANUP(aico_config_free)
+    struct aico_config *config = NULL;
+    struct aico_error err = {0};
+    int r = aico_config_load(b->home.config->home, b->home.config_path, BROKER_NAME, &config, &err);
+
+    if (r == 0)
+        r = aico_config_compare(b->home.config, config, say_change, b);
+    if (r < 0)
+        broker_say(b, AICO_LOG_ERROR, AICO_BROKER_CONFIG, NULL, NULL, r,
+                   "the configuration in use stays: %s",
+                   *err.text ? err.text : aico_error_string(r));
+}
+
+static void reload(struct aico_broker *b, struct moment now)
+{
+    broker_look_at_registry(b, now, true);
+    compare_config(b);
+    broker_say(b, AICO_LOG_INFO, AICO_BROKER_RELOADED, NULL, NULL, 0, "registry %llu is in force",
+               (unsigned long long)registry_version(b->home.registry));
+}
+
+static void start_draining(struct aico_broker *b, struct moment now)
+{
+    int64_t timeout_ms = b->home.config->drain_timeout_ms;
+    struct broker_totals totals;
+
+    broker_get_totals(b->core, &totals);
+    b->is_draining = true;
+    b->drain_end_ms = now.boot_ms + timeout_ms + DRAIN_SLACK_MS;
+    broker_say(b, AICO_LOG_INFO, AICO_BROKER_DRAINING, NULL, NULL, 0,
+               "%zu components connected, %llu messages held", totals.peers,
+               (unsigned long long)totals.queued);
+    broker_drain(b->core, now, timeout_ms);
+}
+
+static bool is_over(const struct aico_broker *b, struct moment now)
+{
+    return b->is_draining &&
+           (broker_is_drained(b->core) || now.boot_ms >= b->drain_end_ms || b->stops > 1);
+}
+
+/* --- loop ----------------------------------------------------------------------------------- */
+
+/* How long the loop may wait when nothing more is at hand. */
+static int64_t wait_ms(const struct aico_broker *b, struct moment now)
+{
+    int64_t until = MIN(b->look_ms, now.boot_ms + WAIT_MAX_MS);
+
+    until = MIN(until, broker_deadline(b->core));
+    until = MIN(until, router_deadline(b->router));
+    until = MIN(until, b->retry_ms);
+    if (b->is_draining)
+        until = MIN(until, b->drain_end_ms);
+    return MAX(until - now.boot_ms, (int64_t)0);
+}
+
+/* One turn; returns how long to wait for the next. */
+static int64_t turn(struct aico_broker *b, struct moment now)
+{
+    bool has_more;
+
+    if (atomic_exchange(&b->reload, false))
+        reload(b, now);
+    if (b->stops && !b->is_draining)
+        start_draining(b, now);
+    broker_look_at_registry(b, now, false);
+
+    has_more = take_input(b, now);
+    let_go_of_lost_links(b, now);
+    if (now.boot_ms >= broker_deadline(b->core))
+        broker_tick(b->core, now);
+    has_more |= give_output(b, now);
+    cut_kicked(b, now);
+    pass_on_events(b);
+    broker_say_refusals(b, now);
+    return has_more ? 0 : wait_ms(b, now);
+}
+
+int aico_broker_run(struct aico_broker *b, struct aico_error *err)
+{
+    struct broker_totals totals;
+    int64_t timeout_ms = 0;
+
+    (void)err;
+    for (;;) {
+        struct moment now;
+
+        if (router_wait(b->router, b->wake.fd, timeout_ms) & ROUTER_WOKEN)
+            wake_clear(&b->wake);
+        (void)pthread_mutex_lock(&b->lock);
+        now = moment_now();
+        timeout_ms = turn(b, now);
+        (void)pthread_mutex_unlock(&b->lock);
+        if (is_over(b, now))
+            break;
+    }
+    broker_get_totals(b->core, &totals);
+    broker_say(b, AICO_LOG_INFO, AICO_BROKER_STOPPED, NULL, NULL, 0,
+               "%llu published, %llu delivered, %llu refused, %llu still held",
+               (unsigned long long)(totals.published + totals.direct),
+               (unsigned long long)(totals.delivered + totals.direct_delivered),
+               (unsigned long long)totals.refused, (unsigned long long)totals.queued);
+    return 0;
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+static void say_ready(struct aico_broker *b)
+{
+    char list[900] = "";
+    size_t size = 0;
+
+    for (size_t i = 0; i < b->endpoint_count && size < sizeof(list); i++)
+        size += (size_t)snprintf(list + size, sizeof(list) - size, "%s%s", i > 0 ? ", " : "",
+                                 b->endpoints[i]);
+    broker_say(b, AICO_LOG_INFO, AICO_BROKER_READY, NULL, NULL, 0, "%s", list);
+}
+
+int aico_broker_open(const struct aico_broker_options *options, struct aico_broker **ret_broker,
+                     struct aico_error *err)
+{
+    CLEANUP(aico_broker_close)
+    struct aico_broker *b = calloc(1, sizeof(*b));
+    int r;
+
+    if (!b || pthread_mutex_init(&b->lock, NULL) != 0) {
+        free(STEAL(b));
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    }
+    b->lock_fd = b->wake.fd = -1;
+    b->retry_ms = MOMENT_NEVER;
+    b->backoff_ms = BACKOFF_MIN_MS;
+    b->next_serial = 1;
+    b->log = options->log;
+    b->log_context = options->log_context;
+    if (wake_open(&b->wake) < 0)
+        return aico_error_set(err, AICO_ESYSTEM, "no descriptor left");
+    r = broker_home_load(options, &b->home, err);
+    if (r == 0)
+        r = broker_start(b, err);
+    if (r < 0)
+        return r;
+    say_ready(b);
+    *ret_broker = STEAL(b);
+    return 0;
+}
+
+int aico_broker_check(const struct aico_broker_options *options, struct aico_error *err)
+{
+    CLEANUP(broker_home_deinit)
+    struct broker_home home = {0};
+
+    return broker_home_load(options, &home, err);
+}
+
+const char *aico_broker_endpoint(const struct aico_broker *b, size_t index)
+{
+    return index < b->endpoint_count ? b->endpoints[index] : NULL;
+}
+
+void aico_broker_stop(struct aico_broker *b)
+{
+    (void)atomic_fetch_add(&b->stops, 1);
+    wake_signal(&b->wake);
+}
+
+void aico_broker_reload(struct aico_broker *b)
+{
+    atomic_store(&b->reload, true);
+    wake_signal(&b->wake);
+}
+
+int aico_broker_status(struct aico_broker *b, const char *what, const char *filter, char **ret_json)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    int r;
+
+    (void)pthread_mutex_lock(&b->lock);
+    r = broker_status_json(b->core, moment_now(), bytes_text(what),
+                           bytes_text(filter ? filter : ""), &text);
+    (void)pthread_mutex_unlock(&b->lock);
+    if (r == 0)
+        r = buffer_append(&text, bytes_of("", 1));
+    if (r < 0)
+        return r;
+    *ret_json = (char *)STEAL(text.at);
+    return 0;
+}
+
+void aico_broker_close(struct aico_broker **broker)
+{
+    struct aico_broker *b = *broker;
+
+    if (!b)
+        return;
+    router_free(&b->router, LINGER_MS);
+    zap_stop(&b->zap);
+    transport_free(&b->transport);
+    broker_remove_sockets(b); /* while the home is still locked */
+    broker_free(&b->core);
+    broker_free_passes(b);
+    for (size_t i = 0; i < b->endpoint_count; i++)
+        free(b->endpoints[i]);
+    free(b->endpoints);
+    free(b->registry_path);
+    broker_home_deinit(&b->home);
+    wake_close(&b->wake);
+    fd_close(&b->lock_fd);
+    (void)pthread_mutex_destroy(&b->lock);
+    free(b);
+    *broker = NULL;
+}

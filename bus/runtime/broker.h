@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the broker's runtime share: struct aico_broker joins the core (broker/) with
+ * sockets (transport/), files (store/) and the clock.
+ *
+ *   broker.c           the loop and the public functions
+ *   broker_start.c     from a home to something that listens
+ *   broker_registry.c  who may open a link, and following the registry's file
+ *
+ * The thread in aico_broker_run() owns everything; `lock` is there for aico_broker_status() and is
+ * held whenever the loop is not waiting.
+ */
+#ifndef RUNTIME_BROKER_H
+#define RUNTIME_BROKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <aico/broker.h>
+
+#include "base/clock.h"
+#include "broker/broker.h"
+#include "store/home.h"
+#include "transport/router.h"
+#include "transport/wake.h"
+#include "transport/zap.h"
+#include "trust/registry.h"
+
+struct pass;
+
+/* Everything a start reads from the home. */
+struct broker_home {
+    struct aico_config *config;
+    char *config_path; /* --config, for a reload; NULL: the home's */
+    struct registry *registry;
+    struct identity *identity; /* broker.key; freed once the socket has the transport key */
+};
+
+struct aico_broker {
+    struct broker_home home;
+    int lock_fd; /* run/broker.lock: one broker a home */
+    struct transport *transport;
+    struct zap *zap;
+    struct router *router;
+    struct broker *core;
+    struct wake wake;
+    char **endpoints; /* as bound; endpoint_count of them */
+    size_t endpoint_count;
+    pthread_mutex_t lock;
+    aico_broker_log log;
+    void *log_context;
+
+    /* From other threads and signal handlers. */
+    atomic_int stops; /* how often aico_broker_stop() was called */
+    atomic_bool reload;
+
+    /* broker_registry.c */
+    struct pass *passes; /* by User-Id */
+    uint32_t next_serial;
+    char *registry_path;
+    struct file_stamp registry_stamp;
+    int64_t look_ms;      /* boot_ms of the next look at the file */
+    int64_t stale_say_ms; /* boot_ms at which its age may be mentioned again */
+    int64_t refusals_ms;  /* boot_ms at which refused keys may be logged again */
+    unsigned refusals_left;
+    unsigned long refusals_unsaid;
+
+    /* broker.c */
+    bool is_draining;
+    int64_t drain_end_ms;
+    int64_t retry_ms;   /* boot_ms at which blocked links are tried again; MOMENT_NEVER */
+    int64_t backoff_ms; /* between two tries */
+};
+
+/* Logs one event; component and address may be NULL. */
+void broker_say(struct aico_broker *b, enum aico_log_level level, enum aico_broker_event_kind kind,
+                const char *component, const char *address, int code, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
+
+/* --- broker_start.c --- */
+
+/* Reads and checks configuration, registry and key; writes nothing. */
+AICO_MUST_USE int broker_home_load(const struct aico_broker_options *options,
+                                   struct broker_home *ret_home, struct aico_error *err);
+void broker_home_deinit(struct broker_home *home);
+/* Lock, core, sockets: listening when it returns 0. */
+AICO_MUST_USE int broker_start(struct aico_broker *b, struct aico_error *err);
+/* Takes away the socket files that broker_start() made. */
+void broker_remove_sockets(struct aico_broker *b);
+
+/* --- broker_registry.c --- */
+
+/* Lets in whom the registry in force names. */
+AICO_MUST_USE int broker_allow(struct aico_broker *b, struct aico_error *err);
+/* The component a User-Id was given to; false when it is none of ours. */
+bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct bytes *ret_name,
+                      const uint8_t **ret_identity);
+void broker_free_passes(struct aico_broker *b);
+/* Looks at the registry's file when it is time, or now. */
+void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked);
+/* Logs the keys that were not let in. */
+void broker_say_refusals(struct aico_broker *b, struct moment now);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may open a link to the broker: passes made from the registry, and following its file. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "base/hex.h"
+#include "runtime/broker.h"
+
+#define LOOK_MS 200 /* a new registry must be in force within a second */
+#define STALE_SAY_MS (60 * 60 * 1000)
+#define REFUSALS_PER_SECOND 5
+
+/*
+ * A User-Id and whom it stands for. A pass keeps its number through all registries and no number is
+ * given twice, so a link that ZAP let in under one registry is never somebody else's under the
+ * next.
+ */
+struct pass {
+    char user_id[ZAP_USER_ID_MAX + 1]; /* NAME#SERIAL */
+    char name[COMPONENT_NAME_MAX + 1];
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint8_t transport[DH_PUBLIC_SIZE];
+    UT_hash_handle hh;
+};
+
+static struct pass *find_pass_of(const struct aico_broker *b, const struct component *component)
+{
+    for (struct pass *pass = b->passes; pass; pass = pass->hh.next)
+        if (memcmp(pass->identity, component->identity, SIGN_PUBLIC_SIZE) == 0 &&
+            memcmp(pass->transport, component->transport, DH_PUBLIC_SIZE) == 0 &&
+            strcmp(pass->name, component->name) == 0)
+            return pass;
+    return NULL;
+}
+
+static struct pass *pass_of(struct aico_broker *b, const struct component *component)
+{
+    struct pass *pass = find_pass_of(b, component);
+
+    if (pass)
+        return pass;
+    pass = calloc(1, sizeof(*pass));
+    if (!pass)
+        return NULL;
+    (void)snprintf(pass->name, sizeof(pass->name), "%s", component->name);
+    memcpy(pass->identity, component->identity, SIGN_PUBLIC_SIZE);
+    memcpy(pass->transport, component->transport, DH_PUBLIC_SIZE);
+    (void)snprintf(pass->user_id, sizeof(pass->user_id), "%s#%" PRIu32, component->name,
+                   b->next_serial++);
+    HASH_ADD_STR(b->passes, user_id, pass);
+    if (!HASH_ADDED(hh, pass)) {
+        free(pass);
+        return NULL;
+    }
+    return pass;
+}
+
+void broker_free_passes(struct aico_broker *b)
+{
+    struct pass *pass, *next;
+
+    HASH_ITER(hh, b->passes, pass, next)
+    {
+        HASH_DEL(b->passes, pass);
+        free(pass);
+    }
+}
+
+bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct bytes *ret_name,
+                      const uint8_t **ret_identity)
+{
+    struct pass *pass;
+
+    HASH_FIND_STR(b->passes, user_id, pass);
+    if (!pass)
+        return false;
+    *ret_name = bytes_text(pass->name);
+    *ret_identity = pass->identity;
+    return true;
+}
+
+/* Until when a key is valid that another line replaces. */
+static int64_t valid_until(const struct registry *registry, const struct component *component)
+{
+    for (size_t i = 0; i < registry_component_count(registry); i++) {
+        const struct component *other = registry_component_at(registry, i);
+
+        if (other->replaces &&
+            memcmp(other->replaces_identity, component->identity, SIGN_PUBLIC_SIZE) == 0)
+            return other->replaces_until_ms;
+    }
+    return INT64_MAX;
+}
+
+int broker_allow(struct aico_broker *b, struct aico_error *err)
+{
+    const struct registry *registry = b->home.registry;
+    CLEANUP(zap_directory_free)
+    struct zap_directory *directory = zap_directory_new();
+    int64_t now_ms = moment_now().real_ms;
+
+    for (size_t i = 0; directory && i < registry_component_count(registry); i++) {
+        const struct component *component = registry_component_at(registry, i);
+        const struct pass *pass;
+
+        if (!component_is_active(registry, component, now_ms) ||
+            component_has_role(component, REGISTRY_ROLE_BROKER))
+            continue;
+        pass = pass_of(b, component);
+        if (!pass || zap_directory_add(directory, component->transport, pass->user_id,
+                                       valid_until(registry, component)) < 0)
+            zap_directory_free(&directory);
+    }
+    if (!directory)
+        return aico_error_set(err, AICO_ENOMEM, "list of keys: out of memory");
+    zap_set_directory(b->zap, &directory);
+    return 0;
+}
+
+static void say_if_stale(struct aico_broker *b, struct moment now)
+{
+    int64_t max_age_ms = b->home.config->registry_max_age_ms;
+    int64_t age_ms = now.real_ms - registry_issued_ms(b->home.registry);
+
+    if (max_age_ms == 0 || age_ms <= max_age_ms || now.boot_ms < b->stale_say_ms)
+        return;
+    b->stale_say_ms = now.boot_ms + STALE_SAY_MS;
+    broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REGISTRY, NULL, NULL, AICO_EREGISTRYSTALE,
+               "registry %" PRIu64 " was issued %" PRId64 " s ago, registry_max_age is %" PRId64
+               " s: components refuse new handshakes until the owner signs another",
+               registry_version(b->home.registry), age_ms / 1000, max_age_ms / 1000);
+}
+
+/* From now on @registry is in force (a reference is taken over). */
+static int adopt(struct aico_broker *b, struct moment now, struct registry **registry,
+                 struct aico_error *err)
+{
+    const char *home = b->home.config->home;
+    struct registry *former = b->home.registry;
+    int r = registry_keep(home, BROKER_NAME, *registry, err);
+
+    if (r < 0)
+        return r;
+    b->home.registry = *registry;
+    r = broker_allow(b, err);
+    if (r < 0) {
+        b->home.registry = former;
+        return r;
+    }
+    *registry = former; /* the caller lets go of it */
+    broker_set_registry(b->core, now, b->home.registry);
+    b->stale_say_ms = 0;
+    return 0;
+}
+
+void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked)
+{
+    CLEANUP(registry_unref)
+    struct registry *found = NULL;
+    struct aico_error err = {0};
+    int r;
+
+    if (!is_asked && now.boot_ms < b->look_ms)
+        return;
+    b->look_ms = now.boot_ms + LOOK_MS;
+    if (!file_changed(b->registry_path, &b->registry_stamp) && !is_asked) {
+        say_if_stale(b, now);
+        return;
+    }
+    r = registry_load(b->home.config->home, BROKER_NAME, bytes_text(b->home.config->bus_namespace),
+                      &found, &err);
+    if (r == 0)
+        r = registry_may_replace(b->home.registry, 0, NULL, found);
+    if (r == AICO_EEXISTS) /* the same */
+        return;
+    if (r == 0)
+        r = adopt(b, now, &found, &err);
+    if (r < 0) {
+        broker_say(b, AICO_LOG_ERROR, AICO_BROKER_REGISTRY, NULL, NULL, r,
+                   "registry %" PRIu64 " stays in force: %s", registry_version(b->home.registry),
+                   *err.text ? err.text : aico_error_string(r));
+        /* Perhaps the disk was full: the next look tries again. */
+        if (r == AICO_ESYSTEM || r == AICO_ENOMEM)
+            memset(&b->registry_stamp, 0, sizeof(b->registry_stamp));
+        return;
+    }
+    say_if_stale(b, now);
+}
+
+static void say_refusal(struct aico_broker *b, const struct zap_refusal *refusal)
+{
+    static const uint8_t none[ZAP_KEY_SIZE];
+    const struct component *component = registry_find_transport(b->home.registry, refusal->key);
+    char key[2 * 8 + 1];
+
+    if (memcmp(refusal->key, none, sizeof(none)) == 0) {
+        broker_say(b, AICO_LOG_INFO, AICO_BROKER_REFUSED, NULL, refusal->address, AICO_EAUTH,
+                   "a connection without a key was refused");
+    } else if (component) {
+        broker_say(b, AICO_LOG_INFO, AICO_BROKER_REFUSED, component->name, refusal->address,
+                   AICO_EREVOKED, "its key is no longer valid in registry %" PRIu64,
+                   registry_version(b->home.registry));
+    } else {
+        hex_write(bytes_of(refusal->key, 8), key);
+        broker_say(b, AICO_LOG_INFO, AICO_BROKER_REFUSED, NULL, refusal->address, AICO_EUNKNOWN,
+                   "unknown key %s... was refused; see: aico-keytool list", key);
+    }
+}
+
+void broker_say_refusals(struct aico_broker *b, struct moment now)
+{
+    struct zap_refusal refusal;
+
+    if (now.boot_ms >= b->refusals_ms) {
+        b->refusals_ms = now.boot_ms + 1000;
+        b->refusals_left = REFUSALS_PER_SECOND;
+        if (b->refusals_unsaid > 0)
+            broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REFUSED, NULL, NULL, AICO_EAUTH,
+                       "%lu more connections were refused", b->refusals_unsaid);
+        b->refusals_unsaid = 0;
+    }
+    while (zap_next_refusal(b->zap, &refusal)) {
+        b->refusals_unsaid += refusal.more;
+        if (b->refusals_left == 0) {
+            b->refusals_unsaid++;
+            continue;
+        }
+        b->refusals_left--;
+        say_refusal(b, &refusal);
+    }
+}
