@@ -13,6 +13,9 @@ if(NOT CMAKE_BUILD_TYPE)
     set(CMAKE_BUILD_TYPE RelWithDebInfo)
 endif()
 
+# Installed programs find the library beside them, wherever the tree is put.
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+
 option(AICO_TESTS "build the tests" ON)
 option(AICO_WERROR "treat warnings as errors" ON)
 set(AICO_SANITIZE "" CACHE STRING "sanitizers, e.g. address,undefined or thread")

@@ -46,21 +46,29 @@ for folder in bus/*/; do
 done
 [ -d tools/keytool ] && check_folder tools/keytool keytool
 
-# HEADER-PATTERN HOME: included nowhere in bus/ or components/ but there.
-while read -r pattern home; do
+# HEADER-PATTERN HOME...: included nowhere but in these folders.
+while read -r pattern homes; do
     while IFS=: read -r file line _; do
-        case $file in
-        $home*) ;;
-        *) offence "$file:$line" "<$pattern> belongs to $home" ;;
-        esac
-    done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+<$pattern" bus --include='*.[ch]')
+        home=
+        for folder in $homes; do
+            case $file in "$folder"*) home=$folder ;; esac
+        done
+        [ -n "$home" ] || offence "$file:$line" "<$pattern> belongs to $homes"
+    done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+[<\"]$pattern" bus components tools \
+        include --include='*.[ch]')
 done <<'HOMES'
 sodium bus/crypto/
-zmq.h bus/transport/
+zmq bus/transport/
 czmq bus/transport/
-sqlite3 bus/store/
-yaml.h bus/config/
+sqlite3 bus/store/ components/backend/
+yaml bus/config/
 HOMES
+
+# A public header needs nothing but libc and other public headers.
+while IFS=: read -r file line _; do
+    offence "$file:$line" "a public header may include libc and <aico/...> only"
+done < <(grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]+("|<[a-z0-9_]+/)' include --include='*.h' |
+    grep -vE '<(aico|sys)/')
 
 while IFS=: read -r file line header; do
     folder=$(echo "$file" | cut -d/ -f2)
