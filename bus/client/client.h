@@ -16,7 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "client/fifo.h"
+#include "base/fifo.h"
 #include "crypto/identity.h"
 #include "crypto/random.h"
 #include "session/settings.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "client/fifo.h"
+#include "base/fifo.h"
 #include "client/message.h"
 
 static void blocks_come_out_as_they_went_in(void **state UNUSED)

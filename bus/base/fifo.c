@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fifo.h"
 #include "base/secret.h"
-#include "client/fifo.h"
 
 #define CHUNK_SIZE ((size_t)256 * 1024)
 #define HEAD_SIZE sizeof(uint64_t)

@@ -5,8 +5,8 @@
  * Not thread-safe; a block that was pushed may be read by another thread than the one that pushes
  * further ones, as long as push and pop themselves are serialised.
  */
-#ifndef CLIENT_FIFO_H
-#define CLIENT_FIFO_H
+#ifndef BASE_FIFO_H
+#define BASE_FIFO_H
 
 #include <stdbool.h>
 #include <stddef.h>
