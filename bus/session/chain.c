@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Epoch keys of one direction. One owner, not thread-safe. */
+/*
+ * Epoch keys of one direction. One owner, not thread-safe.
+ *
+ * Structs that hold keys are filled field by field: a compound literal would be built on the stack
+ * first and leave its copy of the key there.
+ */
 #include "base/cleanup.h"
 #include "crypto/kdf.h"
 #include "session/chain.h"
@@ -11,7 +16,9 @@ static void step_key(const char *label, struct secret *key)
 
 void chain_sender_init(struct chain_sender *chain, const char *label, const struct secret *key)
 {
-    *chain = (struct chain_sender){.label = label, .key = *key};
+    memset(chain, 0, sizeof(*chain));
+    chain->label = label;
+    chain->key = *key;
 }
 
 int64_t chain_sender_deadline(const struct chain_sender *chain, int64_t epoch_ms)
@@ -41,8 +48,11 @@ void chain_sender_count(struct chain_sender *chain, struct moment now)
 void chain_receiver_init(struct chain_receiver *chain, const char *label, const struct secret *key,
                          uint32_t epoch, bool windowed)
 {
-    *chain =
-        (struct chain_receiver){.label = label, .key = *key, .epoch = epoch, .windowed = windowed};
+    memset(chain, 0, sizeof(*chain));
+    chain->label = label;
+    chain->key = *key;
+    chain->epoch = epoch;
+    chain->windowed = windowed;
 }
 
 void chain_key_wipe(struct chain_key *key)
@@ -58,7 +68,9 @@ int chain_receiver_find(const struct chain_receiver *chain, struct moment now, u
             const struct chain_old *old = &chain->old[i];
 
             if (old->until_ms > now.boot_ms && old->epoch == epoch) {
-                *ret_key = (struct chain_key){.epoch = epoch, .key = old->key};
+                memset(ret_key, 0, sizeof(*ret_key));
+                ret_key->epoch = epoch;
+                ret_key->key = old->key;
                 return 0;
             }
         }
@@ -66,7 +78,10 @@ int chain_receiver_find(const struct chain_receiver *chain, struct moment now, u
     }
     if (epoch - chain->epoch > CHAIN_JUMP_MAX)
         return AICO_EEPOCHJUMP;
-    *ret_key = (struct chain_key){.epoch = epoch, .steps = epoch - chain->epoch, .key = chain->key};
+    memset(ret_key, 0, sizeof(*ret_key));
+    ret_key->epoch = epoch;
+    ret_key->steps = epoch - chain->epoch;
+    ret_key->key = chain->key;
     for (uint32_t i = 0; i < ret_key->steps; i++) {
         ret_key->before[1] = ret_key->before[0];
         ret_key->before[0] = ret_key->key;
@@ -79,7 +94,9 @@ static void keep(struct chain_receiver *chain, const struct secret *key, uint32_
                  int64_t until_ms)
 {
     chain->old[1] = chain->old[0];
-    chain->old[0] = (struct chain_old){*key, epoch, until_ms};
+    chain->old[0].key = *key;
+    chain->old[0].epoch = epoch;
+    chain->old[0].until_ms = until_ms;
 }
 
 void chain_receiver_move(struct chain_receiver *chain, const struct chain_key *key,

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "random_metadata.h"
 #include "vectors.h"
 
 #include "base/cleanup.h"
-#include "base/utf8.h"
 #include "crypto/kx.h"
 #include "envelope/format0.h"
 #include "envelope/metadata.h"
@@ -18,22 +18,7 @@
 #define CONTENT_MAX 65536
 
 static json_t *session, *seed_vectors;
-static uint64_t seed = 20261120, state_of_random;
-
-static uint64_t random_u64(void)
-{
-    /* splitmix64 */
-    uint64_t z = (state_of_random += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static uint64_t below(uint64_t bound)
-{
-    return random_u64() % bound;
-}
+static uint64_t seed = 20261120;
 
 static void release(struct bytes bytes)
 {
@@ -368,66 +353,6 @@ static void an_object_of_too_many_members_is_refused(void **state)
     free(text);
 }
 
-/* Random UTF-8, rich in what has to be escaped. */
-static struct bytes random_text(uint8_t *to, size_t characters)
-{
-    static const uint32_t edges[] = {0,    0x1f, 0x20,  '"',   '\\',   '/',     0x7e,
-                                     0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xe000,  0xffff,
-                                     '\n', '\r', '\t',  '\b',  '\f',   0x10000, 0x10ffff};
-    size_t size = 0;
-
-    for (size_t i = 0; i < characters; i++) {
-        uint32_t code = below(3) ? (uint32_t)(' ' + below(95)) : edges[below(COUNT_OF(edges))];
-
-        size += utf8_write(code, to + size);
-    }
-    return bytes_of(to, size);
-}
-
-static void random_value(struct metadata_writer *m, const char *key, unsigned depth)
-{
-    uint8_t text[200];
-    char number[40], name[32];
-    size_t count = below(4);
-
-    switch (below(depth < 4 ? 8 : 6)) {
-    case 0:
-        metadata_text(m, key, random_text(text, below(30)));
-        break;
-    case 1:
-        metadata_int(m, key, (int64_t)random_u64() >> below(64));
-        break;
-    case 2:
-        (void)snprintf(number, sizeof(number), "%s%d.%d", below(2) ? "-" : "", (int)below(1000000),
-                       (int)(below(100) * 10 + 1 + below(9)));
-        metadata_number(m, key, number);
-        break;
-    case 3:
-        metadata_bool(m, key, below(2));
-        break;
-    case 4:
-        metadata_null(m, key);
-        break;
-    case 5:
-        metadata_seconds(m, key, (int64_t)below(2000000000000));
-        break;
-    case 6:
-        metadata_object(m, key);
-        for (size_t i = 0; i < count; i++) {
-            (void)snprintf(name, sizeof(name), "k%zu", i);
-            random_value(m, name, depth + 1);
-        }
-        metadata_end_object(m);
-        break;
-    default:
-        metadata_array(m, key);
-        for (size_t i = 0; i < count; i++)
-            random_value(m, NULL, depth + 1);
-        metadata_end_array(m);
-        break;
-    }
-}
-
 /* PROTOCOL 14 row 45, the part in C: jansson is a second opinion on what the text means. */
 static void random_metadata_is_canonical_and_comes_back(void **state)
 {
@@ -441,22 +366,12 @@ static void random_metadata_is_canonical_and_comes_back(void **state)
         int64_t ms = (int64_t)below(4102444800000);
         struct bytes name = random_text(topic, below(60)), metadata, payload;
         struct writer w = writer_over(again, sizeof(again));
-        struct metadata_writer m;
         struct metadata_facts facts;
         struct envelope e;
         json_error_t error;
         json_t *second;
-        char text[32];
-        size_t count = below(6);
 
-        metadata_begin(&m, storage, sizeof(storage));
-        metadata_seconds(&m, "timestamp", ms);
-        metadata_text(&m, "topic", name);
-        for (size_t i = 0; i < count; i++) {
-            (void)snprintf(text, sizeof(text), "m\xc3\xa9%zu", i);
-            random_value(&m, text, 1);
-        }
-        assert_int_equal(metadata_end(&m, &metadata), 0);
+        assert_int_equal(random_metadata(storage, sizeof(storage), ms, name, &metadata), 0);
         assert_int_equal(format0_seal(&key, nonce, metadata, bytes_text("payload"), 7, &w), 0);
         assert_int_equal(envelope_parse(writer_view(&w), &e), 0);
         assert_int_equal(format0_open(&e, &key, plain, &payload), 0);

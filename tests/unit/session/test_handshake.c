@@ -614,15 +614,32 @@ static void policy_bit(void **state UNUSED)
     attempt_free(&a);
 }
 
-static void suite_2_and_version_2(void **state UNUSED)
+/* The field at @at of either Hello made 2, signed again as if its sender meant it. */
+static void no_other(size_t at, int code)
 {
     struct attempt a = attempt_new();
+    uint8_t hello1[HELLO1_SIZE];
 
-    a.dialer.hello1[3] = 2;
-    assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), AICO_ESUITE);
-    a.dialer.hello1[0] = 2;
-    assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), AICO_EVERSION);
+    memcpy(hello1, a.dialer.hello1, sizeof(hello1));
+    hello1[at] = 2;
+    sign_again(hello1, 168, frontend, "hello1");
+    assert_int_equal(give_hello1(&a, START_MS, bytes_of(hello1, sizeof(hello1)), "frontend", 0),
+                     code);
+    assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), 0);
+    a.hello2[at] = 2;
+    sign_again(a.hello2, 136, backend, "hello2");
+    assert_int_equal(give_hello2(&a, START_MS, hello2_of(&a)), code);
     attempt_free(&a);
+}
+
+static void suite_2(void **state UNUSED)
+{
+    no_other(3, AICO_ESUITE);
+}
+
+static void version_2(void **state UNUSED)
+{
+    no_other(0, AICO_EVERSION);
 }
 
 static void other_namespace(void **state UNUSED)
@@ -850,6 +867,36 @@ static void kci(void **state UNUSED)
     attempt_free(&a);
 }
 
+/* Row 64: whoever has a component's transport key can connect as it and do nothing else. Wherever
+ * the thief puts that key, it is no seed and no ephemeral of anybody. */
+static void transport_key_theft(void **state UNUSED)
+{
+    const struct identity *victims[] = {frontend, backend};
+
+    for (size_t i = 0; i < COUNT_OF(victims); i++) {
+        struct identity *thief = NULL;
+
+        assert_int_equal(identity_new(victims[i]->name, &victims[i]->transport_secret, 0, &thief),
+                         0);
+        assert_memory_not_equal(thief->public, victims[i]->public, SIGN_PUBLIC_SIZE);
+        assert_memory_not_equal(thief->storage.at, victims[i]->storage.at, SECRET_SIZE);
+
+        struct attempt a = attempt_new();
+
+        if (victims[i] == frontend) {
+            sign_again(a.dialer.hello1, 168, thief, "hello1");
+            assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0),
+                             AICO_ESIGNATURE);
+        } else {
+            assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), 0);
+            sign_again(a.hello2, 136, thief, "hello2");
+            assert_int_equal(give_hello2(&a, START_MS, hello2_of(&a)), AICO_ESIGNATURE);
+        }
+        attempt_free(&a);
+        identity_free(&thief);
+    }
+}
+
 static void constant_generator_still_gives_two_ephemerals(void **state UNUSED)
 {
     struct handshake_random one, two;
@@ -945,7 +992,8 @@ int main(void)
         cmocka_unit_test(hello_time),
         cmocka_unit_test(low_order_points),
         cmocka_unit_test(policy_bit),
-        cmocka_unit_test(suite_2_and_version_2),
+        cmocka_unit_test(suite_2),
+        cmocka_unit_test(version_2),
         cmocka_unit_test(other_namespace),
         cmocka_unit_test(dial_revoked),
         cmocka_unit_test(dial_retired),
@@ -961,6 +1009,7 @@ int main(void)
         cmocka_unit_test(hello2_and_hello3_at_the_deadline_pass),
         cmocka_unit_test(fs_seed_theft),
         cmocka_unit_test(kci),
+        cmocka_unit_test(transport_key_theft),
         cmocka_unit_test(constant_generator_still_gives_two_ephemerals),
         cmocka_unit_test(a_refuse_is_read_back_and_every_truncation_refused),
         cmocka_unit_test(a_forgotten_pair_frees_its_memory),

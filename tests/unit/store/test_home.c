@@ -44,13 +44,17 @@ static int load_key(const char *name)
     return keyfile_load(path, bytes_text("pass word"), &identity, NULL);
 }
 
-/* Row 63: mode, link, damage, passphrase, foreign key are five of the six; the other owner needs
- * root to set up and is the sixth. */
+/* Row 63. That each flipped bit is damage is shown in tests/unit/trust/test_keydoc.c; another owner
+ * needs root to set up. */
 static void key_file_errors_are_told_apart(void **state UNUSED)
 {
     const char *text = vectors_text(vectors, "keyfile.plain");
     CLEANUP(free_memory)
     char *key = in("a.key"), *link = in("link.key"), *damaged = strdup(text);
+    const uint8_t salt[16] = {1}, nonce[24] = {2};
+    const struct secret seed = {{3}};
+    CLEANUP(buffer_deinit)
+    struct buffer protected = {0};
 
     put("a.key", 0600, text);
     assert_int_equal(load_key("a.key"), 0);
@@ -62,6 +66,11 @@ static void key_file_errors_are_told_apart(void **state UNUSED)
     damaged[100] ^= 1;
     put("a.key", 0600, damaged);
     assert_int_equal(load_key("a.key"), AICO_EKEYFILEDAMAGED);
+    assert_int_equal(keydoc_write("cli", &seed, 0, 0, bytes_text("another pass word"), 2,
+                                  64 * 1024 * 1024, salt, nonce, &protected),
+                     0);
+    assert_int_equal(file_write(key, 0600, true, buffer_view(&protected), NULL), 0);
+    assert_int_equal(load_key("a.key"), AICO_EPASSPHRASE);
     put("a.key", 0600, vectors_text(vectors, "keyfile.mismatch"));
     assert_int_equal(load_key("a.key"), AICO_EKEYFILEMISMATCH);
     assert_int_equal(load_key("none.key"), AICO_ENOTFOUND);
