@@ -241,6 +241,7 @@ static bool build_entry(struct broker *b, struct batch *batch, struct broker_pee
                                 .topic = topic->number,
                                 .count = e->gap.count,
                                 .last_id = e->gap.last_id,
+                                .direct = lane == LANE_DIRECT,
                                 .topic_name = topic_view(topic),
                             });
     }

@@ -50,6 +50,10 @@ void presence_catch_up(struct broker *b, struct broker_peer *peer, struct bytes 
     char topic[TOPIC_SIZE_MAX + 1];
 
     HASH_ITER(hh, b->sessions, other, next)
-    if (filter_matches(filter, bytes_of(topic, presence_topic(other->member, topic))))
+    if (other != peer &&
+        filter_matches(filter, bytes_of(topic, presence_topic(other->member, topic))))
         publish_state(b, other, "online", "", other->ready_real_ms, peer);
+    /* Itself last: then it knows that the picture is complete. */
+    if (filter_matches(filter, bytes_of(topic, presence_topic(peer->member, topic))))
+        publish_state(b, peer, "online", "", peer->ready_real_ms, peer);
 }

@@ -612,11 +612,12 @@ void record_write_deliver(struct writer *w, const struct record_deliver *m)
     record_end(w, begin);
 }
 
-/* aux: cause, not 0. u32 sender, u32 topic, u64 count, u64 last id, [topic 0: lp8 name] */
+/* flags: DIRECT. aux: cause, not 0. u32 sender, u32 topic, u64 count, u64 last id, [topic 0: lp8
+ * name] */
 int record_parse_gap(const struct record *record, struct record_gap *ret)
 {
-    struct reader r = body_of(record, RECORD_GAP, 0, UINT16_MAX);
-    struct record_gap m = {.cause = record->aux};
+    struct reader r = body_of(record, RECORD_GAP, RECORD_FLAG_DIRECT, UINT16_MAX);
+    struct record_gap m = {.cause = record->aux, .direct = record->flags & RECORD_FLAG_DIRECT};
 
     m.sender = reader_u32(&r);
     m.topic = reader_u32(&r);
@@ -633,7 +634,7 @@ int record_parse_gap(const struct record *record, struct record_gap *ret)
 
 void record_write_gap(struct writer *w, const struct record_gap *m)
 {
-    size_t begin = record_begin(w, RECORD_GAP, 0, m->cause);
+    size_t begin = record_begin(w, RECORD_GAP, m->direct ? RECORD_FLAG_DIRECT : 0, m->cause);
 
     writer_u32(w, m->sender);
     writer_u32(w, m->topic);

@@ -85,10 +85,10 @@ enum slow_policy {
 #define COMPONENT_NUMBER_BROKER 1
 #define NUMBER_BY_NAME UINT32_MAX /* in PUBLISH.to: the name follows */
 
-/* Flags of PUBLISH and DELIVER. */
+/* Flags of PUBLISH, DELIVER and GAP. */
 #define RECORD_FLAG_FRAGMENT 0x01 /* u32 total, u32 offset follow */
 #define RECORD_FLAG_REPLY 0x02    /* u64 request follows; delivery is DELIVERY_REPLY */
-#define RECORD_FLAG_DIRECT 0x04   /* DELIVER only: addressed to this component by name */
+#define RECORD_FLAG_DIRECT 0x04   /* DELIVER, GAP: addressed to this component by name */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
 /* Flags of SUBSCRIBE. */
 #define RECORD_FLAG_SERVE 0x01 /* this client answers requests on these topics */
@@ -227,6 +227,7 @@ struct record_gap {
     uint32_t topic;   /* number, or 0: topic_name */
     uint64_t count;   /* messages, not 0 */
     uint64_t last_id; /* PUBLISH id of the last one: a partly received message of it is void */
+    bool direct;      /* they were addressed to this component by name */
     struct bytes topic_name;
 };
 

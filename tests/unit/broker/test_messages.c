@@ -765,6 +765,9 @@ static void presence_begins_with_a_full_picture_and_tells_every_change(void **st
     subscribe(b, "$bus/presence/*");
     expect_presence(b, "a", "online");
     expect_presence(b, "b", "online");
+    subscribe(a, "$bus/presence/*"); /* one's own comes last, whoever came first */
+    expect_presence(a, "b", "online");
+    expect_presence(a, "a", "online");
     c = connect_as(&w, "c");
     pump(&w);
     expect_presence(b, "c", "online");

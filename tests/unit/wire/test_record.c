@@ -208,6 +208,7 @@ static void make_gap(struct writer *w)
         g.topic = 0;
         g.topic_name = some(1, 255);
     }
+    g.direct = below(2);
     record_write_gap(w, &g);
 }
 
@@ -576,6 +577,7 @@ static void an_unknown_flag_is_refused_not_ignored(void **state)
         [RECORD_SUBSCRIBE] = RECORD_FLAG_SERVE,
         [RECORD_PUBLISH] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT,
         [RECORD_DELIVER] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT,
+        [RECORD_GAP] = RECORD_FLAG_DIRECT,
     };
 
     (void)state;
