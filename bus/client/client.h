@@ -72,8 +72,12 @@ void client_free(struct client **client);
 
 /* --- the link ------------------------------------------------------------------------------- */
 
-/* Whether the runtime should dial the broker now. */
-bool client_wants_link(const struct client *client, struct moment now);
+/* Whether the runtime should dial the broker now. True once: client_link_up() or client_link_down()
+ * must follow. */
+bool client_wants_link(struct client *client, struct moment now);
+/* The core takes the link to be up. False while the transport still holds one: the core has ended
+ * it (in whichever call), and the transport must close it without telling. */
+bool client_has_link(const struct client *client);
 void client_link_up(struct client *client, struct moment now);
 /* Dialling failed, or the link went down: @code and @text say why. Decides whether and when to dial
  * again (auto_reconnect, connection_retry_limit, back-off with jitter). */

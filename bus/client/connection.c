@@ -92,7 +92,7 @@ void client_free(struct client **client)
         return;
     operations_free(c);
     publish_free(c);
-    receive_forget_fragments(c);
+    receive_free(c);
     subscriptions_free(c);
     names_free(c);
     sessions_free(&c->sessions);
@@ -135,16 +135,24 @@ struct registry *client_registry(const struct client *client)
     return client->registry;
 }
 
-bool client_wants_link(const struct client *client, struct moment now)
+bool client_wants_link(struct client *client, struct moment now)
 {
-    return client->state == CLIENT_DOWN && now.boot_ms >= client->retry_at_ms;
+    if (client->state != CLIENT_DOWN || now.boot_ms < client->retry_at_ms)
+        return false;
+    client->state = CLIENT_DIALING;
+    return true;
+}
+
+bool client_has_link(const struct client *client)
+{
+    return client->state == CLIENT_HELLO || client->state == CLIENT_READY;
 }
 
 void client_link_up(struct client *client, struct moment now)
 {
     struct writer w;
 
-    if (client->state == CLIENT_ENDED)
+    if (client->state != CLIENT_DOWN && client->state != CLIENT_DIALING)
         return;
     client->state = CLIENT_HELLO;
     client->hello_deadline_ms = now.boot_ms + client->settings.session.handshake_timeout_ms;
@@ -195,14 +203,23 @@ static void schedule_dial(struct client *client, struct moment now)
     client->retry_at_ms = now.boot_ms + 1 + random_below(client, MIN(bound, BACKOFF_LAST_MS));
 }
 
+/* Long enough without a broker to tell the application. */
+static bool is_hopeless(const struct client *client, struct moment now)
+{
+    const struct session_settings *session = &client->settings.session;
+
+    return session->connection_retry_limit > 0 &&
+           now.boot_ms - client->down_since_ms >=
+               (int64_t)session->connection_retry_limit * session->handshake_timeout_ms;
+}
+
 void client_link_down(struct client *client, struct moment now, int code, const char *text)
 {
     const struct component *me = registry_find_identity(client->registry, client->self->public);
-    const struct session_settings *session = &client->settings.session;
     bool was_up = client->state == CLIENT_READY;
     char reason[HINT_SIZE_MAX + 1];
 
-    if (client->state == CLIENT_ENDED)
+    if (client->state == CLIENT_ENDED || client->state == CLIENT_DOWN)
         return;
     if (code == AICO_EAUTH && me && me->state != COMPONENT_ACTIVE)
         code = AICO_EREVOKED;
@@ -221,18 +238,15 @@ void client_link_down(struct client *client, struct moment now, int code, const 
     receive_forget_fragments(client);
     publish_link_down(client);
     operations_link_down(client, code, reason);
+    receive_session_events(client, now);
 
-    if (is_final(code) ||
+    if (is_final(code) || is_hopeless(client, now) ||
         !(client->was_ready ? client->settings.auto_reconnect : client->settings.wait_for_broker)) {
         client_end(client, code, reason);
         return;
     }
-    if (session->connection_retry_limit > 0 &&
-        now.boot_ms - client->down_since_ms >=
-            (int64_t)session->connection_retry_limit * session->handshake_timeout_ms) {
-        client_end(client, code, reason);
+    if (client->state == CLIENT_ENDED)
         return;
-    }
     if (was_up)
         deliver_state(client, code, reason);
     schedule_dial(client, now);
@@ -245,6 +259,8 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
 
     if (r < 0)
         return r;
+    if (welcome.last_id >= client->next_id)
+        return AICO_EPROTO;
     client->state = CLIENT_READY;
     client->send_window = welcome.window;
     client->receive_owed = 0;
@@ -256,6 +272,7 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     publish_link_up(client, welcome.last_id);
     operations_link_up(client);
     sessions_link_up(client->sessions, now);
+    publish_dial_parked(client, now);
     if (client->was_ready) {
         client->stats.reconnects++;
         deliver_state(client, 0, "connected again");
@@ -430,6 +447,7 @@ static int on_refuse(struct client *client, struct moment now, const struct reco
 {
     static const enum operation_kind kinds[] = {OPERATION_REQUEST, OPERATION_QUERY,
                                                 OPERATION_UNSUBSCRIBE};
+    struct operation *operation = NULL;
     struct record_refuse refuse;
     char text[HINT_SIZE_MAX + 1] = "";
     int r = record_parse_refuse(record, &refuse);
@@ -437,18 +455,15 @@ static int on_refuse(struct client *client, struct moment now, const struct reco
     if (r < 0)
         return r;
     refusal_text(&refuse, text);
-    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        struct operation *operation = operation_find_id(client, kinds[i], refuse.id);
-
-        if (!operation)
-            operation = operation_find_resolve(client, refuse.id);
-        if (operation) {
-            operation_fail(client, operation, -(int)refuse.code, text);
-            return 0;
-        }
-    }
-    if (!subscription_refused(client, refuse.id, -(int)refuse.code, text))
-        publish_refused(client, now, &refuse, text);
+    publish_refused(client, now, &refuse, text);
+    for (size_t i = 0; !operation && i < COUNT_OF(kinds); i++)
+        operation = operation_find_id(client, kinds[i], refuse.id);
+    if (!operation)
+        operation = operation_find_resolve(client, refuse.id);
+    if (operation)
+        operation_fail(client, operation, -(int)refuse.code, text);
+    else
+        (void)subscription_refused(client, refuse.id, -(int)refuse.code, text);
     return 0;
 }
 
@@ -547,20 +562,23 @@ int client_receive(struct client *client, struct moment now, struct bytes frame)
     r = frame_open(frame, &records);
     while (r == 0 && (r = frame_next(&records, &record)) > 0) {
         r = dispatch(client, now, &record);
+        if (r == 0) /* before the next record: an envelope's messages come before a later GAP */
+            receive_session_events(client, now);
         if (client->state == CLIENT_DOWN || client->state == CLIENT_ENDED)
             return r < 0 ? r : AICO_ECLOSED; /* BYE, or revoked */
     }
     if (r < 0) {
-        client_link_down(client, now, r, "the broker sent a record that does not parse");
+        client_link_down(client, now, r,
+                         r == AICO_EPROTO ? "the broker sent a record that does not parse"
+                                          : aico_error_string(r));
         return r;
     }
-    receive_session_events(client, now);
     flushes_check(client);
     return 0;
 }
 
-/* Moves whole records of ours into the frame. */
-static void fill_control(struct client *client, struct writer *frame)
+/* Moves whole records of ours into the frame; true when none is left. */
+static bool fill_control(struct client *client, struct writer *frame)
 {
     size_t taken = 0;
 
@@ -569,13 +587,29 @@ static void fill_control(struct client *client, struct writer *frame)
         size_t size = RECORD_HEAD_SIZE +
                       ((size_t)at[4] << 24 | (size_t)at[5] << 16 | (size_t)at[6] << 8 | at[7]);
 
-        if (size > frame->capacity - frame->size)
+        if (frame->size > 1 && frame->size + size > FRAME_BATCH_SIZE)
             break;
         writer_bytes(frame, bytes_of(at, size));
         taken += size;
     }
-    memmove(client->control.at, client->control.at + taken, client->control.size - taken);
+    if (taken > 0)
+        memmove(client->control.at, client->control.at + taken, client->control.size - taken);
     client->control.size -= taken;
+    return client->control.size == 0;
+}
+
+/* What a session sends besides its own records. */
+static void fill_session(struct client *client, struct moment now, struct writer *frame)
+{
+    if (!client->backlogged && client->receive_owed >= client->settings.window / 4) {
+        record_write_credit(frame, (uint32_t)client->receive_owed);
+        client->receive_owed = 0;
+    }
+    (void)publish_fill(client, now, frame);
+    /* Sealing may have asked for something, first of all that a generation be stored before what
+     * was sealed under it leaves. */
+    receive_session_events(client, now);
+    (void)(fill_control(client, frame) && publish_render(client, frame));
 }
 
 bool client_next_frame(struct client *client, struct moment now, struct bytes *ret_frame)
@@ -586,18 +620,9 @@ bool client_next_frame(struct client *client, struct moment now, struct bytes *r
         return false;
     if (client->frame_size == 0) {
         writer_u8(&frame, WIRE_VERSION);
-        if (client->control.size > 0)
-            fill_control(client, &frame);
-        if (client->state == CLIENT_READY) {
-            if (!client->backlogged && client->receive_owed >= client->settings.window / 4) {
-                record_write_credit(&frame, (uint32_t)client->receive_owed);
-                client->receive_owed = 0;
-            }
-            (void)publish_fill(client, now, &frame);
-            if (client->control.size > 0) /* sealing may have asked for something */
-                fill_control(client, &frame);
-        }
-        if (frame.size == 1)
+        if (fill_control(client, &frame) && client->state == CLIENT_READY)
+            fill_session(client, now, &frame);
+        if (frame.size == 1 || client->state == CLIENT_ENDED)
             return false;
         client->frame_size = frame.size;
     }
@@ -659,6 +684,8 @@ void client_tick(struct client *client, struct moment now)
         client_link_down(client, now, AICO_ENOTBROKER, "no answer to HELLO");
     if (client->state == CLIENT_READY)
         keep_alive(client, now);
+    if (client->state == CLIENT_ENDED)
+        return;
     sessions_tick(client->sessions, now);
     receive_session_events(client, now);
     flushes_check(client);

@@ -10,8 +10,7 @@
 #include "wire/record.h"
 #include "wire/topic.h"
 
-/* A topic this client has said or heard, by name. Never freed before the client: bounded by
- * TOPICS_MAX, above which the least useful thing happens: messages still flow, by name. */
+/* A topic this client has said or heard, by name. Never freed before the client. */
 struct client_topic {
     UT_hash_handle hh;
     uint32_t number;           /* the broker's, 0: not known in this session */
@@ -33,23 +32,43 @@ struct client_component {
     struct parked *parked;   /* waiting for a channel, in order (utlist) */
     struct assembly *direct; /* fragments being put together, by lane */
     struct assembly *topic;
-    struct claimed_gap *claimed; /* gaps the broker named that the envelopes have not shown yet */
+    struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
 
 /* Fragments of one message. */
 struct assembly {
+    struct client_topic *topic;
     uint64_t id;
     uint32_t total, size;
     uint8_t payload[];
 };
 
-/* The broker said @count messages of one sender and topic are gone; reported once, then matched
- * against the jump in the envelopes' sequence so that nothing is counted twice. */
+/*
+ * @count messages of one sender and topic are known to be lost, by the broker's GAP or because they
+ * did not open, and the application was told. They are taken off the jump in the envelopes'
+ * sequence that shows the same loss, so that nothing is counted twice. What came later than they
+ * (arrival > claim) and opened has shown every jump before it: then a claim is over.
+ */
 struct claimed_gap {
     struct claimed_gap *next;
-    struct client_topic *topic;
+    struct client_topic *topic; /* NULL: over the channel */
     uint64_t count;
+    uint64_t arrival; /* client->arrival_count when it was made */
+};
+
+/* What must be known of an envelope when its messages come back out of the sessions. */
+struct arrival {
+    struct arrival *prev, *next; /* client->arrivals */
+    struct client_component *sender;
+    struct client_topic *topic;
+    uint64_t number;  /* counts arrivals */
+    uint64_t request; /* a reply's; 0 otherwise */
+    uint64_t id;
+    size_t wire_size;
+    uint8_t wire[64];
+    uint8_t wire_prefix;
+    bool direct;
 };
 
 /* A sealed (or unsealed) message in the window between us and the broker. Payload follows. */
@@ -58,7 +77,6 @@ struct sent {
     uint64_t app_id; /* 0: control */
     struct client_topic *topic;
     struct client_component *to; /* NULL: to the subscribers */
-    void *ticket;                /* a request's, else NULL */
     uint64_t request;
     uint32_t size; /* payload bytes */
     uint32_t sent; /* payload bytes already in frames of this session */
@@ -66,6 +84,7 @@ struct sent {
     uint8_t delivery;
     bool handed;   /* all of it is in frames of this session */
     bool answered; /* refused already: skip */
+    bool clear;    /* not sealed: its receivers could not tell a repetition */
     bool quiet; /* a copy for one reader of a channel-sealed topic: its being away is no refusal */
 };
 
@@ -77,7 +96,6 @@ static inline uint8_t *sent_payload(struct sent *sent)
 /* A direct message or request that waits for a channel; plaintext, wiped with the queue. */
 struct parked {
     struct parked *prev, *next;
-    void *ticket; /* a request's operation, else NULL */
     bool quiet;
     struct outgoing head; /* its topic, headers and payload follow */
 };
@@ -167,13 +185,13 @@ struct client {
     uint64_t next_id; /* of the next record that is answered: one count for all kinds */
     uint64_t acked_id;
     uint64_t last_publish_id;
-    uint64_t parked_count, unacknowledged;
+    size_t parked_count, parked_bytes; /* in all components */
+    uint64_t unacknowledged;
     int refused_code; /* first refusal since the last flush */
     char refused_text[HINT_SIZE_MAX + 1];
 
     /* names */
     struct client_topic *topics;
-    size_t topic_count;
     struct client_topic **topic_by_number;
     size_t topic_numbers;
     struct client_component *components;
@@ -185,7 +203,13 @@ struct client {
     struct client_subscription *subscriptions;
     uint32_t next_subscription;
     struct operation *operations;
-    bool presence_wanted, presence_live;
+    bool presence_wanted;
+    bool presence_coming;  /* subscribed to in this session */
+    bool presence_live;    /* who is online is known */
+    bool presence_refused; /* it will not be known: everybody is taken to be */
+
+    struct arrival *arrivals; /* envelopes the sessions have not answered yet */
+    uint64_t arrival_count;
 
     struct buffer registry_document; /* REGISTRY pieces */
     uint32_t registry_total;
@@ -220,7 +244,9 @@ int publish_request(struct client *client, struct moment now, struct operation *
 void publish_acked(struct client *client, uint64_t id);
 void publish_refused(struct client *client, struct moment now, const struct record_refuse *refuse,
                      const char *text);
+bool publish_render(struct client *client, struct writer *frame);
 void publish_link_up(struct client *client, uint64_t last_id);
+void publish_dial_parked(struct client *client, struct moment now);
 void publish_link_down(struct client *client);
 void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer);
 void publish_channel_lost(struct client *client, struct client_component *peer, int code,
@@ -233,6 +259,7 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
 int receive_gap(struct client *client, struct moment now, const struct record_gap *gap);
 void receive_session_events(struct client *client, struct moment now);
 void receive_forget_fragments(struct client *client);
+void receive_free(struct client *client);
 void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
                      const char *text);
 void deliver_state(struct client *client, int code, const char *text);
@@ -242,6 +269,8 @@ struct client_subscription *subscription_add(struct client *client, struct bytes
                                              uint8_t policy, bool serve, bool internal);
 void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value);
 bool subscription_refused(struct client *client, uint64_t id, int code, const char *text);
+/* Nobody was told its number: it is taken back. */
+void subscription_give_up(struct client *client, uint32_t number);
 void subscriptions_free(struct client *client);
 void want_presence(struct client *client);
 /* request.c */

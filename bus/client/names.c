@@ -33,25 +33,23 @@ struct client_topic *topic_get(struct client *client, struct bytes name)
     return topic;
 }
 
-/* Makes @array of pointers long enough for index @number. */
-static int numbers_grow(void *array, size_t *count, uint32_t number)
+/* @array, of pointers, made long enough for index @number; NULL without memory, and then it is as
+ * it was. */
+static void *numbers_grow(void *array, size_t *count, uint32_t number)
 {
-    void **old = *(void ***)array, **new;
     size_t want = *count ? *count : 64;
+    uint8_t *grown;
 
     if (number < *count)
-        return 0;
-    if (number >= NUMBERS_MAX)
-        return AICO_EPROTO;
+        return array;
     while (want <= number)
         want *= 2;
-    new = realloc(old, want * sizeof(*new));
-    if (!new)
-        return AICO_ENOMEM;
-    memset(new + *count, 0, (want - *count) * sizeof(*new));
-    *(void ***)array = new;
+    grown = realloc(array, want * sizeof(void *));
+    if (!grown)
+        return NULL;
+    memset(grown + *count * sizeof(void *), 0, (want - *count) * sizeof(void *));
     *count = want;
-    return 0;
+    return grown;
 }
 
 struct client_topic *topic_number_find(struct client *client, uint32_t number)
@@ -61,14 +59,14 @@ struct client_topic *topic_number_find(struct client *client, uint32_t number)
 
 int topic_number_set(struct client *client, uint32_t number, struct bytes name)
 {
-    struct client_topic *topic;
-    int r;
+    struct client_topic *topic, **grown;
 
-    if (number == 0 || topic_number_find(client, number))
+    if (number == 0 || number >= NUMBERS_MAX || topic_number_find(client, number))
         return AICO_EPROTO;
-    r = numbers_grow(&client->topic_by_number, &client->topic_numbers, number);
-    if (r < 0)
-        return r;
+    grown = numbers_grow(client->topic_by_number, &client->topic_numbers, number);
+    if (!grown)
+        return AICO_ENOMEM;
+    client->topic_by_number = grown;
     topic = topic_get(client, name);
     if (!topic)
         return topic_is_valid(name) ? AICO_ENOMEM : AICO_EPROTO;
@@ -126,14 +124,14 @@ struct client_component *component_number_find(struct client *client, uint32_t n
 
 int component_number_set(struct client *client, const struct record_component *record)
 {
-    struct client_component *component;
-    int r;
+    struct client_component *component, **grown;
 
-    if (record->number == 0)
+    if (record->number == 0 || record->number >= NUMBERS_MAX)
         return AICO_EPROTO;
-    r = numbers_grow(&client->component_by_number, &client->component_numbers, record->number);
-    if (r < 0)
-        return r;
+    grown = numbers_grow(client->component_by_number, &client->component_numbers, record->number);
+    if (!grown)
+        return AICO_ENOMEM;
+    client->component_by_number = grown;
     component = component_get(client, record->name);
     if (!component)
         return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;

@@ -59,7 +59,7 @@ size_t client_queued(const struct client *client)
 
 size_t client_queued_bytes(const struct client *client)
 {
-    return client->queue.bytes;
+    return client->queue.bytes + client->parked_bytes;
 }
 
 size_t client_unacknowledged(const struct client *client)
@@ -77,6 +77,38 @@ static void refuse_app(struct client *client, uint64_t app_id, struct bytes topi
         (void)snprintf(client->refused_text, sizeof(client->refused_text), "%s", text);
     }
     deliver_refused(client, app_id, topic, code, text);
+}
+
+/* One reader of a channel-sealed topic did not get its copy of message @app_id: told as well, but
+ * the message as a whole is not refused. That it is not there, or does not listen, is no loss. */
+static void refuse_copy(struct client *client, uint64_t app_id, struct bytes topic,
+                        const struct client_component *to, int code, const char *text)
+{
+    char cause[HINT_SIZE_MAX + 1];
+
+    if (code == AICO_EPEERAWAY || code == AICO_EPEERUNKNOWN || code == AICO_ENORESPONDER)
+        return;
+    (void)snprintf(cause, sizeof(cause), "%s did not get it: %s", to->name, text);
+    if (client->refused_code == 0) {
+        client->refused_code = code;
+        (void)snprintf(client->refused_text, sizeof(client->refused_text), "%s", cause);
+    }
+    deliver_refused(client, app_id, topic, code, cause);
+}
+
+/* The broker will not, or did not, take @sent. */
+static void refuse_sent(struct client *client, struct sent *sent, int code, const char *text)
+{
+    sent->answered = true;
+    sent->handed = true;
+    if (sent->app_id == 0)
+        return;
+    if (sent->quiet) {
+        refuse_copy(client, sent->app_id, topic_name(sent->topic), sent->to, code, text);
+        return;
+    }
+    client->unacknowledged--;
+    refuse_app(client, sent->app_id, topic_name(sent->topic), code, text);
 }
 
 /* A new block in the window with room for @room payload bytes. */
@@ -97,7 +129,7 @@ static void window_keep(struct client *client, struct sent *sent, size_t size)
 {
     sent->size = (uint32_t)size;
     fifo_shrink_last(&client->window, sent, sizeof(*sent) + size);
-    if (sent->app_id != 0)
+    if (sent->app_id != 0 && !sent->quiet)
         client->unacknowledged++;
 }
 
@@ -117,7 +149,7 @@ static void window_release(struct client *client)
     while ((sent = fifo_front(&client->window, NULL)) != NULL) {
         if (!sent->answered && !(sent->handed && sent->id <= client->acked_id))
             return;
-        if (!sent->answered && sent->app_id != 0) {
+        if (!sent->answered && sent->app_id != 0 && !sent->quiet) {
             client->unacknowledged--;
             client->stats.acknowledged++;
         }
@@ -188,7 +220,7 @@ static bool render(struct client *client, struct sent *sent, struct writer *fram
 }
 
 /* Frames for everything in the window that has none in this session. */
-static bool render_window(struct client *client, struct writer *frame)
+bool publish_render(struct client *client, struct writer *frame)
 {
     struct fifo_cursor cursor = client->window_sent;
     struct sent *sent;
@@ -241,6 +273,7 @@ static int seal_none(struct client *client, struct client_topic *topic, const st
         return AICO_ENOMEM;
     sent->delivery = out->delivery;
     sent->app_id = out->id;
+    sent->clear = true;
     bytes_copy(sent_payload(sent), parts->payload);
     window_keep(client, sent, out->payload_size);
     return 0;
@@ -274,33 +307,40 @@ static int seal_direct(struct client *client, struct moment now, struct client_t
     sent->to = to;
     sent->request = out->request;
     sent->quiet = quiet;
-    sent->app_id = quiet ? 0 : out->id;
+    sent->app_id = out->id;
     window_keep(client, sent, w.size);
     return 0;
 }
 
-/* Keeps a copy of @out until the channel with @to stands or dialling is over. */
+static void parked_free(struct client *client, struct client_component *to, struct parked *parked)
+{
+    DL_DELETE(to->parked, parked);
+    client->parked_count--;
+    client->parked_bytes -= outgoing_size(&parked->head);
+    memory_wipe(&parked->head, outgoing_size(&parked->head));
+    free(parked);
+}
+
+/* Keeps a copy of @out until the channel with @to stands or dialling is over; not when dialling
+ * cannot even begin: nothing would wake it. */
 static int park(struct client *client, struct moment now, struct client_component *to,
                 const struct outgoing *out, bool quiet)
 {
     size_t size = outgoing_size(out);
     struct parked *parked = calloc(1, sizeof(*parked) - sizeof(*out) + size);
+    int r;
 
     if (!parked)
         return AICO_ENOMEM;
     memcpy(&parked->head, out, size);
     parked->quiet = quiet;
     DL_APPEND(to->parked, parked);
-    client->parked_count += !quiet;
-    return sessions_dial(client->sessions, now, bytes_text(to->name));
-}
-
-static void parked_free(struct client *client, struct client_component *to, struct parked *parked)
-{
-    DL_DELETE(to->parked, parked);
-    client->parked_count -= !parked->quiet;
-    memory_wipe(&parked->head, outgoing_size(&parked->head));
-    free(parked);
+    client->parked_count++;
+    client->parked_bytes += size;
+    r = sessions_dial(client->sessions, now, bytes_text(to->name));
+    if (r < 0)
+        parked_free(client, to, parked);
+    return r;
 }
 
 static int send_direct(struct client *client, struct moment now, struct client_topic *topic,
@@ -309,12 +349,7 @@ static int send_direct(struct client *client, struct moment now, struct client_t
     struct outgoing_parts parts = parts_of(out);
     int r = to->parked ? AICO_ESTATE : seal_direct(client, now, topic, to, out, &parts, quiet);
 
-    if (r == AICO_ESTATE) {
-        r = park(client, now, to, out, quiet);
-        if (r < 0 && to->parked) /* dialling cannot even begin: nothing will wake it */
-            parked_free(client, to, to->parked->prev);
-    }
-    return r;
+    return r == AICO_ESTATE ? park(client, now, to, out, quiet) : r;
 }
 
 /* A channel-sealed topic: one copy for each entitled reader that is there. */
@@ -325,21 +360,32 @@ static int send_to_readers(struct client *client, struct moment now, struct clie
         const struct component *c = registry_component_at(client->registry, i);
         struct client_component *to;
 
-        if (!component_is_active(client->registry, c, now.real_ms) ||
+        /* During a rotation a name has two lines; it is one reader. */
+        if (registry_find_name(client->registry, bytes_text(c->name)) != c ||
+            !component_is_active(client->registry, c, now.real_ms) ||
             !rule_allows(rule, c, RIGHT_SUBSCRIBE) || strcmp(c->name, client->self->name) == 0)
             continue;
         to = component_get(client, bytes_text(c->name));
         if (!to)
             return AICO_ENOMEM;
-        if (to->online) {
+        if (to->online || client->presence_refused) {
             int r = send_direct(client, now, topic, to, out, true);
 
-            if (r == AICO_ENOMEM || r == AICO_ETOOLARGE)
-                return r;
+            if (r == AICO_ENOMEM || r == AICO_ETOOLARGE || r == AICO_EFORMAT)
+                return r; /* would be the same for every reader */
+            if (r < 0)
+                refuse_copy(client, out->id, topic_name(topic), to, r, aico_error_string(r));
         }
     }
     client->stats.acknowledged++;
     return 0;
+}
+
+static bool rule_allows_self(struct client *client, const struct rule *rule)
+{
+    const struct component *me = registry_find_identity(client->registry, client->self->public);
+
+    return me && rule_allows(rule, me, RIGHT_PUBLISH);
 }
 
 static int take_by_rule(struct client *client, struct moment now, struct client_topic *topic,
@@ -360,6 +406,8 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         }
         return r < 0 ? r : seal_group(client, now, topic, out, &parts);
     case SEAL_CHANNEL:
+        if (!rule_allows_self(client, rule))
+            return AICO_EDENIED;
         want_presence(client);
         if (!client->presence_live) {
             *ret_taken = TAKEN_NOT_YET;
@@ -401,7 +449,7 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
     const struct outgoing *out;
 
     window_release(client);
-    while (render_window(client, frame)) {
+    while (publish_render(client, frame)) {
         /* Seal only what can be sent at once; a closed window keeps the rest as it is. */
         out = fifo_front(&client->queue, &size);
         if (!out || client->send_window < RECORD_HEAD_SIZE + MIN(size, (size_t)FRAGMENT_SIZE_MAX))
@@ -443,8 +491,6 @@ int publish_request(struct client *client, struct moment now, struct operation *
     }
     sent->delivery = DELIVERY_REQUEST;
     sent->to = operation->peer;
-    sent->ticket = operation;
-    sent->quiet = true;
     sent->timeout_ms = operation->deadline_ms == MOMENT_NEVER
                            ? 3600000
                            : (uint32_t)MAX(operation->deadline_ms - now.boot_ms, (int64_t)1);
@@ -468,23 +514,34 @@ void publish_refused(struct client *client, struct moment now, const struct reco
     struct fifo_cursor cursor = {0};
     struct sent *sent;
 
-    while ((sent = fifo_next(&client->window, &cursor)) != NULL && sent->id != refuse->id)
+    while ((sent = fifo_next(&client->window, &cursor)) != NULL && sent->id < refuse->id)
         ;
-    if (!sent || sent->answered)
+    if (!sent || sent->id != refuse->id || sent->answered)
         return;
-    sent->answered = true;
-    sent->handed = true;
     if (sent->to && (code == AICO_EPEERAWAY || code == AICO_EPEERUNKNOWN))
         sessions_peer_away(client->sessions, now, bytes_text(sent->to->name), code);
-    if (sent->app_id != 0) {
-        client->unacknowledged--;
-        refuse_app(client, sent->app_id, topic_name(sent->topic), code, text);
-    }
+    refuse_sent(client, sent, code, text);
     window_release(client);
 }
 
+/* Whether @sent, of the session before, is sent again as it is. @known: this broker remembers it.
+ */
+static bool may_repeat(const struct client *client, const struct sent *sent, bool known)
+{
+    if (sent->to) {
+        /* With fresh handshakes its channel is gone, or will be: the other end could not open it.
+         * A request was given up when the link broke. */
+        return !client->settings.session.fresh_handshake && sent->delivery != DELIVERY_REQUEST;
+    }
+    /* What was sealed can be told from its repetition, what was not cannot; then only the broker
+     * keeps them apart. */
+    return !sent->clear || sent->sent == 0 || known;
+}
+
+/* @last_id: up to there the broker has settled everything of this run of ours. */
 void publish_link_up(struct client *client, uint64_t last_id)
 {
+    bool known = last_id > 0 && last_id >= client->acked_id;
     struct fifo_cursor cursor = {0};
     struct sent *sent;
 
@@ -492,19 +549,12 @@ void publish_link_up(struct client *client, uint64_t last_id)
     while ((sent = fifo_next(&client->window, &cursor)) != NULL) {
         if (sent->answered || sent->id <= last_id) {
             sent->handed = true;
-            continue;
-        }
-        sent->sent = 0;
-        sent->handed = false;
-        if (!sent->to)
-            continue;
-        /* Its channel is gone, or will be: the other end could not open it any more. */
-        sent->answered = true;
-        sent->handed = true;
-        if (sent->app_id != 0) {
-            client->unacknowledged--;
-            refuse_app(client, sent->app_id, topic_name(sent->topic), AICO_ECLOSED,
-                       "the link broke before the broker answered: it may have been delivered");
+        } else if (may_repeat(client, sent, known)) {
+            sent->sent = 0;
+            sent->handed = false;
+        } else {
+            refuse_sent(client, sent, AICO_ECLOSED,
+                        "the link broke before the broker answered: it may have been delivered");
         }
     }
     publish_acked(client, last_id);
@@ -515,11 +565,27 @@ void publish_link_down(struct client *client)
     client->window_sent = (struct fifo_cursor){0};
 }
 
-/* @peer NULL: presence became known, the queue may go on by itself. */
+static void refuse_parked(struct client *client, struct client_component *peer,
+                          struct parked *parked, int code, const char *text)
+{
+    struct bytes topic = parts_of(&parked->head).topic;
+
+    if (parked->quiet)
+        refuse_copy(client, parked->head.id, topic, peer, code, text);
+    else
+        refuse_app(client, parked->head.id, topic, code, text);
+    parked_free(client, peer, parked);
+}
+
+void publish_channel_lost(struct client *client, struct client_component *peer, int code,
+                          const char *text)
+{
+    while (peer->parked)
+        refuse_parked(client, peer, peer->parked, code, text);
+}
+
 void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer)
 {
-    if (!peer)
-        return;
     while (peer->parked) {
         struct parked *parked = peer->parked;
         struct outgoing_parts parts = parts_of(&parked->head);
@@ -527,23 +593,30 @@ void publish_channel_ready(struct client *client, struct moment now, struct clie
         int r = topic ? seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet)
                       : AICO_ENOMEM;
 
-        if (r == AICO_ESTATE)
+        if (r == AICO_ESTATE) { /* over already */
+            r = sessions_dial(client->sessions, now, bytes_text(peer->name));
+            if (r < 0)
+                publish_channel_lost(client, peer, r, aico_error_string(r));
             return;
-        if (r < 0 && !parked->quiet)
-            refuse_app(client, parked->head.id, parts.topic, r, aico_error_string(r));
-        parked_free(client, peer, parked);
+        }
+        if (r < 0)
+            refuse_parked(client, peer, parked, r, aico_error_string(r));
+        else
+            parked_free(client, peer, parked);
     }
 }
 
-void publish_channel_lost(struct client *client, struct client_component *peer, int code,
-                          const char *text)
+/* The link is up again: what waits for a channel goes on waiting, for a new one. */
+void publish_dial_parked(struct client *client, struct moment now)
 {
-    while (peer->parked) {
-        struct parked *parked = peer->parked;
+    struct client_component *peer, *next;
 
-        if (!parked->quiet)
-            refuse_app(client, parked->head.id, parts_of(&parked->head).topic, code, text);
-        parked_free(client, peer, parked);
+    HASH_ITER(hh, client->components, peer, next)
+    {
+        int r = peer->parked ? sessions_dial(client->sessions, now, bytes_text(peer->name)) : 0;
+
+        if (r < 0)
+            publish_channel_lost(client, peer, r, aico_error_string(r));
     }
 }
 
@@ -561,7 +634,7 @@ bool publish_is_answered(const struct client *client, struct operation *flush)
         const struct parked *parked;
 
         DL_FOREACH(peer->parked, parked)
-        if (!parked->quiet && parked->head.id <= flush->flush_id)
+        if (parked->head.id <= flush->flush_id)
             return false;
     }
     if (flush->flush_wire == 0)

@@ -10,15 +10,7 @@
 #include "client/internal.h"
 #include "client/message.h"
 
-/* What must be known of an envelope when its messages come back out of the sessions. */
-struct arrival {
-    struct client_component *sender;
-    struct operation *request; /* a reply's; NULL otherwise */
-    uint64_t id;
-    size_t wire_size;
-    uint8_t wire[64];
-    uint8_t wire_prefix;
-};
+#define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
 
 static void deliver(struct client *client, struct aico_message *message)
 {
@@ -58,6 +50,68 @@ void deliver_state(struct client *client, int code, const char *text)
                    text);
 }
 
+/* --- losses told once ------------------------------------------------------------------------- */
+
+/* @topic NULL: over the channel. @arrival: claims made before it are over once it has opened. */
+static int claim(struct client_component *sender, struct client_topic *topic, uint64_t count,
+                 uint64_t arrival)
+{
+    struct claimed_gap *gap, *last = NULL;
+    int claims = 0;
+
+    LL_FOREACH(sender->claimed, gap)
+    {
+        claims++;
+        if (gap->topic == topic)
+            last = gap;
+    }
+    if (last && (last->arrival == arrival || claims >= CLAIMS_MAX)) {
+        last->count += count;
+        return 0;
+    }
+    gap = calloc(1, sizeof(*gap));
+    if (!gap)
+        return AICO_ENOMEM;
+    gap->topic = topic;
+    gap->count = count;
+    gap->arrival = arrival;
+    LL_APPEND(sender->claimed, gap);
+    return 0;
+}
+
+/* How many of @count missing messages were not told yet. */
+static uint64_t claims_settle(struct client_component *sender, const struct client_topic *topic,
+                              uint64_t count)
+{
+    struct claimed_gap *gap, *next;
+
+    LL_FOREACH_SAFE(sender->claimed, gap, next)
+    {
+        uint64_t known = gap->topic == topic ? MIN(gap->count, count) : 0;
+
+        count -= known;
+        gap->count -= known;
+        if (gap->count == 0) {
+            LL_DELETE(sender->claimed, gap);
+            free(gap);
+        }
+    }
+    return count;
+}
+
+/* Something of @topic that came as number @arrival has opened. */
+static void claims_pass(struct client_component *sender, const struct client_topic *topic,
+                        uint64_t arrival)
+{
+    struct claimed_gap *gap, *next;
+
+    LL_FOREACH_SAFE(sender->claimed, gap, next)
+    if (gap->topic == topic && gap->arrival < arrival) {
+        LL_DELETE(sender->claimed, gap);
+        free(gap);
+    }
+}
+
 static void deliver_gap(struct client *client, struct bytes topic, struct bytes sender,
                         uint64_t count, int code, const char *text)
 {
@@ -77,6 +131,9 @@ static void receive_presence(struct client *client, struct moment now, struct cl
     bool wanted = false;
 
     if (component) {
+        /* One's own state comes last: then the picture is complete. */
+        client->presence_live |=
+            client->presence_coming && bytes_equal_text(name, client->self->name);
         component->online = memmem(payload.at, payload.size, "\"state\":\"online\"", 16) != NULL;
         if (component->online)
             sessions_peer_present(client->sessions, now, name);
@@ -112,7 +169,8 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     const struct rule *rule = topic_rule(client, topic);
     struct aico_message *message;
 
-    if (!rule || rule->seal != SEAL_NONE || !client->settings.seal_none_allowed || !c ||
+    if (record->delivery != DELIVERY_EVENT || !rule || rule->seal != SEAL_NONE ||
+        !client->settings.seal_none_allowed || !c ||
         !component_is_active(client->registry, c, now.real_ms) ||
         !rule_allows(rule, c, RIGHT_PUBLISH)) {
         client->stats.unopened++;
@@ -130,7 +188,37 @@ static void receive_clear(struct client *client, struct moment now, struct clien
         return;
     }
     message->sequence = record->id;
+    message->direct = record->direct;
     deliver(client, message);
+}
+
+static struct arrival *arrival_new(struct client *client, struct client_component *sender,
+                                   struct client_topic *topic, const struct record_deliver *record,
+                                   struct bytes payload)
+{
+    struct arrival *arrival = calloc(1, sizeof(*arrival));
+
+    if (!arrival)
+        return NULL;
+    arrival->sender = sender;
+    arrival->topic = topic;
+    arrival->number = ++client->arrival_count;
+    arrival->request = record->request;
+    arrival->id = record->id;
+    arrival->direct = record->direct;
+    arrival->wire_size = payload.size;
+    arrival->wire_prefix = (uint8_t)MIN(payload.size, sizeof(arrival->wire));
+    memcpy(arrival->wire, payload.at, arrival->wire_prefix);
+    DL_APPEND(client->arrivals, arrival);
+    return arrival;
+}
+
+static void arrival_free(struct client *client, struct arrival *arrival)
+{
+    if (!arrival)
+        return;
+    DL_DELETE(client->arrivals, arrival);
+    free(arrival);
 }
 
 /* A whole payload: handshake bytes, an envelope, or something in clear. */
@@ -138,6 +226,7 @@ static int receive_whole(struct client *client, struct moment now, struct client
                          struct client_component *sender, const struct record_deliver *record,
                          struct bytes payload)
 {
+    const struct operation *request;
     struct arrival *arrival;
     const uint8_t *ref = NULL;
 
@@ -157,27 +246,21 @@ static int receive_whole(struct client *client, struct moment now, struct client
             receive_presence(client, now, topic, payload);
         return 0;
     }
-    /* The broker's word about what we subscribed to is not taken. */
-    if (!record->reply && !topic_is_subscribed(client, topic))
+    /* The broker's word about what we subscribed to is not taken. (What came over a channel is part
+     * of its sequence all the same: report_message() drops it.) */
+    if (!record->direct && !topic_is_subscribed(client, topic))
         return 0;
     if (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0) {
         receive_clear(client, now, topic, sender, record, payload);
         return 0;
     }
 
-    arrival = calloc(1, sizeof(*arrival));
+    arrival = arrival_new(client, sender, topic, record, payload);
     if (!arrival)
         return AICO_ENOMEM;
-    arrival->sender = sender;
-    arrival->id = record->id;
-    arrival->wire_size = payload.size;
-    arrival->wire_prefix = (uint8_t)MIN(payload.size, sizeof(arrival->wire));
-    memcpy(arrival->wire, payload.at, arrival->wire_prefix);
-    if (record->reply) {
-        arrival->request = operation_by_reply(client, record->request);
-        if (arrival->request && arrival->request->peer == sender)
-            ref = arrival->request->reference;
-    }
+    request = record->reply ? operation_by_reply(client, record->request) : NULL;
+    if (request && request->peer == sender)
+        ref = request->reference;
     if (record->direct)
         sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
                                 topic_name(topic), record->delivery, payload, ref, arrival);
@@ -189,7 +272,7 @@ static int receive_whole(struct client *client, struct moment now, struct client
 
 /* Adds one fragment; *ret_whole when it was the last. A piece that does not continue what is
  * there voids it: the sequence of the envelopes then shows the loss. */
-static int assemble(struct client *client, struct assembly **lane,
+static int assemble(struct assembly **lane, struct client_topic *topic,
                     const struct record_deliver *record, struct assembly **ret_whole)
 {
     struct assembly *assembly = *lane;
@@ -203,13 +286,14 @@ static int assemble(struct client *client, struct assembly **lane,
         assembly = malloc(sizeof(*assembly) + record->total);
         if (!assembly)
             return AICO_ENOMEM;
+        assembly->topic = topic;
         assembly->id = record->id;
         assembly->total = record->total;
         assembly->size = 0;
         *lane = assembly;
     }
-    if (!assembly || assembly->id != record->id || assembly->total != record->total ||
-        assembly->size != record->offset ||
+    if (!assembly || assembly->id != record->id || assembly->topic != topic ||
+        assembly->total != record->total || assembly->size != record->offset ||
         record->payload.size > assembly->total - assembly->size) {
         free(assembly);
         *lane = NULL;
@@ -219,7 +303,6 @@ static int assemble(struct client *client, struct assembly **lane,
     assembly->size += (uint32_t)record->payload.size;
     if (assembly->size == assembly->total)
         *ret_whole = STEAL(*lane);
-    (void)client;
     return 0;
 }
 
@@ -245,7 +328,7 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
     if (!record->direct)
         client->receive_owed += record_size_deliver(record);
     if (record->fragment) {
-        r = assemble(client, record->direct ? &sender->direct : &sender->topic, record, &whole);
+        r = assemble(record->direct ? &sender->direct : &sender->topic, topic, record, &whole);
         if (r < 0 || !whole)
             return r;
         payload = bytes_of(whole->payload, whole->total);
@@ -253,41 +336,29 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
     return receive_whole(client, now, topic, sender, record, payload);
 }
 
-static struct claimed_gap *claimed_find(struct client_component *sender, struct client_topic *topic)
-{
-    struct claimed_gap *gap;
-
-    LL_FOREACH(sender->claimed, gap)
-    if (gap->topic == topic)
-        return gap;
-    return NULL;
-}
-
 int receive_gap(struct client *client, struct moment now UNUSED, const struct record_gap *record)
 {
     struct client_component *sender = component_number_find(client, record->sender);
     struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)
                                                : topic_get(client, record->topic_name);
-    struct claimed_gap *claimed;
+    struct assembly **lane;
+    const struct rule *rule;
     int code = -(int)record->cause;
 
     if (!sender || !topic)
         return AICO_EPROTO;
-    if (sender->topic && sender->topic->id <= record->last_id) {
-        free(sender->topic);
-        sender->topic = NULL;
+    lane = record->direct ? &sender->direct : &sender->topic;
+    if (*lane && (*lane)->topic == topic && (*lane)->id <= record->last_id) {
+        free(*lane);
+        *lane = NULL;
     }
-    if (topic_is_internal(topic_name(topic)))
+    if (topic_is_internal(topic_name(topic)) ||
+        (!record->direct && !topic_is_subscribed(client, topic)))
         return 0;
-    claimed = claimed_find(sender, topic);
-    if (!claimed) {
-        claimed = calloc(1, sizeof(*claimed));
-        if (!claimed)
-            return AICO_ENOMEM;
-        claimed->topic = topic;
-        LL_PREPEND(sender->claimed, claimed);
-    }
-    claimed->count += record->count;
+    rule = topic_rule(client, topic);
+    if ((record->direct || (rule && rule->seal != SEAL_NONE)) &&
+        claim(sender, record->direct ? NULL : topic, record->count, client->arrival_count) < 0)
+        return AICO_ENOMEM;
     deliver_gap(client, topic_name(topic), bytes_text(sender->name), record->count, code,
                 aico_error_string(code));
     return 0;
@@ -299,13 +370,11 @@ static void report_gap(struct client *client, const struct session_event *event)
     uint64_t count = event->unknown ? 0 : event->last - event->first + 1;
     struct client_component *sender = component_get(client, event->peer);
     struct client_topic *topic = event->topic.size > 0 ? topic_get(client, event->topic) : NULL;
-    struct claimed_gap *claimed = sender && topic ? claimed_find(sender, topic) : NULL;
 
-    if (claimed && !event->unknown) {
-        uint64_t known = MIN(claimed->count, count);
-
-        claimed->count -= known;
-        count -= known;
+    if (topic && !topic_is_subscribed(client, topic))
+        return;
+    if (sender && !event->unknown) {
+        count = claims_settle(sender, topic, count);
         if (count == 0)
             return;
     }
@@ -317,7 +386,11 @@ static void report_message(struct client *client, const struct session_event *ev
     struct arrival *arrival = event->cookie;
     enum aico_message_kind kind = AICO_MESSAGE_EVENT;
     struct aico_message *message;
+    struct operation *request;
 
+    claims_pass(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->number);
+    if (event->delivery != DELIVERY_REPLY && !topic_is_subscribed(client, arrival->topic))
+        return;
     if (event->delivery == DELIVERY_REQUEST)
         kind = AICO_MESSAGE_REQUEST;
     else if (event->delivery == DELIVERY_REPLY)
@@ -341,24 +414,28 @@ static void report_message(struct client *client, const struct session_event *ev
     message->direct = event->direct;
     message->id = arrival->id;
     memcpy(message->reference, event->ref, sizeof(event->ref));
-    if (kind != AICO_MESSAGE_REPLY) {
+    request = operation_by_reply(client, arrival->request);
+    if (kind != AICO_MESSAGE_REPLY)
         deliver(client, message);
-    } else if (arrival->request) {
-        operation_end(client, arrival->request,
-                      &(struct client_answer){.text = "", .message = message});
-        arrival->request = NULL;
-    } else {
+    else if (request)
+        operation_end(client, request, &(struct client_answer){.text = "", .message = message});
+    else
         aico_message_free(&message); /* nobody waits any more */
-    }
 }
 
 static void report_failed(struct client *client, const struct session_event *event)
 {
-    struct arrival *arrival = event->cookie;
+    const struct arrival *arrival = event->cookie;
+    struct operation *request = operation_by_reply(client, arrival->request);
 
-    if (arrival && arrival->request)
-        operation_fail(client, arrival->request, event->code, event->text);
-    else if (event->code != AICO_EREPLAY) { /* a repetition is no loss: counted only */
+    /* A repetition is no loss, and nobody waits any more for a late reply. */
+    if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
+        return;
+    if (claim(arrival->sender, arrival->direct ? NULL : arrival->topic, 1, arrival->number) < 0) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+    } else if (request) {
+        operation_fail(client, request, event->code, event->text);
+    } else {
         client->stats.unopened++;
         deliver_report(client, AICO_MESSAGE_UNOPENED, event->topic, event->peer, 0, 0, event->code,
                        event->text);
@@ -382,8 +459,8 @@ static void on_lost(struct client *client, const struct session_event *event)
     struct client_component *peer = component_get(client, event->peer);
     struct operation *operation, *next;
 
-    if (!peer)
-        return;
+    if (!peer || client->state != CLIENT_READY)
+        return; /* dialled again when the link is up: publish_dial_parked() */
     publish_channel_lost(client, peer, event->code, event->text);
     DL_FOREACH_SAFE(client->operations, operation, next)
     if (operation->peer == peer && operation->id == 0)
@@ -426,11 +503,11 @@ void receive_session_events(struct client *client, struct moment now)
         case SESSION_MESSAGE:
             report_message(client, &event);
             if (!event.more)
-                free(event.cookie);
+                arrival_free(client, event.cookie);
             break;
         case SESSION_FAILED:
             report_failed(client, &event);
-            free(event.cookie);
+            arrival_free(client, event.cookie);
             break;
         case SESSION_GAP:
             report_gap(client, &event);
@@ -466,15 +543,29 @@ void receive_session_events(struct client *client, struct moment now)
 void receive_forget_fragments(struct client *client)
 {
     struct client_component *component, *next;
-    struct claimed_gap *gap, *next_gap;
 
     HASH_ITER(hh, client->components, component, next)
     {
         free(component->direct);
         free(component->topic);
         component->direct = component->topic = NULL;
-        LL_FOREACH_SAFE(component->claimed, gap, next_gap)
+        component->online = false;
+        (void)claims_settle(component, NULL, UINT64_MAX); /* the channel is over as well */
+    }
+}
+
+void receive_free(struct client *client)
+{
+    struct client_component *component, *next;
+    struct claimed_gap *gap, *next_gap;
+
+    receive_forget_fragments(client);
+    while (client->arrivals)
+        arrival_free(client, client->arrivals);
+    HASH_ITER(hh, client->components, component, next)
+    LL_FOREACH_SAFE(component->claimed, gap, next_gap)
+    {
+        LL_DELETE(component->claimed, gap);
         free(gap);
-        component->claimed = NULL;
     }
 }

@@ -103,11 +103,16 @@ void operations_tick(struct client *client, struct moment now)
     struct operation *operation, *next;
 
     DL_FOREACH_SAFE(client->operations, operation, next)
-    if (now.boot_ms >= operation->deadline_ms)
+    {
+        if (now.boot_ms < operation->deadline_ms)
+            continue;
+        if (operation->kind == OPERATION_SUBSCRIBE)
+            subscription_give_up(client, operation->subscription);
         operation_fail(client, operation, AICO_ETIMEOUT,
                        operation->kind == OPERATION_REQUEST && operation->id != 0
                            ? "the responder did not answer in time"
                            : "no answer in time");
+    }
 }
 
 static void send_query(struct client *client, struct operation *operation)

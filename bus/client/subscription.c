@@ -50,8 +50,14 @@ struct client_subscription *subscription_add(struct client *client, struct bytes
 
 static void subscription_remove(struct client *client, struct client_subscription *s)
 {
-    sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size));
+    struct client_subscription *other, *next;
+    bool again = false; /* the same filter twice */
+
     HASH_DEL(client->subscriptions, s);
+    HASH_ITER(hh, client->subscriptions, other, next)
+    again |= bytes_equal(bytes_of(other->filter, other->size), bytes_of(s->filter, s->size));
+    if (!again)
+        sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size));
     free(s);
     client->match_generation++;
 }
@@ -60,7 +66,7 @@ void subscriptions_resend(struct client *client)
 {
     struct client_subscription *s, *next;
 
-    client->presence_live = false;
+    client->presence_coming = client->presence_live = client->presence_refused = false;
     HASH_ITER(hh, client->subscriptions, s, next)
     send_subscribe(client, s);
 }
@@ -75,6 +81,11 @@ static struct client_subscription *find_by_id(struct client *client, uint64_t id
     return NULL;
 }
 
+static bool is_presence_of_all(const struct client_subscription *s)
+{
+    return s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_PRESENCE_PREFIX "*");
+}
+
 void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value)
 {
     struct client_subscription *s = find_by_id(client, id);
@@ -86,13 +97,10 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
     if (!s)
         return;
     s->live = true;
+    client->presence_coming |= is_presence_of_all(s);
     if (!s->internal &&
         sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size)) < 0)
         client_end(client, AICO_ENOMEM, "out of memory");
-    if (s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_PRESENCE_PREFIX "*")) {
-        client->presence_live = true;
-        publish_channel_ready(client, now, NULL);
-    }
     for (operation = client->operations; operation; operation = operation->next)
         if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
             answer.subscription = s->number;
@@ -117,6 +125,8 @@ bool subscription_refused(struct client *client, uint64_t id, int code, const ch
     /* It was live once and a new registry forbids it: the application is told and it is gone. */
     if (!s->internal)
         deliver_refused(client, 0, bytes_of(s->filter, s->size), code, text);
+    else if (is_presence_of_all(s))
+        client->presence_live = client->presence_refused = true;
     subscription_remove(client, s);
     return true;
 }
@@ -149,13 +159,34 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
     operation->subscription = s->number;
 }
 
+static uint64_t send_unsubscribe(struct client *client, uint32_t number)
+{
+    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 16);
+    uint64_t id = client->next_id++;
+
+    record_write_unsubscribe(&w, id, number);
+    control_end(client, &w);
+    return id;
+}
+
+void subscription_give_up(struct client *client, uint32_t number)
+{
+    struct client_subscription *s = NULL;
+
+    HASH_FIND(hh, client->subscriptions, &number, sizeof(number), s);
+    if (!s)
+        return;
+    subscription_remove(client, s);
+    if (client->state == CLIENT_READY)
+        (void)send_unsubscribe(client, number);
+}
+
 void client_unsubscribe(struct client *client, struct moment now, uint32_t subscription,
                         int64_t timeout_ms, void *ticket)
 {
     struct operation *operation =
         operation_start(client, now, OPERATION_UNSUBSCRIBE, timeout_ms, ticket);
     struct client_subscription *s = NULL;
-    struct writer w;
 
     if (!operation)
         return;
@@ -169,10 +200,7 @@ void client_unsubscribe(struct client *client, struct moment now, uint32_t subsc
         operation_end(client, operation, &(struct client_answer){.text = ""});
         return;
     }
-    operation->id = client->next_id++;
-    w = control_begin(client, RECORD_HEAD_SIZE + 16);
-    record_write_unsubscribe(&w, operation->id, subscription);
-    control_end(client, &w);
+    operation->id = send_unsubscribe(client, subscription);
 }
 
 /* Channel-sealed topics are sent reader by reader: only to those who are there. */
