@@ -90,6 +90,10 @@ bool client_is_ended(const struct client *client, int *ret_code, const char **re
 /* One frame from the broker. A malformed one ends the link with AICO_EPROTO. Returns 0 or the code
  * the runtime must close the link with. */
 AICO_MUST_USE int client_receive(struct client *client, struct moment now, struct bytes frame);
+/* A registry document from elsewhere (the home's file); verified like the broker's. 0 when it is in
+ * force now, AICO_EEXISTS (it was), AICO_EREGISTRYOLD, AICO_EREGISTRYSIGNATURE... */
+AICO_MUST_USE int client_offer_registry(struct client *client, struct moment now,
+                                        struct bytes document);
 /* The next frame for the broker, valid until client_frame_sent(). False: nothing to send now. */
 bool client_next_frame(struct client *client, struct moment now, struct bytes *ret_frame);
 void client_frame_sent(struct client *client, struct moment now);

@@ -366,6 +366,14 @@ int accept_registry(struct client *client, struct moment now, struct bytes docum
     return 0;
 }
 
+int client_offer_registry(struct client *client, struct moment now, struct bytes document)
+{
+    int r = client->state == CLIENT_ENDED ? AICO_ECLOSED : accept_registry(client, now, document);
+
+    receive_session_events(client, now);
+    return r;
+}
+
 static int on_registry(struct client *client, struct moment now, const struct record *record)
 {
     struct record_registry piece;
@@ -695,6 +703,7 @@ void client_close(struct client *client, struct moment now)
 {
     if (client->state == CLIENT_ENDED)
         return;
+    client->closed = true;
     sessions_close(client->sessions, now);
     receive_session_events(client, now);
 }

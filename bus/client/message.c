@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lays a received message out in one block: struct, headers, then all text and bytes. */
+/* Lays a received message out in one block: link, struct, headers, then all text and bytes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +8,18 @@
 #include "envelope/headers.h"
 
 #define WIRE_PREFIX_MAX 64
+
+/* What the application sees is the inner part. */
+struct message_block {
+    struct aico_message *next;
+    struct aico_message message;
+};
+
+static struct message_block *block_of(struct aico_message *message)
+{
+    return (struct message_block *)(void *)((char *)message -
+                                            offsetof(struct message_block, message));
+}
 
 /* Copies @from and a final zero to *@at, and moves it behind them. */
 static const char *put_text(uint8_t **at, struct bytes from)
@@ -48,6 +60,7 @@ struct aico_message *message_new(const struct message_parts *parts)
 {
     size_t header_count, text_size = parts->text ? strlen(parts->text) : 0;
     size_t prefix = MIN(parts->wire.size, (size_t)WIRE_PREFIX_MAX), size;
+    struct message_block *block;
     struct aico_header *headers;
     struct aico_message *m;
     uint8_t *at;
@@ -55,12 +68,13 @@ struct aico_message *message_new(const struct message_parts *parts)
     if (count_headers(parts->headers, &header_count) < 0)
         return NULL;
     /* A header grows by two final zeros and shrinks by three bytes of lengths. */
-    size = sizeof(*m) + header_count * sizeof(*headers) + parts->headers.size + parts->topic.size +
+    size = sizeof(*block) + header_count * sizeof(*headers) + parts->headers.size + parts->topic.size +
            parts->sender.size + parts->payload.size + prefix + text_size + 4;
-    m = calloc(1, size);
-    if (!m)
+    block = calloc(1, size);
+    if (!block)
         return NULL;
-    headers = (struct aico_header *)(void *)(m + 1);
+    m = &block->message;
+    headers = (struct aico_header *)(void *)(block + 1);
     at = (uint8_t *)(headers + header_count);
 
     m->kind = parts->kind;
@@ -80,6 +94,11 @@ struct aico_message *message_new(const struct message_parts *parts)
     return m;
 }
 
+struct aico_message **message_link(struct aico_message *message)
+{
+    return &block_of(message)->next;
+}
+
 size_t message_cost(const struct aico_message *message)
 {
     return sizeof(*message) + message->size + message->header_count * 64;
@@ -88,6 +107,6 @@ size_t message_cost(const struct aico_message *message)
 void aico_message_free(struct aico_message **message)
 {
     if (*message)
-        free(*message);
+        free(block_of(*message));
     *message = NULL;
 }

@@ -22,6 +22,9 @@ struct message_parts {
  */
 struct aico_message *message_new(const struct message_parts *parts);
 
+/* Where whoever holds a message keeps the next one of its list; NULL at first. */
+struct aico_message **message_link(struct aico_message *message);
+
 /* The bytes a message counts for in the receive window. */
 size_t message_cost(const struct aico_message *message);
 

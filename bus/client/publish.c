@@ -451,7 +451,7 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
     window_release(client);
     while (publish_render(client, frame)) {
         /* Seal only what can be sent at once; a closed window keeps the rest as it is. */
-        out = fifo_front(&client->queue, &size);
+        out = client->closed ? NULL : fifo_front(&client->queue, &size);
         if (!out || client->send_window < RECORD_HEAD_SIZE + MIN(size, (size_t)FRAGMENT_SIZE_MAX))
             break;
         if (frame->size > FRAME_BATCH_SIZE)
