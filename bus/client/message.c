@@ -68,8 +68,8 @@ struct aico_message *message_new(const struct message_parts *parts)
     if (count_headers(parts->headers, &header_count) < 0)
         return NULL;
     /* A header grows by two final zeros and shrinks by three bytes of lengths. */
-    size = sizeof(*block) + header_count * sizeof(*headers) + parts->headers.size + parts->topic.size +
-           parts->sender.size + parts->payload.size + prefix + text_size + 4;
+    size = sizeof(*block) + header_count * sizeof(*headers) + parts->headers.size +
+           parts->topic.size + parts->sender.size + parts->payload.size + prefix + text_size + 4;
     block = calloc(1, size);
     if (!block)
         return NULL;
