@@ -15,37 +15,10 @@
 #include "runtime/broker.h"
 #include "wire/record.h"
 
-#define HANDSHAKE_MAX_MS 3000 /* strangers hold a descriptor no longer than that */
-#define PASSPHRASE_MAX 1024
+#define HANDSHAKE_MAX_MS 3000  /* strangers hold a descriptor no longer than that */
 #define DESCRIPTORS_OF_OURS 64 /* sockets, eventfds, files: not for links */
 
 /* --- what is read --------------------------------------------------------------------------- */
-
-/* The first line of a file of mode 0600. */
-static int read_passphrase(const char *path, struct buffer *ret_text, struct aico_error *err)
-{
-    int r = file_read(path, FILE_SECRET, PASSPHRASE_MAX, ret_text, err);
-    const uint8_t *end;
-
-    if (r < 0)
-        return aico_error_prefix(err, r, "passphrase");
-    end = ret_text->size > 0 ? memchr(ret_text->at, '\n', ret_text->size) : NULL;
-    if (end)
-        ret_text->size = (size_t)(end - ret_text->at);
-    return 0;
-}
-
-static int load_identity(const struct aico_broker_options *options, const char *path,
-                         struct identity **ret_identity, struct aico_error *err)
-{
-    CLEANUP(buffer_wipe_deinit)
-    struct buffer passphrase = {0};
-    int r = 0;
-
-    if (options->passphrase_file)
-        r = read_passphrase(options->passphrase_file, &passphrase, err);
-    return r < 0 ? r : keyfile_load(path, buffer_view(&passphrase), ret_identity, err);
-}
 
 /* Components pin the broker's key by the registry: with another they would all be told so. */
 static int check_role(const struct broker_home *home, struct aico_error *err)
@@ -92,7 +65,7 @@ int broker_home_load(const struct aico_broker_options *options, struct broker_ho
                       &home.registry, err);
     if (r < 0)
         return r;
-    r = load_identity(options, home.config->identity_file, &home.identity, err);
+    r = keyfile_open(home.config->identity_file, options->passphrase_file, &home.identity, err);
     if (r < 0)
         return r;
     r = check_role(&home, err);

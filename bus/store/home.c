@@ -12,6 +12,8 @@
 #include "store/home.h"
 #include "trust/keydoc.h"
 
+#define PASSPHRASE_MAX 1024
+
 char *home_find(const char *explicit_path, struct aico_error *err)
 {
     const char *given = explicit_path ? explicit_path : getenv("AICO_HOME");
@@ -109,6 +111,24 @@ int keyfile_load(const char *path, struct bytes passphrase, struct identity **re
         return r;
     r = keydoc_open(buffer_view(&text), passphrase, true, ret_identity, err);
     return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
+}
+
+int keyfile_open(const char *path, const char *passphrase_file, struct identity **ret_identity,
+                 struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer passphrase = {0};
+    const uint8_t *end;
+    int r = 0;
+
+    if (passphrase_file)
+        r = file_read(passphrase_file, FILE_SECRET, PASSPHRASE_MAX, &passphrase, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "passphrase");
+    end = passphrase.size > 0 ? memchr(passphrase.at, '\n', passphrase.size) : NULL;
+    if (end)
+        passphrase.size = (size_t)(end - passphrase.at);
+    return keyfile_load(path, buffer_view(&passphrase), ret_identity, err);
 }
 
 int keyfile_create(const char *path, const char *name, const struct secret *seed,
@@ -229,6 +249,16 @@ static int keep(const char *home, const char *name, const char *file, struct byt
 int registry_keep(const char *home, const char *name, const struct registry *registry,
                   struct aico_error *err)
 {
+    CLEANUP(free_memory)
+    char *path = home_path(home, "state/%s/registry", name);
+    CLEANUP(buffer_deinit)
+    struct buffer kept = {0};
+
+    if (!path)
+        return out_of_memory(err);
+    if (file_read(path, FILE_TRUSTED, REGISTRY_SIZE_MAX, &kept, NULL) == 0 &&
+        bytes_equal(buffer_view(&kept), registry_document(registry)))
+        return 0;
     return keep(home, name, "registry", registry_document(registry), err);
 }
 

@@ -32,6 +32,9 @@ AICO_MUST_USE int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZ
 /* Opens a key file (mode, owner and link checked). Errors of file_read() and keydoc_open(). */
 AICO_MUST_USE int keyfile_load(const char *path, struct bytes passphrase,
                                struct identity **ret_identity, struct aico_error *err);
+/* The same with the first line of @passphrase_file (mode 0600), NULL: unprotected. */
+AICO_MUST_USE int keyfile_open(const char *path, const char *passphrase_file,
+                               struct identity **ret_identity, struct aico_error *err);
 /* A new key file with mode 0600; never overwrites (AICO_EEXISTS). @passphrase empty: unprotected.
  */
 AICO_MUST_USE int keyfile_create(const char *path, const char *name, const struct secret *seed,
@@ -47,7 +50,7 @@ AICO_MUST_USE int psk_load(const char *path, struct secret *ret_psk, struct aico
  */
 AICO_MUST_USE int registry_load(const char *home, const char *name, struct bytes namespace,
                                 struct registry **ret_registry, struct aico_error *err);
-/* Keeps @registry as what @name accepted last. */
+/* Keeps @registry as what @name accepted last; writes nothing when it is kept already. */
 AICO_MUST_USE int registry_keep(const char *home, const char *name, const struct registry *registry,
                                 struct aico_error *err);
 

@@ -82,6 +82,27 @@ static void key_file_errors_are_told_apart(void **state UNUSED)
     }
 }
 
+static void a_passphrase_file_opens_its_key_by_the_first_line(void **state UNUSED)
+{
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    CLEANUP(free_memory)
+    char *path = in("guarded.key");
+    CLEANUP(free_memory)
+    char *words = in("words");
+
+    assert_int_equal(keyfile_create(path, "bob", &owner_seed, bytes_text("open sesame"), NULL), 0);
+    assert_int_equal(keyfile_open(path, NULL, &identity, NULL), AICO_EPASSPHRASE);
+    put("words", 0600, "open sesame\nand more\n");
+    assert_int_equal(keyfile_open(path, words, &identity, NULL), 0);
+    assert_string_equal(identity->name, "bob");
+    put("words", 0640, "open sesame\n");
+    identity_free(&identity);
+    assert_int_equal(keyfile_open(path, words, &identity, NULL), AICO_EMODE);
+    assert_int_equal(unlink(words), 0);
+    assert_int_equal(keyfile_open(path, words, &identity, NULL), AICO_ENOTFOUND);
+}
+
 static void a_created_key_is_never_overwritten(void **state UNUSED)
 {
     CLEANUP(free_memory)
@@ -190,6 +211,9 @@ static void registry_older_after_a_restart_is_not_taken(void **state UNUSED)
     struct identity *identity = NULL;
     CLEANUP(free_memory)
     char *path = in("registry");
+    CLEANUP(free_memory)
+    char *kept = in("state/bob/registry");
+    struct file_stamp stamp = {0};
     uint64_t version = 0;
 
     assert_int_equal(load_version(&version), AICO_ENOTFOUND);
@@ -202,6 +226,9 @@ static void registry_older_after_a_restart_is_not_taken(void **state UNUSED)
     assert_int_equal(load_version(&version), 0);
     assert_int_equal(version, 2);
     assert_int_equal(registry_keep(folder, "bob", v2, NULL), 0);
+    (void)file_changed(kept, &stamp);
+    assert_int_equal(registry_keep(folder, "bob", v2, NULL), 0);
+    assert_false(file_changed(kept, &stamp)); /* a start costs no write */
 
     assert_int_equal(file_write(path, 0644, true, buffer_view(&old), NULL), 0);
     assert_int_equal(load_version(&version), 0);
@@ -236,13 +263,13 @@ static int load(void **state UNUSED)
 
 static int unload(void **state UNUSED)
 {
-    static const char *const names[] = {"a.key",         "link.key",
-                                        "new.key",       "kept",
-                                        "lock",          "owner.public",
-                                        "registry",      "state/bob/registry",
-                                        "state/bob",     "state/carol/generation",
-                                        "state/carol",   "state",
-                                        "state/registry"};
+    static const char *const names[] = {"a.key",          "link.key",
+                                        "new.key",        "kept",
+                                        "lock",           "owner.public",
+                                        "registry",       "state/bob/registry",
+                                        "state/bob",      "state/carol/generation",
+                                        "state/carol",    "state",
+                                        "state/registry", "guarded.key"};
 
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         CLEANUP(free_memory)
@@ -258,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_file_errors_are_told_apart),
+        cmocka_unit_test(a_passphrase_file_opens_its_key_by_the_first_line),
         cmocka_unit_test(a_created_key_is_never_overwritten),
         cmocka_unit_test(a_failed_write_leaves_the_old_file),
         cmocka_unit_test(a_changed_file_is_noticed),
