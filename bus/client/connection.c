@@ -23,9 +23,10 @@ int64_t random_below(struct client *client, int64_t bound)
     return (int64_t)(value % (uint64_t)bound);
 }
 
-/* Room for one record behind what already waits; control_end() keeps what was written. Without
- * memory the writer has failed from the start and the link ends: nothing is dropped silently. */
-struct writer control_begin(struct client *client, size_t room)
+/* Room for one record behind what already waits; client_control_end() keeps what was written.
+ * Without memory the writer has failed from the start and the link ends: nothing is dropped
+ * silently. */
+struct writer client_control_begin(struct client *client, size_t room)
 {
     uint8_t *at = buffer_reserve(&client->control, room);
     struct writer w = writer_over(at, at ? room : 0);
@@ -34,7 +35,7 @@ struct writer control_begin(struct client *client, size_t room)
     return w;
 }
 
-void control_end(struct client *client, const struct writer *w)
+void client_control_end(struct client *client, const struct writer *w)
 {
     if (w->failed)
         client_end(client, AICO_ENOMEM, "no memory for a record to the broker");
@@ -93,8 +94,8 @@ void client_free(struct client **client)
     operations_free(c);
     publish_free(c);
     receive_free(c);
-    subscriptions_free(c);
-    names_free(c);
+    client_subscriptions_free(c);
+    client_names_free(c);
     sessions_free(&c->sessions);
     registry_unref(&c->registry);
     buffer_wipe_deinit(&c->control);
@@ -158,7 +159,7 @@ void client_link_up(struct client *client, struct moment now)
     client->hello_deadline_ms = now.boot_ms + client->settings.session.handshake_timeout_ms;
     client->heard_ms = now.boot_ms;
     client->control.size = 0;
-    w = control_begin(client, RECORD_HEAD_SIZE + 600);
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 600);
     record_write_hello(
         &w, &(struct record_hello){
                 .version = WIRE_VERSION,
@@ -169,7 +170,7 @@ void client_link_up(struct client *client, struct moment now)
                 .name = bytes_text(client->self->name),
                 .software = bytes_text(client->settings.software),
             });
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 /* These do not become better by trying again. */
@@ -303,9 +304,9 @@ static int on_ping(struct client *client, struct moment now UNUSED, const struct
 
     if (r < 0)
         return r;
-    w = control_begin(client, RECORD_HEAD_SIZE + 8);
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 8);
     record_write_pong(&w, ping.token);
-    control_end(client, &w);
+    client_control_end(client, &w);
     return 0;
 }
 
@@ -663,9 +664,9 @@ static void keep_alive(struct client *client, struct moment now)
         return;
     }
     client->pings_pending++;
-    w = control_begin(client, RECORD_HEAD_SIZE + 8);
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 8);
     record_write_ping(&w, 0);
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 int64_t client_deadline(const struct client *client)

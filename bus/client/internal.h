@@ -221,22 +221,22 @@ struct client {
 
 /* connection.c */
 void client_end(struct client *client, int code, const char *text);
-struct writer control_begin(struct client *client, size_t room);
-void control_end(struct client *client, const struct writer *w);
+struct writer client_control_begin(struct client *client, size_t room);
+void client_control_end(struct client *client, const struct writer *w);
 int64_t random_below(struct client *client, int64_t bound);
 int accept_registry(struct client *client, struct moment now, struct bytes document);
 /* names.c */
-struct client_topic *topic_get(struct client *client, struct bytes name);
+struct client_topic *client_topic_get(struct client *client, struct bytes name);
 struct client_topic *topic_number_find(struct client *client, uint32_t number);
 int topic_number_set(struct client *client, uint32_t number, struct bytes name);
-const struct rule *topic_rule(struct client *client, struct client_topic *topic);
+const struct rule *client_topic_rule(struct client *client, struct client_topic *topic);
 bool topic_is_subscribed(struct client *client, struct client_topic *topic);
 struct bytes topic_name(const struct client_topic *topic);
 struct client_component *component_get(struct client *client, struct bytes name);
 struct client_component *component_number_find(struct client *client, uint32_t number);
 int component_number_set(struct client *client, const struct record_component *record);
 void names_forget_numbers(struct client *client);
-void names_free(struct client *client);
+void client_names_free(struct client *client);
 /* publish.c */
 bool publish_fill(struct client *client, struct moment now, struct writer *frame);
 int publish_control(struct client *client, struct client_component *to, struct client_topic *topic,
@@ -272,7 +272,7 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
 bool subscription_refused(struct client *client, uint64_t id, int code, const char *text);
 /* Nobody was told its number: it is taken back. */
 void subscription_give_up(struct client *client, uint32_t number);
-void subscriptions_free(struct client *client);
+void client_subscriptions_free(struct client *client);
 void want_presence(struct client *client);
 /* request.c */
 struct operation *operation_start(struct client *client, struct moment now,

@@ -56,7 +56,7 @@ static void put_headers(uint8_t **at, struct bytes block, struct aico_header *he
     }
 }
 
-struct aico_message *message_new(const struct message_parts *parts)
+struct aico_message *client_message_new(const struct message_parts *parts)
 {
     size_t header_count, text_size = parts->text ? strlen(parts->text) : 0;
     size_t prefix = MIN(parts->wire.size, (size_t)WIRE_PREFIX_MAX), size;

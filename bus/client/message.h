@@ -20,7 +20,7 @@ struct message_parts {
 
 /* NULL without memory (or when the header block does not parse). The caller fills in the numbers.
  */
-struct aico_message *message_new(const struct message_parts *parts);
+struct aico_message *client_message_new(const struct message_parts *parts);
 
 /* Where whoever holds a message keeps the next one of its list; NULL at first. */
 struct aico_message **message_link(struct aico_message *message);

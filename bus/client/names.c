@@ -13,7 +13,7 @@ struct bytes topic_name(const struct client_topic *topic)
     return bytes_of(topic->name, topic->size);
 }
 
-struct client_topic *topic_get(struct client *client, struct bytes name)
+struct client_topic *client_topic_get(struct client *client, struct bytes name)
 {
     struct client_topic *topic = NULL;
 
@@ -67,7 +67,7 @@ int topic_number_set(struct client *client, uint32_t number, struct bytes name)
     if (!grown)
         return AICO_ENOMEM;
     client->topic_by_number = grown;
-    topic = topic_get(client, name);
+    topic = client_topic_get(client, name);
     if (!topic)
         return topic_is_valid(name) ? AICO_ENOMEM : AICO_EPROTO;
     topic->number = number;
@@ -75,7 +75,7 @@ int topic_number_set(struct client *client, uint32_t number, struct bytes name)
     return 0;
 }
 
-const struct rule *topic_rule(struct client *client, struct client_topic *topic)
+const struct rule *client_topic_rule(struct client *client, struct client_topic *topic)
 {
     if (topic->seal_generation != client->rule_generation) {
         topic->rule = registry_rule_for(client->registry, topic_name(topic));
@@ -158,7 +158,7 @@ void names_forget_numbers(struct client *client)
                client->component_numbers * sizeof(struct client_component *));
 }
 
-void names_free(struct client *client)
+void client_names_free(struct client *client)
 {
     struct client_component *component, *next_component;
     struct client_topic *topic, *next_topic;

@@ -391,7 +391,7 @@ static bool rule_allows_self(struct client *client, const struct rule *rule)
 static int take_by_rule(struct client *client, struct moment now, struct client_topic *topic,
                         const struct outgoing *out, enum taken *ret_taken)
 {
-    const struct rule *rule = topic_rule(client, topic);
+    const struct rule *rule = client_topic_rule(client, topic);
     struct outgoing_parts parts = parts_of(out);
     int r;
 
@@ -425,7 +425,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
 static enum taken take(struct client *client, struct moment now, const struct outgoing *out)
 {
     struct outgoing_parts parts = parts_of(out);
-    struct client_topic *topic = topic_get(client, parts.topic);
+    struct client_topic *topic = client_topic_get(client, parts.topic);
     enum taken taken = TAKEN;
     int r;
 
@@ -589,7 +589,7 @@ void publish_channel_ready(struct client *client, struct moment now, struct clie
     while (peer->parked) {
         struct parked *parked = peer->parked;
         struct outgoing_parts parts = parts_of(&parked->head);
-        struct client_topic *topic = topic_get(client, parts.topic);
+        struct client_topic *topic = client_topic_get(client, parts.topic);
         int r = topic ? seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet)
                       : AICO_ENOMEM;
 

@@ -25,7 +25,7 @@ static void deliver_report(struct client *client, enum aico_message_kind kind, s
                            struct bytes sender, uint64_t id, uint64_t count, int code,
                            const char *text)
 {
-    struct aico_message *message = message_new(
+    struct aico_message *message = client_message_new(
         &(struct message_parts){.kind = kind, .topic = topic, .sender = sender, .text = text});
 
     if (!message) {
@@ -144,7 +144,7 @@ static void receive_presence(struct client *client, struct moment now, struct cl
     wanted |= !s->internal && filter_matches(bytes_of(s->filter, s->size), topic_name(topic));
     if (!wanted)
         return;
-    message = message_new(
+    message = client_message_new(
         &(struct message_parts){.kind = AICO_MESSAGE_RETAINED,
                                 .topic = topic_name(topic),
                                 .sender = registry_broker(client->registry)
@@ -166,7 +166,7 @@ static void receive_clear(struct client *client, struct moment now, struct clien
                           struct bytes payload)
 {
     const struct component *c = registry_find_identity(client->registry, sender->identity);
-    const struct rule *rule = topic_rule(client, topic);
+    const struct rule *rule = client_topic_rule(client, topic);
     struct aico_message *message;
 
     if (record->delivery != DELIVERY_EVENT || !rule || rule->seal != SEAL_NONE ||
@@ -178,11 +178,11 @@ static void receive_clear(struct client *client, struct moment now, struct clien
                        0, 0, AICO_EDENIED, "came in clear, and no rule allows that");
         return;
     }
-    message = message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
-                                                  .topic = topic_name(topic),
-                                                  .sender = bytes_text(sender->name),
-                                                  .payload = payload,
-                                                  .wire = payload});
+    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
+                                                         .topic = topic_name(topic),
+                                                         .sender = bytes_text(sender->name),
+                                                         .payload = payload,
+                                                         .wire = payload});
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
@@ -310,7 +310,7 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
 {
     struct client_component *sender = component_number_find(client, record->sender);
     struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)
-                                               : topic_get(client, record->topic_name);
+                                               : client_topic_get(client, record->topic_name);
     struct bytes payload = record->payload;
     CLEANUP(free_memory)
     struct assembly *whole = NULL;
@@ -340,7 +340,7 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
 {
     struct client_component *sender = component_number_find(client, record->sender);
     struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)
-                                               : topic_get(client, record->topic_name);
+                                               : client_topic_get(client, record->topic_name);
     struct assembly **lane;
     const struct rule *rule;
     int code = -(int)record->cause;
@@ -355,7 +355,7 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
     if (topic_is_internal(topic_name(topic)) ||
         (!record->direct && !topic_is_subscribed(client, topic)))
         return 0;
-    rule = topic_rule(client, topic);
+    rule = client_topic_rule(client, topic);
     if ((record->direct || (rule && rule->seal != SEAL_NONE)) &&
         claim(sender, record->direct ? NULL : topic, record->count, client->arrival_count) < 0)
         return AICO_ENOMEM;
@@ -369,7 +369,8 @@ static void report_gap(struct client *client, const struct session_event *event)
 {
     uint64_t count = event->unknown ? 0 : event->last - event->first + 1;
     struct client_component *sender = component_get(client, event->peer);
-    struct client_topic *topic = event->topic.size > 0 ? topic_get(client, event->topic) : NULL;
+    struct client_topic *topic =
+        event->topic.size > 0 ? client_topic_get(client, event->topic) : NULL;
 
     if (topic && !topic_is_subscribed(client, topic))
         return;
@@ -395,7 +396,7 @@ static void report_message(struct client *client, const struct session_event *ev
         kind = AICO_MESSAGE_REQUEST;
     else if (event->delivery == DELIVERY_REPLY)
         kind = AICO_MESSAGE_REPLY;
-    message = message_new(&(struct message_parts){
+    message = client_message_new(&(struct message_parts){
         .kind = kind,
         .topic = event->topic,
         .sender = event->peer,
@@ -446,7 +447,7 @@ static void send_control(struct client *client, struct bytes peer, const char *t
                          struct bytes bytes)
 {
     struct client_component *to = peer.size > 0 ? component_get(client, peer) : NULL;
-    struct client_topic *name = topic_get(client, bytes_text(topic));
+    struct client_topic *name = client_topic_get(client, bytes_text(topic));
 
     if (client->state != CLIENT_READY)
         return; /* the sessions repeat what matters once the link is up */

@@ -119,31 +119,31 @@ static void send_query(struct client *client, struct operation *operation)
 {
     struct reader r = reader_over(buffer_view(&operation->payload));
     struct bytes what = reader_lp8(&r), argument = reader_lp8(&r);
-    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 8 + 2 * 256);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 8 + 2 * 256);
 
     operation->id = client->next_id++;
     operation->json.size = 0;
     record_write_query(&w, operation->id, what, argument);
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 static void send_resolve(struct client *client, struct operation *operation)
 {
-    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 8 + 256);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 8 + 256);
 
     operation->subscription = 0;
     operation->resolve_id = client->next_id++;
     record_write_resolve(&w, operation->resolve_id, topic_name(operation->topic));
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 static void send_ping(struct client *client, struct operation *operation)
 {
-    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 8);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 8);
 
     operation->id = client->next_id++;
     record_write_ping(&w, operation->id);
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 static void operation_send(struct client *client, struct operation *operation)
@@ -195,7 +195,7 @@ void client_request(struct client *client, struct moment now, struct bytes topic
 
     if (!operation)
         return;
-    operation->topic = topic_get(client, topic);
+    operation->topic = client_topic_get(client, topic);
     if (!operation->topic)
         operation_fail(client, operation, AICO_ETOPIC, "not a valid topic");
     else if (buffer_append(&operation->payload, payload) < 0)

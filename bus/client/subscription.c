@@ -7,7 +7,7 @@
 
 static void send_subscribe(struct client *client, struct client_subscription *s)
 {
-    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
 
     s->id = client->next_id++;
     s->live = false;
@@ -18,7 +18,7 @@ static void send_subscribe(struct client *client, struct client_subscription *s)
                                    .serve = s->serve,
                                    .filter = bytes_of(s->filter, s->size),
                                });
-    control_end(client, &w);
+    client_control_end(client, &w);
 }
 
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
@@ -161,11 +161,11 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
 
 static uint64_t send_unsubscribe(struct client *client, uint32_t number)
 {
-    struct writer w = control_begin(client, RECORD_HEAD_SIZE + 16);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 16);
     uint64_t id = client->next_id++;
 
     record_write_unsubscribe(&w, id, number);
-    control_end(client, &w);
+    client_control_end(client, &w);
     return id;
 }
 
@@ -212,7 +212,7 @@ void want_presence(struct client *client)
     (void)subscription_add(client, bytes_text(TOPIC_PRESENCE_PREFIX "*"), SLOW_BLOCK, false, true);
 }
 
-void subscriptions_free(struct client *client)
+void client_subscriptions_free(struct client *client)
 {
     struct client_subscription *s, *next;
 

@@ -74,7 +74,7 @@ static void a_message_owns_all_it_points_to(void **state UNUSED)
     const uint8_t block[] = {1, 'k', 0, 2, 'v', 'w', 1, 'x', 0, 0};
     uint8_t *headers = exact_copy(bytes_of(block, sizeof(block)));
     uint8_t *payload = exact_copy(bytes_text("hello"));
-    struct aico_message *m = message_new(&(struct message_parts){
+    struct aico_message *m = client_message_new(&(struct message_parts){
         .kind = AICO_MESSAGE_EVENT,
         .topic = bytes_text("a/b"),
         .sender = bytes_text("cli"),
@@ -108,7 +108,8 @@ static void a_header_block_that_does_not_parse_makes_no_message(void **state UNU
 {
     const uint8_t block[] = {1, 'k', 0, 9, 'v'};
 
-    assert_null(message_new(&(struct message_parts){.headers = bytes_of(block, sizeof(block))}));
+    assert_null(
+        client_message_new(&(struct message_parts){.headers = bytes_of(block, sizeof(block))}));
 }
 
 int main(void)
