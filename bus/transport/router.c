@@ -28,7 +28,7 @@
 
 enum link_state {
     LINK_OPEN,
-    LINK_SUSPECT, /* a connection of its descriptor's number ended; was it this one? */
+    LINK_SUSPECT, /* new, or a connection of its descriptor's number ended: has it ended? */
     LINK_CUTTING, /* shutdown() at at_ms */
     LINK_CUT,     /* shutdown() is done, libzmq has not closed it yet */
     LINK_GONE,    /* to be named by router_next_gone() */
@@ -38,7 +38,8 @@ enum link_state {
 struct link {
     uint8_t routing_id[ROUTING_ID_SIZE];
     enum link_state state;
-    int fd;           /* libzmq's; only looked at and shut down, never without comparing cookie */
+    int fd;           /* libzmq's; only looked at and shut down, never without comparing cookie.
+                         -1: it was closed before the first frame was read */
     uint64_t cookie;  /* SO_COOKIE: tells this connection from later ones of the same number */
     int64_t at_ms;    /* SUSPECT, CUTTING, CUT, GONE, TOMB: what is next is due then */
     int64_t step_ms;  /* SUSPECT, CUT: how long until the next look */
@@ -290,40 +291,62 @@ static void link_free(struct router *router, struct link *link)
     free(link);
 }
 
-/* A frame of an unknown routing id: a new link, or NULL. */
+static void suspect(struct router *router, struct link *link, int64_t now_ms)
+{
+    link->step_ms = CHECK_FIRST_MS;
+    set_state(router, link, LINK_SUSPECT, now_ms + link->step_ms);
+}
+
+static bool keep_link(struct router *router, struct link *link, int64_t now_ms)
+{
+    struct link *former = link_of_fd(router, link->fd);
+
+    if (link->fd >= 0 && !remember_fd(router, link))
+        return false;
+    /* The number was free to be given again, so the connection that had it has ended. */
+    if (former)
+        link_is_gone(router, former, now_ms);
+    if (link->fd >= 0)
+        router->by_fd[link->fd] = link;
+    HASH_ADD(hh, router->links, routing_id, ROUTING_ID_SIZE, link);
+    if (HASH_ADDED(hh, link))
+        return true;
+    if (link->fd >= 0)
+        router->by_fd[link->fd] = NULL;
+    return false;
+}
+
+/*
+ * A frame of an unknown routing id: a new link, or NULL. Its connection may have ended before we
+ * came to read what it sent: then it is gone from the start, to be named after that. Or its end was
+ * told already, when there was no link to know of it, and its descriptor is about to be closed: so
+ * every new link is looked at again.
+ */
 static struct link *link_new(struct router *router, const uint8_t *routing_id, zmq_msg_t *message,
                              const char *user_id, int64_t now_ms)
 {
-    struct link *link = calloc(1, sizeof(*link)), *former;
+    struct link *link = calloc(1, sizeof(*link));
 
     if (!link)
         return NULL;
     memcpy(link->routing_id, routing_id, ROUTING_ID_SIZE);
     link->fd = zmq_msg_get(message, ZMQ_SRCFD);
-    /* Closed meanwhile: nothing could be sent to it. */
     if (!cookie_of(link->fd, &link->cookie))
-        goto fail;
+        link->fd = -1;
     link->user_id_at = user_id;
     (void)snprintf(link->user_id, sizeof(link->user_id), "%s", user_id);
     write_address(link->fd, zmq_msg_gets(message, "Peer-Address"), link->address,
                   sizeof(link->address));
-    former = link_of_fd(router, link->fd);
-    if (!remember_fd(router, link))
-        goto fail;
-    /* The number was free to be given again, so the connection that had it has ended. */
-    if (former)
-        link_is_gone(router, former, now_ms);
-    router->by_fd[link->fd] = link;
-    HASH_ADD(hh, router->links, routing_id, ROUTING_ID_SIZE, link);
-    if (!HASH_ADDED(hh, link)) {
-        router->by_fd[link->fd] = NULL;
-        goto fail;
+    if (!keep_link(router, link, now_ms)) {
+        free(link);
+        return NULL;
     }
+    if (link->fd < 0)
+        link_is_gone(router, link, now_ms);
+    else
+        suspect(router, link, now_ms);
     router->counters.links++;
     return link;
-fail:
-    free(link);
-    return NULL;
 }
 
 void *link_owner(const struct link *link)
@@ -510,9 +533,8 @@ static void on_disconnected(struct router *router, int fd, int64_t now_ms)
         return;
     if (!is_still_open(link)) {
         link_is_gone(router, link, now_ms);
-    } else if (link->state == LINK_OPEN) {
-        link->step_ms = CHECK_FIRST_MS;
-        set_state(router, link, LINK_SUSPECT, now_ms + link->step_ms);
+    } else if (link->state <= LINK_SUSPECT) {
+        suspect(router, link, now_ms);
     }
 }
 

@@ -199,6 +199,29 @@ static void a_key_is_let_in_until_its_time_is_over(void **state)
     dealer_close(&dealer, 0);
 }
 
+static void a_lost_link_is_named_after_all_it_had_sent(void **state)
+{
+    struct net *net = *state;
+    struct dealer *dealer = dial_up(net, net->tcp, &net->alice);
+    struct router_input input;
+    int64_t end = deadline();
+    size_t count = 0;
+
+    for (int i = 0; i < 10; i++)
+        send_text(dealer, "one of ten");
+    dealer_close(&dealer, 1000);
+    while (net->gone == 0 && moment_now().boot_ms < end) {
+        (void)router_wait(net->router, -1, 5);
+        while (router_receive(net->router, moment_now(), &input) == 0) {
+            assert_int_equal(net->gone, 0);
+            count++;
+        }
+        count_gone(net);
+    }
+    assert_int_equal(net->gone, 1);
+    assert_int_equal(count, 10);
+}
+
 static void frames_of_a_cut_link_are_thrown_away(void **state)
 {
     struct net *net = *state;
@@ -280,29 +303,39 @@ static void a_full_link_does_not_hold_up_another(void **state)
 /* Descriptor numbers are given again at once: the loss of one must never be taken for another's. */
 static void in_a_crowd_that_comes_and_goes_every_loss_is_named_once(void **state)
 {
+    enum { ROUNDS = 60 };
     struct net *net = *state;
     struct dealer *stays = dial_up(net, net->tcp, &net->bob);
     struct router_counters counters;
     struct link *kept;
+    size_t seen = 0;
+    char text[32];
 
     send_text(stays, "hello");
     kept = router_expect(net).link;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         struct dealer *dealer = dial_up(net, round % 3 ? net->tcp : net->ipc, &net->alice);
 
-        send_text(dealer, "hello");
+        (void)snprintf(text, sizeof(text), "round %d", round);
+        send_text(dealer, text);
         /* Every second one is gone before the router looks at it. */
-        if (round % 2 == 0)
-            assert_true(router_expect(net).is_new);
+        for (bool is_read = round % 2 > 0; !is_read; seen++) {
+            struct router_input input = router_expect(net);
+
+            assert_true(input.is_new);
+            is_read = bytes_equal_text(input.frame, text);
+        }
         dealer_close(&dealer, round % 2 ? 1000 : 0);
     }
-    router_get_counters(net->router, &counters);
-    router_expect_gone(net, counters.links - 1);
+    while (seen++ < ROUNDS)
+        assert_true(router_expect(net).is_new);
+    router_expect_gone(net, ROUNDS);
     send_text(stays, "still here");
     assert_ptr_equal(router_expect(net).link, kept);
+    router_expect_gone(net, ROUNDS);
     router_get_counters(net->router, &counters);
-    router_expect_gone(net, counters.links - 1);
-    assert_true(counters.links > 30);
+    assert_int_equal(counters.links, ROUNDS + 1);
+    assert_int_equal(counters.late, 0);
     dealer_close(&stays, 0);
 }
 
@@ -407,6 +440,7 @@ int main(void)
         TEST(without_a_handler_nobody_gets_in),
         TEST(a_revoked_key_cannot_come_back_and_others_stay),
         TEST(a_key_is_let_in_until_its_time_is_over),
+        TEST(a_lost_link_is_named_after_all_it_had_sent),
         TEST(frames_of_a_cut_link_are_thrown_away),
         TEST(a_gone_link_takes_nothing),
         TEST(a_full_link_does_not_hold_up_another),
