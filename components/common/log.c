@@ -63,8 +63,8 @@ static void write_json(FILE *to, const char *stamp, enum log_level level,
     (void)fputs("}\n", to);
 }
 
-static void write_line(enum log_level level, const struct log_field *fields, size_t count,
-                       const char *format, va_list args)
+static AICO_PRINTF(4, 0) void write_line(enum log_level level, const struct log_field *fields,
+                                         size_t count, const char *format, va_list args)
 {
     char text[1000], seconds[40], stamp[48], *line = NULL;
     size_t size = 0;
