@@ -191,7 +191,7 @@ struct group_reader {
 
 /* From a GROUP_KEY that came over a channel with @publisher; rights were checked. @settings is
  * copied. @windows: the publisher's count of topics, raised. 0, AICO_ELIMIT, AICO_ENOMEM,
- * AICO_EFORMAT (filter). */
+ * AICO_EFORMAT (filter, generation). */
 AICO_MUST_USE int group_reader_new(const uint8_t *self, const struct session_settings *settings,
                                    const uint8_t publisher[SIGN_PUBLIC_SIZE], bool padded,
                                    const struct control *group_key, struct moment now,

@@ -8,6 +8,7 @@
 #include "session/group.h"
 
 #define HEADS_TOPIC "$bus/heads"
+#define GENERATION_MAX ((uint64_t)INT64_MAX / 2) /* ms; times computed from it stay in range */
 
 static struct bytes filter_of(const struct group_reader *reader)
 {
@@ -57,7 +58,8 @@ int group_reader_new(const uint8_t *self, const struct session_settings *setting
     struct bytes name;
     uint32_t next;
 
-    if (key->filter.size == 0 || key->filter.size > TOPIC_SIZE_MAX)
+    if (key->filter.size == 0 || key->filter.size > TOPIC_SIZE_MAX ||
+        key->generation > GENERATION_MAX)
         return AICO_EFORMAT;
     reader = calloc(1, sizeof(*reader));
     if (!reader)

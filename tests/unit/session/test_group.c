@@ -753,6 +753,31 @@ static void a_generation_is_later_than_the_last(void **state UNUSED)
     assert_int_equal(seed.generation, START_MS);
 }
 
+/* A member that may publish can name any generation; times computed from it must not overflow. */
+static void a_generation_out_of_all_time_is_refused(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct buffer message = {0};
+    struct group_reader *reader = NULL;
+    struct control control;
+
+    assert_int_equal(group_write_key(group, moment_at(START_MS),
+                                     group_member_find(group, frontend->public), 0, &message),
+                     0);
+    assert_int_equal(control_parse(buffer_view(&message), &control), 0);
+    control.generation = (uint64_t)INT64_MAX + ((uint64_t)1 << 20);
+    assert_int_equal(group_reader_new(frontend->public, &settings, backend->public, false, &control,
+                                      moment_at(START_MS), &windows, &reader),
+                     AICO_EFORMAT);
+    control.generation = UINT64_MAX;
+    assert_int_equal(group_reader_new(frontend->public, &settings, backend->public, false, &control,
+                                      moment_at(START_MS), &windows, &reader),
+                     AICO_EFORMAT);
+    assert_null(reader);
+    buffer_wipe_deinit(&message);
+    group_free(&group);
+}
+
 static void topics_are_bounded(void **state UNUSED)
 {
     struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
@@ -1013,6 +1038,7 @@ int main(void)
         cmocka_unit_test(a_reader_the_registry_adds_reads_nothing_from_before),
         cmocka_unit_test(a_generation_ends_when_somebody_leaves_or_the_rule_changes),
         cmocka_unit_test(a_generation_is_later_than_the_last),
+        cmocka_unit_test(a_generation_out_of_all_time_is_refused),
         cmocka_unit_test(topics_are_bounded),
         cmocka_unit_test(every_topic_is_announced_once),
         cmocka_unit_test(a_forked_child_refuses_to_seal),

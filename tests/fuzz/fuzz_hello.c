@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Handshake messages from a hostile member. Input: u8 what, bytes.
+ *
+ *   what % 4   0 Hello1, 1 Hello2, 2 Hello3, 3 Refuse
+ *   what & 4   signed (Hello1, Hello2) or confirmed (Hello2, Hello3) by whoever should have
+ *   what & 8   the fixed fields in front are put right, so that the rest is reached
+ *
+ * Whatever comes: no crash, no channel unless both ends have the same keys, and an honest handshake
+ * still succeeds afterwards.
+ */
+#include "fuzz.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/hex.h"
+#include "crypto/kdf.h"
+#include "crypto/sign.h"
+#include "session/handshake.h"
+#include "trust/document.h"
+
+#define NOW_MS 1763668800000
+
+static struct identity *dialer_self, *listener_self;
+static struct registry *registry;
+static struct session_settings settings;
+static struct handshake_context at_dialer, at_listener;
+static struct handshake_random random_d = {{{1}}, {2}}, random_l = {{{3}}, {4}};
+
+static struct identity *make(const char *name, uint8_t n)
+{
+    const struct secret seed = {{n}};
+    struct identity *identity = NULL;
+
+    require(identity_new(name, &seed, 0, &identity) == 0);
+    return identity;
+}
+
+static void add(struct registry_draft *draft, const struct identity *identity)
+{
+    require(registry_draft_add(draft, &(struct component_line){identity->name, identity->public,
+                                                               identity->transport_public, "ui",
+                                                               NOW_MS}) == 0);
+}
+
+static void start(void)
+{
+    static const struct secret owner_seed = {{7}};
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(NULL, bytes_text("aico"));
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    uint8_t owner[SIGN_PUBLIC_SIZE];
+
+    require(crypto_start() == 0);
+    dialer_self = make("dialer", 1);
+    listener_self = make("listener", 2);
+    settings = session_settings_default();
+    require(draft != NULL);
+    add(draft, dialer_self);
+    add(draft, listener_self);
+    sign_public(&owner_seed, owner);
+    require(registry_draft_sign(draft, &owner_seed, NOW_MS, &text) == 0);
+    require(registry_parse(buffer_view(&text), owner, bytes_text("aico"), &registry, NULL) == 0);
+    at_dialer = (struct handshake_context){&settings, dialer_self, registry, NULL};
+    at_listener = (struct handshake_context){&settings, listener_self, registry, NULL};
+}
+
+struct attempt {
+    struct moment now;
+    struct guard *guard;
+    struct dialer dialer;
+    struct listener listener;
+    uint8_t hello2[HELLO2_SIZE], hello3[HELLO3_SIZE];
+    struct channel_keys at_d, at_l;
+};
+
+/* An honest handshake up to, not with, the message that is fuzzed. */
+static void begin(struct attempt *a, unsigned kind)
+{
+    *a = (struct attempt){.now = {NOW_MS, 1000}, .guard = guard_new(60000)};
+    require(a->guard != NULL);
+    require(dialer_begin(&at_dialer, a->now, listener_self->public, &random_d, &a->dialer) == 0);
+    if (kind == 0)
+        return;
+    require(listener_receive(&at_listener, a->now, a->guard, bytes_text("dialer"), 0,
+                             bytes_of(a->dialer.hello1, HELLO1_SIZE), &random_l, &a->listener,
+                             a->hello2) == 0);
+    if (kind == 1)
+        return;
+    require(dialer_receive(&at_dialer, a->now, &a->dialer, bytes_of(a->hello2, HELLO2_SIZE),
+                           &a->at_d, a->hello3) == 0);
+}
+
+static void sign_hello(uint8_t *hello, size_t size, const struct identity *by, const char *label)
+{
+    static const uint8_t namespace[] = "\4aico";
+
+    require(sign_make(&by->seed, label, bytes_of(namespace, 5), bytes_of(hello, size),
+                      hello + size) == 0);
+}
+
+static void fuzz_hello1(struct attempt *a, unsigned what, uint8_t *bytes, size_t size)
+{
+    int r;
+
+    if (size == HELLO1_SIZE && (what & 8)) {
+        memcpy(bytes, a->dialer.hello1, 8);
+        memcpy(bytes + 40, a->dialer.hello1 + 40, 64);
+    }
+    if (size == HELLO1_SIZE && (what & 4))
+        sign_hello(bytes, 168, dialer_self, "hello1");
+    r = listener_receive(&at_listener, a->now, a->guard, bytes_text("dialer"), 0,
+                         bytes_of(bytes, size), &random_l, &a->listener, a->hello2);
+    if (r == 0)
+        require(size == HELLO1_SIZE && memcmp(bytes + 72, dialer_self->public, 32) == 0);
+    require(listener_receive(&at_listener, a->now, a->guard, bytes_text("dialer"), 0,
+                             bytes_of(a->dialer.hello1, HELLO1_SIZE), &random_l, &a->listener,
+                             a->hello2) ==
+            (r == 0 && memcmp(bytes + 104, a->dialer.hello1 + 104, 32) == 0 ? AICO_EREPLAY : 0));
+}
+
+static void fuzz_hello2(struct attempt *a, unsigned what, uint8_t *bytes, size_t size)
+{
+    bool same;
+
+    if (size == HELLO2_SIZE && (what & 8))
+        memcpy(bytes, a->hello2, 72);
+    if (size == HELLO2_SIZE && (what & 4))
+        sign_hello(bytes, 136, listener_self, "hello2");
+    same = size == HELLO2_SIZE && memcmp(bytes, a->hello2, HELLO2_SIZE) == 0;
+    require((dialer_receive(&at_dialer, a->now, &a->dialer, bytes_of(bytes, size), &a->at_d,
+                            a->hello3) == 0) == same);
+    if (!same)
+        require(dialer_receive(&at_dialer, a->now, &a->dialer, bytes_of(a->hello2, HELLO2_SIZE),
+                               &a->at_d, a->hello3) == 0);
+}
+
+static void fuzz_hello3(struct attempt *a, unsigned what, uint8_t *bytes, size_t size)
+{
+    bool same;
+
+    if (size == HELLO3_SIZE && (what & 8))
+        memcpy(bytes, a->hello3, 16);
+    if (size == HELLO3_SIZE && (what & 4))
+        mac(&a->listener.confirm_dialer, bytes_of(a->listener.transcript, HASH_SIZE), bytes + 16);
+    same = size == HELLO3_SIZE && memcmp(bytes, a->hello3, HELLO3_SIZE) == 0;
+    require((listener_confirm(&a->listener, a->now, bytes_of(bytes, size), &a->at_l) == 0) == same);
+    if (!same)
+        require(listener_confirm(&a->listener, a->now, bytes_of(a->hello3, HELLO3_SIZE),
+                                 &a->at_l) == 0);
+    require(memcmp(&a->at_d.send, &a->at_l.receive, sizeof(a->at_d.send)) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    unsigned what = size > 0 ? data[0] : 0;
+    struct attempt a;
+    struct refuse refuse;
+    uint8_t *bytes;
+
+    if (!registry)
+        start();
+    if (size == 0)
+        return 0;
+    bytes = copy_of(bytes_of(data + 1, --size));
+    begin(&a, what % 4);
+    if (what % 4 == 0)
+        fuzz_hello1(&a, what, bytes, size);
+    else if (what % 4 == 1)
+        fuzz_hello2(&a, what, bytes, size);
+    else if (what % 4 == 2)
+        fuzz_hello3(&a, what, bytes, size);
+    else if (refuse_parse(bytes_of(bytes, size), &refuse) == 0)
+        require(refuse.about.size == HASH_SIZE && refuse.code <= 0);
+    guard_free(&a.guard);
+    free(bytes);
+    return 0;
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tests/fuzz/corpus from the vectors. Needs python3-nacl (Ed25519 of a fixed seed)."""
+import json
+import pathlib
+import re
+import struct
+
+from nacl.bindings import crypto_sign_seed_keypair
+
+HERE = pathlib.Path(__file__).parent
+V = json.loads((HERE / "../vectors/session-v1.json").read_text())
+SEED = json.loads((HERE / "../vectors/aico-msg-vectors.json").read_text())
+
+
+def put(target, name, data):
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def h(text):
+    return bytes.fromhex(text)
+
+
+def lp16(data):
+    return struct.pack(">H", len(data)) + data
+
+
+def topic():
+    for i, (a, b) in enumerate(
+        (
+            ("a/b/c", "a/b/c"), ("a/+/c", "a/x/c"), ("a/**", "a"), ("#", "$bus/heads"),
+            ("*/b/#", "\u00e9/b/c/d"), ("$bus/presence/+", "$bus/presence/backend"),
+            ("a/**/c", "a/c"), ("/".join("abcdefgh" * 4), "x" * 255), ("a//b", "a/\x01"),
+        )
+    ):
+        put("topic", f"pair{i}", a.encode() + b"\0" + b.encode())
+
+
+def registry():
+    owner = crypto_sign_seed_keypair(bytes([7]) + bytes(31))[0].hex()
+    body = V["registry"]["document"]
+    body = body[: body.index("signature ")]
+    put("registry", "vector", body.encode())
+    mine = re.sub(r"^owner .*$", f"owner {owner}", body, flags=re.M)
+    mine = re.sub(r"^owner-next .*\n", "", mine, flags=re.M)
+    put("registry", "owned", mine.encode())
+    backend = [line for line in mine.splitlines() if line.startswith("component backend ")][0]
+    rotated = V["registry"]["rotation"]
+    new = crypto_sign_seed_keypair(h(rotated["new_seed"]))[0].hex()
+    old = backend.split()[2]
+    line = (
+        f"component backend {new} {'ab' * 32} active service 1763668800000 replaces {old} "
+        f"{rotated['until']} {rotated['signature']}"
+    )
+    put("registry", "rotation", mine.replace(backend, backend + "\n" + line).encode())
+    head = "\n".join(mine.splitlines()[:6]).replace("version 7", "version 1")
+    head = re.sub(r"previous .*", "previous " + "0" * 64, head)
+    put("registry", "empty", (head + "\n").encode())
+    rules = (
+        "rule a%20b/** publish * subscribe @ui,backend seal channel authenticity sender padding padme freshness 5 history\n"
+        "rule logs/+/x publish @svc subscribe * seal none authenticity signature padding none freshness 0\n"
+    )
+    put("registry", "rules", (head + "\n" + rules).encode())
+
+
+def keyfile():
+    for name in ("plain", "encrypted", "mismatch"):
+        text = V["keyfile"][name]
+        put("keyfile", name, text[: text.index("check ")].encode())
+    text = V["registry"]["public_file_backend"]
+    put("keyfile", "public-backend", text[: text.index("signature ")].encode())
+    public = crypto_sign_seed_keypair(bytes([9]) + bytes(31))[0].hex()
+    put("keyfile", "public-own", re.sub(r"^public .*$", f"public {public}", text[: text.index("signature ")], flags=re.M).encode())
+
+
+def hello():
+    hs = V["handshake"]
+    for i, name in enumerate(("hello1", "hello2", "hello3")):
+        for how in (0, 4, 8, 12):
+            put("hello", f"{name}-{how}", bytes([i + how]) + h(hs[name]))
+    refuse = struct.pack(">BBHQ", 1, 4, 60, 1763668800000) + bytes(range(32))
+    put("hello", "refuse", bytes([3]) + refuse)
+
+
+def control():
+    for kind in ("group", "vector", "signature"):
+        put("control", f"group-key-{kind}", h(V["group"][kind]["key_message_frontend"]))
+        put("control", f"group-key-{kind}-later", h(V["group"][kind]["key_message_studio_after_3"]))
+    key = b"\1\1" + lp16(b"a/**") + struct.pack(">QI", 1763668801000, 3) + bytes(range(32)) + b"twelve bytes"
+    put("control", "group-key-listed", key + b"\0" + bytes(32) + struct.pack(">H", 2) + lp16(b"a/b") + b"\0\0\0\5" + lp16(b"a/c") + b"\0\0\0\0")
+    put("control", "group-key-own", b"\1\0" + lp16(b"a/**") + struct.pack(">QI", 1763668801000, 0) + bytes(range(32)) + b"twelve bytes" + b"\xff" + bytes(32) + b"\xff\xff")
+    put("control", "key-request", b"\2" + lp16(b"a/**") + b"twelve bytes" + struct.pack(">IQ", 4, 1763668801000))
+    put("control", "key-refuse", b"\3" + struct.pack(">H", 20) + lp16(b"a/**"))
+    put("control", "registry", b"\4" + b"aico-registry 1\n")
+    heads = struct.pack(">QH", 1763668801000, 2) + lp16(b"a/b") + b"\0\0\0\5" + lp16(b"a/c") + b"\0\0\1\0"
+    put("control", "heads", b"\5" + heads + heads)
+    put("control", "final", b"\6\0\0\0\7")
+    put("control", "ping", b"\7twelve bytes\0\0\0\7")
+    put("control", "pong", b"\x08twelve bytes\0\0\0\7")
+    put("control", "reset", b"\x09twelve bytes")
+    put("control", "time", b"\x0a" + struct.pack(">Q", 1763668801000))
+
+
+def envelope():
+    for i, case in enumerate(V["channel"]["cases"][:4]):
+        put("envelope", f"channel{i}", b"\0" + h(case["envelope"]))
+    for kind in ("group", "vector", "signature"):
+        put("envelope", kind, b"\0" + h(V["group"][kind]["cases"][0]["envelope"]))
+    put("envelope", "ratchet", b"\0" + h(V["ratchet"]["log"][0]["envelope"]))
+    put("envelope", "init", b"\0" + h(V["prekeys"]["with_one_time"]["envelope"]))
+    put("envelope", "seed", b"\0" + h(SEED["cases"][1]["message"]))
+    block = b"\4name" + lp16(b"value") + b"\1k" + lp16(b"")
+    put("envelope", "plain", b"\1payload")
+    put("envelope", "plain-headers", b"\5" + lp16(block) + b"payload")
+    item = struct.pack(">I", 3) + b"one"
+    put("envelope", "plain-batch", b"\3" + item + item)
+    with_block = lp16(block) + b"two"
+    put("envelope", "plain-batch-headers", b"\7" + (struct.pack(">I", len(with_block)) + with_block) * 2)
+    put("envelope", "plain-padded", b"\x09" + struct.pack(">I", 7) + b"payload" + bytes(256 - 11))
+
+
+def format0():
+    for i, case in enumerate(V["format0"]["cases"]):
+        put("format0", f"vector{i}", case["metadata"].encode() + b"\0" + h(case["plaintext"])[:64])
+    for i, case in enumerate(SEED["cases"][:6]):
+        put("format0", f"seed{i}", case["metadata_bytes"].encode() + b"\0" + h(case["plaintext"])[:64])
+    for i, text in enumerate(V["format0"]["never_emit"]):
+        put("format0", f"never{i}", text.encode())
+    put("format0", "envelope", h(SEED["cases"][1]["message"]))
+
+
+def records():
+    def record(kind, body, flags=0, aux=0):
+        return struct.pack(">BBHI", kind, flags, aux, len(body)) + body
+
+    def frame(who, *rows):
+        return bytes([who]) + lp16(b"".join(rows))
+
+    sub = record(10, struct.pack(">QIB", 1, 7, 0) + b"\4a/**" + b"\0")
+    pub = record(14, struct.pack(">QII", 2, 0, 0) + b"\3a/b" + b"payload")
+    request = record(14, struct.pack(">QIII", 3, 0, 0xFFFFFFFF, 500) + b"\3a/b\1b" + b"x", 8, 3 << 8)
+    fragment = record(14, struct.pack(">QIIII", 4, 0, 0, 100, 0) + b"\3a/b" + b"y" * 50, 1)
+    put("records", "publish", frame(0, sub) + frame(1, sub, pub))
+    put("records", "request", frame(1, record(10, struct.pack(">QIB", 1, 7, 2) + b"\3a/b\0", 1)) + frame(0, request))
+    put("records", "fragments", frame(0, sub) + frame(1, fragment))
+    put("records", "query", frame(2, record(20, struct.pack(">Q", 1) + b"\6status\0"), record(4, bytes(7) + b"\1")))
+    put("records", "small", frame(0, record(6, struct.pack(">I", 100)), record(18, struct.pack(">Q", 2) + b"\3a/b"), record(11, struct.pack(">QI", 3, 7)), record(3, lp16(b"bye"))))
+
+
+def yaml():
+    root = HERE / "../.."
+    security = (root / "config/security.yaml").read_bytes()
+    put("yaml", "security", security)
+    for own in sorted((root / "config").glob("*.yaml")):
+        if own.name != "security.yaml":
+            put("yaml", own.stem, b"\0" + own.read_bytes())
+    put("yaml", "settings", b"transport_security:\n  namespace: acme\n  synchrony_bound: 10s\n")
+    put("yaml", "odd", b"a: [1, {b: c}]\n? d\n: |\n  e\n--- \n&x y: *x\n")
+
+
+for make in (topic, registry, keyfile, hello, control, envelope, format0, records, yaml):
+    make()
