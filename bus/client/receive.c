@@ -526,6 +526,8 @@ void receive_session_events(struct client *client, struct moment now)
             if (r < 0)
                 client_end(client, r, "the generation of sent messages cannot be stored");
             break;
+        case SESSION_PONG:
+            break;
         case SESSION_REGISTRY:
             r = accept_registry(client, now, event.bytes);
             if (r == AICO_EEQUIVOCATION)

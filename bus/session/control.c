@@ -160,10 +160,8 @@ void control_write_registry(struct writer *to, struct bytes document)
     writer_bytes(to, document);
 }
 
-void control_write_heads(struct writer *to, uint64_t generation, uint16_t count)
+void control_write_heads_section(struct writer *to, uint64_t generation, uint16_t count)
 {
-    if (to->size == 0)
-        writer_u8(to, CONTROL_HEADS);
     writer_u64(to, generation);
     writer_u16(to, count);
 }

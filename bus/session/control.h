@@ -80,7 +80,8 @@ void control_write_key_request(struct writer *to, struct bytes filter,
                                uint64_t generation);
 void control_write_key_refuse(struct writer *to, int code, struct bytes filter);
 void control_write_registry(struct writer *to, struct bytes document);
-void control_write_heads(struct writer *to, uint64_t generation, uint16_t count);
+/* The head of one section of HEADS; the type byte comes before the first section. */
+void control_write_heads_section(struct writer *to, uint64_t generation, uint16_t count);
 void control_write_final(struct writer *to, uint32_t next);
 /* @type: CONTROL_PING or CONTROL_PONG. */
 void control_write_ping(struct writer *to, enum control_type type,

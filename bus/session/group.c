@@ -6,11 +6,13 @@
 #include "crypto/kdf.h"
 #include "session/channel.h"
 #include "session/group.h"
+#include "wire/record.h"
 
 #define GROUP_ALIVE 0x67726f75u
 #define HEADS_TOPIC "$bus/heads"
 #define HEADS_BODY_MAX (32 * 1024)
 #define HEADS_COUNT_MAX 1000
+#define HEADS_HEAD_SIZE 10 /* u64 generation, u16 count */
 
 void group_seed_draw(struct hedge *hedge, struct moment now, uint64_t last_generation,
                      struct group_seed *ret_seed)
@@ -396,7 +398,7 @@ int group_write_key(struct group *group, struct moment now, const struct group_m
         topics += 2u + topic->size + 4u;
         count++;
     }
-    if (size + topics > CONTROL_GROUP_KEY_MAX) {
+    if (size + topics > MIN((size_t)CONTROL_GROUP_KEY_MAX, group->settings.max_message_size)) {
         count = CONTROL_NOT_LISTED;
         topics = 0;
     }
@@ -417,38 +419,62 @@ bool group_has_traffic(const struct group *group)
     return group->dirty != NULL;
 }
 
-bool group_next_heads(struct group *group, struct moment now, struct buffer *out)
+bool group_take_heads(struct group *group, struct buffer *out)
 {
-    CLEANUP(buffer_deinit)
-    struct buffer room = {0};
-    struct writer body, envelope;
-    struct group_topic *unused;
-    size_t size = 0, envelope_size;
+    size_t limit = MIN((size_t)HEADS_BODY_MAX, group->settings.max_message_size - HEADS_HEAD_SIZE);
+    struct writer section;
+    size_t size = HEADS_HEAD_SIZE;
     unsigned count = 0;
 
     for (struct group_topic *topic = group->dirty;
-         topic && count < HEADS_COUNT_MAX && size < HEADS_BODY_MAX; topic = topic->dirty_next) {
+         topic && count < HEADS_COUNT_MAX && size + 2u + topic->size + 4u <= limit;
+         topic = topic->dirty_next) {
         size += 2u + topic->size + 4u;
         count++;
     }
-    if (count == 0 || !buffer_reserve(&room, size + 11))
+    if (count == 0 || !buffer_reserve(out, size))
         return false;
-    body = writer_over(room.at, size + 11);
-    control_write_heads(&body, group->generation, (uint16_t)count);
+    section = writer_over(out->at + out->size, size);
+    control_write_heads_section(&section, group->generation, (uint16_t)count);
     for (; count > 0; count--) {
         struct group_topic *topic = group->dirty;
 
         group->dirty = topic->dirty_next;
         topic->dirty = false;
-        control_write_head(&body, bytes_of(topic->name, topic->size), (uint32_t)topic->next);
+        control_write_head(&section, bytes_of(topic->name, topic->size), (uint32_t)topic->next);
     }
-    envelope_size = envelope_sealed_size(ENVELOPE_FORMAT_MESSAGE, body.size, group->padded,
-                                         group->trailer, group->vector_count);
-    envelope = writer_over(buffer_reserve(out, envelope_size), envelope_size);
-    if (!envelope.at ||
-        seal(group, now, ENVELOPE_FORMAT_MESSAGE, 6 /* control */, bytes_text(HEADS_TOPIC), false,
-             bytes_of(NULL, 0), writer_view(&body), &envelope, &unused) < 0)
-        return false;
-    out->size += envelope.size;
+    out->size += section.size;
     return true;
+}
+
+int group_seal_heads(struct group *group, struct moment now, struct bytes sections,
+                     struct buffer *out)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer room = {0};
+    size_t size = envelope_sealed_size(ENVELOPE_FORMAT_MESSAGE, 1 + sections.size, group->padded,
+                                       group->trailer, group->vector_count);
+    struct writer body = writer_over(buffer_reserve(&room, 1 + sections.size), 1 + sections.size);
+    struct writer envelope = writer_over(buffer_reserve(out, size), size);
+    struct group_topic *unused;
+    int r;
+
+    if (!body.at || !envelope.at)
+        return AICO_ENOMEM;
+    writer_u8(&body, CONTROL_HEADS);
+    writer_bytes(&body, sections);
+    r = seal(group, now, ENVELOPE_FORMAT_MESSAGE, DELIVERY_CONTROL, bytes_text(HEADS_TOPIC), false,
+             bytes_of(NULL, 0), writer_view(&body), &envelope, &unused);
+    if (r == 0)
+        out->size += envelope.size;
+    return r;
+}
+
+bool group_next_heads(struct group *group, struct moment now, struct buffer *out)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer section = {0};
+
+    return group_take_heads(group, &section) &&
+           group_seal_heads(group, now, buffer_view(&section), out) == 0;
 }

@@ -137,8 +137,14 @@ AICO_MUST_USE int group_seal(struct group *group, struct moment now, uint8_t for
 AICO_MUST_USE int group_write_key(struct group *group, struct moment now,
                                   const struct group_member *member, uint32_t epoch,
                                   struct buffer *out);
-/* Appends the envelopes' worth of HEADS for what was sealed since the last ones: one envelope a
- * call, true while there was one. */
+/* Appends one section of HEADS for topics with traffic since the last one, which they leave; true
+ * while there was one. */
+bool group_take_heads(struct group *group, struct buffer *out);
+/* Appends an envelope on $bus/heads around @sections, of this generation or of former ones. 0,
+ * AICO_ENOMEM, or what group_seal() says. */
+AICO_MUST_USE int group_seal_heads(struct group *group, struct moment now, struct bytes sections,
+                                   struct buffer *out);
+/* Both at once: one envelope a call, true while there was one. */
 bool group_next_heads(struct group *group, struct moment now, struct buffer *out);
 bool group_has_traffic(const struct group *group);
 /* At an age or count limit: time for a new generation. */
@@ -157,6 +163,9 @@ struct reader_topic {
     uint8_t context[HASH_SIZE];
     uint64_t listed; /* where GROUP_KEY says the topic stands */
     bool skip;       /* not listened to meanwhile: the next number is no gap */
+    bool is_ruled;   /* the rule of this group is the one that decides for the topic */
+    bool is_guessed; /* the window began at the first number that came, `start` */
+    uint64_t start;
     struct replay replay;
     uint8_t size;
     char name[];
@@ -175,11 +184,15 @@ struct group_reader {
     struct reader_secret *secret;
     uint64_t generation;
     int64_t t0_ms;
-    int64_t keyed_ms; /* boot clock: when the key came */
     int64_t until_ms; /* boot clock: replaced, erased then; 0: current */
     uint8_t trailer, slot;
     bool padded;
-    bool listed; /* topics not named by GROUP_KEY start at 0 */
+    bool listed;        /* topics not named by GROUP_KEY start at 0 */
+    uint64_t listed_at; /* the caller's count when it asked for that list; 0: it did not */
+    /* Whether what is missing from the start of @topic is a gap; NULL: group_open()'s @expected. */
+    bool (*expects)(void *context, const struct group_reader *reader, struct bytes topic);
+    void *expects_context;
+    const struct registry *registry; /* borrowed; decides which rule a topic has; NULL: not asked */
     uint32_t failures;
     int64_t unheard_ms; /* boot clock of the first envelope since the last HEADS; 0: none */
     bool heads_missed;  /* reported already */
@@ -220,6 +233,12 @@ AICO_MUST_USE int group_open(struct group_reader *reader, struct moment now,
                              const struct envelope *envelope, uint8_t delivery, struct bytes topic,
                              bool expected, size_t *windows, uint8_t *plain,
                              const struct gap_sink *sink, struct group_opened *ret_opened);
+/* Another registry is in force (borrowed): every topic is asked about again. */
+void group_reader_set_registry(struct group_reader *reader, const struct registry *registry);
+/* A list we asked for after we had subscribed says @topic stands at @next: all from there on comes
+ * or is a gap, what was lost before the first number that came included. */
+void group_reader_list(struct group_reader *reader, struct bytes topic, uint32_t next,
+                       size_t *windows, const struct gap_sink *sink);
 /* HEADS says @topic stands at @next. */
 void group_reader_announce(struct group_reader *reader, struct bytes topic, uint32_t next,
                            bool expected, size_t *windows, const struct gap_sink *sink);

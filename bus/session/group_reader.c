@@ -15,6 +15,12 @@ static struct bytes filter_of(const struct group_reader *reader)
     return bytes_of(reader->filter, reader->filter_size);
 }
 
+/* What a publisher names must be its to name. */
+static bool belongs(const struct group_reader *reader, struct bytes topic)
+{
+    return topic_is_valid(topic) && filter_matches(filter_of(reader), topic);
+}
+
 static struct reader_topic *add_topic(struct group_reader *reader, struct bytes name,
                                       size_t *windows)
 {
@@ -75,7 +81,7 @@ int group_reader_new(const uint8_t *self, const struct session_settings *setting
     memcpy(reader->key + SIGN_PUBLIC_SIZE, key->id.at, GROUP_ID_SIZE);
     reader->generation = key->generation;
     reader->t0_ms = (int64_t)(key->generation - ((uint64_t)1 << 20));
-    reader->keyed_ms = now.boot_ms;
+    (void)now;
     reader->trailer = key->authenticity;
     reader->slot = key->slot;
     reader->padded = padded;
@@ -91,6 +97,10 @@ int group_reader_new(const uint8_t *self, const struct session_settings *setting
     while (control_next_head(&topics, &name, &next)) {
         struct reader_topic *topic = find_topic(reader, name);
 
+        if (!belongs(reader, name)) {
+            group_reader_free(&reader, windows);
+            return AICO_EFORMAT;
+        }
         if (!topic)
             topic = add_topic(reader, name, windows);
         if (!topic) {
@@ -209,10 +219,63 @@ static void begin_window(const struct group_reader *reader, struct reader_topic 
     if (topic->skip && topic->replay.begun)
         replay_skip(&topic->replay, sequence);
     topic->skip = false;
+    if (topic->replay.begun)
+        return;
     /* What was sealed before the key was handed out may still come, once: it was held back. */
-    if (!topic->replay.begun)
-        replay_start(&topic->replay,
-                     expected && reader->listed ? MIN(topic->listed, sequence) : sequence);
+    topic->is_guessed = !expected || !reader->listed;
+    topic->start = sequence;
+    replay_start(&topic->replay, topic->is_guessed ? sequence : MIN(topic->listed, sequence));
+}
+
+/* Only asked while the topic's window has not begun. */
+static bool is_expected(const struct group_reader *reader, const struct reader_topic *topic,
+                        struct bytes name, bool expected)
+{
+    if (topic && topic->replay.begun)
+        return false;
+    return reader->expects ? reader->expects(reader->expects_context, reader, name) : expected;
+}
+
+/* Whether the rule of this group, and no earlier one, decides for the topic. */
+static bool is_of_rule(const struct group_reader *reader, struct reader_topic *topic,
+                       struct bytes name)
+{
+    const struct rule *rule;
+
+    if (!reader->registry || (topic && topic->is_ruled))
+        return true;
+    rule = registry_rule_for(reader->registry, name);
+    if (!rule || !bytes_equal(rule->filter, filter_of(reader)))
+        return false;
+    if (topic)
+        topic->is_ruled = true;
+    return true;
+}
+
+void group_reader_set_registry(struct group_reader *reader, const struct registry *registry)
+{
+    reader->registry = registry;
+    for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+        topic->is_ruled = false;
+}
+
+void group_reader_list(struct group_reader *reader, struct bytes name, uint32_t next,
+                       size_t *windows, const struct gap_sink *sink)
+{
+    struct reader_topic *topic = find_topic(reader, name);
+
+    if (!topic && belongs(reader, name))
+        topic = add_topic(reader, name, windows);
+    if (!topic)
+        return;
+    topic->listed = next;
+    if (topic->skip && topic->replay.begun) {
+        replay_skip(&topic->replay, next);
+        topic->skip = false;
+    } else if (topic->replay.begun && topic->is_guessed && next < topic->start) {
+        sink->report(sink->context, next, topic->start - 1);
+    }
+    topic->is_guessed = false;
 }
 
 static int open_known(struct group_reader *reader, struct moment now, const struct envelope *e,
@@ -277,12 +340,14 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
     struct bytes content;
     int r;
 
-    if (!heads && (!topic_is_valid(name) || !filter_matches(filter_of(reader), name)))
+    topic = find_topic(reader, name);
+    if (!topic && !heads && !belongs(reader, name))
+        return AICO_EOPEN;
+    if (!heads && !is_of_rule(reader, topic, name))
         return AICO_EOPEN;
     r = envelope_check(e, &in.rule);
     if (r < 0)
         return r;
-    topic = find_topic(reader, name);
     if (topic) {
         r = replay_check(&topic->replay, e->sequence);
         if (r < 0)
@@ -306,7 +371,7 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
         return AICO_ELIMIT;
     if (r < 0)
         return r;
-    begin_window(reader, topic, e->sequence, expected && !heads);
+    begin_window(reader, topic, e->sequence, !heads && is_expected(reader, topic, name, expected));
     replay_move(&topic->replay, e->sequence, sink);
     if (heads) {
         reader->unheard_ms = 0;
@@ -323,7 +388,8 @@ void group_reader_announce(struct group_reader *reader, struct bytes name, uint3
 {
     struct reader_topic *topic = find_topic(reader, name);
 
-    if (!topic && expected && reader->listed)
+    expected = is_expected(reader, topic, name, expected);
+    if (!topic && expected && reader->listed && belongs(reader, name))
         topic = add_topic(reader, name, windows);
     if (!topic || (!topic->replay.begun && !(expected && reader->listed)))
         return;

@@ -47,9 +47,10 @@ enum session_event_type {
     SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
     SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
                             than this event leaves */
-    SESSION_REGISTRY,    /* peer, bytes: a newer document by a peer's word. The caller verifies it
-                            (registry_parse) and calls sessions_set_registry() */
-    SESSION_NOTICE,      /* peer, code, text: something odd that costs nobody a message */
+    SESSION_PONG,     /* peer, sequence: the PING of that number (sessions_ping()) was answered */
+    SESSION_REGISTRY, /* peer, bytes: a newer document by a peer's word. The caller verifies it
+                         (registry_parse) and calls sessions_set_registry() */
+    SESSION_NOTICE,   /* peer, code, text: something odd that costs nobody a message */
 };
 
 /* What a gap is due to. */
@@ -190,6 +191,10 @@ AICO_MUST_USE int sessions_seal_direct(struct sessions *sessions, struct moment 
  * Or, and then nothing follows: AICO_EPEERUNKNOWN, AICO_EREVOKED, AICO_ENOTALLOWED, AICO_ESELF,
  * AICO_EREGISTRYSTALE, AICO_ENOMEM. Calling it again while dialling changes nothing. */
 AICO_MUST_USE int sessions_dial(struct sessions *sessions, struct moment now, struct bytes peer);
+/* Sends PING to @peer over its channel; SESSION_PONG with *ret_number answers it. 0 or AICO_ESTATE
+ * (no channel stands: sessions_dial()). */
+AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, struct bytes peer,
+                                uint64_t *ret_number);
 /* Whether sessions_seal_direct() would find a channel. */
 bool sessions_has_channel(struct sessions *sessions, struct moment now, struct bytes peer);
 
@@ -200,6 +205,9 @@ bool sessions_has_channel(struct sessions *sessions, struct moment now, struct b
 void sessions_peer_away(struct sessions *sessions, struct moment now, struct bytes peer, int code);
 /* The broker says it is: back-off starts anew, and it gets the keys of our live groups. */
 void sessions_peer_present(struct sessions *sessions, struct moment now, struct bytes peer);
+/* The broker says it is another process now: what it knew is gone with the former one, so the next
+ * message dials. Untrue, this costs a handshake. */
+void sessions_peer_renewed(struct sessions *sessions, struct moment now, struct bytes peer);
 /* The link to the broker; what happened on it before is over. Initially up. */
 void sessions_link_lost(struct sessions *sessions, struct moment now);
 void sessions_link_up(struct sessions *sessions, struct moment now);

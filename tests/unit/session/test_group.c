@@ -906,9 +906,10 @@ static size_t write_any(uint8_t *to, size_t size, int which)
         control_write_key_refuse(&w, AICO_EDENIED, bytes_text(FILTER));
         break;
     case 4:
-        control_write_heads(&w, 9, 1);
+        writer_u8(&w, CONTROL_HEADS);
+        control_write_heads_section(&w, 9, 1);
         control_write_head(&w, bytes_text("a"), 1);
-        control_write_heads(&w, 10, 0);
+        control_write_heads_section(&w, 10, 0);
         break;
     case 5:
         control_write_final(&w, 12);

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The session manager: its life, the registry, time, and which peer a name is. */
+#include <stdlib.h>
+
+#include "session/peers_internal.h"
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+int sessions_new(const struct session_settings *settings, const struct identity *self,
+                 struct registry *registry, struct random_source random, uint64_t last_generation,
+                 struct moment now, struct sessions **ret_sessions, struct aico_error *err)
+{
+    const struct component *me = registry_find_identity(registry, self->public);
+    CLEANUP(sessions_free)
+    struct sessions *s = NULL;
+
+    if (!me)
+        return aico_error_set(err, AICO_EUNKNOWN, "%s: not in the registry", self->name);
+    if (!component_is_active(registry, me, now.real_ms))
+        return aico_error_set(err, AICO_EREVOKED, "%s: no longer active in the registry",
+                              self->name);
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    s->settings = *settings;
+    s->self = self;
+    s->registry = registry_ref(registry);
+    s->random = random;
+    s->last_generation = last_generation;
+    s->link = true;
+    s->deadline_ms = MOMENT_NEVER;
+    s->guard = guard_new(2 * settings->synchrony_bound_ms);
+    s->hedge = guarded_new(sizeof(*s->hedge));
+    if (!s->guard || !s->hedge)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    hedge_init(s->hedge, &self->seed, random);
+    *ret_sessions = STEAL(s);
+    return 0;
+}
+
+static void held_free(struct held_list *list)
+{
+    while (list->first)
+        held_remove(list, list->first);
+}
+
+static void peer_free(struct sessions *s, struct peer *peer)
+{
+    while (peer->lines)
+        line_remove(peer, peer->lines);
+    dial_stop(s, peer);
+    half_open_drop_all(peer);
+    held_free(&peer->early);
+    readers_free(peer);
+    held_free(&peer->waiting);
+    HASH_DEL(s->peers, peer);
+    free(peer);
+}
+
+void sessions_free(struct sessions **sessions)
+{
+    struct sessions *s = *sessions;
+    struct peer *peer, *next;
+    struct heard_filter *heard;
+
+    if (!s)
+        return;
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        peer_free(s, peer);
+    }
+    publications_free(s);
+    while ((heard = s->heard) != NULL) {
+        LL_DELETE(s->heard, heard);
+        free(heard);
+    }
+    fifo_deinit(&s->events);
+    buffer_wipe_deinit(&s->plain);
+    guarded_free(&s->hedge);
+    guard_free(&s->guard);
+    registry_unref(&s->registry);
+    free(s);
+    *sessions = NULL;
+}
+
+void sessions_close(struct sessions *s, struct moment now)
+{
+    struct peer *peer, *next;
+
+    if (s->closed)
+        return;
+    publications_close(s, now);
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        lines_close(s, now, peer);
+    }
+    s->closed = true;
+}
+
+void sessions_get_stats(const struct sessions *s, struct sessions_stats *ret_stats)
+{
+    *ret_stats = s->stats;
+}
+
+/* --- who is who ----------------------------------------------------------------------------- */
+
+struct handshake_context peers_context(struct sessions *s)
+{
+    return (struct handshake_context){.settings = &s->settings,
+                                      .self = s->self,
+                                      .registry = s->registry,
+                                      .verifications = &s->stats.verified_hellos};
+}
+
+struct bytes peer_name(const struct peer *peer)
+{
+    return bytes_of(peer->name, peer->name_size);
+}
+
+struct peer *peer_find(struct sessions *s, struct bytes name, bool make)
+{
+    struct peer *peer = NULL;
+
+    HASH_FIND(hh, s->peers, name.at, name.size, peer);
+    /* Only names of the registry get memory: strangers cannot fill it. */
+    if (peer || !make || !component_name_is_valid(name) || !registry_find_name(s->registry, name))
+        return peer;
+    peer = calloc(1, sizeof(*peer));
+    if (!peer)
+        return NULL;
+    peer->name_size = name.size;
+    bytes_copy(peer->name, name);
+    HASH_ADD(hh, s->peers, name, name.size, peer);
+    if (!HASH_ADDED(hh, peer)) {
+        free(peer);
+        return NULL;
+    }
+    return peer;
+}
+
+const struct component *peer_component(const struct sessions *s, const struct peer *peer)
+{
+    return registry_find_name(s->registry, peer_name(peer));
+}
+
+int64_t peers_jitter(struct sessions *s, int64_t bound)
+{
+    uint32_t value = 0;
+
+    if (bound <= 0)
+        return 0;
+    s->random.bytes(s->random.context, &value, sizeof(value));
+    return (int64_t)(value % (uint64_t)bound);
+}
+
+/* --- the broker's word ---------------------------------------------------------------------- */
+
+void sessions_peer_away(struct sessions *s, struct moment now, struct bytes name, int code)
+{
+    struct peer *peer = peer_find(s, name, false);
+
+    (void)now;
+    if (!peer)
+        return;
+    peer->away = true;
+    if (peer->dialing)
+        dial_fail(s, peer, code);
+}
+
+void sessions_peer_present(struct sessions *s, struct moment now, struct bytes name)
+{
+    struct peer *peer = peer_find(s, name, false);
+
+    if (!peer)
+        return;
+    peer->away = false;
+    if (peer->dialing && peer->attempt_end_ms == 0)
+        peer->hello_ms = now.boot_ms;
+    else if (!peer->dialing && publications_owe(s, peer) && !line_best(peer))
+        (void)!dial_start(s, now, peer);
+    peers_wake_at(s, now.boot_ms);
+}
+
+void sessions_peer_renewed(struct sessions *s, struct moment now, struct bytes name)
+{
+    struct peer *peer = peer_find(s, name, false);
+    struct line *line;
+
+    if (!peer)
+        return;
+    peer->away = false;
+    DL_FOREACH(peer->lines, line)
+    {
+        line->sendable = false;
+        if (line->until_ms == 0)
+            line->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+        peers_wake_at(s, line->until_ms);
+    }
+}
+
+void sessions_link_lost(struct sessions *s, struct moment now)
+{
+    struct peer *peer, *next;
+    struct line *line;
+
+    s->link = false;
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        bool dialing = peer->dialing;
+
+        dial_stop(s, peer);
+        peer->dialing = dialing; /* goes on when the link is up */
+        half_open_drop_all(peer);
+        if (!s->settings.fresh_handshake)
+            continue;
+        DL_FOREACH(peer->lines, line)
+        {
+            line->sendable = false;
+            line->link_lost = true;
+            if (line->until_ms == 0)
+                line->until_ms = now.boot_ms + s->settings.session_timeout_ms;
+        }
+    }
+}
+
+void sessions_link_up(struct sessions *s, struct moment now)
+{
+    struct peer *peer, *next;
+
+    s->link = true;
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        peer->away = false;
+        if (peer->dialing) {
+            peer->dialing = false;
+            (void)!dial_start(s, now, peer);
+        }
+        readers_link_up(now, peer);
+    }
+    peers_wake_at(s, now.boot_ms);
+}
+
+/* --- what we listen to ---------------------------------------------------------------------- */
+
+static struct heard_filter *heard_find(struct sessions *s, struct bytes filter)
+{
+    struct heard_filter *heard;
+
+    LL_FOREACH(s->heard, heard)
+    if (bytes_equal(bytes_of(heard->filter, heard->size), filter))
+        break;
+    return heard;
+}
+
+bool peers_is_subscribed(const struct sessions *s, struct bytes topic)
+{
+    const struct heard_filter *heard;
+
+    LL_FOREACH(s->heard, heard)
+    if (filter_matches(bytes_of(heard->filter, heard->size), topic))
+        return true;
+    return false;
+}
+
+int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filter)
+{
+    struct heard_filter *heard;
+
+    /* Said again after the link was lost: what was missed meanwhile is a gap like any other. */
+    if (heard_find(s, filter))
+        return 0;
+    if (filter.size > TOPIC_SIZE_MAX)
+        return AICO_ETOPIC;
+    heard = calloc(1, sizeof(*heard));
+    if (!heard)
+        return AICO_ENOMEM;
+    heard->since = ++s->order;
+    heard->size = (uint8_t)filter.size;
+    bytes_copy(heard->filter, filter);
+    LL_PREPEND(s->heard, heard);
+    s->heard_any = true;
+    readers_heard_more(s, now, filter);
+    return 0;
+}
+
+void sessions_unsubscribed(struct sessions *s, struct bytes filter)
+{
+    struct heard_filter *heard = heard_find(s, filter);
+
+    if (!heard)
+        return;
+    LL_DELETE(s->heard, heard);
+    free(heard);
+    readers_heard_less(s);
+}
+
+void sessions_set_backlogged(struct sessions *s, bool backlogged)
+{
+    s->backlogged = backlogged;
+    s->deadline_ms = 0; /* the next tick looks at every chain */
+}
+
+/* --- the registry --------------------------------------------------------------------------- */
+
+/* Ends everything with identities of @peer that may no longer be met. */
+static void drop_unwelcome(struct sessions *s, struct moment now, struct peer *peer)
+{
+    struct handshake_context context = peers_context(s);
+    struct line *line, *next;
+    const struct component *component;
+    struct half_open *half_open;
+    bool had = peer->lines != NULL;
+    int code = 0;
+
+    DL_FOREACH_SAFE(peer->lines, line, next)
+    {
+        component = registry_find_identity(s->registry, line->channel->peer);
+        code = handshake_may_meet(&context, now, component);
+        if (code == 0 && !bytes_equal_text(peer_name(peer), component->name))
+            code = AICO_ESTAMP;
+        if (code < 0)
+            line_remove(peer, line);
+    }
+    if (had && !peer->lines)
+        event_push(s, &(struct session_event){.type = SESSION_LOST,
+                                              .peer = peer_name(peer),
+                                              .code = code,
+                                              .text = aico_error_string(code)});
+    for (half_open = peer->half_open; half_open; half_open = half_open->next) {
+        component = registry_find_identity(s->registry, half_open->state->keys.peer);
+        if (handshake_may_meet(&context, now, component) < 0) {
+            half_open_drop_all(peer);
+            break;
+        }
+    }
+    component = peer_component(s, peer);
+    code = handshake_may_meet(&context, now, component);
+    if (peer->dialing && code < 0)
+        dial_fail(s, peer, code);
+    else if (peer->dialer && memcmp(peer->dialer->peer, component->identity, SIGN_PUBLIC_SIZE) != 0)
+        peer->hello_ms = now.boot_ms; /* it has another key now */
+}
+
+void sessions_set_registry(struct sessions *s, struct moment now, struct registry *registry)
+{
+    struct peer *peer, *next;
+    struct registry *former = s->registry;
+
+    s->registry = registry_ref(registry);
+    registry_unref(&former);
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        drop_unwelcome(s, now, peer);
+    }
+    readers_update(s, now);
+    publications_update(s, now);
+    peers_wake_at(s, now.boot_ms);
+}
+
+/* --- time ----------------------------------------------------------------------------------- */
+
+void peers_wake_at(struct sessions *s, int64_t boot_ms)
+{
+    s->deadline_ms = MIN(s->deadline_ms, boot_ms);
+}
+
+int64_t sessions_deadline(const struct sessions *s)
+{
+    return s->events.count > (s->event_out ? 1u : 0u) || s->out_of_memory ? 0 : s->deadline_ms;
+}
+
+static void early_expire(struct sessions *s, struct moment now, struct peer *peer)
+{
+    struct held *held, *next;
+
+    DL_FOREACH_SAFE(peer->early.first, held, next)
+    {
+        if (now.boot_ms < held->until_ms)
+            continue;
+        if (held->cookie || held->delivery != DELIVERY_CONTROL)
+            event_failed(s, peer_name(peer), bytes_of(held->data, held->topic_size), AICO_EKEY,
+                         held->cookie);
+        held_remove(&peer->early, held);
+    }
+}
+
+static int64_t peer_deadline(const struct sessions *s, const struct peer *peer)
+{
+    int64_t deadline = MIN(dial_deadline(peer), lines_deadline(s, peer));
+
+    if (peer->early.first)
+        deadline = MIN(deadline, peer->early.first->until_ms);
+    return MIN(deadline, readers_deadline(s, peer));
+}
+
+void sessions_tick(struct sessions *s, struct moment now)
+{
+    struct peer *peer, *next;
+
+    if (s->closed || now.boot_ms < s->deadline_ms)
+        return;
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        lines_tick(s, now, peer);
+        dial_tick(s, now, peer);
+        early_expire(s, now, peer);
+        readers_tick(s, now, peer);
+    }
+    publications_tick(s, now);
+
+    s->deadline_ms = publications_deadline(s);
+    for (peer = s->peers; peer; peer = peer->hh.next)
+        s->deadline_ms = MIN(s->deadline_ms, peer_deadline(s, peer));
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handshakes: who dials, who answers, and which attempt survives (PROTOCOL 4). */
+#include <stdio.h>
+
+#include "crypto/kdf.h"
+#include "session/peers_internal.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS 30000
+
+static void send_handshake(struct sessions *s, struct peer *peer, struct bytes bytes)
+{
+    event_push(s, &(struct session_event){.type = SESSION_SEND,
+                                          .peer = peer_name(peer),
+                                          .delivery = DELIVERY_CONTROL,
+                                          .bytes = bytes});
+}
+
+/* --- dialling ------------------------------------------------------------------------------- */
+
+void dial_stop(struct sessions *s, struct peer *peer)
+{
+    (void)s;
+    if (peer->dialer)
+        dialer_wipe(peer->dialer);
+    guarded_free(&peer->dialer);
+    peer->dialing = false;
+    peer->attempts = 0;
+    peer->attempt_end_ms = 0;
+    peer->hello_ms = MOMENT_NEVER;
+}
+
+void dial_fail(struct sessions *s, struct peer *peer, int code)
+{
+    char text[200];
+
+    if (peer->hint_code < 0 && (code == AICO_ETIMEOUT || code == AICO_EDEADLINE))
+        (void)snprintf(text, sizeof(text),
+                       "%s did not answer; it, or the broker in its name, claims: %s", peer->name,
+                       aico_error_string(peer->hint_code));
+    else
+        (void)snprintf(text, sizeof(text), "%s: %s", peer->name, aico_error_string(code));
+    dial_stop(s, peer);
+    if (line_best(peer)) { /* it was for a new channel in place of one that still works */
+        event_notice(s, peer_name(peer), code, text);
+        return;
+    }
+    event_push(s, &(struct session_event){
+                      .type = SESSION_LOST, .peer = peer_name(peer), .code = code, .text = text});
+    publications_peer_lost(s, peer);
+}
+
+/* A new Hello1, with a key of its own: none is ever sent twice. */
+static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
+{
+    CLEANUP(handshake_random_wipe)
+    struct handshake_random random = {0};
+    struct handshake_context context = peers_context(s);
+    const struct component *component = peer_component(s, peer);
+    int64_t quarter = s->settings.handshake_timeout_ms / 4;
+    int r = handshake_may_meet(&context, now, component);
+
+    if (r < 0)
+        return r == AICO_EUNKNOWN ? AICO_EPEERUNKNOWN : r;
+    if (!peer->dialer)
+        peer->dialer = guarded_new(sizeof(*peer->dialer));
+    if (!peer->dialer)
+        return AICO_ENOMEM;
+    handshake_random_draw(s->hedge, &random);
+    r = dialer_begin(&context, now, component->identity, &random, peer->dialer);
+    if (r < 0)
+        return r;
+    send_handshake(s, peer, bytes_of(peer->dialer->hello1, HELLO1_SIZE));
+    peer->hello_ms = now.boot_ms + quarter * 3 / 4 + peers_jitter(s, quarter / 2);
+    return 0;
+}
+
+static int begin_attempt(struct sessions *s, struct moment now, struct peer *peer)
+{
+    int r = send_hello1(s, now, peer);
+
+    if (r < 0)
+        return r;
+    peer->attempt_end_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    peers_wake_at(s, MIN(peer->hello_ms, peer->attempt_end_ms));
+    return 0;
+}
+
+int dial_start(struct sessions *s, struct moment now, struct peer *peer)
+{
+    struct handshake_context context = peers_context(s);
+    int r;
+
+    if (peer->dialing)
+        return 0;
+    r = handshake_may_meet(&context, now, peer_component(s, peer));
+    if (r < 0)
+        return r == AICO_EUNKNOWN ? AICO_EPEERUNKNOWN : r;
+    peer->dialing = true;
+    peer->attempts = 0;
+    peer->attempt_end_ms = 0;
+    peer->hint_code = 0;
+    peer->hello_ms = MAX(now.boot_ms, peer->redial_ms);
+    if (!s->link)
+        peer->hello_ms = MOMENT_NEVER; /* sessions_link_up() starts it */
+    else if (peer->hello_ms <= now.boot_ms && (r = begin_attempt(s, now, peer)) < 0)
+        dial_stop(s, peer);
+    peers_wake_at(s, peer->hello_ms);
+    return r;
+}
+
+int sessions_dial(struct sessions *s, struct moment now, struct bytes name)
+{
+    struct peer *peer = peer_find(s, name, true);
+
+    if (s->closed)
+        return AICO_ECLOSED;
+    if (!peer)
+        return registry_find_name(s->registry, name) ? AICO_ENOMEM : AICO_EPEERUNKNOWN;
+    if (line_best(peer)) {
+        event_push(s, &(struct session_event){.type = SESSION_READY, .peer = name});
+        return 0;
+    }
+    return dial_start(s, now, peer);
+}
+
+static void end_attempt(struct sessions *s, struct moment now, struct peer *peer)
+{
+    int64_t bound = BACKOFF_LAST_MS;
+    uint32_t limit = s->settings.connection_retry_limit;
+
+    peer->attempts++;
+    if (limit > 0 && peer->attempts >= limit) {
+        dial_fail(s, peer, AICO_ETIMEOUT);
+        return;
+    }
+    if (peer->dialer)
+        dialer_wipe(peer->dialer);
+    guarded_free(&peer->dialer);
+    if (peer->attempts < 9)
+        bound = MIN(bound, (int64_t)BACKOFF_FIRST_MS << (peer->attempts - 1));
+    peer->attempt_end_ms = 0;
+    peer->hello_ms = now.boot_ms + peers_jitter(s, bound);
+}
+
+static void half_open_expire(struct moment now, struct peer *peer)
+{
+    struct half_open *half_open, *next;
+
+    LL_FOREACH_SAFE(peer->half_open, half_open, next)
+    {
+        if (now.boot_ms <= half_open->state->deadline_ms)
+            continue;
+        LL_DELETE(peer->half_open, half_open);
+        peer->half_open_count--;
+        guarded_free(&half_open->state);
+        free(half_open);
+    }
+}
+
+void dial_tick(struct sessions *s, struct moment now, struct peer *peer)
+{
+    int r = 0;
+
+    half_open_expire(now, peer);
+    if (!peer->dialing || !s->link)
+        return;
+    if (peer->attempt_end_ms > 0 && now.boot_ms >= peer->attempt_end_ms)
+        end_attempt(s, now, peer);
+    if (peer->dialing && now.boot_ms >= peer->hello_ms)
+        r = peer->attempt_end_ms > 0 ? send_hello1(s, now, peer) : begin_attempt(s, now, peer);
+    if (r < 0)
+        dial_fail(s, peer, r);
+}
+
+int64_t dial_deadline(const struct peer *peer)
+{
+    int64_t deadline = MOMENT_NEVER;
+    const struct half_open *half_open;
+
+    if (peer->dialing) {
+        deadline = peer->hello_ms;
+        if (peer->attempt_end_ms > 0)
+            deadline = MIN(deadline, peer->attempt_end_ms);
+    }
+    LL_FOREACH(peer->half_open, half_open)
+    deadline = MIN(deadline, half_open->state->deadline_ms + 1);
+    return deadline;
+}
+
+/* --- hints ---------------------------------------------------------------------------------- */
+
+static void refuse(struct sessions *s, struct moment now, struct peer *peer, int code,
+                   const uint8_t about[HASH_SIZE])
+{
+    uint8_t bytes[REFUSE_SIZE];
+
+    if (!bucket_take(&peer->refuses, now.boot_ms, REFUSES_RATE, REFUSES_BURST))
+        return;
+    refuse_write(code, now, about, bytes);
+    send_handshake(s, peer, bytes_of(bytes, sizeof(bytes)));
+}
+
+void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
+                    const uint8_t key_id[CHANNEL_ID_SIZE])
+{
+    uint8_t about[HASH_SIZE] = {0};
+
+    memcpy(about, key_id, CHANNEL_ID_SIZE);
+    refuse(s, now, peer, AICO_ECHANNELUNKNOWN, about);
+}
+
+/* "I do not know this channel": a forged one costs a handshake and loses nothing. */
+static void on_channel_unknown(struct sessions *s, struct moment now, struct peer *peer,
+                               struct bytes about)
+{
+    struct line *line;
+
+    DL_FOREACH(peer->lines, line)
+    if (line->sendable && memcmp(line->channel->id, about.at, CHANNEL_ID_SIZE) == 0)
+        break;
+    if (!line)
+        return;
+    line->sendable = false;
+    if (line_best(peer) || peer->dialing)
+        return;
+    (void)!dial_start(s, now, peer);
+    peer->redial_ms = now.boot_ms + REDIAL_MS;
+}
+
+static void on_refuse(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes)
+{
+    struct refuse hint;
+    char text[200];
+
+    if (refuse_parse(bytes, &hint) < 0)
+        return;
+    s->stats.hints++;
+    if (hint.code == AICO_ECHANNELUNKNOWN) {
+        on_channel_unknown(s, now, peer, hint.about);
+        return;
+    }
+    /* Only a word about what we are trying just now is worth showing; it changes nothing. */
+    if (!peer->dialing || peer->hint_code == hint.code)
+        return;
+    peer->hint_code = hint.code;
+    (void)snprintf(text, sizeof(text), "%s, or the broker in its name, refuses the handshake: %s",
+                   peer->name, aico_error_string(hint.code));
+    event_notice(s, peer_name(peer), hint.code, text);
+}
+
+/* What went wrong with a Hello, where somebody can repair it. */
+static void note_failure(struct sessions *s, struct peer *peer, int code)
+{
+    char text[200];
+
+    if (code != AICO_EEQUIVOCATION && code != AICO_ECLOCK && code != AICO_EPOLICY)
+        return;
+    (void)snprintf(text, sizeof(text), "the handshake with %s failed: %s", peer->name,
+                   aico_error_string(code));
+    event_notice(s, peer_name(peer), code, text);
+}
+
+/* --- answering ------------------------------------------------------------------------------ */
+
+void half_open_drop_all(struct peer *peer)
+{
+    struct half_open *half_open;
+
+    while ((half_open = peer->half_open) != NULL) {
+        LL_DELETE(peer->half_open, half_open);
+        guarded_free(&half_open->state);
+        free(half_open);
+    }
+    peer->half_open_count = 0;
+}
+
+/* Whether our own attempt goes before the one in @hello1. */
+static bool we_go_first(const struct sessions *s, const struct peer *peer, struct bytes hello1)
+{
+    const uint8_t *identity = hello1_dialer(hello1);
+
+    return identity && peer->dialer &&
+           memcmp(identity, peer->dialer->peer, SIGN_PUBLIC_SIZE) == 0 &&
+           memcmp(s->self->public, identity, SIGN_PUBLIC_SIZE) < 0;
+}
+
+static int answer_hello1(struct sessions *s, struct moment now, struct peer *peer,
+                         struct bytes hello1)
+{
+    CLEANUP(handshake_random_wipe)
+    struct handshake_random random = {0};
+    struct handshake_context context = peers_context(s);
+    struct half_open *half_open = calloc(1, sizeof(*half_open));
+    uint8_t hello2[HELLO2_SIZE];
+    int r = AICO_ENOMEM;
+
+    if (half_open && (half_open->state = guarded_new(sizeof(*half_open->state))) != NULL) {
+        handshake_random_draw(s->hedge, &random);
+        r = listener_receive(&context, now, s->guard, peer_name(peer), peer->half_open_count,
+                             hello1, &random, half_open->state, hello2);
+    }
+    if (r < 0) {
+        if (half_open)
+            guarded_free(&half_open->state);
+        free(half_open);
+        return r;
+    }
+    LL_PREPEND(peer->half_open, half_open);
+    peer->half_open_count++;
+    send_handshake(s, peer, bytes_of(hello2, sizeof(hello2)));
+    peers_wake_at(s, half_open->state->deadline_ms + 1);
+    return 0;
+}
+
+static void on_hello1(struct sessions *s, struct moment now, struct peer *peer, struct bytes hello1)
+{
+    uint8_t about[HASH_SIZE];
+    int r;
+
+    if (we_go_first(s, peer, hello1))
+        return;
+    r = answer_hello1(s, now, peer, hello1);
+    if (r < 0) {
+        s->stats.refused_hellos++;
+        note_failure(s, peer, r);
+        hash_n(hello1, about, HASH_SIZE);
+        refuse(s, now, peer, r, about);
+        return;
+    }
+    peer->away = false;
+    if (!peer->dialer)
+        return;
+    /* It verified, so ours yields; should its Hello3 not come, we dial again. */
+    dialer_wipe(peer->dialer);
+    guarded_free(&peer->dialer);
+    peer->hello_ms = now.boot_ms + s->settings.handshake_timeout_ms / 4;
+}
+
+static void on_hello2(struct sessions *s, struct moment now, struct peer *peer, struct bytes hello2)
+{
+    CLEANUP(channel_keys_wipe)
+    struct channel_keys keys = {0};
+    struct handshake_context context = peers_context(s);
+    uint8_t hello3[HELLO3_SIZE];
+    int r;
+
+    if (!peer->dialer)
+        return;
+    r = dialer_receive(&context, now, peer->dialer, hello2, &keys, hello3);
+    if (r == AICO_EDEADLINE) {
+        guarded_free(&peer->dialer);
+        peers_wake_at(s, now.boot_ms);
+        return;
+    }
+    if (r == 0)
+        r = line_add(s, now, peer, &keys, hello3);
+    if (r < 0)
+        note_failure(s, peer, r);
+}
+
+static void on_hello3(struct sessions *s, struct moment now, struct peer *peer, struct bytes hello3)
+{
+    CLEANUP(channel_keys_wipe)
+    struct channel_keys keys = {0};
+    struct half_open *half_open;
+
+    LL_FOREACH(peer->half_open, half_open)
+    if (hello3.size == HELLO3_SIZE &&
+        memcmp(half_open->state->keys.id, hello3.at + 4, CHANNEL_ID_SIZE) == 0)
+        break;
+    if (!half_open)
+        return; /* of a channel that stands already, or never did */
+    if (listener_confirm(half_open->state, now, hello3, &keys) < 0)
+        return;
+    LL_DELETE(peer->half_open, half_open);
+    peer->half_open_count--;
+    guarded_free(&half_open->state);
+    free(half_open);
+    if (line_add(s, now, peer, &keys, NULL) == 0)
+        early_release(s, now, peer);
+}
+
+void dial_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes)
+{
+    if (bytes.size < 2 || bytes.at[0] != HANDSHAKE_VERSION)
+        return;
+    switch (bytes.at[1]) {
+    case HANDSHAKE_HELLO1:
+        on_hello1(s, now, peer, bytes);
+        break;
+    case HANDSHAKE_HELLO2:
+        on_hello2(s, now, peer, bytes);
+        break;
+    case HANDSHAKE_HELLO3:
+        on_hello3(s, now, peer, bytes);
+        break;
+    case HANDSHAKE_REFUSE:
+        on_refuse(s, now, peer, bytes);
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the session manager share. Not included outside bus/session/peers*.c.
+ *
+ *   peers.c            life, registry, time, and which peer a name is
+ *   peers_events.c     the queue of what the caller is told
+ *   peers_dial.c       handshakes: who dials, who answers, which attempt survives
+ *   peers_channel.c    channels: which one is used, PING, FINAL, control messages, direct messages
+ *   peers_publish.c    groups we publish: generations, keys for readers, HEADS
+ *   peers_read.c       groups we read: keys, what waits for one, gaps
+ */
+#ifndef SESSION_PEERS_INTERNAL_H
+#define SESSION_PEERS_INTERNAL_H
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/fifo.h"
+#include "base/hash.h"
+#include "session/bucket.h"
+#include "session/channel.h"
+#include "session/group.h"
+#include "session/peers.h"
+#include "wire/record.h"
+#include "wire/topic.h"
+
+#define HELD_MAX 64 /* envelopes of one peer that overtook its Hello3, and their bytes */
+#define HELD_BYTES_MAX ((size_t)1 << 20)
+/* Of one publisher, waiting for a group's key. They are under our credit, so more than the receive
+ * window never comes; a busy publisher sends more than 64 while the key is fetched. */
+#define WAITING_MAX 65536
+#define WAITING_BYTES_MAX ((size_t)32 << 20)
+#define ASK_AGAIN_MS 1000    /* an unanswered KEY_REQUEST is repeated */
+#define REDIAL_MS 1000       /* after CHANNEL_UNKNOWN */
+#define PREPARE_MS 2000      /* a publisher waits so long for its readers' handshakes */
+#define KEY_REQUESTS_RATE 10 /* a second, of one reader */
+#define KEY_REQUESTS_BURST 20
+#define REFUSES_RATE 10 /* hints to one peer a second */
+#define REFUSES_BURST 20
+#define LATE_MS 60000          /* counted when a message is older */
+#define REQUEST_FRESHNESS_S 60 /* requests and replies, whatever the rule says */
+#define PINGS_UNANSWERED_MAX 2
+
+/* A channel and what the manager knows of it. */
+struct line {
+    struct line *prev, *next;
+    struct channel *channel; /* owned */
+    bool sendable;           /* false: passed over, refused as unknown, or the link was lost */
+    bool link_lost;          /* ours, since this channel stood: what it missed the senders know */
+    bool is_dirty;           /* sealed since the last PING: the peer may not know how far we are */
+    bool final_sent, final_received;
+    int64_t until_ms;    /* boot clock: wiped then; 0: in use */
+    int64_t used_ms;     /* last application envelope, either way */
+    int64_t sent_ms;     /* last envelope sealed */
+    int64_t ping_ms;     /* when PING is due */
+    unsigned unanswered; /* PINGs in a row */
+    uint64_t pings, pongs;
+    int64_t repeat_ms; /* Hello3 and PING again, until something opened; 0: not any more */
+    uint8_t hello3[HELLO3_SIZE];
+};
+
+struct half_open {
+    struct half_open *next;
+    struct listener *state; /* guarded */
+};
+
+/* An envelope that waits for its channel or for a group's key. Topic and bytes follow. */
+struct held {
+    struct held *prev, *next;
+    void *cookie;
+    int64_t until_ms;
+    uint32_t size;
+    uint8_t topic_size;
+    uint8_t delivery;
+    bool direct, has_ref;
+    uint8_t key_id[ENVELOPE_KEY_ID_SIZE];
+    uint8_t ref[SESSION_REF_SIZE];
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint8_t data[];
+};
+
+struct held_list {
+    struct held *first;
+    size_t count, bytes;
+};
+
+/* A key of this peer's group we want, or whose list of topics we want anew. */
+struct ask {
+    struct ask *next;
+    uint8_t id[GROUP_ID_SIZE];
+    uint64_t order; /* when the last request was sent; 0: none was */
+    uint32_t out;   /* requests that were not answered yet; answers come in their order */
+    uint32_t epoch;
+    int64_t next_ms, until_ms;
+    bool quiet; /* only for the list: no handshake for it */
+    uint8_t filter_size;
+    char filter[TOPIC_SIZE_MAX];
+};
+
+struct peer {
+    UT_hash_handle hh;
+    struct line *lines; /* the greatest first */
+
+    /* our handshake with it */
+    bool dialing;
+    bool away;             /* the broker says so; the next sign of life ends it */
+    struct dialer *dialer; /* guarded; NULL: no Hello1 of ours is out */
+    unsigned attempts;
+    int64_t hello_ms;       /* next Hello1 of this attempt */
+    int64_t attempt_end_ms; /* 0: waiting for the next attempt, due at hello_ms */
+    int64_t redial_ms;      /* not before */
+    int hint_code;          /* what it, or the broker in its name, claimed last; 0: nothing */
+
+    /* its handshakes with us */
+    struct half_open *half_open;
+    size_t half_open_count;
+    struct held_list early; /* overtook their Hello3 */
+    struct bucket refuses;
+
+    /* its groups */
+    struct group_reader *readers; /* by (identity, id) */
+    struct held_list waiting;     /* for a key */
+    struct ask *asks;
+    size_t windows;
+    struct bucket requests;
+
+    size_t name_size;
+    char name[COMPONENT_NAME_MAX + 1];
+};
+
+/* The group of ours for one rule. */
+struct publication {
+    UT_hash_handle hh; /* by filter */
+    struct group *group;
+    bool ready;           /* nobody needs to be waited for any more */
+    bool prepared;        /* sessions_prepare_group() has been called */
+    int64_t wait_ms;      /* until when, while not ready */
+    int64_t heads_ms;     /* HEADS due; 0: nothing to say */
+    int64_t early_ms;     /* jitter of its rotation */
+    struct buffer former; /* HEADS sections of generations that are over */
+    uint8_t filter_size;
+    char filter[TOPIC_SIZE_MAX];
+};
+
+/* Which publication a topic belongs to, as the registry in force says. */
+struct published_topic {
+    UT_hash_handle hh;
+    struct publication *publication;
+    uint8_t size;
+    char name[];
+};
+
+struct heard_filter {
+    struct heard_filter *next;
+    uint64_t since; /* order */
+    uint8_t size;
+    char filter[TOPIC_SIZE_MAX + 1];
+};
+
+struct sessions {
+    struct session_settings settings;
+    const struct identity *self;
+    struct registry *registry;
+    struct hedge *hedge; /* guarded */
+    struct random_source random;
+    struct guard *guard;
+    struct peer *peers;
+    struct publication *publications;
+    struct published_topic *topics;
+    struct published_topic *last_topic;
+    struct heard_filter *heard;
+    bool heard_any; /* sessions_subscribed() was called, ever */
+    bool link, backlogged, closed;
+    uint64_t last_generation;
+    uint64_t order;      /* counts subscriptions and key requests */
+    int64_t deadline_ms; /* a lower bound */
+    struct fifo events;
+    bool event_out;      /* the front was handed out */
+    bool out_of_memory;  /* an event could not be kept */
+    struct buffer plain; /* wiped after use */
+    struct sessions_stats stats;
+};
+
+/* peers.c */
+struct handshake_context peers_context(struct sessions *s);
+/* The peer called @name; made when @make. NULL: absent, not a name, or no memory. */
+struct peer *peer_find(struct sessions *s, struct bytes name, bool make);
+struct bytes peer_name(const struct peer *peer);
+/* The component a peer is now: the line that dials. NULL when the registry has none. */
+const struct component *peer_component(const struct sessions *s, const struct peer *peer);
+void peers_wake_at(struct sessions *s, int64_t boot_ms);
+int64_t peers_jitter(struct sessions *s, int64_t bound);
+bool peers_is_subscribed(const struct sessions *s, struct bytes topic);
+
+/* peers_events.c */
+void event_push(struct sessions *s, const struct session_event *event);
+void event_failed(struct sessions *s, struct bytes peer, struct bytes topic, int code,
+                  void *cookie);
+void event_notice(struct sessions *s, struct bytes peer, int code, const char *text);
+/* Where gaps of @topic (empty: of a channel) go. */
+struct gap_report {
+    struct sessions *s;
+    struct bytes peer, topic;
+    enum session_gap_cause cause;
+};
+struct gap_sink gap_sink_for(struct gap_report *report);
+/* Room for what is opened, lent by @s so that it is not allocated every time; what is opened while
+ * it is lent gets room of its own. plain_give() wipes @used bytes. */
+void plain_take(struct sessions *s, struct buffer *plain);
+void plain_give(struct sessions *s, struct buffer *plain, size_t used);
+/* The messages in an opened envelope, one event each; AICO_EFORMAT when it is not what its format
+ * says. @event has everything but headers, payload, index and more. */
+int event_messages(struct sessions *s, const struct envelope *e, struct bytes content,
+                   struct session_event *event);
+/* Whether an envelope sealed at @sent_ms comes too late for @rule and @delivery. */
+bool message_is_stale(struct sessions *s, struct moment now, const struct rule *rule,
+                      uint8_t delivery, int64_t sent_ms);
+struct held *held_push(struct held_list *list, struct moment now, int64_t keep_ms,
+                       const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                       struct bytes bytes, const uint8_t *ref, bool direct, void *cookie);
+void held_remove(struct held_list *list, struct held *held);
+
+/* peers_dial.c */
+int dial_start(struct sessions *s, struct moment now, struct peer *peer);
+void dial_stop(struct sessions *s, struct peer *peer);
+void dial_fail(struct sessions *s, struct peer *peer, int code);
+void dial_tick(struct sessions *s, struct moment now, struct peer *peer);
+int64_t dial_deadline(const struct peer *peer);
+void half_open_drop_all(struct peer *peer);
+/* Handshake bytes, or a Refuse. */
+void dial_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes);
+/* CHANNEL_UNKNOWN for an envelope of @key_id. */
+void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
+                    const uint8_t key_id[CHANNEL_ID_SIZE]);
+
+/* peers_channel.c */
+/* Takes over a finished handshake; @hello3: the dialer's, NULL at the listener. */
+int line_add(struct sessions *s, struct moment now, struct peer *peer,
+             const struct channel_keys *keys, const uint8_t *hello3);
+struct line *line_best(const struct peer *peer);
+void line_remove(struct peer *peer, struct line *line);
+void lines_tick(struct sessions *s, struct moment now, struct peer *peer);
+int64_t lines_deadline(const struct sessions *s, const struct peer *peer);
+void lines_close(struct sessions *s, struct moment now, struct peer *peer);
+/* One control message to @peer over its best channel; AICO_ESTATE: none stands. */
+int control_send(struct sessions *s, struct moment now, struct peer *peer, struct bytes content);
+void early_release(struct sessions *s, struct moment now, struct peer *peer);
+
+/* peers_publish.c */
+void publications_update(struct sessions *s, struct moment now);
+void publications_tick(struct sessions *s, struct moment now);
+int64_t publications_deadline(const struct sessions *s);
+void publications_close(struct sessions *s, struct moment now);
+void publications_free(struct sessions *s);
+/* @peer can be sent to, or cannot be reached: it need not be waited for. */
+void publications_peer_ready(struct sessions *s, struct moment now, struct peer *peer);
+void publications_peer_lost(struct sessions *s, struct peer *peer);
+/* Whether some live group still owes @peer its key. */
+bool publications_owe(const struct sessions *s, const struct peer *peer);
+void publication_on_request(struct sessions *s, struct moment now, struct peer *peer,
+                            const uint8_t *identity, const struct control *request);
+
+/* peers_read.c */
+void readers_update(struct sessions *s, struct moment now);
+void readers_tick(struct sessions *s, struct moment now, struct peer *peer);
+int64_t readers_deadline(const struct sessions *s, const struct peer *peer);
+void readers_free(struct peer *peer);
+void readers_peer_ready(struct sessions *s, struct moment now, struct peer *peer);
+void readers_link_up(struct moment now, struct peer *peer);
+void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
+                    const uint8_t *identity, const struct control *key);
+void readers_on_refuse(struct sessions *s, struct peer *peer, const struct control *refuse);
+void readers_heard_more(struct sessions *s, struct moment now, struct bytes filter);
+void readers_heard_less(struct sessions *s);
+
+#endif

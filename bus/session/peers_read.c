@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The groups we read: keys, what waits for one, and what is missing (PROTOCOL 8 "Recovery"). */
+#include <stdlib.h>
+
+#include "session/control.h"
+#include "session/peers_internal.h"
+
+#define JITTER_MS 500     /* before many readers dial one publisher */
+#define JITTER_READERS 16 /* fewer than that do it at once */
+
+static struct bytes filter_of(const struct group_reader *reader)
+{
+    return bytes_of(reader->filter, reader->filter_size);
+}
+
+static const struct component *self_component(const struct sessions *s)
+{
+    return registry_find_identity(s->registry, s->self->public);
+}
+
+/* Whether @rule lets @publisher say something to us by group. */
+static bool may_read(const struct sessions *s, const struct rule *rule,
+                     const struct component *publisher)
+{
+    const struct component *me = self_component(s);
+
+    return rule && me && publisher && rule->seal == SEAL_GROUP &&
+           rule_allows(rule, publisher, RIGHT_PUBLISH) && rule_allows(rule, me, RIGHT_SUBSCRIBE);
+}
+
+static struct group_reader *reader_find(const struct peer *peer, const uint8_t *identity,
+                                        struct bytes id)
+{
+    uint8_t key[SIGN_PUBLIC_SIZE + GROUP_ID_SIZE];
+    struct group_reader *reader;
+
+    memcpy(key, identity, SIGN_PUBLIC_SIZE);
+    memcpy(key + SIGN_PUBLIC_SIZE, id.at, GROUP_ID_SIZE);
+    HASH_FIND(hh, peer->readers, key, sizeof(key), reader);
+    return reader;
+}
+
+static void reader_remove(struct peer *peer, struct group_reader *reader)
+{
+    HASH_DEL(peer->readers, reader);
+    group_reader_free(&reader, &peer->windows);
+}
+
+static void ask_remove(struct peer *peer, struct ask *ask)
+{
+    LL_DELETE(peer->asks, ask);
+    free(ask);
+}
+
+void readers_free(struct peer *peer)
+{
+    struct group_reader *reader, *next;
+
+    HASH_ITER(hh, peer->readers, reader, next)
+    {
+        reader_remove(peer, reader);
+    }
+    while (peer->asks)
+        ask_remove(peer, peer->asks);
+}
+
+/* --- asking --------------------------------------------------------------------------------- */
+
+static struct ask *ask_find(const struct peer *peer, const uint8_t *id)
+{
+    struct ask *ask;
+
+    LL_FOREACH(peer->asks, ask)
+    if (memcmp(ask->id, id, GROUP_ID_SIZE) == 0)
+        break;
+    return ask;
+}
+
+static uint64_t generation_known(const struct peer *peer, struct bytes filter)
+{
+    uint64_t generation = 0;
+
+    for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next)
+        if (bytes_equal(filter_of(reader), filter))
+            generation = MAX(generation, reader->generation);
+    return generation;
+}
+
+static void ask_send(struct sessions *s, struct moment now, struct peer *peer, struct ask *ask)
+{
+    struct bytes filter = bytes_of(ask->filter, ask->filter_size);
+    uint8_t room[CONTROL_SMALL_MAX];
+    struct writer w = writer_over(room, sizeof(room));
+
+    ask->next_ms = now.boot_ms + ASK_AGAIN_MS;
+    control_write_key_request(&w, filter, ask->id, ask->epoch, generation_known(peer, filter));
+    if (control_send(s, now, peer, writer_view(&w)) == 0) {
+        ask->order = ++s->order;
+        ask->out++;
+        s->stats.key_asked++;
+    } else if (!ask->quiet && !peer->dialing) {
+        (void)!dial_start(s, now, peer); /* readers_peer_ready() asks then */
+    }
+}
+
+static struct ask *ask_make(struct sessions *s, struct moment now, struct peer *peer,
+                            struct bytes id, struct bytes filter, uint32_t epoch, bool quiet)
+{
+    struct ask *ask = ask_find(peer, id.at);
+
+    if (ask) {
+        ask->quiet &= quiet;
+        return ask;
+    }
+    ask = calloc(1, sizeof(*ask));
+    if (!ask)
+        return NULL;
+    bytes_copy(ask->id, id);
+    ask->epoch = epoch;
+    ask->quiet = quiet;
+    ask->filter_size = (uint8_t)filter.size;
+    bytes_copy(ask->filter, filter);
+    ask->next_ms = now.boot_ms;
+    ask->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    LL_PREPEND(peer->asks, ask);
+    return ask;
+}
+
+/* Wants the list of topics of a group whose key is there: where each stood after we subscribed. */
+static void ask_for_list(struct sessions *s, struct moment now, struct peer *peer,
+                         const struct group_reader *reader)
+{
+    struct ask *ask =
+        ask_make(s, now, peer, bytes_of(reader->key + SIGN_PUBLIC_SIZE, GROUP_ID_SIZE),
+                 filter_of(reader), 0, true);
+
+    if (!ask)
+        return;
+    if (line_best(peer))
+        ask_send(s, now, peer, ask);
+    peers_wake_at(s, ask->next_ms);
+}
+
+void readers_peer_ready(struct sessions *s, struct moment now, struct peer *peer)
+{
+    struct ask *ask;
+
+    LL_FOREACH(peer->asks, ask)
+    ask_send(s, now, peer, ask);
+}
+
+void readers_link_up(struct moment now, struct peer *peer)
+{
+    struct ask *ask;
+
+    LL_FOREACH(peer->asks, ask)
+    {
+        ask->order = ask->out = 0;
+        ask->next_ms = now.boot_ms;
+    }
+}
+
+/* --- waiting for a key ---------------------------------------------------------------------- */
+
+static void fail(struct sessions *s, const struct peer *peer, struct bytes topic, int code,
+                 void *cookie)
+{
+    if (bytes_equal_text(topic, SESSION_TOPIC_HEADS))
+        s->stats.failed++;
+    else
+        event_failed(s, peer_name(peer), topic, code, cookie);
+}
+
+static void waiting_fail(struct sessions *s, struct peer *peer, const uint8_t *id, int code)
+{
+    struct held *held, *next;
+
+    DL_FOREACH_SAFE(peer->waiting.first, held, next)
+    {
+        if (memcmp(held->key_id, id, GROUP_ID_SIZE) != 0)
+            continue;
+        fail(s, peer, bytes_of(held->data, held->topic_size), code, held->cookie);
+        held_remove(&peer->waiting, held);
+    }
+}
+
+static size_t entitled_count(const struct sessions *s, const struct rule *rule)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < registry_component_count(s->registry); i++)
+        count += rule_allows(rule, registry_component_at(s->registry, i), RIGHT_SUBSCRIBE);
+    return count;
+}
+
+static void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
+                         const struct component *publisher, struct bytes topic, uint8_t delivery,
+                         struct bytes bytes, const struct envelope *e, void *cookie)
+{
+    const struct rule *rule = registry_rule_for(s->registry, topic);
+    struct held_list *waiting = &peer->waiting;
+    struct ask *ask;
+
+    if (!may_read(s, rule, publisher)) {
+        fail(s, peer, topic, AICO_EDENIED, cookie);
+        return;
+    }
+    if (waiting->count >= WAITING_MAX || waiting->bytes + bytes.size > WAITING_BYTES_MAX ||
+        !(ask = ask_make(s, now, peer, e->key_id, rule->filter, e->epoch, false)) ||
+        !held_push(waiting, now, s->settings.handshake_timeout_ms, publisher->identity, topic,
+                   delivery, bytes, NULL, false, cookie)) {
+        fail(s, peer, topic, AICO_EKEY, cookie);
+        return;
+    }
+    if (ask->order == 0 && ask->next_ms <= now.boot_ms) {
+        if (!line_best(peer) && !peer->dialing && entitled_count(s, rule) > JITTER_READERS)
+            ask->next_ms = now.boot_ms + 1 + peers_jitter(s, JITTER_MS);
+        else
+            ask_send(s, now, peer, ask);
+    }
+    peers_wake_at(s, MIN(ask->next_ms, ask->until_ms));
+}
+
+/* --- receiving ------------------------------------------------------------------------------ */
+
+/* HEADS: how far the publisher is, by generation. */
+static void on_heads(struct sessions *s, struct peer *peer, const uint8_t *identity,
+                     struct bytes content)
+{
+    struct control c;
+    struct reader sections, topics;
+    struct bytes name;
+    uint64_t generation;
+    uint32_t next;
+
+    if (control_parse(content, &c) < 0 || c.type != CONTROL_HEADS)
+        return;
+    sections = reader_over(c.topics);
+    while (control_next_heads(&sections, &generation, &topics)) {
+        struct group_reader *reader;
+
+        for (reader = peer->readers; reader; reader = reader->hh.next)
+            if (reader->generation == generation &&
+                memcmp(reader->key, identity, SIGN_PUBLIC_SIZE) == 0)
+                break;
+        if (!reader)
+            continue;
+        reader->unheard_ms = 0;
+        reader->heads_missed = false;
+        while (control_next_head(&topics, &name, &next)) {
+            struct gap_report report = {s, peer_name(peer), name, SESSION_GAP_HEADS};
+            struct gap_sink sink = gap_sink_for(&report);
+
+            if (!s->heard_any || peers_is_subscribed(s, name))
+                group_reader_announce(reader, name, next, true, &peer->windows, &sink);
+        }
+    }
+}
+
+static void deliver_opened(struct sessions *s, struct moment now, struct peer *peer,
+                           const struct group_reader *reader, struct bytes topic, uint8_t delivery,
+                           const struct envelope *e, const struct group_opened *opened,
+                           void *cookie)
+{
+    struct session_event event = {.peer = peer_name(peer),
+                                  .identity = reader->key,
+                                  .topic = topic,
+                                  .delivery = delivery,
+                                  .sent_ms = opened->sent_ms,
+                                  .sequence = opened->sequence,
+                                  .generation = reader->generation,
+                                  .cookie = cookie};
+    struct writer ref = writer_over(event.ref, sizeof(event.ref));
+    const struct rule *rule = registry_rule_named(s->registry, filter_of(reader));
+    int r = 0;
+
+    writer_bytes(&ref, e->key_id);
+    writer_u32(&ref, e->sequence);
+    if (message_is_stale(s, now, rule, delivery, opened->sent_ms))
+        r = AICO_ESTALE;
+    if (r == 0)
+        r = event_messages(s, e, opened->content, &event);
+    if (r < 0)
+        fail(s, peer, topic, r, cookie);
+}
+
+/* An envelope whose key is here. */
+static int open_with(struct sessions *s, struct moment now, struct peer *peer,
+                     struct group_reader *reader, struct bytes topic, uint8_t delivery,
+                     const struct envelope *e, void *cookie)
+{
+    struct gap_report report = {s, peer_name(peer), topic, SESSION_GAP_SEQUENCE};
+    struct gap_sink sink = gap_sink_for(&report);
+    bool heads = bytes_equal_text(topic, SESSION_TOPIC_HEADS);
+    struct group_opened opened;
+    struct buffer plain;
+    int r = AICO_ENOMEM;
+
+    plain_take(s, &plain);
+    if (buffer_reserve(&plain, e->sealed.size))
+        r = group_open(reader, now, e, delivery, topic, true, &peer->windows, plain.at, &sink,
+                       &opened);
+    if (r == 0)
+        peers_wake_at(s, group_reader_deadline(reader, s->backlogged));
+    if (r == 0 && heads)
+        on_heads(s, peer, reader->key, opened.content);
+    else if (r == 0)
+        deliver_opened(s, now, peer, reader, topic, delivery, e, &opened, cookie);
+    plain_give(s, &plain, e->sealed.size);
+    if (reader->failures >= FAILURES_MAX)
+        reader_remove(peer, reader);
+    return r;
+}
+
+static void receive(struct sessions *s, struct moment now, struct peer *peer,
+                    const struct component *publisher, struct bytes topic, uint8_t delivery,
+                    struct bytes bytes, void *cookie)
+{
+    bool heads = bytes_equal_text(topic, SESSION_TOPIC_HEADS);
+    struct group_reader *reader;
+    struct envelope e;
+    int r = bytes.size > envelope_size_max(s->settings.max_message_size) ? AICO_ETOOLARGE : 0;
+
+    if (r == 0)
+        r = envelope_parse(bytes, &e);
+    if (r == 0 && e.format != ENVELOPE_FORMAT_MESSAGE && e.format != ENVELOPE_FORMAT_BATCH)
+        r = AICO_EFORMAT;
+    if (r == 0 && heads != (delivery == DELIVERY_CONTROL))
+        r = AICO_EOPEN; /* claimed to be of another kind */
+    if (r < 0) {
+        fail(s, peer, topic, r, cookie);
+        return;
+    }
+    reader = reader_find(peer, publisher->identity, e.key_id);
+    r = AICO_EKEY;
+    if (reader)
+        r = open_with(s, now, peer, reader, topic, delivery, &e, cookie);
+    /* Nobody is asked for the sake of HEADS: the messages they count come with a key, or fail. */
+    if ((r == AICO_EKEY || r == AICO_EEPOCHJUMP) && !heads)
+        wait_for_key(s, now, peer, publisher, topic, delivery, bytes, &e, cookie);
+    else if (r < 0)
+        fail(s, peer, topic, r, cookie);
+}
+
+void sessions_receive_group(struct sessions *s, struct moment now, struct bytes name,
+                            const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                            struct bytes bytes, void *cookie)
+{
+    struct peer *peer = s->closed ? NULL : peer_find(s, name, true);
+    const struct component *component = peer ? peer_component(s, peer) : NULL;
+    int code = peer ? 0 : s->closed ? AICO_ECLOSED : AICO_EUNKNOWN;
+
+    if (peer && identity)
+        component = registry_find_identity(s->registry, identity);
+    if (peer && (!component || !bytes_equal_text(name, component->name)))
+        code = component ? AICO_ESTAMP : AICO_EUNKNOWN;
+    else if (peer && !component_is_active(s->registry, component, now.real_ms))
+        code = AICO_EREVOKED;
+    if (code == 0)
+        receive(s, now, peer, component, topic, delivery, bytes, cookie);
+    else if (!bytes_equal_text(topic, SESSION_TOPIC_HEADS))
+        event_failed(s, name, topic, code, cookie);
+}
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
+/* What is missing from the start of a topic is a gap if we subscribed before we asked where it
+ * stands, or if nobody ever told what we subscribed to. */
+static bool expects(void *context, const struct group_reader *reader, struct bytes topic)
+{
+    const struct sessions *s = context;
+    const struct heard_filter *heard;
+
+    if (!s->heard_any)
+        return true;
+    LL_FOREACH(s->heard, heard)
+    if (heard->since < reader->listed_at &&
+        filter_matches(bytes_of(heard->filter, heard->size), topic))
+        return true;
+    return false;
+}
+
+static bool overlaps_heard(const struct sessions *s, struct bytes filter)
+{
+    const struct heard_filter *heard;
+
+    LL_FOREACH(s->heard, heard)
+    if (filter_overlaps(bytes_of(heard->filter, heard->size), filter))
+        return true;
+    return false;
+}
+
+/* The answer to a request of ours says where every topic stands. */
+static void take_list(struct sessions *s, struct peer *peer, struct group_reader *reader,
+                      const struct control *key, uint64_t order)
+{
+    struct reader topics = reader_over(key->topics);
+    struct bytes name;
+    uint32_t next;
+
+    if (!key->listed)
+        return;
+    reader->listed = true;
+    reader->listed_at = order;
+    while (control_next_head(&topics, &name, &next)) {
+        struct gap_report report = {s, peer_name(peer), name, SESSION_GAP_HEADS};
+        struct gap_sink sink = gap_sink_for(&report);
+
+        if (expects(s, reader, name))
+            group_reader_list(reader, name, next, &peer->windows, &sink);
+    }
+}
+
+/* Generations of the same rule before @reader: what is under way may still come for a while. */
+static void replace_older(struct sessions *s, struct moment now, struct peer *peer,
+                          const struct group_reader *reader)
+{
+    struct group_reader *other;
+
+    for (other = peer->readers; other; other = other->hh.next)
+        if (other != reader && other->until_ms == 0 && other->generation < reader->generation &&
+            memcmp(other->key, reader->key, SIGN_PUBLIC_SIZE) == 0 &&
+            bytes_equal(filter_of(other), filter_of(reader)))
+            other->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+}
+
+static bool has_newer(const struct peer *peer, const uint8_t *identity, const struct control *key)
+{
+    for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next)
+        if (reader->generation > key->generation && bytes_equal(filter_of(reader), key->filter) &&
+            memcmp(reader->key, identity, SIGN_PUBLIC_SIZE) == 0)
+            return true;
+    return false;
+}
+
+static struct group_reader *reader_add(struct sessions *s, struct moment now, struct peer *peer,
+                                       const uint8_t *identity, const struct rule *rule,
+                                       const struct control *key)
+{
+    struct group_reader *reader = NULL;
+    int r = group_reader_new(s->self->public, &s->settings, identity, rule->padding, key, now,
+                             &peer->windows, &reader);
+
+    if (r < 0) {
+        event_notice(s, peer_name(peer), r, "a group key could not be taken");
+        return NULL;
+    }
+    reader->expects = expects;
+    reader->expects_context = s;
+    group_reader_set_registry(reader, s->registry);
+    HASH_ADD(hh, peer->readers, key, sizeof(reader->key), reader);
+    if (!HASH_ADDED(hh, reader)) {
+        group_reader_free(&reader, &peer->windows);
+        return NULL;
+    }
+    replace_older(s, now, peer, reader);
+    return reader;
+}
+
+static void release_waiting(struct sessions *s, struct moment now, struct peer *peer,
+                            const struct group_reader *reader)
+{
+    uint8_t id[GROUP_ID_SIZE];
+    struct held *held, *next;
+
+    memcpy(id, reader->key + SIGN_PUBLIC_SIZE, sizeof(id));
+    DL_FOREACH_SAFE(peer->waiting.first, held, next)
+    {
+        const struct component *publisher = registry_find_identity(s->registry, held->identity);
+        struct bytes topic = bytes_of(held->data, held->topic_size);
+        struct group_reader *known;
+        struct envelope e;
+        int r;
+
+        if (memcmp(held->key_id, id, GROUP_ID_SIZE) != 0)
+            continue;
+        known = publisher ? reader_find(peer, held->identity, bytes_of(id, sizeof(id))) : NULL;
+        r = known ? envelope_parse(bytes_of(held->data + held->topic_size, held->size), &e)
+                  : AICO_EKEY;
+        if (r == 0)
+            r = open_with(s, now, peer, known, topic, held->delivery, &e, held->cookie);
+        if (r < 0)
+            fail(s, peer, topic, r, held->cookie);
+        held_remove(&peer->waiting, held);
+    }
+}
+
+void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
+                    const uint8_t *identity, const struct control *key)
+{
+    const struct rule *rule = registry_rule_named(s->registry, key->filter);
+    struct group_reader *reader = reader_find(peer, identity, key->id);
+    struct ask *ask = ask_find(peer, key->id.at);
+
+    if (!may_read(s, rule, registry_find_identity(s->registry, identity)))
+        return;
+    if (rule->authenticity == AUTHENTICITY_SIGNATURE &&
+        key->authenticity != ENVELOPE_TRAILER_SIGNATURE) {
+        event_notice(s, peer_name(peer), AICO_EAUTHENTICITY,
+                     "the rule wants signatures, and the publisher's key says otherwise");
+        return;
+    }
+    if (reader)
+        group_reader_renew(reader, key);
+    else if (!has_newer(peer, identity, key))
+        reader = reader_add(s, now, peer, identity, rule, key);
+    if (!reader)
+        return;
+    peers_wake_at(s, group_reader_deadline(reader, s->backlogged));
+    if (ask && ask->out > 0 && --ask->out == 0) {
+        take_list(s, peer, reader, key, ask->order);
+        ask_remove(peer, ask);
+    } else if (ask) {
+        ask->quiet = true; /* the key is here; an earlier answer, whose list says too little */
+    } else if (reader->listed_at == 0 && overlaps_heard(s, key->filter)) {
+        ask_for_list(s, now, peer, reader);
+    }
+    release_waiting(s, now, peer, reader);
+}
+
+void readers_on_refuse(struct sessions *s, struct peer *peer, const struct control *refuse)
+{
+    int code = refuse->code == 0 ? AICO_EKEY : -(int)refuse->code;
+    struct ask *ask, *next;
+
+    LL_FOREACH_SAFE(peer->asks, ask, next)
+    {
+        if (!bytes_equal(bytes_of(ask->filter, ask->filter_size), refuse->filter))
+            continue;
+        waiting_fail(s, peer, ask->id, code);
+        ask_remove(peer, ask);
+    }
+}
+
+/* --- what we listen to ---------------------------------------------------------------------- */
+
+void readers_heard_more(struct sessions *s, struct moment now, struct bytes filter)
+{
+    struct peer *peer, *next;
+
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        struct group_reader *reader, *after;
+
+        HASH_ITER(hh, peer->readers, reader, after)
+        {
+            if (reader->until_ms == 0 && filter_overlaps(filter, filter_of(reader)))
+                ask_for_list(s, now, peer, reader);
+        }
+    }
+}
+
+void readers_heard_less(struct sessions *s)
+{
+    struct peer *peer, *next;
+
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next)
+            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+                topic->skip |= !peers_is_subscribed(s, bytes_of(topic->name, topic->size));
+    }
+}
+
+/* --- registry and time ---------------------------------------------------------------------- */
+
+void readers_update(struct sessions *s, struct moment now)
+{
+    struct peer *peer, *next;
+
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        struct group_reader *reader, *after;
+
+        HASH_ITER(hh, peer->readers, reader, after)
+        {
+            const struct component *publisher = registry_find_identity(s->registry, reader->key);
+
+            if (!publisher || !component_is_active(s->registry, publisher, now.real_ms) ||
+                !may_read(s, registry_rule_named(s->registry, filter_of(reader)), publisher))
+                reader_remove(peer, reader);
+            else
+                group_reader_set_registry(reader, s->registry);
+        }
+    }
+}
+
+/* Nothing was said of how far the publisher is for two intervals after a message of it. */
+static void check_heads(struct sessions *s, struct moment now, const struct peer *peer,
+                        struct group_reader *reader)
+{
+    if (reader->unheard_ms == 0 || reader->heads_missed)
+        return;
+    if (s->backlogged || !s->link) {
+        reader->unheard_ms = now.boot_ms; /* it may be among what we do not read */
+        return;
+    }
+    if (now.boot_ms - reader->unheard_ms < 2 * s->settings.keepalive_interval_ms)
+        return;
+    reader->heads_missed = true;
+    event_notice(s, peer_name(peer), AICO_EHEADSMISSING,
+                 "the publisher's count of its messages does not come");
+}
+
+void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
+{
+    struct group_reader *reader, *after;
+    struct ask *ask, *next;
+
+    HASH_ITER(hh, peer->readers, reader, after)
+    {
+        group_reader_tick(reader, now, s->backlogged);
+        check_heads(s, now, peer, reader);
+        if (reader->until_ms > 0 && now.boot_ms >= reader->until_ms)
+            reader_remove(peer, reader);
+    }
+    LL_FOREACH_SAFE(peer->asks, ask, next)
+    {
+        if (now.boot_ms >= ask->until_ms) {
+            waiting_fail(s, peer, ask->id, AICO_EKEY);
+            ask_remove(peer, ask);
+        } else if (s->link && now.boot_ms >= ask->next_ms) {
+            if (ask->quiet && ask->out > 0)
+                ask->next_ms = ask->until_ms;
+            else
+                ask_send(s, now, peer, ask);
+        }
+    }
+}
+
+int64_t readers_deadline(const struct sessions *s, const struct peer *peer)
+{
+    int64_t deadline = MOMENT_NEVER;
+    const struct group_reader *reader;
+    const struct ask *ask;
+
+    for (reader = peer->readers; reader; reader = reader->hh.next) {
+        deadline = MIN(deadline, group_reader_deadline(reader, s->backlogged));
+        if (reader->until_ms > 0)
+            deadline = MIN(deadline, reader->until_ms);
+        if (reader->unheard_ms > 0 && !reader->heads_missed)
+            deadline = MIN(deadline, reader->unheard_ms + 2 * s->settings.keepalive_interval_ms);
+    }
+    LL_FOREACH(peer->asks, ask)
+    {
+        deadline = MIN(deadline, ask->until_ms);
+        if (s->link)
+            deadline = MIN(deadline, ask->next_ms);
+    }
+    return deadline;
+}
