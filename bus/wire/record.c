@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Parses and writes the records of the client-broker protocol. The layout of a body stands above
- * its pair of functions; the whole protocol stands in docs/protocol.md "Client to broker". Pure,
+ * its pair of functions; the whole protocol stands in docs/protocol-broker.md. Pure,
  * no allocation, any thread.
  */
 #include "wire/record.h"

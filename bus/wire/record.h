@@ -2,7 +2,7 @@
 /*
  * The records of the client-broker protocol and the frames that carry them.
  *
- * Source of every byte: docs/protocol.md "Client to broker". One ZeroMQ message part is one frame:
+ * Source of every byte: docs/protocol-broker.md. One ZeroMQ message part is one frame:
  *
  *   u8  version = 1, then records back to back
  *
@@ -271,7 +271,7 @@ AICO_MUST_USE int frame_open(struct bytes frame, struct reader *ret_records);
 /* 1 and the next record, 0 at the end of the frame, AICO_EPROTO when it is cut short. */
 AICO_MUST_USE int frame_next(struct reader *records, struct record *ret_record);
 
-/* Each: 0, or AICO_EPROTO for anything docs/protocol.md does not allow. */
+/* Each: 0, or AICO_EPROTO for anything docs/protocol-broker.md does not allow. */
 AICO_MUST_USE int record_parse_hello(const struct record *, struct record_hello *ret);
 AICO_MUST_USE int record_parse_welcome(const struct record *, struct record_welcome *ret);
 AICO_MUST_USE int record_parse_bye(const struct record *, struct record_bye *ret);

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Fails when the documents and the source say different numbers: error codes, record types, delivery
+# kinds, control messages; when docs/threats.md names a test that is not in its file; when a link
+# between documents leads nowhere.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+
+# same WHAT DOCUMENT: $work/source against $work/document, one line an entry.
+same() {
+    if [ ! -s "$work/source" ] || ! diff "$work/source" "$work/document" >"$work/diff"; then
+        echo "docs: $1 differ, < is the source, > is $2" >&2
+        sed -n '/^[<>]/p' "$work/diff" >&2
+        bad=$((bad + 1))
+    fi
+}
+
+# section FILE "## Title": its lines up to the next one of that rank.
+section() { awk -v title="$2" '$0 == title {on = 1; next} /^## / {on = 0} on' "$1"; }
+
+# X(ESYSTEM, 1, "E_SYSTEM", 1, "system error") -> 1 E_SYSTEM system error
+tr -d '\\\n' <include/aico/error.h | grep -oE 'X\(E[A-Z0-9]+, *[0-9]+, *"[^"]*", *[0-9]+, *"[^"]*"\)' |
+    sed -E 's/^X\([^,]*, *([0-9]+), *"([^"]*)", *[0-9]+, *"([^"]*)"\)$/\1 \2 \3/' >"$work/source"
+section docs/protocol.md "## Error codes" |
+    sed -nE 's/^\| ([0-9]+) \| ([A-Z_]+) \| (.*) \|$/\1 \2 \3/p' >"$work/document"
+same "error codes" docs/protocol.md
+
+# enum_of FILE PREFIX: "number NAME" of each PREFIX_NAME = number.
+enum_of() { sed -nE "s/^    $2_([A-Z_]+) = ([0-9]+),.*/\2 \1/p" "$1"; }
+
+enum_of bus/wire/record.h RECORD >"$work/source"
+section docs/protocol.md "## Record types" | sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' >"$work/document"
+same "record types" docs/protocol.md
+section docs/protocol-broker.md "## Records" | sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' >"$work/document"
+same "record types" docs/protocol-broker.md
+
+enum_of bus/wire/record.h DELIVERY | tr 'A-Z' 'a-z' >"$work/source"
+section docs/protocol-broker.md "## Fixed numbers" |
+    sed -nE 's/^\| ([a-z]+) \| ([0-6]) \|.*/\2 \1/p' >"$work/document"
+same "delivery kinds" docs/protocol-broker.md
+
+enum_of bus/session/control.h CONTROL >"$work/source"
+section docs/protocol.md "## 6 Channel" | sed -nE 's/^\| ([0-9]+) \| ([A-Z_]+) \|.*/\1 \2/p' >"$work/document"
+same "control messages" docs/protocol.md
+
+# docs/threats.md: | row | attack | promise | test, test | file, file |
+if [ -f docs/threats.md ]; then
+    grep -E '^\| [0-9]+ \|' docs/threats.md >"$work/rows"
+    seq 1 72 >"$work/source"
+    sed -E 's/^\| ([0-9]+) \|.*/\1/' "$work/rows" | sort -nu >"$work/document"
+    same "rows of threats" docs/threats.md
+    while IFS='|' read -r _ row _ _ tests files _; do
+        case $tests in *later:*) continue ;; esac
+        for file in $(echo "$files" | tr -d '`,'); do
+            [ -f "$file" ] || { echo "docs: threats row $row: no file $file" >&2 && bad=$((bad + 1)); }
+        done
+        for test in $(echo "$tests" | tr -d '`,'); do
+            # shellcheck disable=SC2046
+            grep -qwE "$test" $(echo "$files" | tr -d '`,') /dev/null ||
+                { echo "docs: threats row $row: no test $test in$files" >&2 && bad=$((bad + 1)); }
+        done
+    done <"$work/rows"
+fi
+
+while IFS=: read -r file link; do
+    target=$(dirname "$file")/${link%%#*}
+    [ -e "$target" ] || { echo "docs: $file links to $link, which is not there" >&2 && bad=$((bad + 1)); }
+done < <(grep -noE '\]\([^)#: ]+(#[^)]*)?\)' ./*.md docs/*.md docs/decisions/*.md bus/*.md |
+    sed -E 's/:[0-9]+:\]\(/:/; s/\)$//')
+
+[ "$bad" -eq 0 ] || exit 1
+echo "docs: numbers, tests and links are those of the source"
