@@ -68,6 +68,23 @@ static void compare_registries(struct broker *b, struct broker_peer *peer,
               "has another registry of version %llu", (unsigned long long)ours);
 }
 
+/* Whoever knows @member by its number hears of it anew before the next record that names it: what
+ * its former process knew (its channels above all) is gone. */
+static void renew_member(struct broker *b, struct member *member, uint64_t instance)
+{
+    struct broker_peer *peer, *next;
+    uint64_t former = member->instance;
+
+    member->instance = instance;
+    if (former == 0 || former == instance)
+        return;
+    HASH_ITER(hh, b->sessions, peer, next)
+    {
+        if (peer->member != member && bitmap_has(&peer->components_known, member->number))
+            (void)bitmap_set(&peer->components_renewed, member->number); /* has room */
+    }
+}
+
 int on_hello(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     struct record_hello hello;
@@ -99,6 +116,7 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     }
     instance_attach(b, instance, peer);
     instances_restarted(b, instance);
+    renew_member(b, peer->member, hello.instance);
     peer->window = hello.window;
     peer->publish_credit = b->settings.publish_window;
     peer_become_ready(b, peer);

@@ -55,6 +55,7 @@ struct member {
     const struct component *component; /* in the registry in force, NULL: not there */
     bool active;
     struct broker_peer *peer; /* its READY session, NULL when away */
+    uint64_t instance;        /* of its last session, 0: had none */
 };
 
 /* Who gets a topic's messages. */
@@ -236,6 +237,7 @@ struct broker_peer {
     size_t registry_sent;
     struct lane lanes[LANES];
     struct bitmap topics_known, components_known;
+    struct bitmap components_renewed; /* known, but another process since: told again before use */
     struct entry **gap_slots; /* GAP_SLOTS, to find a gap that grows; NULL until needed */
 
     int end_code; /* noted by peer_end_later() or told in BYE */

@@ -73,14 +73,31 @@ static struct record_component component_record(const struct member *member)
                                      bytes_text(member->name)};
 }
 
+/* Whether @peer knows the number of @member, and that it is still the same process. */
+static bool is_told(const struct broker_peer *peer, const struct member *member)
+{
+    return bitmap_has(&peer->components_known, member->number) &&
+           !bitmap_has(&peer->components_renewed, member->number);
+}
+
+/* AICO_ENOMEM. Afterwards take_back() needs no memory. */
+static int note_told(struct broker_peer *peer, uint32_t number)
+{
+    if (bitmap_set(&peer->components_known, number) < 0 ||
+        bitmap_set(&peer->components_renewed, number) < 0)
+        return AICO_ENOMEM;
+    bitmap_clear(&peer->components_renewed, number);
+    return 0;
+}
+
 int announce_member(struct broker *b, struct broker_peer *peer, const struct member *member)
 {
     struct record_component record = component_record(member);
     struct writer w;
 
-    if (bitmap_has(&peer->components_known, member->number))
+    if (is_told(peer, member))
         return 0;
-    if (bitmap_set(&peer->components_known, member->number) < 0)
+    if (note_told(peer, member->number) < 0)
         return AICO_ENOMEM;
     w = control_begin(b, peer, RECORD_HEAD_SIZE + 4 + SIGN_PUBLIC_SIZE + 1 + COMPONENT_NAME_MAX);
     record_write_component(&w, &record);
@@ -180,7 +197,7 @@ static struct names_needed names_needed(const struct broker_peer *peer, const st
     struct names_needed n = {
         .topic =
             topic->number > TOPIC_NUMBER_HEADS && !bitmap_has(&peer->topics_known, topic->number),
-        .sender = !bitmap_has(&peer->components_known, sender->number),
+        .sender = !is_told(peer, sender),
     };
 
     if (n.topic)
@@ -205,7 +222,7 @@ static int names_write(struct broker *b, struct writer *w, struct broker_peer *p
         record_write_component(w, &record);
     }
     if ((needed.topic && bitmap_set(&peer->topics_known, topic->number) < 0) ||
-        (needed.sender && bitmap_set(&peer->components_known, sender->number) < 0))
+        (needed.sender && note_told(peer, sender->number) < 0))
         return AICO_ENOMEM;
     return 0;
 }
@@ -291,7 +308,7 @@ void outbox_rollback(struct broker *b)
     for (size_t i = 0; i < b->build.topic_count; i++)
         bitmap_clear(&peer->topics_known, b->build.topics[i]);
     for (size_t i = 0; i < b->build.component_count; i++)
-        bitmap_clear(&peer->components_known, b->build.components[i]);
+        (void)bitmap_set(&peer->components_renewed, b->build.components[i]); /* has room */
     b->build.peer = NULL;
 }
 

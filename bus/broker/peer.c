@@ -75,6 +75,7 @@ void peer_free(struct broker *b, struct broker_peer *peer)
     registry_unref(&peer->registry);
     free(peer->topics_known.words);
     free(peer->components_known.words);
+    free(peer->components_renewed.words);
     free(peer->gap_slots);
     free(peer->software);
     free(peer);

@@ -414,8 +414,7 @@ static int on_component(struct client *client, struct moment now, const struct r
     struct record_component component;
     int r = record_parse_component(record, &component);
 
-    (void)now;
-    return r < 0 ? r : component_number_set(client, &component);
+    return r < 0 ? r : component_number_set(client, now, &component);
 }
 
 static int on_topic(struct client *client, struct moment now UNUSED, const struct record *record)

@@ -234,7 +234,8 @@ bool topic_is_subscribed(struct client *client, struct client_topic *topic);
 struct bytes topic_name(const struct client_topic *topic);
 struct client_component *component_get(struct client *client, struct bytes name);
 struct client_component *component_number_find(struct client *client, uint32_t number);
-int component_number_set(struct client *client, const struct record_component *record);
+int component_number_set(struct client *client, struct moment now,
+                         const struct record_component *record);
 void names_forget_numbers(struct client *client);
 void client_names_free(struct client *client);
 /* publish.c */

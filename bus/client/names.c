@@ -122,7 +122,9 @@ struct client_component *component_number_find(struct client *client, uint32_t n
     return number < client->component_numbers ? client->component_by_number[number] : NULL;
 }
 
-int component_number_set(struct client *client, const struct record_component *record)
+/* Told again in one session, it is another process than before. */
+int component_number_set(struct client *client, struct moment now,
+                         const struct record_component *record)
 {
     struct client_component *component, **grown;
 
@@ -135,6 +137,8 @@ int component_number_set(struct client *client, const struct record_component *r
     component = component_get(client, record->name);
     if (!component)
         return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;
+    if (component->number == record->number)
+        sessions_peer_renewed(client->sessions, now, record->name);
     component->number = record->number;
     memcpy(component->identity, record->identity.at, sizeof(component->identity));
     component->has_identity = true;

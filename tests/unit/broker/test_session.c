@@ -412,6 +412,34 @@ static void another_process_of_the_same_name_starts_at_its_own_first_id(void **s
     world_deinit(&w);
 }
 
+/* What the former process knew is gone, so those who know its number hear of it once. */
+static void another_process_is_announced_to_those_who_know_the_first(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe(b, "open/#");
+    publish(a, "open/x", "one");
+    client_lose_link(a);
+    client_go(a); /* the same process: nothing is new */
+    publish(a, "open/x", "two");
+    pump(&w);
+    assert_int_equal(b->renewed, 0);
+    client_lose_link(a);
+    a->instance++;
+    a->next_id = 1;
+    client_go(a);
+    publish(a, "open/x", "three");
+    publish(a, "open/x", "four");
+    pump(&w);
+    assert_int_equal(b->renewed, 1);
+    world_deinit(&w);
+}
+
 static void a_refusal_that_may_be_lost_is_told_again_after_the_reconnect(void **state)
 {
     struct world w;
@@ -557,6 +585,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_takes_nothing_is_cut_after_the_grace_time),
         cmocka_unit_test(what_was_routed_before_a_reconnect_is_not_routed_again),
         cmocka_unit_test(another_process_of_the_same_name_starts_at_its_own_first_id),
+        cmocka_unit_test(another_process_is_announced_to_those_who_know_the_first),
         cmocka_unit_test(a_refusal_that_may_be_lost_is_told_again_after_the_reconnect),
         cmocka_unit_test(an_instance_is_forgotten_after_ten_minutes),
         cmocka_unit_test(draining_delivers_what_waits_and_says_goodbye),

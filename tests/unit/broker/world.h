@@ -61,6 +61,7 @@ struct client {
     char *topics[NAMES_MAX];
     char *components[NAMES_MAX];
     size_t received_bytes; /* of DELIVER by subscription */
+    size_t renewed;        /* components announced again in one session */
 };
 
 struct world {
@@ -296,7 +297,9 @@ static inline void client_take(struct client *c, const struct record *record)
         struct record_component m;
 
         assert_int_equal(record_parse_component(record, &m), 0);
-        name_set(c->components, m.number, m.name, false);
+        if (c->components[m.number])
+            c->renewed++;
+        name_set(c->components, m.number, m.name, true);
         break;
     }
     case RECORD_BYE: {
