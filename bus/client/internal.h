@@ -69,6 +69,7 @@ struct arrival {
     uint8_t wire[64];
     uint8_t wire_prefix;
     bool direct;
+    uint32_t credit; /* what the broker gets back once it has been dealt with */
 };
 
 /* A sealed (or unsealed) message in the window between us and the broker. Payload follows. */

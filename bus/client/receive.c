@@ -217,6 +217,7 @@ static void arrival_free(struct client *client, struct arrival *arrival)
 {
     if (!arrival)
         return;
+    client->receive_owed += arrival->credit;
     DL_DELETE(client->arrivals, arrival);
     free(arrival);
 }
@@ -258,6 +259,11 @@ static int receive_whole(struct client *client, struct moment now, struct client
     arrival = arrival_new(client, sender, topic, record, payload);
     if (!arrival)
         return AICO_ENOMEM;
+    /* While it waits for a key, no more than the window can wait with it. */
+    if (!record->direct) {
+        arrival->credit = (uint32_t)record_size_deliver(record);
+        client->receive_owed -= arrival->credit;
+    }
     request = record->reply ? operation_by_reply(client, record->request) : NULL;
     if (request && request->peer == sender)
         ref = request->reference;
@@ -546,6 +552,10 @@ void receive_session_events(struct client *client, struct moment now)
 void receive_forget_fragments(struct client *client)
 {
     struct client_component *component, *next;
+    struct arrival *arrival;
+
+    DL_FOREACH(client->arrivals, arrival)
+    arrival->credit = 0; /* the window was that session's */
 
     HASH_ITER(hh, client->components, component, next)
     {
