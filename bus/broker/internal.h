@@ -238,7 +238,7 @@ struct broker_peer {
     struct lane lanes[LANES];
     struct bitmap topics_known, components_known;
     struct bitmap components_renewed; /* known, but another process since: told again before use */
-    struct entry **gap_slots; /* GAP_SLOTS, to find a gap that grows; NULL until needed */
+    struct entry **gap_slots;         /* GAP_SLOTS, to find a gap that grows; NULL until needed */
 
     int end_code; /* noted by peer_end_later() or told in BYE */
     bool end_noted, kick_reported;

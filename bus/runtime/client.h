@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the client's runtime share: struct aico_client joins the core (client/) with a
+ * socket (transport/), the home's files (store/), the clock and the application's threads.
+ *
+ *   client.c          opening and closing
+ *   client_home.c     what is read from the home
+ *   client_thread.c   the thread that owns core and socket
+ *   client_publish.c  the application's messages into the queue
+ *   client_inbox.c    received messages to the application
+ *   client_call.c     questions an application thread waits on
+ *
+ * The thread owns everything under `core`. Application threads meet it only in what `lock` guards,
+ * which is held for short copies and never while something is sealed, sent, read or written. The
+ * thread takes it once a turn: it hands out what the turn brought and takes what was asked since.
+ */
+#ifndef RUNTIME_CLIENT_H
+#define RUNTIME_CLIENT_H
+
+#include <pthread.h>
+
+#include <aico/client.h>
+#include <aico/config.h>
+
+#include "base/clock.h"
+#include "client/client.h"
+#include "store/home.h"
+#include "transport/dealer.h"
+#include "transport/wake.h"
+
+#define CLIENT_RECEIVE_WINDOW (4u * 1024 * 1024)       /* bytes the broker may send ahead */
+#define CLIENT_INBOX_LIMIT ((size_t)8 * 1024 * 1024)   /* unread bytes: no further credit */
+#define CLIENT_INBOX_HARD ((size_t)64 * 1024 * 1024)   /* unread bytes: see inbox_put() */
+#define CLIENT_QUEUE_LIMIT ((size_t)8 * 1024 * 1024)   /* queued bytes: no room */
+#define CLIENT_VERDICTS 32                             /* topics whose rule is remembered */
+
+/* Everything an opening reads from the home. */
+struct client_home {
+    struct aico_config *config;
+    struct identity *identity;
+    struct registry *registry; /* what the component starts with */
+    struct secret *psk;        /* guarded; NULL: none */
+    uint64_t generation;       /* the last one a message was sealed under */
+    char *endpoint;
+    char *software;
+};
+
+/* What the local registry says about our publishing on a topic. */
+struct verdict {
+    uint64_t registry_version; /* 0: an empty place */
+    const struct rule *rule;   /* NULL: none decides */
+    bool is_allowed;
+    uint8_t topic_size;
+    char topic[255];
+};
+
+struct inbox {
+    struct aico_message *head, *tail; /* linked by message_link() */
+    size_t count, bytes;
+    uint64_t messages; /* of them not only reports */
+};
+
+enum call_kind { CALL_SUBSCRIBE, CALL_UNSUBSCRIBE, CALL_REQUEST, CALL_QUERY, CALL_PING, CALL_FLUSH };
+
+/* A question; lives on the stack of the thread that waits for it. */
+struct call {
+    struct call *next; /* in client->asked, then in client->answered */
+    enum call_kind kind;
+    int64_t timeout_ms;
+    struct bytes subject; /* filter, topic, what, peer: the caller's */
+    struct bytes body;    /* payload, argument */
+    uint8_t policy;
+    bool serve;
+    uint32_t subscription;
+    uint64_t last_id; /* flush */
+
+    int64_t started_us; /* when the core got it */
+    pthread_cond_t is_done_cond;
+    bool is_done; /* everything below is the answer */
+    int code;
+    char text[301];
+    struct aico_message *message;
+    char *json;
+    int64_t took_us;
+};
+
+struct aico_client {
+    /* Never changes after aico_client_open(). */
+    struct client_home home;
+    pthread_t thread;
+    bool has_thread;
+    struct wake wake;  /* for the thread */
+    struct wake ready; /* aico_client_fd(): readable while the inbox is not empty or it is over */
+
+    pthread_mutex_t lock;
+    /* --- guarded by lock --- */
+    pthread_cond_t changed;  /* the connection: ready, ended */
+    pthread_cond_t arrived;  /* the inbox, or the end */
+    pthread_cond_t has_room; /* the publish queue, or the end */
+    pthread_cond_t left;     /* callers is 0 */
+    unsigned callers;        /* application threads that wait inside */
+    bool is_woken;           /* the thread was woken and has not looked yet */
+    struct fifo queue;       /* struct outgoing: what the thread has not taken */
+    size_t core_bytes;       /* queued in the core, as of its last turn */
+    unsigned room_waiters;
+    uint64_t next_id; /* of the next message */
+    struct inbox inbox;
+    bool is_backlogged;
+    struct call *asked; /* in the order of asking */
+    struct call **asked_end;
+    struct registry *registry; /* in force */
+    struct verdict verdicts[CLIENT_VERDICTS];
+    bool is_ready; /* the session has stood at least once */
+    bool is_over;  /* the thread serves no longer: why */
+    int over_code;
+    char over_text[301];
+    int down_code; /* why the last attempt to connect failed; 0: none did */
+    char down_text[496];
+    bool is_closing; /* aico_client_close() was called: until when it waits */
+    int64_t close_ms;
+    struct aico_client_stats stats;
+    uint64_t unsent, unacknowledged; /* in the core, as of its last turn */
+
+    /* --- the thread's own --- */
+    struct client *core;
+    struct transport *transport;
+    struct dealer *dealer;   /* NULL: no link */
+    bool is_linked;          /* the core knows of the link */
+    bool is_blocked;         /* the dealer has no room */
+    struct inbox delivered;  /* by this turn */
+    struct call *answered;   /* by this turn */
+    struct registry *accepted; /* by this turn; NULL: none */
+    struct file_stamp registry_stamp;
+    char *registry_path;
+};
+
+/* --- client_home.c --- */
+
+AICO_MUST_USE int client_home_load(const struct aico_client_options *options,
+                                   struct client_home *ret_home, struct aico_error *err);
+void client_home_deinit(struct client_home *home);
+/* The settings of the core; what they point to is @home's. */
+struct client_settings client_home_settings(const struct client_home *home, bool wait_for_broker);
+
+/* --- client_thread.c --- */
+
+/* Makes core and transport; aico_client_open() starts client_thread() then. */
+AICO_MUST_USE int client_thread_prepare(struct aico_client *c, bool wait_for_broker,
+                                        struct aico_error *err);
+void *client_thread(void *client);
+/* Frees what the thread owns, after it has ended. */
+void client_thread_deinit(struct aico_client *c);
+
+/* --- client_inbox.c --- */
+
+/* Appends @message, which is the inbox's from then on. */
+void inbox_put(struct inbox *inbox, struct aico_message *message);
+/* Moves all of @from behind what is in @to. */
+void inbox_splice(struct inbox *to, struct inbox *from);
+void inbox_deinit(struct inbox *inbox);
+
+/* --- client_publish.c --- */
+
+/* What aico_publish() checks before it queues: AICO_ETOPIC, AICO_ETOOLARGE, AICO_EDENIED... */
+AICO_MUST_USE int client_may_publish(struct aico_client *c, struct bytes topic, size_t headers_size,
+                                     size_t size, struct aico_error *err);
+
+/* --- client.c: with the lock held ----------------------------------------------------------- */
+
+void client_lock(struct aico_client *c);
+void client_unlock(struct aico_client *c);
+/* Makes the thread look at what was asked. */
+void client_wake(struct aico_client *c);
+/* Whether the client serves; else the reason, in @err and as result. */
+AICO_MUST_USE int client_check(const struct aico_client *c, struct aico_error *err);
+/* An application thread begins and ends to wait inside: it must not be freed meanwhile. */
+void client_enter(struct aico_client *c);
+void client_leave(struct aico_client *c);
+/* Waits on @cond until @deadline_ms (MOMENT_NEVER) of wait_clock_ms(); false when it is past. */
+bool client_wait(struct aico_client *c, pthread_cond_t *cond, int64_t deadline_ms);
+int64_t wait_clock_ms(void); /* CLOCK_MONOTONIC */
+int64_t wait_clock_us(void);
+/* The deadline a timeout of the public functions means. */
+int64_t wait_deadline(int64_t timeout_ms);
+AICO_MUST_USE int wait_cond_init(pthread_cond_t *cond);
+
+#endif

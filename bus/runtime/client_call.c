@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions: an application thread asks, the client's thread answers, in time or by name. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "runtime/client.h"
+#include "wire/topic.h"
+
+/* Asks and waits; the deadline is the core's, which always answers. */
+static int ask(struct aico_client *c, struct call *call, struct aico_error *err)
+{
+    int r = wait_cond_init(&call->is_done_cond);
+
+    if (r < 0)
+        return aico_error_set(err, r, "out of memory");
+    client_lock(c);
+    r = client_check(c, err);
+    if (r == 0) {
+        call->last_id = c->next_id - 1;
+        *c->asked_end = call;
+        c->asked_end = &call->next;
+        client_wake(c);
+        client_enter(c);
+        while (!call->is_done)
+            (void)client_wait(c, &call->is_done_cond, MOMENT_NEVER);
+        client_leave(c);
+        r = call->code;
+        if (r < 0)
+            (void)aico_error_set(err, r, "%s", call->text[0] ? call->text : aico_error_string(r));
+    }
+    client_unlock(c);
+    (void)pthread_cond_destroy(&call->is_done_cond);
+    return r;
+}
+
+int aico_flush(struct aico_client *c, int64_t timeout_ms, struct aico_error *err)
+{
+    struct call call = {.kind = CALL_FLUSH, .timeout_ms = timeout_ms};
+
+    return ask(c, &call, err);
+}
+
+int aico_subscribe(struct aico_client *c, const char *filter,
+                   const struct aico_subscribe_options *options, int64_t timeout_ms,
+                   uint32_t *ret_subscription, struct aico_error *err)
+{
+    struct call call = {
+        .kind = CALL_SUBSCRIBE, .timeout_ms = timeout_ms, .subject = bytes_text(filter)};
+    int r;
+
+    if (!filter_is_valid(call.subject))
+        return aico_error_set(err, AICO_ETOPIC, "\"%.255s\": not a valid filter", filter);
+    if (options) {
+        if (options->slow_policy < AICO_SLOW_DROP_OLD ||
+            options->slow_policy > AICO_SLOW_DISCONNECT)
+            return aico_error_set(err, AICO_EINVAL, "slow_policy %d: there is no such policy",
+                                  (int)options->slow_policy);
+        call.policy = (uint8_t)options->slow_policy;
+        call.serve = options->serve;
+    }
+    r = ask(c, &call, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "subscribing to %s", filter);
+    if (ret_subscription)
+        *ret_subscription = call.subscription;
+    return 0;
+}
+
+int aico_unsubscribe(struct aico_client *c, uint32_t subscription, int64_t timeout_ms,
+                     struct aico_error *err)
+{
+    struct call call = {
+        .kind = CALL_UNSUBSCRIBE, .timeout_ms = timeout_ms, .subscription = subscription};
+
+    return ask(c, &call, err);
+}
+
+int aico_request(struct aico_client *c, const char *topic, const void *payload, size_t size,
+                 int64_t timeout_ms, struct aico_message **ret_reply, struct aico_error *err)
+{
+    struct call call = {.kind = CALL_REQUEST,
+                        .timeout_ms = timeout_ms,
+                        .subject = bytes_text(topic),
+                        .body = bytes_of(payload, size)};
+    int r = client_may_publish(c, call.subject, 0, size, err);
+
+    if (r == 0)
+        r = ask(c, &call, err);
+    if (r < 0)
+        return r;
+    *ret_reply = call.message;
+    return 0;
+}
+
+int aico_query(struct aico_client *c, const char *what, const char *argument, int64_t timeout_ms,
+               char **ret_json, struct aico_error *err)
+{
+    struct call call = {.kind = CALL_QUERY,
+                        .timeout_ms = timeout_ms,
+                        .subject = bytes_text(what),
+                        .body = bytes_text(argument ? argument : "")};
+    int r = ask(c, &call, err);
+
+    if (r < 0)
+        return r;
+    *ret_json = call.json;
+    return 0;
+}
+
+int aico_ping(struct aico_client *c, const char *peer, int64_t timeout_ms, int64_t *ret_us,
+              struct aico_error *err)
+{
+    struct call call = {
+        .kind = CALL_PING, .timeout_ms = timeout_ms, .subject = bytes_text(peer ? peer : "")};
+    int r = ask(c, &call, err);
+
+    if (r < 0)
+        return r;
+    if (ret_us)
+        *ret_us = call.took_us;
+    return 0;
+}

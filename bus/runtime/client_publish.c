@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The application's messages into the queue. What the registry in force already forbids is refused
+ * here; everything else is sealed and sent by the thread, which may refuse it later.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "envelope/headers.h"
+#include "runtime/client.h"
+#include "wire/record.h"
+#include "wire/topic.h"
+
+/* --- may it be said? ------------------------------------------------------------------------ */
+
+/* What the registry says of @topic, remembered: with the lock held. */
+static const struct verdict *verdict_of(struct aico_client *c, struct bytes topic)
+{
+    struct verdict *v = &c->verdicts[hash_bytes(topic.at, topic.size) % CLIENT_VERDICTS];
+    uint64_t version = registry_version(c->registry);
+    const struct component *me;
+
+    if (v->registry_version == version && bytes_equal(bytes_of(v->topic, v->topic_size), topic))
+        return v;
+    me = registry_find_identity(c->registry, c->home.identity->public);
+    v->registry_version = version;
+    v->rule = registry_rule_for(c->registry, topic);
+    v->is_allowed = v->rule && me && rule_allows(v->rule, me, RIGHT_PUBLISH);
+    v->topic_size = (uint8_t)topic.size;
+    bytes_copy(v->topic, topic);
+    return v;
+}
+
+static int say_denied(const struct aico_client *c, struct bytes topic, const struct rule *rule,
+                      struct aico_error *err)
+{
+    const char *name = c->home.identity->name;
+
+    if (!rule)
+        return aico_error_set(err, AICO_EDENIED,
+                              "%.*s: no rule of registry %" PRIu64 " matches, so nobody may "
+                              "publish; the owner may add one: aico-keytool rule set '%.*s' "
+                              "--publish %s --subscribe WHO",
+                              (int)topic.size, (const char *)topic.at,
+                              registry_version(c->registry), (int)topic.size,
+                              (const char *)topic.at, name);
+    return aico_error_set(err, AICO_EDENIED,
+                          "%.*s: %s may not publish: registry %" PRIu64 ", line %zu: rule %.*s; "
+                          "the owner may allow it: aico-keytool rule set",
+                          (int)topic.size, (const char *)topic.at, name,
+                          registry_version(c->registry), rule->line, (int)rule->filter.size,
+                          (const char *)rule->filter.at);
+}
+
+static int check_shape(const struct aico_client *c, struct bytes topic, size_t headers_size,
+                       size_t size, struct aico_error *err)
+{
+    size_t content_max = (size_t)c->home.config->max_message_size;
+    size_t headers_cost = headers_size > 0 ? 2 + headers_size : 0;
+
+    if (!topic_is_valid(topic))
+        return aico_error_set(err, AICO_ETOPIC, "\"%.*s\": not a valid topic%s",
+                              (int)MIN(topic.size, (size_t)TOPIC_SIZE_MAX), (const char *)topic.at,
+                              filter_is_valid(topic) ? ", it has a wildcard" : "");
+    if (topic_is_internal(topic))
+        return aico_error_set(err, AICO_ETOPIC, "%.*s: names that begin with $ belong to the bus",
+                              (int)topic.size, (const char *)topic.at);
+    if (size > content_max || headers_cost > content_max - size)
+        return aico_error_set(err, AICO_ETOOLARGE,
+                              "%.*s: %zu bytes, but max_message_size is %zu", (int)topic.size,
+                              (const char *)topic.at, size + headers_cost, content_max);
+    return 0;
+}
+
+/* With the lock held. */
+static int check_rule(struct aico_client *c, struct bytes topic, struct aico_error *err)
+{
+    const struct verdict *verdict = verdict_of(c, topic);
+
+    return verdict->is_allowed ? 0 : say_denied(c, topic, verdict->rule, err);
+}
+
+int client_may_publish(struct aico_client *c, struct bytes topic, size_t headers_size, size_t size,
+                       struct aico_error *err)
+{
+    int r = check_shape(c, topic, headers_size, size, err);
+
+    if (r < 0)
+        return r;
+    client_lock(c);
+    r = client_check(c, err);
+    if (r == 0)
+        r = check_rule(c, topic, err);
+    client_unlock(c);
+    return r;
+}
+
+/* With the lock held: whether @name can be addressed, and may read what we say there. */
+static int check_receiver(struct aico_client *c, struct bytes topic, struct bytes name,
+                          struct aico_error *err)
+{
+    const struct component *peer = registry_find_name(c->registry, name);
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (!peer || peer->state != COMPONENT_ACTIVE)
+        return aico_error_set(err, AICO_EPEERUNKNOWN,
+                              "%.*s: registry %" PRIu64 " has no active component of that name; "
+                              "see: aico-keytool list",
+                              (int)name.size, (const char *)name.at,
+                              registry_version(c->registry));
+    if (!rule_allows(rule, peer, RIGHT_SUBSCRIBE))
+        return aico_error_set(err, AICO_EDENIED,
+                              "%.*s: %s may not read it: registry %" PRIu64 ", line %zu: rule %.*s",
+                              (int)topic.size, (const char *)topic.at, peer->name,
+                              registry_version(c->registry), rule->line, (int)rule->filter.size,
+                              (const char *)rule->filter.at);
+    return 0;
+}
+
+/* --- headers -------------------------------------------------------------------------------- */
+
+static int write_headers(const struct aico_header *headers, size_t count, struct buffer *ret_block,
+                         struct aico_error *err)
+{
+    size_t size = 0;
+
+    if (count > HEADERS_MAX)
+        return aico_error_set(err, AICO_EINVAL, "%zu headers, but at most %d are possible", count,
+                              HEADERS_MAX);
+    for (size_t i = 0; i < count; i++)
+        size += 3 + strlen(headers[i].key) + strlen(headers[i].value);
+    if (size > HEADER_BLOCK_MAX)
+        return aico_error_set(err, AICO_EINVAL, "the headers take %zu bytes, at most %d are "
+                                                "possible",
+                              size, HEADER_BLOCK_MAX);
+    if (!buffer_reserve(ret_block, size))
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+
+    struct writer w = writer_over(ret_block->at, size);
+
+    for (size_t i = 0; i < count; i++)
+        if (header_write(&w, bytes_text(headers[i].key), bytes_text(headers[i].value)) < 0)
+            return aico_error_set(err, AICO_EINVAL,
+                                  "header \"%.64s\": a key has 1..64 printable characters without "
+                                  "=, a value at most 4096 bytes of UTF-8",
+                                  headers[i].key);
+    ret_block->size = w.size;
+    return 0;
+}
+
+/* --- the queue ------------------------------------------------------------------------------ */
+
+/* One message always fits, however large it is. */
+static bool has_room(const struct aico_client *c, size_t size)
+{
+    size_t queued = c->queue.bytes + c->core_bytes;
+
+    return queued == 0 || queued + size <= CLIENT_QUEUE_LIMIT;
+}
+
+static int wait_for_room(struct aico_client *c, size_t size, int64_t wait_ms,
+                         struct aico_error *err)
+{
+    int64_t deadline_ms = wait_ms == 0 ? 0 : wait_deadline(wait_ms);
+    bool is_late = wait_ms == 0;
+    int r;
+
+    c->room_waiters++;
+    while ((r = client_check(c, err)) == 0 && !has_room(c, size) && !is_late)
+        is_late = !client_wait(c, &c->has_room, deadline_ms);
+    c->room_waiters--;
+    if (r == 0 && !has_room(c, size))
+        r = aico_error_set(err, AICO_EFULL, "%zu bytes wait for the broker%s",
+                           c->queue.bytes + c->core_bytes,
+                           wait_ms == 0 ? "; wait_ms would wait for room" : "");
+    return r;
+}
+
+/* Everything of @out but its id is set; the lock is held. */
+static int enqueue(struct aico_client *c, struct outgoing *out, struct bytes topic, struct bytes to,
+                   struct bytes headers, struct bytes payload, struct aico_error *err)
+{
+    void *block = fifo_push(&c->queue, outgoing_size(out));
+
+    if (!block)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    out->id = c->next_id++;
+    outgoing_write(block, out, topic, to, headers, payload);
+    client_wake(c);
+    return 0;
+}
+
+int aico_publish(struct aico_client *c, const char *topic, const void *payload, size_t size,
+                 const struct aico_publish_options *options, uint64_t *ret_id,
+                 struct aico_error *err)
+{
+    static const struct aico_publish_options defaults;
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer headers = {0};
+    struct bytes name = bytes_text(topic), to = {0};
+    struct outgoing out = {.delivery = DELIVERY_EVENT};
+    int r;
+
+    if (!options)
+        options = &defaults;
+    if (options->to)
+        to = bytes_text(options->to);
+    if (options->header_count > 0) {
+        r = write_headers(options->headers, options->header_count, &headers, err);
+        if (r < 0)
+            return r;
+    }
+    r = check_shape(c, name, headers.size, size, err);
+    if (r < 0)
+        return r;
+    if (options->to && !component_name_is_valid(to))
+        return aico_error_set(err, AICO_EPEERUNKNOWN, "\"%.64s\": not a component's name",
+                              options->to);
+    out.topic_size = (uint8_t)name.size;
+    out.to_size = (uint8_t)to.size;
+    out.headers_size = (uint16_t)headers.size;
+    out.payload_size = (uint32_t)size;
+
+    client_lock(c);
+    client_enter(c);
+    r = client_check(c, err);
+    if (r == 0)
+        r = check_rule(c, name, err);
+    if (r == 0 && to.size > 0)
+        r = check_receiver(c, name, to, err);
+    if (r == 0)
+        r = wait_for_room(c, outgoing_size(&out), options->wait_ms, err);
+    if (r == 0)
+        r = enqueue(c, &out, name, to, buffer_view(&headers), bytes_of(payload, size), err);
+    client_leave(c);
+    client_unlock(c);
+    if (r == 0 && ret_id)
+        *ret_id = out.id;
+    return r;
+}
+
+int aico_reply(struct aico_client *c, const struct aico_message *request, const void *payload,
+               size_t size, struct aico_error *err)
+{
+    struct bytes topic = bytes_text(request->topic), to = bytes_text(request->sender);
+    struct outgoing out = {
+        .delivery = DELIVERY_REPLY,
+        .request = request->id,
+        .topic_size = (uint8_t)topic.size,
+        .to_size = (uint8_t)to.size,
+        .payload_size = (uint32_t)size,
+    };
+    int r;
+
+    if (request->kind != AICO_MESSAGE_REQUEST)
+        return aico_error_set(err, AICO_EINVAL, "only a request can be replied to");
+    r = check_shape(c, topic, 0, size, err);
+    if (r < 0)
+        return r;
+    memcpy(out.ref, request->reference, sizeof(out.ref));
+
+    client_lock(c);
+    client_enter(c);
+    r = wait_for_room(c, outgoing_size(&out), 0, err);
+    if (r == 0)
+        r = enqueue(c, &out, topic, to, bytes_of(NULL, 0), bytes_of(payload, size), err);
+    client_leave(c);
+    client_unlock(c);
+    return r;
+}

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread of a client: the only one that touches core and socket. A turn takes what the
+ * application asked for, what came and what is due, gives the broker what it takes, and hands out
+ * the results.
+ */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "client/message.h"
+#include "runtime/client.h"
+#include "wire/record.h"
+
+/* One turn takes in and gives out at most so many frames: neither side waits long for the other. */
+#define TURN_FRAMES_IN 64
+#define TURN_FRAMES_OUT 32
+#define LINGER_MIN_MS 100
+
+/* --- what the core asks for ------------------------------------------------------------------- */
+
+static void on_deliver(void *context, struct aico_message *message)
+{
+    struct aico_client *c = context;
+
+    inbox_put(&c->delivered, message);
+}
+
+static void keep_json(struct call *call, struct bytes json)
+{
+    call->json = malloc(json.size + 1);
+    if (!call->json) {
+        call->code = AICO_ENOMEM;
+        (void)snprintf(call->text, sizeof(call->text), "out of memory");
+        return;
+    }
+    bytes_copy(call->json, json);
+    call->json[json.size] = '\0';
+}
+
+/* The application hears of it at the end of the turn, after the messages that came before. */
+static void on_done(void *context, void *ticket, const struct client_answer *answer)
+{
+    struct aico_client *c = context;
+    struct call *call = ticket;
+
+    call->took_us = wait_clock_us() - call->started_us;
+    call->code = answer->code;
+    (void)snprintf(call->text, sizeof(call->text), "%s", answer->text ? answer->text : "");
+    call->message = answer->message;
+    call->subscription = answer->subscription;
+    if (call->kind == CALL_QUERY && answer->code == 0)
+        keep_json(call, answer->json);
+    call->next = c->answered;
+    c->answered = call;
+}
+
+static int on_generation(void *context, uint64_t generation)
+{
+    struct aico_client *c = context;
+
+    return generation_keep(c->home.config->home, c->home.identity->name, generation, NULL);
+}
+
+static void on_registry(void *context, struct registry *registry)
+{
+    struct aico_client *c = context;
+    struct aico_error err = {0};
+    struct aico_message *message;
+    char text[600];
+    int r = registry_keep(c->home.config->home, c->home.identity->name, registry, &err);
+
+    registry_unref(&c->accepted);
+    c->accepted = registry_ref(registry);
+    if (r == 0)
+        return;
+    /* It is in force here all the same; only the next start may not know of it. */
+    (void)snprintf(text, sizeof(text), "registry %" PRIu64 " is in force but cannot be kept: %s",
+                   registry_version(registry), err.text);
+    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_STATE, .text = text});
+    if (!message)
+        return;
+    message->code = r;
+    inbox_put(&c->delivered, message);
+}
+
+/* --- the link --------------------------------------------------------------------------------- */
+
+static void note_failure(struct aico_client *c, int code, const char *text)
+{
+    client_lock(c);
+    c->down_code = code;
+    (void)snprintf(c->down_text, sizeof(c->down_text), "%s", text);
+    client_unlock(c);
+}
+
+static void link_close(struct aico_client *c, int64_t linger_ms)
+{
+    dealer_close(&c->dealer, linger_ms);
+    c->is_linked = false;
+    c->is_blocked = false;
+}
+
+static void link_failed(struct aico_client *c, struct moment now, int code, const char *text)
+{
+    link_close(c, 0);
+    note_failure(c, code, text);
+    client_link_down(c->core, now, code, text);
+}
+
+/* The home's file may be newer than what we hold, and name another key of the broker. */
+static void look_at_registry(struct aico_client *c, struct moment now)
+{
+    CLEANUP(registry_unref)
+    struct registry *found = NULL;
+
+    if (!file_changed(c->registry_path, &c->registry_stamp))
+        return;
+    if (registry_load(c->home.config->home, c->home.identity->name,
+                      bytes_text(c->home.config->bus_namespace), &found, NULL) == 0)
+        (void)!client_offer_registry(c->core, now, registry_document(found));
+}
+
+static void dial(struct aico_client *c, struct moment now)
+{
+    struct dealer_settings settings = {
+        .endpoint = c->home.endpoint,
+        .my_public = c->home.identity->transport_public,
+        .my_secret = &c->home.identity->transport_secret,
+        .frame_size_max = FRAME_SIZE_MAX,
+        .timeout_ms = c->home.config->handshake_timeout_ms,
+    };
+    const struct component *broker;
+    struct aico_error err = {0};
+    const char *text;
+    int r;
+
+    look_at_registry(c, now);
+    if (client_is_ended(c->core, &r, &text)) /* revoked */
+        return;
+    broker = registry_broker(client_registry(c->core));
+    if (!broker) {
+        link_failed(c, now, AICO_EBROKERKEY, "the registry names no active component of role "
+                                             REGISTRY_ROLE_BROKER);
+        return;
+    }
+    settings.broker_public = broker->transport;
+    r = dealer_open(c->transport, &settings, &c->dealer, &err);
+    if (r < 0)
+        link_failed(c, now, r, err.text);
+}
+
+/* Whether more may be waiting. */
+static bool take_frames(struct aico_client *c, struct moment now)
+{
+    struct bytes frame;
+
+    for (int i = 0; i < TURN_FRAMES_IN; i++) {
+        if (dealer_receive(c->dealer, &frame) < 0)
+            return false;
+        if (client_receive(c->core, now, frame) < 0) { /* the core knows that it is over */
+            const char *text;
+            int code;
+
+            if (client_is_ended(c->core, &code, &text))
+                note_failure(c, code, text);
+            link_close(c, 0);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void handle_link(struct aico_client *c, struct moment now, unsigned events)
+{
+    struct aico_error err = {0};
+
+    if (events & DEALER_UP) {
+        c->is_linked = true;
+        client_link_up(c->core, now);
+    }
+    if (events & DEALER_WRITABLE)
+        c->is_blocked = false;
+    if (events & DEALER_FRAME)
+        (void)take_frames(c, now);
+    if (c->dealer && events & DEALER_DOWN) {
+        int code = dealer_reason(c->dealer, &err);
+
+        if (code == AICO_EAUTH) /* perhaps the home knows why */
+            look_at_registry(c, now);
+        link_failed(c, now, code, err.text);
+    }
+}
+
+/* Whether more could be sent at once. */
+static bool give_frames(struct aico_client *c, struct moment now)
+{
+    struct bytes frame;
+
+    if (!c->is_linked)
+        return false;
+    for (int i = 0; i < TURN_FRAMES_OUT; i++) {
+        int r;
+
+        if (c->is_blocked || !client_next_frame(c->core, now, &frame))
+            return false;
+        r = dealer_send(c->dealer, frame);
+        if (r == AICO_ENOMEM) {
+            link_failed(c, now, r, "no memory for a frame to the broker");
+            return false;
+        }
+        if (r < 0) {
+            c->is_blocked = true; /* until there is room; a link that is down says so itself */
+            return false;
+        }
+        client_frame_sent(c->core, now);
+    }
+    return true;
+}
+
+/* --- the application ------------------------------------------------------------------------ */
+
+static void start_call(struct aico_client *c, struct moment now, struct call *call)
+{
+    call->started_us = wait_clock_us();
+    switch (call->kind) {
+    case CALL_SUBSCRIBE:
+        client_subscribe(c->core, now, call->subject, call->policy, call->serve, call->timeout_ms,
+                         call);
+        return;
+    case CALL_UNSUBSCRIBE:
+        client_unsubscribe(c->core, now, call->subscription, call->timeout_ms, call);
+        return;
+    case CALL_REQUEST:
+        client_request(c->core, now, call->subject, call->body, call->timeout_ms, call);
+        return;
+    case CALL_QUERY:
+        client_query(c->core, now, call->subject, call->body, call->timeout_ms, call);
+        return;
+    case CALL_PING:
+        client_ping(c->core, now, call->subject, call->timeout_ms, call);
+        return;
+    case CALL_FLUSH:
+        client_flush(c->core, now, call->last_id, call->timeout_ms, call);
+        return;
+    }
+}
+
+/* Unread messages: from the limit on no further ones are asked for, until half of it was read. */
+static bool is_backlogged(const struct aico_client *c)
+{
+    return c->inbox.bytes >= (c->is_backlogged ? CLIENT_INBOX_LIMIT / 2 : CLIENT_INBOX_LIMIT);
+}
+
+/* What was asked since the last turn. */
+static void take_orders(struct aico_client *c, struct moment now)
+{
+    struct fifo queue = {0};
+    struct call *asked;
+    bool was_backlogged;
+
+    client_lock(c);
+    c->is_woken = false;
+    fifo_splice(&queue, &c->queue);
+    c->core_bytes += queue.bytes;
+    c->unsent += queue.count;
+    asked = c->asked;
+    c->asked = NULL;
+    c->asked_end = &c->asked;
+    was_backlogged = c->is_backlogged;
+    c->is_backlogged = is_backlogged(c);
+    client_unlock(c);
+
+    if (c->is_backlogged != was_backlogged)
+        client_set_backlogged(c->core, c->is_backlogged);
+    if (queue.count > 0)
+        client_push(c->core, &queue);
+    while (asked) {
+        struct call *next = asked->next;
+
+        start_call(c, now, asked);
+        asked = next;
+    }
+}
+
+static void hand_out_messages(struct aico_client *c)
+{
+    if (!c->delivered.head)
+        return;
+    if (!c->inbox.head)
+        wake_signal(&c->ready);
+    inbox_splice(&c->inbox, &c->delivered);
+    (void)pthread_cond_broadcast(&c->arrived);
+}
+
+static void hand_out_answers(struct aico_client *c)
+{
+    struct call *call;
+
+    while ((call = c->answered) != NULL) {
+        c->answered = call->next;
+        call->is_done = true;
+        (void)pthread_cond_signal(&call->is_done_cond);
+    }
+}
+
+/* What the turn brought. Messages before answers: who flushed finds its refusals. */
+static void hand_out(struct aico_client *c)
+{
+    client_lock(c);
+    client_get_stats(c->core, &c->stats);
+    c->unsent = client_queued(c->core);
+    c->unacknowledged = client_unacknowledged(c->core);
+    c->core_bytes = client_queued_bytes(c->core);
+    if (c->accepted) {
+        registry_unref(&c->registry);
+        c->registry = STEAL(c->accepted);
+    }
+    if (!c->is_ready && client_is_ready(c->core)) {
+        c->is_ready = true;
+        (void)pthread_cond_broadcast(&c->changed);
+    }
+    hand_out_messages(c);
+    hand_out_answers(c);
+    if (c->room_waiters > 0)
+        (void)pthread_cond_broadcast(&c->has_room);
+    client_unlock(c);
+}
+
+/* The thread serves no longer; everybody who waits is told why. From here on nothing new is asked:
+ * is_over and what was asked are looked at under one lock. */
+static void end(struct aico_client *c, int code, const char *text)
+{
+    struct call *asked;
+
+    client_lock(c);
+    asked = c->asked;
+    c->asked = NULL;
+    c->asked_end = &c->asked;
+    c->is_over = true;
+    c->over_code = code;
+    (void)snprintf(c->over_text, sizeof(c->over_text), "%s", text);
+    client_unlock(c);
+
+    while (asked) {
+        struct call *next = asked->next;
+
+        on_done(c, asked, &(struct client_answer){.code = code, .text = c->over_text});
+        asked = next;
+    }
+    client_free(&c->core); /* answers what is still open, and wipes */
+    client_lock(c);
+    hand_out_messages(c);
+    hand_out_answers(c);
+    wake_signal(&c->ready); /* and it stays readable: aico_receive() has something to say */
+    (void)pthread_cond_broadcast(&c->changed);
+    (void)pthread_cond_broadcast(&c->arrived);
+    (void)pthread_cond_broadcast(&c->has_room);
+    client_unlock(c);
+}
+
+/* --- closing ---------------------------------------------------------------------------------- */
+
+enum closing { CLOSING_NOT, CLOSING_QUEUE, CLOSING_LAST_WORDS, CLOSING_DONE };
+
+static bool say_bye(struct aico_client *c)
+{
+    uint8_t room[64];
+    struct writer w = writer_over(room, sizeof(room));
+    struct record_bye bye = {.code = 0, .text = bytes_of("", 0)};
+
+    writer_u8(&w, WIRE_VERSION);
+    record_write_bye(&w, &bye);
+    return dealer_send(c->dealer, writer_view(&w)) != AICO_EFULL;
+}
+
+/* First what is queued, then FINAL and HEADS for everybody, then BYE; each as far as time allows. */
+static enum closing step_closing(struct aico_client *c, struct moment now, enum closing closing)
+{
+    int64_t close_ms;
+    bool is_late;
+
+    client_lock(c);
+    if (closing == CLOSING_NOT && c->is_closing)
+        closing = CLOSING_QUEUE;
+    close_ms = c->close_ms;
+    client_unlock(c);
+    if (closing == CLOSING_NOT)
+        return closing;
+    is_late = wait_clock_ms() >= close_ms;
+
+    if (closing == CLOSING_QUEUE &&
+        (is_late || client_queued(c->core) + client_unacknowledged(c->core) == 0)) {
+        if (!client_is_ready(c->core))
+            return CLOSING_DONE;
+        client_close(c->core, now);
+        closing = CLOSING_LAST_WORDS;
+    }
+    if (closing == CLOSING_LAST_WORDS) {
+        while (give_frames(c, now))
+            ;
+        if (!c->is_linked)
+            return CLOSING_DONE;
+        if ((!c->is_blocked && say_bye(c)) || is_late)
+            return CLOSING_DONE;
+        c->is_blocked = true;
+    }
+    return closing;
+}
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+static unsigned wait_for_events(struct aico_client *c, int64_t timeout_ms)
+{
+    struct pollfd wake = {.fd = c->wake.fd, .events = POLLIN};
+
+    if (c->dealer)
+        return dealer_wait(c->dealer, c->wake.fd, timeout_ms);
+    if (poll(&wake, 1, timeout_ms < 0 || timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) > 0)
+        return DEALER_WOKEN;
+    return DEALER_NONE;
+}
+
+static int64_t wait_ms(struct aico_client *c, struct moment now, enum closing closing)
+{
+    int64_t deadline = client_deadline(c->core);
+    int64_t left = deadline == MOMENT_NEVER ? INT32_MAX : MAX(deadline - now.boot_ms, (int64_t)0);
+
+    if (closing != CLOSING_NOT) {
+        client_lock(c);
+        left = MIN(left, MAX(c->close_ms - wait_clock_ms(), (int64_t)0));
+        client_unlock(c);
+    }
+    return left;
+}
+
+void *client_thread(void *client)
+{
+    struct aico_client *c = client;
+    enum closing closing = CLOSING_NOT;
+    const char *text = "the client was closed";
+    int64_t timeout_ms = 0;
+    int code = AICO_ECLOSED;
+
+    for (;;) {
+        unsigned events = wait_for_events(c, timeout_ms);
+        struct moment now = moment_now();
+        bool has_more;
+
+        if (events & DEALER_WOKEN)
+            wake_clear(&c->wake);
+        if (c->dealer)
+            handle_link(c, now, events);
+        take_orders(c, now);
+        if (now.boot_ms >= client_deadline(c->core))
+            client_tick(c->core, now);
+        if (!c->dealer && client_wants_link(c->core, now))
+            dial(c, now);
+        has_more = give_frames(c, now);
+        closing = step_closing(c, now, closing);
+        if (c->is_linked && !client_has_link(c->core))
+            link_close(c, 0);
+        hand_out(c);
+        if (closing == CLOSING_DONE || client_is_ended(c->core, &code, &text))
+            break;
+        timeout_ms = has_more ? 0 : wait_ms(c, now, closing);
+    }
+    end(c, code, text);
+    link_close(c, closing == CLOSING_DONE
+                      ? MAX(c->close_ms - wait_clock_ms(), (int64_t)LINGER_MIN_MS)
+                      : 0);
+    return NULL;
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct aico_error *err)
+{
+    struct client_settings settings = client_home_settings(&c->home, wait_for_broker);
+    struct client_host host = {
+        .context = c,
+        .deliver = on_deliver,
+        .done = on_done,
+        .persist_generation = on_generation,
+        .registry_changed = on_registry,
+    };
+    int r;
+
+    c->registry_path = home_path(c->home.config->home, "registry");
+    if (!c->registry_path)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    (void)file_changed(c->registry_path, &c->registry_stamp);
+    while (settings.instance == 0)
+        random_system.bytes(random_system.context, &settings.instance, sizeof(settings.instance));
+    r = client_new(&settings, c->home.identity, c->home.registry, random_system,
+                   c->home.generation, &host, moment_now(), &c->core, err);
+    if (r < 0)
+        return r;
+    /* What is in force now must be so after a restart, whatever becomes of the home's file. */
+    r = registry_keep(c->home.config->home, c->home.identity->name, c->home.registry, err);
+    if (r < 0)
+        return r;
+    c->registry = registry_ref(c->home.registry);
+    r = transport_new(1, &c->transport);
+    return r < 0 ? aico_error_set(err, r, "starting ZeroMQ: %s", aico_error_string(r)) : 0;
+}
+
+void client_thread_deinit(struct aico_client *c)
+{
+    dealer_close(&c->dealer, 0);
+    transport_free(&c->transport);
+    client_free(&c->core);
+    inbox_deinit(&c->delivered);
+    registry_unref(&c->accepted);
+    free(c->registry_path);
+    c->registry_path = NULL;
+}

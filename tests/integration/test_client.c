@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What <aico/client.h> promises, with a broker, sockets and files: messages and answers. */
+#include "world.h"
+
+#include <poll.h>
+#include <time.h>
+
+#define TOPIC "logs/test/v1"
+
+/* --- publish and subscribe ---------------------------------------------------------------------- */
+
+static void passes_sealed(struct world *world, const char *endpoint)
+{
+    struct aico_client *alice = join_at(world, ALICE, endpoint);
+    struct aico_client *bob = join_at(world, BOB, endpoint);
+    struct aico_message *m;
+    struct aico_client_stats stats;
+
+    (void)subscribe(bob, "logs/**");
+    publish(alice, TOPIC, "a canary in the coal mine");
+    flush(alice);
+    m = expect(bob, AICO_MESSAGE_EVENT);
+    assert_string_equal(m->topic, TOPIC);
+    assert_string_equal(m->sender, "alice");
+    assert_int_equal(m->size, 25);
+    assert_memory_equal(m->payload, "a canary in the coal mine", 25);
+    assert_int_equal(m->header_count, 0);
+    assert_true(m->sealed);
+    assert_false(m->direct);
+    assert_true(m->wire_size >= 52 + 25);
+    assert_int_equal(m->wire_prefix, 64);
+    assert_memory_equal(m->wire, "AICO-MSG", 8);
+    assert_null(memmem(m->wire, m->wire_prefix, "canary", 6));
+    assert_true(llabs(m->sent_ms - (int64_t)time(NULL) * 1000) < 5000);
+    aico_message_free(&m);
+    assert_null(m);
+    publish(alice, TOPIC, "");
+    expect_text(bob, TOPIC, "alice", "");
+
+    aico_client_get_stats(alice, &stats);
+    assert_int_equal(stats.published, 2);
+    assert_int_equal(stats.refused, 0);
+    assert_true(stats.acknowledged >= 1);
+    assert_int_equal(stats.registry_version, 1);
+    aico_client_get_stats(bob, &stats);
+    assert_int_equal(stats.received, 2);
+    assert_int_equal(stats.gaps + stats.unopened, 0);
+    assert_string_equal(aico_client_name(bob), "bob");
+    leave(&alice);
+    leave(&bob);
+}
+
+static void a_message_arrives_sealed_with_its_verified_sender(void **state)
+{
+    passes_sealed(*state, NULL);
+}
+
+static void and_over_tcp(void **state)
+{
+    struct world *world = *state;
+
+    passes_sealed(world, world->tcp);
+}
+
+static void the_order_of_a_publisher_is_kept(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    char text[32];
+
+    (void)subscribe(bob, TOPIC);
+    for (int i = 0; i < 5000; i++) {
+        (void)snprintf(text, sizeof(text), "%d", i);
+        publish(alice, TOPIC, text);
+    }
+    flush(alice);
+    for (uint64_t i = 0; i < 5000; i++) {
+        struct aico_message *m = expect(bob, AICO_MESSAGE_EVENT);
+
+        (void)snprintf(text, sizeof(text), "%d", (int)i);
+        assert_int_equal(m->size, strlen(text));
+        assert_memory_equal(m->payload, text, m->size);
+        assert_int_equal(m->sequence, i);
+        aico_message_free(&m);
+    }
+    leave(&alice);
+    leave(&bob);
+}
+
+static void headers_arrive_in_their_order(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_header headers[] = {{"b", "1"}, {"a", ""}, {"b", "\xc3\xa4 = 2"}};
+    struct aico_publish_options options = {.headers = headers, .header_count = 3};
+    struct aico_message *m;
+
+    (void)subscribe(bob, TOPIC);
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &options, NULL, NULL), 0);
+    m = expect(bob, AICO_MESSAGE_EVENT);
+    assert_int_equal(m->header_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(m->headers[i].key, headers[i].key);
+        assert_string_equal(m->headers[i].value, headers[i].value);
+    }
+    aico_message_free(&m);
+
+    headers[1].key = "a=b";
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &options, NULL, NULL), AICO_EINVAL);
+    options.header_count = 65;
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &options, NULL, NULL), AICO_EINVAL);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void a_channel_topic_reaches_every_reader_that_is_there(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_client *carol = join(*state, CAROL);
+
+    (void)subscribe(bob, "channel/**");
+    (void)subscribe(carol, "channel/**");
+    publish(alice, "channel/x/v1", "one");
+    publish(alice, "channel/x/v1", "two");
+    flush(alice);
+    for (int i = 0; i < 2; i++) {
+        struct aico_client *reader = i == 0 ? bob : carol;
+
+        expect_text(reader, "channel/x/v1", "alice", "one");
+        expect_text(reader, "channel/x/v1", "alice", "two");
+    }
+    leave(&alice);
+    leave(&bob);
+    leave(&carol);
+}
+
+static void a_direct_message_reaches_only_whom_it_names(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_client *carol = join(*state, CAROL);
+    struct aico_publish_options options = {.to = "bob"};
+    struct aico_message *m;
+
+    (void)subscribe(bob, "logs/**");
+    (void)subscribe(carol, "logs/**");
+    assert_int_equal(aico_publish(alice, TOPIC, "for bob", 7, &options, NULL, NULL), 0);
+    flush(alice);
+    m = expect(bob, AICO_MESSAGE_EVENT);
+    assert_true(m->direct);
+    assert_true(m->sealed);
+    assert_memory_equal(m->payload, "for bob", 7);
+    aico_message_free(&m);
+    publish(alice, TOPIC, "for all");
+    expect_text(carol, TOPIC, "alice", "for all"); /* and nothing before */
+    leave(&alice);
+    leave(&bob);
+    leave(&carol);
+}
+
+static void an_unsubscribed_topic_comes_no_more(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    uint32_t number = subscribe(bob, TOPIC);
+
+    (void)subscribe(bob, "channel/**");
+    publish(alice, TOPIC, "before");
+    expect_text(bob, TOPIC, "alice", "before");
+    assert_int_equal(aico_unsubscribe(bob, number, WAIT_MS, NULL), 0);
+    assert_int_equal(aico_unsubscribe(bob, number, WAIT_MS, NULL), AICO_ENOTFOUND);
+    publish(alice, TOPIC, "after");
+    flush(alice);
+    publish(alice, "channel/x/v1", "the end");
+    expect_text(bob, "channel/x/v1", "alice", "the end");
+    leave(&alice);
+    leave(&bob);
+}
+
+static void presence_shows_who_comes_and_goes(void **state)
+{
+    struct aico_client *bob = join(*state, BOB), *alice;
+    struct aico_message *m;
+
+    (void)subscribe(bob, "$bus/presence/alice");
+    alice = join(*state, ALICE);
+    m = expect(bob, AICO_MESSAGE_RETAINED);
+    assert_string_equal(m->topic, "$bus/presence/alice");
+    assert_false(m->sealed);
+    assert_non_null(memmem(m->payload, m->size, "online", 6));
+    aico_message_free(&m);
+    leave(&alice);
+    m = expect(bob, AICO_MESSAGE_RETAINED);
+    assert_non_null(memmem(m->payload, m->size, "offline", 7));
+    aico_message_free(&m);
+    leave(&bob);
+}
+
+static void a_message_of_16_mib_passes_and_one_more_byte_does_not(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    size_t size = 16 * 1024 * 1024;
+    uint8_t *payload = malloc(size + 1);
+    struct aico_error err = {0};
+    struct aico_message *m;
+
+    assert_non_null(payload);
+    for (size_t i = 0; i < size + 1; i++)
+        payload[i] = (uint8_t)(i * 2654435761u >> 24);
+    (void)subscribe(bob, TOPIC);
+    assert_int_equal(aico_publish(alice, TOPIC, payload, size, NULL, NULL, &err), 0);
+    assert_int_equal(aico_publish(alice, TOPIC, payload, size + 1, NULL, NULL, &err),
+                     AICO_ETOOLARGE);
+    assert_non_null(strstr(err.text, "16777216"));
+    publish(alice, TOPIC, "behind it");
+    m = expect(bob, AICO_MESSAGE_EVENT);
+    assert_int_equal(m->size, size);
+    assert_memory_equal(m->payload, payload, size);
+    aico_message_free(&m);
+    expect_text(bob, TOPIC, "alice", "behind it");
+    flush(alice);
+    free(payload);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* --- requests ----------------------------------------------------------------------------------- */
+
+static void *echo(void *context)
+{
+    struct aico_client *bob = context;
+    struct aico_message *m;
+
+    while (aico_receive(bob, WAIT_MS, &m, NULL) == 0) {
+        bool is_last = m->size == 3 && memcmp(m->payload, "end", 3) == 0;
+
+        if (m->kind == AICO_MESSAGE_REQUEST &&
+            aico_reply(bob, m, m->payload, m->size, NULL) < 0)
+            is_last = true;
+        aico_message_free(&m);
+        if (is_last)
+            break;
+    }
+    return NULL;
+}
+
+static void a_request_is_answered_by_who_serves_it(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_subscribe_options serve = {.serve = true};
+    struct aico_message *m = NULL;
+    struct aico_error err = {0};
+    pthread_t thread;
+
+    assert_int_equal(aico_subscribe(bob, "service/echo/v1", &serve, WAIT_MS, NULL, &err), 0);
+    assert_int_equal(pthread_create(&thread, NULL, echo, bob), 0);
+    for (int i = 0; i < 20; i++) {
+        if (aico_request(alice, "service/echo/v1", "question", 8, WAIT_MS, &m, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_int_equal(m->kind, AICO_MESSAGE_REPLY);
+        assert_string_equal(m->sender, "bob");
+        assert_string_equal(m->topic, "service/echo/v1");
+        assert_int_equal(m->size, 8);
+        assert_memory_equal(m->payload, "question", 8);
+        assert_true(m->sealed);
+        aico_message_free(&m);
+    }
+    assert_int_equal(aico_request(alice, "service/echo/v1", "end", 3, WAIT_MS, &m, &err), 0);
+    aico_message_free(&m);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    expect_nothing(alice);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void nobody_serves_it_is_told_at_once(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_message *m = NULL;
+    int64_t start = clock_ms();
+
+    (void)subscribe(bob, "service/**"); /* reads it, does not serve it */
+    assert_int_equal(aico_request(alice, "service/echo/v1", "x", 1, WAIT_MS, &m, NULL),
+                     AICO_ENORESPONDER);
+    assert_true(clock_ms() - start < 2000);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void an_unanswered_request_ends_in_time_and_a_late_reply_is_nothing(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_subscribe_options serve = {.serve = true};
+    struct aico_message *m = NULL, *request;
+    int64_t start = clock_ms();
+
+    assert_int_equal(aico_subscribe(bob, "service/**", &serve, WAIT_MS, NULL, NULL), 0);
+    assert_int_equal(aico_request(alice, "service/slow/v1", "x", 1, 300, &m, NULL), AICO_ETIMEOUT);
+    assert_in_range(clock_ms() - start, 300, 2000);
+    request = expect(bob, AICO_MESSAGE_REQUEST);
+    assert_int_equal(aico_reply(bob, request, "late", 4, NULL), 0);
+    (void)!aico_flush(bob, WAIT_MS, NULL); /* the broker may refuse it */
+    aico_message_free(&request);
+    expect_nothing(alice);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void a_responder_that_leaves_is_told(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_subscribe_options serve = {.serve = true};
+    struct aico_message *m = NULL;
+
+    assert_int_equal(aico_subscribe(bob, "service/**", &serve, WAIT_MS, NULL, NULL), 0);
+    assert_int_equal(aico_request(alice, "service/x/v1", "x", 1, 1, &m, NULL), AICO_ETIMEOUT);
+    assert_int_equal(aico_client_close(&bob, 0, NULL), 0);
+    assert_int_equal(aico_request(alice, "service/x/v1", "x", 1, WAIT_MS, &m, NULL),
+                     AICO_ENORESPONDER);
+    leave(&alice);
+}
+
+static void only_requests_are_replied_to(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_message *m;
+
+    (void)subscribe(bob, TOPIC);
+    publish(alice, TOPIC, "no question");
+    m = expect(bob, AICO_MESSAGE_EVENT);
+    assert_int_equal(aico_reply(bob, m, "x", 1, NULL), AICO_EINVAL);
+    aico_message_free(&m);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* --- asking the broker -------------------------------------------------------------------------- */
+
+static void the_broker_answers_questions(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_error err = {0};
+    char *json = NULL;
+    int64_t us = 0;
+
+    assert_int_equal(aico_query(alice, "status", NULL, WAIT_MS, &json, &err), 0);
+    assert_int_equal(json[0], '{');
+    assert_non_null(strstr(json, "\"uptime_s\""));
+    free(json);
+    assert_int_equal(aico_query(alice, "peers", NULL, WAIT_MS, &json, &err), 0);
+    assert_non_null(strstr(json, "\"bob\""));
+    free(json);
+    json = NULL;
+    assert_int_equal(aico_query(bob, "peers", NULL, WAIT_MS, &json, &err), AICO_EDENIED);
+    assert_int_equal(aico_query(alice, "weather", NULL, WAIT_MS, &json, &err), AICO_EINVAL);
+    assert_null(json);
+    assert_int_equal(aico_ping(alice, NULL, WAIT_MS, &us, &err), 0);
+    assert_in_range(us, 1, 1000000);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* --- what is refused ---------------------------------------------------------------------------- */
+
+static void a_denied_topic_names_its_rule(void **state)
+{
+    struct aico_client *bob = join(*state, BOB), *carol = join(*state, CAROL);
+    struct aico_publish_options to_carol = {.to = "carol"};
+    struct aico_message *m = NULL;
+    struct aico_error err = {0};
+    uint32_t number = 0;
+
+    assert_int_equal(aico_publish(bob, "private/x/v1", "x", 1, NULL, NULL, &err), AICO_EDENIED);
+    assert_non_null(strstr(err.text, "private/**"));
+    assert_non_null(strstr(err.text, "bob"));
+    assert_int_equal(aico_publish(bob, "nowhere/v1", "x", 1, NULL, NULL, &err), AICO_EDENIED);
+    assert_non_null(strstr(err.text, "aico-keytool rule set 'nowhere/v1'"));
+    assert_int_equal(aico_request(bob, "private/x/v1", "x", 1, WAIT_MS, &m, &err), AICO_EDENIED);
+    assert_int_equal(aico_subscribe(carol, "private/**", NULL, WAIT_MS, &number, &err),
+                     AICO_EDENIED);
+    assert_non_null(strstr(err.text, "private/**"));
+    assert_int_equal(number, 0);
+    assert_int_equal(aico_subscribe(carol, "nowhere/**", NULL, WAIT_MS, &number, &err),
+                     AICO_EDENIED);
+    leave(&bob);
+
+    bob = join(*state, ALICE);
+    assert_int_equal(aico_publish(bob, "private/x/v1", "x", 1, &to_carol, NULL, &err),
+                     AICO_EDENIED);
+    assert_non_null(strstr(err.text, "carol"));
+    leave(&bob);
+    leave(&carol);
+}
+
+static void what_cannot_be_a_topic_or_receiver_is_refused(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE);
+    struct aico_publish_options to = {.to = "nobody"};
+    struct aico_error err = {0};
+    uint32_t number;
+
+    assert_int_equal(aico_publish(alice, "logs//x", "x", 1, NULL, NULL, &err), AICO_ETOPIC);
+    assert_int_equal(aico_publish(alice, "logs/*", "x", 1, NULL, NULL, &err), AICO_ETOPIC);
+    assert_int_equal(aico_publish(alice, "", "x", 1, NULL, NULL, &err), AICO_ETOPIC);
+    assert_int_equal(aico_publish(alice, "$bus/control", "x", 1, NULL, NULL, &err), AICO_ETOPIC);
+    assert_int_equal(aico_subscribe(alice, "logs/**/x", NULL, WAIT_MS, &number, &err), AICO_ETOPIC);
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &to, NULL, &err), AICO_EPEERUNKNOWN);
+    assert_non_null(strstr(err.text, "nobody"));
+    to.to = "No Name";
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &to, NULL, &err), AICO_EPEERUNKNOWN);
+    leave(&alice);
+}
+
+static void a_later_refusal_comes_as_message_and_by_flush(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE);
+    struct aico_publish_options to_bob = {.to = "bob"};
+    struct aico_error err = {0};
+    struct aico_client_stats stats;
+    struct aico_message *m;
+    uint64_t id = 0;
+
+    publish(alice, TOPIC, "this one is fine");
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &to_bob, &id, NULL), 0);
+    assert_int_equal(id, 2);
+    assert_int_equal(aico_flush(alice, WAIT_MS, &err), AICO_EPEERAWAY);
+    assert_true(err.text[0]);
+    m = expect(alice, AICO_MESSAGE_REFUSED); /* there as soon as the flush is over */
+    assert_int_equal(m->id, id);
+    assert_string_equal(m->topic, TOPIC);
+    assert_int_equal(m->code, AICO_EPEERAWAY);
+    assert_true(m->text[0]);
+    aico_message_free(&m);
+    flush(alice); /* once */
+    aico_client_get_stats(alice, &stats);
+    assert_int_equal(stats.published, 2);
+    assert_int_equal(stats.acknowledged, 1);
+    assert_int_equal(stats.refused, 1);
+    leave(&alice);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------ */
+
+static bool is_readable(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, timeout_ms) == 1;
+}
+
+static void the_descriptor_is_readable_while_something_is_there(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_message *m;
+    int fd = aico_client_fd(bob);
+
+    (void)subscribe(bob, TOPIC);
+    assert_false(is_readable(fd, 0));
+    publish(alice, TOPIC, "1");
+    publish(alice, TOPIC, "2");
+    flush(alice);
+    assert_true(is_readable(fd, WAIT_MS));
+    expect_text(bob, TOPIC, "alice", "1");
+    /* The second may come in another turn; taken, nothing is left. */
+    assert_true(is_readable(fd, WAIT_MS));
+    expect_text(bob, TOPIC, "alice", "2");
+    assert_false(is_readable(fd, 0));
+    assert_int_equal(aico_receive(bob, 0, &m, NULL), AICO_ETIMEOUT);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void *receive_for_ever(void *context)
+{
+    struct aico_message *m = NULL;
+
+    return (void *)(intptr_t)aico_receive(context, -1, &m, NULL);
+}
+
+static void closing_ends_who_waits(void **state)
+{
+    struct aico_client *bob = join(*state, BOB);
+    pthread_t thread;
+    void *result;
+
+    assert_int_equal(pthread_create(&thread, NULL, receive_for_ever, bob), 0);
+    leave(&bob);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_int_equal((intptr_t)result, AICO_ECLOSED);
+}
+
+#define THREADS 4
+#define EACH 2000
+
+struct publisher {
+    struct aico_client *client;
+    int number;
+    int result;
+};
+
+static void *publish_many(void *context)
+{
+    struct publisher *p = context;
+    struct aico_publish_options options = {.wait_ms = -1};
+    char text[32];
+
+    for (int i = 0; i < EACH && p->result == 0; i++) {
+        int size = snprintf(text, sizeof(text), "%d %d", p->number, i);
+
+        p->result = aico_publish(p->client, TOPIC, text, (size_t)size, &options, NULL, NULL);
+    }
+    if (p->result == 0)
+        p->result = aico_flush(p->client, WAIT_MS, NULL);
+    return NULL;
+}
+
+static void threads_publish_over_one_client(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct publisher publishers[THREADS];
+    pthread_t threads[THREADS];
+    int next[THREADS] = {0};
+
+    (void)subscribe(bob, TOPIC);
+    for (int i = 0; i < THREADS; i++) {
+        publishers[i] = (struct publisher){.client = alice, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, publish_many, &publishers[i]), 0);
+    }
+    for (int i = 0; i < THREADS * EACH; i++) {
+        struct aico_message *m = expect(bob, AICO_MESSAGE_EVENT);
+        int number, count;
+
+        assert_int_equal(sscanf(m->payload, "%d %d", &number, &count), 2);
+        assert_in_range(number, 0, THREADS - 1);
+        assert_int_equal(count, next[number]++);
+        assert_int_equal(m->sequence, i);
+        aico_message_free(&m);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(publishers[i].result, 0);
+    }
+    expect_nothing(bob);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* --- closing ------------------------------------------------------------------------------------ */
+
+static void closing_sends_what_is_queued(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+
+    (void)subscribe(bob, TOPIC);
+    for (int i = 0; i < 100; i++)
+        publish(alice, TOPIC, "not flushed");
+    leave(&alice);
+    for (int i = 0; i < 100; i++)
+        expect_text(bob, TOPIC, "alice", "not flushed");
+    leave(&bob);
+}
+
+static void closing_says_what_was_not_sent_and_not_read(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE), *bob = join(world, BOB);
+    struct aico_message *m;
+    struct aico_unsent unsent = {0};
+    int64_t start;
+
+    (void)subscribe(bob, TOPIC);
+    publish(alice, TOPIC, "read");
+    publish(alice, TOPIC, "not read");
+    publish(alice, TOPIC, "not read");
+    flush(alice);
+    expect_text(bob, TOPIC, "alice", "read");
+    publish(alice, TOPIC, "not read");
+    flush(alice);
+    while (aico_ping(bob, NULL, WAIT_MS, NULL, NULL) < 0)
+        ;
+    world_stop(world, false);
+    m = expect(alice, AICO_MESSAGE_STATE);
+    assert_int_equal(m->code, AICO_EDRAIN);
+    aico_message_free(&m);
+    for (int i = 0; i < 7; i++)
+        publish(alice, TOPIC, "never sent");
+    start = clock_ms();
+    assert_int_equal(aico_client_close(&alice, 200, &unsent), AICO_ETIMEOUT);
+    assert_in_range(clock_ms() - start, 150, 2000);
+    assert_int_equal(unsent.unsent, 7);
+    assert_int_equal(unsent.unacknowledged, 0);
+    assert_int_equal(unsent.unread, 0);
+    assert_int_equal(aico_client_close(&bob, 0, &unsent), 0);
+    assert_int_equal(unsent.unread, 3);
+    assert_int_equal(aico_client_close(&bob, 0, &unsent), 0);
+    assert_int_equal(unsent.unread, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_new, world_free)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_message_arrives_sealed_with_its_verified_sender),
+        TEST(and_over_tcp),
+        TEST(the_order_of_a_publisher_is_kept),
+        TEST(headers_arrive_in_their_order),
+        TEST(a_channel_topic_reaches_every_reader_that_is_there),
+        TEST(a_direct_message_reaches_only_whom_it_names),
+        TEST(an_unsubscribed_topic_comes_no_more),
+        TEST(presence_shows_who_comes_and_goes),
+        TEST(a_message_of_16_mib_passes_and_one_more_byte_does_not),
+        TEST(a_request_is_answered_by_who_serves_it),
+        TEST(nobody_serves_it_is_told_at_once),
+        TEST(an_unanswered_request_ends_in_time_and_a_late_reply_is_nothing),
+        TEST(a_responder_that_leaves_is_told),
+        TEST(only_requests_are_replied_to),
+        TEST(the_broker_answers_questions),
+        TEST(a_denied_topic_names_its_rule),
+        TEST(what_cannot_be_a_topic_or_receiver_is_refused),
+        TEST(a_later_refusal_comes_as_message_and_by_flush),
+        TEST(the_descriptor_is_readable_while_something_is_there),
+        TEST(closing_ends_who_waits),
+        TEST(threads_publish_over_one_client),
+        TEST(closing_sends_what_is_queued),
+        TEST(closing_says_what_was_not_sent_and_not_read),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("client", tests, NULL, NULL);
+}
