@@ -366,7 +366,9 @@ void peers_wake_at(struct sessions *s, int64_t boot_ms)
 
 int64_t sessions_deadline(const struct sessions *s)
 {
-    return s->events.count > (s->event_out ? 1u : 0u) || s->out_of_memory ? 0 : s->deadline_ms;
+    if (s->events.count > (s->event_out ? 1u : 0u) || s->out_of_memory)
+        return 0;
+    return s->closed ? MOMENT_NEVER : s->deadline_ms;
 }
 
 static void early_expire(struct sessions *s, struct moment now, struct peer *peer)

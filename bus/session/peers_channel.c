@@ -375,6 +375,8 @@ static void on_time(struct sessions *s, struct moment now, struct peer *peer,
 
     if (apart >= -s->settings.synchrony_bound_ms && apart <= s->settings.synchrony_bound_ms)
         return;
+    if (!bucket_take(&peer->times, now.boot_ms, WORDS_RATE, WORDS_BURST))
+        return;
     (void)snprintf(text, sizeof(text), "the clock of %s differs from ours by %lld ms", peer->name,
                    (long long)apart);
     event_notice(s, peer_name(peer), AICO_ECLOCK, text);
@@ -401,6 +403,8 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
         readers_on_refuse(s, peer, &c);
         break;
     case CONTROL_REGISTRY:
+        if (!bucket_take(&peer->registries, now.boot_ms, WORDS_RATE, WORDS_BURST))
+            break;
         event_push(s, &(struct session_event){
                           .type = SESSION_REGISTRY, .peer = peer_name(peer), .bytes = c.document});
         break;

@@ -241,7 +241,8 @@ static void on_refuse(struct sessions *s, struct moment now, struct peer *peer, 
         return;
     }
     /* Only a word about what we are trying just now is worth showing; it changes nothing. */
-    if (!peer->dialing || peer->hint_code == hint.code)
+    if (!peer->dialing || peer->hint_code == hint.code ||
+        !bucket_take(&peer->hints, now.boot_ms, WORDS_RATE, WORDS_BURST))
         return;
     peer->hint_code = hint.code;
     (void)snprintf(text, sizeof(text), "%s, or the broker in its name, refuses the handshake: %s",

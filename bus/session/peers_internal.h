@@ -29,6 +29,7 @@
  * window never comes; a busy publisher sends more than 64 while the key is fetched. */
 #define WAITING_MAX 65536
 #define WAITING_BYTES_MAX ((size_t)32 << 20)
+#define ASKS_MAX 16          /* keys of one publisher wanted at a time: a member may invent ids */
 #define ASK_AGAIN_MS 1000    /* an unanswered KEY_REQUEST is repeated */
 #define REDIAL_MS 1000       /* after CHANNEL_UNKNOWN */
 #define PREPARE_MS 2000      /* a publisher waits so long for its readers' handshakes */
@@ -36,6 +37,8 @@
 #define KEY_REQUESTS_BURST 20
 #define REFUSES_RATE 10 /* hints to one peer a second */
 #define REFUSES_BURST 20
+#define WORDS_RATE 1 /* of one peer that are passed on: its clock, its registry, its refusals */
+#define WORDS_BURST 5
 #define LATE_MS 60000          /* counted when a message is older */
 #define REQUEST_FRESHNESS_S 60 /* requests and replies, whatever the rule says */
 #define PINGS_UNANSWERED_MAX 2
@@ -115,6 +118,7 @@ struct peer {
     size_t half_open_count;
     struct held_list early; /* overtook their Hello3 */
     struct bucket refuses;
+    struct bucket hints, registries, times; /* what it says that others would have to listen to */
 
     /* its groups */
     struct group_reader *readers; /* by (identity, id) */

@@ -106,12 +106,17 @@ static void ask_send(struct sessions *s, struct moment now, struct peer *peer, s
 static struct ask *ask_make(struct sessions *s, struct moment now, struct peer *peer,
                             struct bytes id, struct bytes filter, uint32_t epoch, bool quiet)
 {
-    struct ask *ask = ask_find(peer, id.at);
+    struct ask *ask;
+    size_t count;
 
+    LL_COUNT(peer->asks, ask, count);
+    ask = ask_find(peer, id.at);
     if (ask) {
         ask->quiet &= quiet;
         return ask;
     }
+    if (count >= ASKS_MAX)
+        return NULL;
     ask = calloc(1, sizeof(*ask));
     if (!ask)
         return NULL;

@@ -583,6 +583,77 @@ static void false_members_get_no_key(void **state UNUSED)
     assert_true(stats.key_given >= 1);
 }
 
+/* One member invents key ids: its readers give up on most at once, and ask for few. */
+static void invented_key_ids_cost_a_reader_little(void **state UNUSED)
+{
+    struct sessions_stats stats;
+    uint8_t *at;
+
+    net_prepare(&net, CLI, LOGS);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(net_publish(&net, CLI, LOGS, "x"), 0);
+        at = net.parcels->bytes.at;
+        memcpy(at + 8, &i, sizeof(i));
+        net_run(&net);
+    }
+    sessions_get_stats(net.nodes[BACKEND].sessions, &stats);
+    assert_true(stats.key_asked <= 20);
+    assert_true(count_notes(&net, BACKEND, SESSION_FAILED) >= 1000 - 64);
+    net_advance(&net, 31000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_FAILED), 1000);
+}
+
+static bool drop_final(struct net *n, struct parcel *parcel, void *context)
+{
+    int *left = context;
+
+    (void)n;
+    /* The first control envelope of cli after its second Hello3. */
+    if (parcel->from != CLI || parcel->to < 0 || parcel->delivery != DELIVERY_CONTROL)
+        return true;
+    if (parcel->bytes.size == HELLO3_SIZE)
+        *left = 1;
+    else if (*left == 1)
+        return --*left < 0;
+    return true;
+}
+
+static void final_dropped_at_rekey(void **state UNUSED)
+{
+    int left = 0;
+
+    for (int i = 0; i < EVERYBODY; i++) {
+        net_stop_node(&net, i);
+        net.nodes[i].settings.key_rotation_interval_ms = 60000;
+        net_start_node(&net, i);
+    }
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    assert_int_equal(net_say(&net, CLI, BACKEND, TALK, DELIVERY_EVENT, NULL, "old", NULL), 0);
+    net_run(&net);
+    net.pass = drop_final;
+    net.pass_context = &left;
+    net_advance(&net, 61000);
+    assert_true(note_at(&net, BACKEND, SESSION_GAP, 0)->unknown);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 1);
+    net.pass = NULL;
+    assert_int_equal(net_say(&net, CLI, BACKEND, TALK, DELIVERY_EVENT, NULL, "new", NULL), 0);
+    net_run(&net);
+    assert_heard(&net, BACKEND, 1, "new");
+}
+
+/* Nobody owes anything to the time after the last word. */
+static void a_closed_manager_needs_no_timer(void **state UNUSED)
+{
+    struct node *cli = &net.nodes[CLI];
+
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "x"), 0);
+    sessions_close(cli->sessions, net_moment(&net, cli));
+    net_run(&net);
+    assert_true(sessions_deadline(cli->sessions) == MOMENT_NEVER);
+}
+
 static void closing_says_what_was_last(void **state UNUSED)
 {
     struct node *cli = &net.nodes[CLI];
@@ -664,6 +735,9 @@ int main(void)
         TEST(what_ended_with_a_generation_is_still_counted),
         TEST(who_stops_listening_hears_of_no_gap),
         TEST(false_members_get_no_key),
+        TEST(invented_key_ids_cost_a_reader_little),
+        TEST(final_dropped_at_rekey),
+        TEST(a_closed_manager_needs_no_timer),
         TEST(closing_says_what_was_last),
         TEST(a_generation_rotates_and_everything_is_read),
     };
