@@ -50,6 +50,23 @@ void dial_fail(struct sessions *s, struct peer *peer, int code)
     publications_peer_lost(s, peer);
 }
 
+/*
+ * The time a Hello1 says. Channels with one peer are ordered by it, and what we dial now must be
+ * later than what stands, else the peer would pass it over: clocks differ, and the peer may have
+ * dialled the channel that stands. No more than the bound ahead of our clock, or it is refused.
+ */
+static struct moment hello1_moment(const struct sessions *s, struct moment now,
+                                   const struct peer *peer)
+{
+    int64_t ahead = now.real_ms + s->settings.synchrony_bound_ms;
+    const struct line *line;
+
+    DL_FOREACH(peer->lines, line)
+    if ((int64_t)line->channel->time < ahead)
+        now.real_ms = MAX(now.real_ms, (int64_t)line->channel->time + 1);
+    return now;
+}
+
 /* A new Hello1, with a key of its own: none is ever sent twice. */
 static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
 {
@@ -67,7 +84,8 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
     if (!peer->dialer)
         return AICO_ENOMEM;
     handshake_random_draw(s->hedge, &random);
-    r = dialer_begin(&context, now, component->identity, &random, peer->dialer);
+    r = dialer_begin(&context, hello1_moment(s, now, peer), component->identity, &random,
+                     peer->dialer);
     if (r < 0)
         return r;
     send_handshake(s, peer, bytes_of(peer->dialer->hello1, HELLO1_SIZE));
@@ -143,18 +161,22 @@ static void end_attempt(struct sessions *s, struct moment now, struct peer *peer
     peer->hello_ms = now.boot_ms + peers_jitter(s, bound);
 }
 
+static void half_open_drop(struct peer *peer, struct half_open *half_open)
+{
+    LL_DELETE(peer->half_open, half_open);
+    peer->half_open_count--;
+    guarded_free(&half_open->state);
+    free(half_open);
+}
+
 static void half_open_expire(struct moment now, struct peer *peer)
 {
     struct half_open *half_open, *next;
 
     LL_FOREACH_SAFE(peer->half_open, half_open, next)
     {
-        if (now.boot_ms <= half_open->state->deadline_ms)
-            continue;
-        LL_DELETE(peer->half_open, half_open);
-        peer->half_open_count--;
-        guarded_free(&half_open->state);
-        free(half_open);
+        if (now.boot_ms > half_open->state->deadline_ms)
+            half_open_drop(peer, half_open);
     }
 }
 
@@ -214,6 +236,7 @@ void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
 static void on_channel_unknown(struct sessions *s, struct moment now, struct peer *peer,
                                struct bytes about)
 {
+    int64_t start = MAX(now.boot_ms, peer->redial_ms);
     struct line *line;
 
     DL_FOREACH(peer->lines, line)
@@ -225,7 +248,7 @@ static void on_channel_unknown(struct sessions *s, struct moment now, struct pee
     if (line_best(peer) || peer->dialing)
         return;
     (void)!dial_start(s, now, peer);
-    peer->redial_ms = now.boot_ms + REDIAL_MS;
+    peer->redial_ms = start + REDIAL_MS; /* from when it dials, which may be later than now */
 }
 
 static void on_refuse(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes)
@@ -266,14 +289,8 @@ static void note_failure(struct sessions *s, struct peer *peer, int code)
 
 void half_open_drop_all(struct peer *peer)
 {
-    struct half_open *half_open;
-
-    while ((half_open = peer->half_open) != NULL) {
-        LL_DELETE(peer->half_open, half_open);
-        guarded_free(&half_open->state);
-        free(half_open);
-    }
-    peer->half_open_count = 0;
+    while (peer->half_open)
+        half_open_drop(peer, peer->half_open);
 }
 
 /* Whether our own attempt goes before the one in @hello1. */
@@ -286,6 +303,11 @@ static bool we_go_first(const struct sessions *s, const struct peer *peer, struc
            memcmp(s->self->public, identity, SIGN_PUBLIC_SIZE) < 0;
 }
 
+/*
+ * A dialer holds one attempt: of several the newest is the one that may still be confirmed. So one
+ * more takes the place of the oldest. Refusing it instead would shut out, for handshake_timeout, a
+ * dialer whose answers were lost. How many are verified is bounded by the guard.
+ */
 static int answer_hello1(struct sessions *s, struct moment now, struct peer *peer,
                          struct bytes hello1)
 {
@@ -298,8 +320,9 @@ static int answer_hello1(struct sessions *s, struct moment now, struct peer *pee
 
     if (half_open && (half_open->state = guarded_new(sizeof(*half_open->state))) != NULL) {
         handshake_random_draw(s->hedge, &random);
-        r = listener_receive(&context, now, s->guard, peer_name(peer), peer->half_open_count,
-                             hello1, &random, half_open->state, hello2);
+        r = listener_receive(&context, now, s->guard, peer_name(peer),
+                             MIN(peer->half_open_count, (size_t)HALF_OPEN_MAX - 1), hello1, &random,
+                             half_open->state, hello2);
     }
     if (r < 0) {
         if (half_open)
@@ -311,6 +334,11 @@ static int answer_hello1(struct sessions *s, struct moment now, struct peer *pee
     peer->half_open_count++;
     send_handshake(s, peer, bytes_of(hello2, sizeof(hello2)));
     peers_wake_at(s, half_open->state->deadline_ms + 1);
+    if (peer->half_open_count > HALF_OPEN_MAX) {
+        while (half_open->next)
+            half_open = half_open->next;
+        half_open_drop(peer, half_open);
+    }
     return 0;
 }
 
@@ -374,10 +402,7 @@ static void on_hello3(struct sessions *s, struct moment now, struct peer *peer, 
         return; /* of a channel that stands already, or never did */
     if (listener_confirm(half_open->state, now, hello3, &keys) < 0)
         return;
-    LL_DELETE(peer->half_open, half_open);
-    peer->half_open_count--;
-    guarded_free(&half_open->state);
-    free(half_open);
+    half_open_drop(peer, half_open);
     if (line_add(s, now, peer, &keys, NULL) == 0)
         early_release(s, now, peer);
 }

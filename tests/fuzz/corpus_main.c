@@ -12,7 +12,7 @@
 
 #define FILE_MAX (256 * 1024)
 #define CUTS_MAX 1000
-#define BITS_MAX 300 /* bytes of a file of which every bit is flipped */
+#define BITS_MAX 200 /* bytes of a file of which every bit is flipped */
 
 static void run(struct bytes whole)
 {
