@@ -159,7 +159,7 @@ static int read_bool(const struct tree_node *node, bool *ret, char *why)
 static int require_text(const struct tree_node *node, char *why)
 {
     static const char *const words[] = {"true", "false", "yes", "no", "on", "off", NULL};
-    int64_t number;
+    int64_t number = 0;
 
     if (node->quoted)
         return 0;
@@ -305,7 +305,7 @@ int value_read(const struct schema_key *key, const struct tree_node *node,
                const struct value_context *context, struct aico_config *config,
                struct place *ret_place, char *why)
 {
-    int64_t number;
+    int64_t number = 0;
     int r, word;
 
     *ret_place = node->place;

@@ -452,7 +452,7 @@ static int parse_rule_words(struct parser *p, struct rule *rule)
     static const char *const seals[] = {"channel", "group", "ratchet", "none"};
     static const char *const authenticities[] = {"group", "sender", "signature"};
     static const char *const paddings[] = {"none", "padme"};
-    unsigned seal, authenticity, padding;
+    unsigned seal = 0, authenticity = 0, padding = 0;
     uint64_t freshness;
     int r;
 

@@ -120,7 +120,7 @@ bool filter_matches(struct bytes filter, struct bytes topic)
 
 bool filter_overlaps(struct bytes a, struct bytes b)
 {
-    struct bytes rest_a = a, rest_b = b, level_a, level_b;
+    struct bytes rest_a = a, rest_b = b, level_a = {0}, level_b = {0};
 
     if ((topic_is_internal(a) && begins_wild(b)) || (topic_is_internal(b) && begins_wild(a)))
         return false;
@@ -139,7 +139,7 @@ bool filter_overlaps(struct bytes a, struct bytes b)
 
 bool filter_covers(struct bytes outer, struct bytes inner)
 {
-    struct bytes rest_outer = outer, rest_inner = inner, level_outer, level_inner;
+    struct bytes rest_outer = outer, rest_inner = inner, level_outer = {0}, level_inner = {0};
 
     if (topic_is_internal(inner) && begins_wild(outer))
         return false;
