@@ -271,8 +271,8 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     client->ping_at_ms = now.boot_ms + client->settings.session.keepalive_interval_ms;
     subscriptions_resend(client);
     publish_link_up(client, welcome.last_id);
-    operations_link_up(client);
     sessions_link_up(client->sessions, now);
+    operations_link_up(client, now);
     publish_dial_parked(client, now);
     if (client->was_ready) {
         client->stats.reconnects++;

@@ -127,9 +127,10 @@ struct operation {
     struct operation *prev, *next;
     enum operation_kind kind;
     void *ticket;
-    int64_t deadline_ms; /* boot clock */
-    uint64_t id;         /* of the record that will be answered; 0: not sent yet */
-    uint64_t resolve_id; /* request: of the RESOLVE that is out */
+    int64_t deadline_ms;  /* boot clock */
+    uint64_t id;          /* of the record that will be answered; 0: not sent yet */
+    uint64_t resolve_id;  /* request: of the RESOLVE that is out */
+    uint64_t pong_number; /* ping of a component: the SESSION_PONG that answers it */
     uint32_t subscription;
     int64_t started_ms;
     struct client_component *peer; /* request: the responder; ping: the component */
@@ -285,7 +286,7 @@ void operation_end(struct client *client, struct operation *operation,
 void operation_fail(struct client *client, struct operation *operation, int code, const char *text);
 void operations_tick(struct client *client, struct moment now);
 int64_t operations_deadline(const struct client *client);
-void operations_link_up(struct client *client);
+void operations_link_up(struct client *client, struct moment now);
 void operations_link_down(struct client *client, int code, const char *text);
 void operations_free(struct client *client);
 void flushes_check(struct client *client);
@@ -293,6 +294,12 @@ int receive_resolved(struct client *client, struct moment now,
                      const struct record_resolved *resolved);
 int receive_answer(struct client *client, const struct record_answer *answer);
 void receive_pong(struct client *client, struct moment now, uint64_t token);
+void receive_component_pong(struct client *client, struct moment now, struct bytes name,
+                            uint64_t number);
+/* A channel with @peer stands now, or there will be none. */
+void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+void operations_peer_lost(struct client *client, struct client_component *peer, int code,
+                          const char *text);
 struct operation *operation_find_resolve(struct client *client, uint64_t id);
 struct operation *operation_by_reply(struct client *client, uint64_t request);
 

@@ -464,34 +464,21 @@ static void send_control(struct client *client, struct bytes peer, const char *t
 static void on_lost(struct client *client, const struct session_event *event)
 {
     struct client_component *peer = component_get(client, event->peer);
-    struct operation *operation, *next;
 
     if (!peer || client->state != CLIENT_READY)
         return; /* dialled again when the link is up: publish_dial_parked() */
     publish_channel_lost(client, peer, event->code, event->text);
-    DL_FOREACH_SAFE(client->operations, operation, next)
-    if (operation->peer == peer && operation->id == 0)
-        operation_fail(client, operation, event->code, event->text);
+    operations_peer_lost(client, peer, event->code, event->text);
 }
 
 static void on_ready(struct client *client, struct moment now, const struct session_event *event)
 {
     struct client_component *peer = component_get(client, event->peer);
-    struct operation *operation, *next;
 
     if (!peer)
         return;
     publish_channel_ready(client, now, peer);
-    DL_FOREACH_SAFE(client->operations, operation, next)
-    {
-        int r;
-
-        if (operation->kind != OPERATION_REQUEST || operation->peer != peer || operation->id != 0)
-            continue;
-        r = publish_request(client, now, operation);
-        if (r < 0 && r != AICO_ESTATE)
-            operation_fail(client, operation, r, aico_error_string(r));
-    }
+    operations_peer_ready(client, now, peer);
 }
 
 void receive_session_events(struct client *client, struct moment now)
@@ -533,6 +520,7 @@ void receive_session_events(struct client *client, struct moment now)
                 client_end(client, r, "the generation of sent messages cannot be stored");
             break;
         case SESSION_PONG:
+            receive_component_pong(client, now, event.peer, event.sequence);
             break;
         case SESSION_REGISTRY:
             r = accept_registry(client, now, event.bytes);

@@ -146,7 +146,51 @@ static void send_ping(struct client *client, struct operation *operation)
     client_control_end(client, &w);
 }
 
-static void operation_send(struct client *client, struct operation *operation)
+/* Over the channel with the component, dialled if there is none; on_ready() then comes back. */
+static void ping_component(struct client *client, struct moment now, struct operation *operation)
+{
+    struct bytes name = bytes_text(operation->peer->name);
+    int r = sessions_ping(client->sessions, now, name, &operation->pong_number);
+
+    if (r == 0)
+        operation->id = client->next_id++; /* on no record: it only says that it was sent */
+    else if (r == AICO_ESTATE)
+        r = sessions_dial(client->sessions, now, name);
+    if (r < 0)
+        operation_fail(client, operation, r, aico_error_string(r));
+}
+
+void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer)
+{
+    struct operation *operation, *next;
+
+    DL_FOREACH_SAFE(client->operations, operation, next)
+    {
+        int r;
+
+        if (operation->peer != peer)
+            continue;
+        if (operation->kind == OPERATION_PING) /* also one that was sent over a former channel */
+            ping_component(client, now, operation);
+        if (operation->kind != OPERATION_REQUEST || operation->id != 0)
+            continue;
+        r = publish_request(client, now, operation);
+        if (r < 0 && r != AICO_ESTATE)
+            operation_fail(client, operation, r, aico_error_string(r));
+    }
+}
+
+void operations_peer_lost(struct client *client, struct client_component *peer, int code,
+                          const char *text)
+{
+    struct operation *operation, *next;
+
+    DL_FOREACH_SAFE(client->operations, operation, next)
+    if (operation->peer == peer && (operation->id == 0 || operation->kind == OPERATION_PING))
+        operation_fail(client, operation, code, text[0] ? text : aico_error_string(code));
+}
+
+static void operation_send(struct client *client, struct moment now, struct operation *operation)
 {
     if (client->state != CLIENT_READY)
         return; /* sent by operations_link_up() */
@@ -154,17 +198,19 @@ static void operation_send(struct client *client, struct operation *operation)
         send_query(client, operation);
     else if (operation->kind == OPERATION_REQUEST)
         send_resolve(client, operation);
+    else if (operation->kind == OPERATION_PING && operation->peer)
+        ping_component(client, now, operation);
     else if (operation->kind == OPERATION_PING)
         send_ping(client, operation);
 }
 
-void operations_link_up(struct client *client)
+void operations_link_up(struct client *client, struct moment now)
 {
-    struct operation *operation;
+    struct operation *operation, *next;
 
-    DL_FOREACH(client->operations, operation)
+    DL_FOREACH_SAFE(client->operations, operation, next)
     if (operation->id == 0)
-        operation_send(client, operation);
+        operation_send(client, now, operation);
 }
 
 /* A request that was on its way may have been carried out: it is not repeated. What only asks is
@@ -182,7 +228,8 @@ void operations_link_down(struct client *client, int code, const char *text)
         } else {
             operation->id = 0;
             operation->resolve_id = 0;
-            operation->peer = NULL;
+            if (operation->kind != OPERATION_PING)
+                operation->peer = NULL;
         }
     }
 }
@@ -201,7 +248,7 @@ void client_request(struct client *client, struct moment now, struct bytes topic
     else if (buffer_append(&operation->payload, payload) < 0)
         operation_fail(client, operation, AICO_ENOMEM, "out of memory");
     else
-        operation_send(client, operation);
+        operation_send(client, now, operation);
 }
 
 void client_query(struct client *client, struct moment now, struct bytes what,
@@ -220,7 +267,7 @@ void client_query(struct client *client, struct moment now, struct bytes what,
     else if (buffer_append(&operation->payload, writer_view(&w)) < 0)
         operation_fail(client, operation, AICO_ENOMEM, "out of memory");
     else
-        operation_send(client, operation);
+        operation_send(client, now, operation);
 }
 
 void client_ping(struct client *client, struct moment now, struct bytes peer, int64_t timeout_ms,
@@ -230,20 +277,42 @@ void client_ping(struct client *client, struct moment now, struct bytes peer, in
 
     if (!operation)
         return;
-    if (peer.size > 0) /* a component answers when a channel with it stands */
-        operation_fail(client, operation, AICO_ENOTYET, "pinging a component");
-    else
-        operation_send(client, operation);
+    if (peer.size > 0 && !component_name_is_valid(peer)) {
+        operation_fail(client, operation, AICO_EPEERUNKNOWN, "not a component's name");
+        return;
+    }
+    if (peer.size > 0 && !(operation->peer = component_get(client, peer))) {
+        operation_fail(client, operation, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    operation_send(client, now, operation);
+}
+
+static void end_ping(struct client *client, struct moment now, struct operation *operation)
+{
+    operation_end(
+        client, operation,
+        &(struct client_answer){.text = "", .round_trip_ms = now.boot_ms - operation->started_ms});
 }
 
 void receive_pong(struct client *client, struct moment now, uint64_t token)
 {
     struct operation *operation = operation_find_id(client, OPERATION_PING, token);
 
-    if (operation)
-        operation_end(client, operation,
-                      &(struct client_answer){
-                          .text = "", .round_trip_ms = now.boot_ms - operation->started_ms});
+    if (operation && !operation->peer)
+        end_ping(client, now, operation);
+}
+
+void receive_component_pong(struct client *client, struct moment now, struct bytes name,
+                            uint64_t number)
+{
+    struct client_component *peer = component_get(client, name);
+    struct operation *operation, *next;
+
+    DL_FOREACH_SAFE(client->operations, operation, next)
+    if (operation->kind == OPERATION_PING && peer && operation->peer == peer &&
+        operation->id != 0 && operation->pong_number == number)
+        end_ping(client, now, operation);
 }
 
 int receive_resolved(struct client *client, struct moment now,

@@ -28,11 +28,11 @@
 #include "transport/dealer.h"
 #include "transport/wake.h"
 
-#define CLIENT_RECEIVE_WINDOW (4u * 1024 * 1024)       /* bytes the broker may send ahead */
-#define CLIENT_INBOX_LIMIT ((size_t)8 * 1024 * 1024)   /* unread bytes: no further credit */
-#define CLIENT_INBOX_HARD ((size_t)64 * 1024 * 1024)   /* unread bytes: see inbox_put() */
-#define CLIENT_QUEUE_LIMIT ((size_t)8 * 1024 * 1024)   /* queued bytes: no room */
-#define CLIENT_VERDICTS 32                             /* topics whose rule is remembered */
+#define CLIENT_RECEIVE_WINDOW (4u * 1024 * 1024)     /* bytes the broker may send ahead */
+#define CLIENT_INBOX_LIMIT ((size_t)8 * 1024 * 1024) /* unread bytes: no further credit */
+#define CLIENT_INBOX_HARD ((size_t)64 * 1024 * 1024) /* unread bytes: see inbox_put() */
+#define CLIENT_QUEUE_LIMIT ((size_t)8 * 1024 * 1024) /* queued bytes: no room */
+#define CLIENT_VERDICTS 32                           /* topics whose rule is remembered */
 
 /* Everything an opening reads from the home. */
 struct client_home {
@@ -60,7 +60,14 @@ struct inbox {
     uint64_t messages; /* of them not only reports */
 };
 
-enum call_kind { CALL_SUBSCRIBE, CALL_UNSUBSCRIBE, CALL_REQUEST, CALL_QUERY, CALL_PING, CALL_FLUSH };
+enum call_kind {
+    CALL_SUBSCRIBE,
+    CALL_UNSUBSCRIBE,
+    CALL_REQUEST,
+    CALL_QUERY,
+    CALL_PING,
+    CALL_FLUSH
+};
 
 /* A question; lives on the stack of the thread that waits for it. */
 struct call {
@@ -124,11 +131,11 @@ struct aico_client {
     /* --- the thread's own --- */
     struct client *core;
     struct transport *transport;
-    struct dealer *dealer;   /* NULL: no link */
-    bool is_linked;          /* the core knows of the link */
-    bool is_blocked;         /* the dealer has no room */
-    struct inbox delivered;  /* by this turn */
-    struct call *answered;   /* by this turn */
+    struct dealer *dealer;     /* NULL: no link */
+    bool is_linked;            /* the core knows of the link */
+    bool is_blocked;           /* the dealer has no room */
+    struct inbox delivered;    /* by this turn */
+    struct call *answered;     /* by this turn */
     struct registry *accepted; /* by this turn; NULL: none */
     struct file_stamp registry_stamp;
     char *registry_path;

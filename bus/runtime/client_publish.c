@@ -70,9 +70,9 @@ static int check_shape(const struct aico_client *c, struct bytes topic, size_t h
         return aico_error_set(err, AICO_ETOPIC, "%.*s: names that begin with $ belong to the bus",
                               (int)topic.size, (const char *)topic.at);
     if (size > content_max || headers_cost > content_max - size)
-        return aico_error_set(err, AICO_ETOOLARGE,
-                              "%.*s: %zu bytes, but max_message_size is %zu", (int)topic.size,
-                              (const char *)topic.at, size + headers_cost, content_max);
+        return aico_error_set(err, AICO_ETOOLARGE, "%.*s: %zu bytes, but max_message_size is %zu",
+                              (int)topic.size, (const char *)topic.at, size + headers_cost,
+                              content_max);
     return 0;
 }
 
@@ -110,8 +110,7 @@ static int check_receiver(struct aico_client *c, struct bytes topic, struct byte
         return aico_error_set(err, AICO_EPEERUNKNOWN,
                               "%.*s: registry %" PRIu64 " has no active component of that name; "
                               "see: aico-keytool list",
-                              (int)name.size, (const char *)name.at,
-                              registry_version(c->registry));
+                              (int)name.size, (const char *)name.at, registry_version(c->registry));
     if (!rule_allows(rule, peer, RIGHT_SUBSCRIBE))
         return aico_error_set(err, AICO_EDENIED,
                               "%.*s: %s may not read it: registry %" PRIu64 ", line %zu: rule %.*s",
@@ -134,8 +133,9 @@ static int write_headers(const struct aico_header *headers, size_t count, struct
     for (size_t i = 0; i < count; i++)
         size += 3 + strlen(headers[i].key) + strlen(headers[i].value);
     if (size > HEADER_BLOCK_MAX)
-        return aico_error_set(err, AICO_EINVAL, "the headers take %zu bytes, at most %d are "
-                                                "possible",
+        return aico_error_set(err, AICO_EINVAL,
+                              "the headers take %zu bytes, at most %d are "
+                              "possible",
                               size, HEADER_BLOCK_MAX);
     if (!buffer_reserve(ret_block, size))
         return aico_error_set(err, AICO_ENOMEM, "out of memory");

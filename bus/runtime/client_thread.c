@@ -141,8 +141,8 @@ static void dial(struct aico_client *c, struct moment now)
         return;
     broker = registry_broker(client_registry(c->core));
     if (!broker) {
-        link_failed(c, now, AICO_EBROKERKEY, "the registry names no active component of role "
-                                             REGISTRY_ROLE_BROKER);
+        link_failed(c, now, AICO_EBROKERKEY,
+                    "the registry names no active component of role " REGISTRY_ROLE_BROKER);
         return;
     }
     settings.broker_public = broker->transport;
@@ -375,7 +375,8 @@ static bool say_bye(struct aico_client *c)
     return dealer_send(c->dealer, writer_view(&w)) != AICO_EFULL;
 }
 
-/* First what is queued, then FINAL and HEADS for everybody, then BYE; each as far as time allows. */
+/* First what is queued, then FINAL and HEADS for everybody, then BYE; each as far as time allows.
+ */
 static enum closing step_closing(struct aico_client *c, struct moment now, enum closing closing)
 {
     int64_t close_ms;
@@ -493,8 +494,8 @@ int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct ai
     (void)file_changed(c->registry_path, &c->registry_stamp);
     while (settings.instance == 0)
         random_system.bytes(random_system.context, &settings.instance, sizeof(settings.instance));
-    r = client_new(&settings, c->home.identity, c->home.registry, random_system,
-                   c->home.generation, &host, moment_now(), &c->core, err);
+    r = client_new(&settings, c->home.identity, c->home.registry, random_system, c->home.generation,
+                   &host, moment_now(), &c->core, err);
     if (r < 0)
         return r;
     /* What is in force now must be so after a restart, whatever becomes of the home's file. */

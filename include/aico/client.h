@@ -9,7 +9,11 @@
  * Messages are received on the caller's thread. The library runs one thread of its own per client,
  * which owns the socket and always drains it. It never aborts the host process, never writes to
  * stdout or stderr, installs no signal handler and keeps no global state. Do not use a client in a
- * forked child.
+ * forked child. aico_client_close() ends calls that wait in other threads with AICO_ECLOSED; no
+ * call may begin after it.
+ *
+ * Once a connection has ended for good, every function returns the code that ended it (AICO_ECLOSED
+ * below stands for it: AICO_EREVOKED, AICO_EUNREACHABLE...), with its text in @err.
  */
 #ifndef AICO_CLIENT_H
 #define AICO_CLIENT_H
@@ -50,7 +54,9 @@ struct aico_client_options {
  *
  * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_EMODE, AICO_EKEYFILEDAMAGED,
  * AICO_EREGISTRY...), AICO_EUNREACHABLE, AICO_ENOTBROKER, AICO_EBROKERKEY, AICO_EAUTH or
- * AICO_EREVOKED, AICO_EDUPLICATE, AICO_ETIMEOUT, AICO_ENOMEM, AICO_ESYSTEM.
+ * AICO_EREVOKED, AICO_EUNKNOWN (no such key file, or not in the registry), AICO_EDUPLICATE,
+ * AICO_EINVAL (no identity was named, or a wrong address), AICO_ETIMEOUT, AICO_ENOMEM,
+ * AICO_ESYSTEM.
  */
 AICO_API AICO_MUST_USE int aico_client_open(const struct aico_client_options *options,
                                             int64_t timeout_ms, struct aico_client **ret_client,
@@ -98,8 +104,8 @@ struct aico_publish_options {
  * aico_receive() and as the result of aico_flush(). Nothing is dropped in between.
  *
  * Returns 0, AICO_ETOPIC, AICO_EDENIED (the local registry already forbids it: rule in @err),
- * AICO_ETOOLARGE, AICO_EFULL (no room within wait_ms), AICO_EPEERUNKNOWN, AICO_ECLOSED (with the
- * reason the connection ended), AICO_ENOMEM.
+ * AICO_ETOOLARGE, AICO_EINVAL (a header), AICO_EFULL (no room within wait_ms), AICO_EPEERUNKNOWN,
+ * AICO_ENOMEM, or the code that ended the connection (see above).
  */
 AICO_API AICO_MUST_USE int aico_publish(struct aico_client *client, const char *topic,
                                         const void *payload, size_t size,
@@ -223,9 +229,12 @@ AICO_API AICO_MUST_USE int aico_query(struct aico_client *client, const char *wh
                                       struct aico_error *err);
 
 /**
- * Round trip to the broker (@peer NULL) or, over an end-to-end channel, to a component.
+ * Round trip to the broker (@peer NULL) or, over an end-to-end channel, to a component; the first
+ * one to a component includes making the channel.
  *
- * @ret_us  receives microseconds
+ * @ret_us  receives microseconds; may be NULL
+ *
+ * Returns 0, AICO_EPEERUNKNOWN, AICO_EPEERAWAY, AICO_ESELF, AICO_ETIMEOUT, AICO_ECLOSED.
  */
 AICO_API AICO_MUST_USE int aico_ping(struct aico_client *client, const char *peer,
                                      int64_t timeout_ms, int64_t *ret_us, struct aico_error *err);

@@ -7,7 +7,8 @@
 
 #define TOPIC "logs/test/v1"
 
-/* --- publish and subscribe ---------------------------------------------------------------------- */
+/* --- publish and subscribe ----------------------------------------------------------------------
+ */
 
 static void passes_sealed(struct world *world, const char *endpoint)
 {
@@ -220,7 +221,8 @@ static void a_message_of_16_mib_passes_and_one_more_byte_does_not(void **state)
     leave(&bob);
 }
 
-/* --- requests ----------------------------------------------------------------------------------- */
+/* --- requests -----------------------------------------------------------------------------------
+ */
 
 static void *echo(void *context)
 {
@@ -230,8 +232,7 @@ static void *echo(void *context)
     while (aico_receive(bob, WAIT_MS, &m, NULL) == 0) {
         bool is_last = m->size == 3 && memcmp(m->payload, "end", 3) == 0;
 
-        if (m->kind == AICO_MESSAGE_REQUEST &&
-            aico_reply(bob, m, m->payload, m->size, NULL) < 0)
+        if (m->kind == AICO_MESSAGE_REQUEST && aico_reply(bob, m, m->payload, m->size, NULL) < 0)
             is_last = true;
         aico_message_free(&m);
         if (is_last)
@@ -330,7 +331,8 @@ static void only_requests_are_replied_to(void **state)
     leave(&bob);
 }
 
-/* --- asking the broker -------------------------------------------------------------------------- */
+/* --- asking the broker --------------------------------------------------------------------------
+ */
 
 static void the_broker_answers_questions(void **state)
 {
@@ -356,7 +358,33 @@ static void the_broker_answers_questions(void **state)
     leave(&bob);
 }
 
-/* --- what is refused ---------------------------------------------------------------------------- */
+static void a_component_answers_a_ping_over_its_channel(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_error err = {0};
+    int64_t us = 0, start;
+
+    for (int i = 0; i < 3; i++) {
+        if (aico_ping(alice, "bob", WAIT_MS, &us, &err) < 0)
+            fail_msg("%s", err.text);
+        assert_in_range(us, 1, 2000000);
+    }
+    start = clock_ms();
+    assert_int_equal(aico_ping(alice, "carol", WAIT_MS, &us, &err), AICO_EPEERAWAY);
+    assert_int_equal(aico_ping(alice, "nobody", WAIT_MS, &us, &err), AICO_EPEERUNKNOWN);
+    assert_int_equal(aico_ping(alice, "No Name", WAIT_MS, &us, &err), AICO_EPEERUNKNOWN);
+    assert_int_equal(aico_ping(alice, "alice", WAIT_MS, &us, &err), AICO_ESELF);
+    assert_true(clock_ms() - start < 2000);
+    leave(&bob);
+    assert_int_equal(aico_ping(alice, "bob", WAIT_MS, &us, &err), AICO_EPEERAWAY);
+    bob = join(*state, BOB);
+    assert_int_equal(aico_ping(alice, "bob", WAIT_MS, &us, &err), 0); /* another process now */
+    leave(&bob);
+    leave(&alice);
+}
+
+/* --- what is refused ----------------------------------------------------------------------------
+ */
 
 static void a_denied_topic_names_its_rule(void **state)
 {
@@ -435,7 +463,8 @@ static void a_later_refusal_comes_as_message_and_by_flush(void **state)
     leave(&alice);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ------------------------------------------------------------------------------------
+ */
 
 static bool is_readable(int fd, int timeout_ms)
 {
@@ -541,7 +570,8 @@ static void threads_publish_over_one_client(void **state)
     leave(&bob);
 }
 
-/* --- closing ------------------------------------------------------------------------------------ */
+/* --- closing ------------------------------------------------------------------------------------
+ */
 
 static void closing_sends_what_is_queued(void **state)
 {
@@ -612,6 +642,7 @@ int main(int argc, char **argv)
         TEST(a_responder_that_leaves_is_told),
         TEST(only_requests_are_replied_to),
         TEST(the_broker_answers_questions),
+        TEST(a_component_answers_a_ping_over_its_channel),
         TEST(a_denied_topic_names_its_rule),
         TEST(what_cannot_be_a_topic_or_receiver_is_refused),
         TEST(a_later_refusal_comes_as_message_and_by_flush),

@@ -16,7 +16,8 @@
 #define TOPIC "logs/test/v1"
 #define NAMED_WITHIN_MS 2000
 
-/* --- who does not get in ------------------------------------------------------------------------ */
+/* --- who does not get in ------------------------------------------------------------------------
+ */
 
 /* Joining must fail with @code, quickly, and say @text. */
 static void expect_refusal(const char *home, enum person who, const char *endpoint, int code,
@@ -197,7 +198,8 @@ static void waiting_for_a_broker_that_comes(void **state)
     leave(&client);
 }
 
-/* --- reconnecting ------------------------------------------------------------------------------- */
+/* --- reconnecting -------------------------------------------------------------------------------
+ */
 
 struct stream {
     struct aico_client *client;
@@ -390,7 +392,8 @@ static void what_waits_for_an_answer_is_told_that_the_link_broke(void **state)
     leave(&alice);
 }
 
-/* --- slow readers ------------------------------------------------------------------------------- */
+/* --- slow readers -------------------------------------------------------------------------------
+ */
 
 #define SLOW_SIZE 4096
 #define SLOW_COUNT 8000 /* far more than reader, window and outbox hold together */
@@ -514,7 +517,8 @@ static void a_slow_reader_that_asked_for_it_is_cut_off(void **state)
     leave(&bob);
 }
 
-/* --- registries --------------------------------------------------------------------------------- */
+/* --- registries ---------------------------------------------------------------------------------
+ */
 
 static void the_revoked_is_cut_off_within_a_second(void **state)
 {

@@ -72,7 +72,9 @@ static void first_registry(struct world *world)
             .name = names[i],
             .identity = world->identities[i]->public,
             .transport = world->identities[i]->transport_public,
-            .roles = i == BROKER ? "broker" : i == ALICE ? "tester,admin" : "tester",
+            .roles = i == BROKER  ? "broker"
+                     : i == ALICE ? "tester,admin"
+                                  : "tester",
             .since_ms = 1,
         };
 
