@@ -38,16 +38,16 @@ struct client_topic *client_topic_get(struct client *client, struct bytes name)
 static void *numbers_grow(void *array, size_t *count, uint32_t number)
 {
     size_t want = *count ? *count : 64;
-    uint8_t *grown;
+    void **grown;
 
     if (number < *count)
         return array;
     while (want <= number)
         want *= 2;
-    grown = realloc(array, want * sizeof(void *));
+    grown = realloc(array, want * sizeof(*grown));
     if (!grown)
         return NULL;
-    memset(grown + *count * sizeof(void *), 0, (want - *count) * sizeof(void *));
+    memset(grown + *count, 0, (want - *count) * sizeof(*grown));
     *count = want;
     return grown;
 }

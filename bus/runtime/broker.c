@@ -2,6 +2,7 @@
 /* The broker at work: its loop, and the functions of <aico/broker.h>. */
 #include "runtime/broker.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -222,8 +223,8 @@ static void reload(struct aico_broker *b, struct moment now)
 {
     broker_look_at_registry(b, now, true);
     compare_config(b);
-    broker_say(b, AICO_LOG_INFO, AICO_BROKER_RELOADED, NULL, NULL, 0, "registry %llu is in force",
-               (unsigned long long)registry_version(b->home.registry));
+    broker_say(b, AICO_LOG_INFO, AICO_BROKER_RELOADED, NULL, NULL, 0,
+               "registry %" PRIu64 " is in force", registry_version(b->home.registry));
 }
 
 static void start_draining(struct aico_broker *b, struct moment now)
@@ -235,8 +236,7 @@ static void start_draining(struct aico_broker *b, struct moment now)
     b->is_draining = true;
     b->drain_end_ms = now.boot_ms + timeout_ms + DRAIN_SLACK_MS;
     broker_say(b, AICO_LOG_INFO, AICO_BROKER_DRAINING, NULL, NULL, 0,
-               "%zu components connected, %llu messages held", totals.peers,
-               (unsigned long long)totals.queued);
+               "%zu components connected, %" PRIu64 " messages held", totals.peers, totals.queued);
     broker_drain(b->core, now, timeout_ms);
 }
 
@@ -303,10 +303,10 @@ int aico_broker_run(struct aico_broker *b, struct aico_error *err)
     }
     broker_get_totals(b->core, &totals);
     broker_say(b, AICO_LOG_INFO, AICO_BROKER_STOPPED, NULL, NULL, 0,
-               "%llu published, %llu delivered, %llu refused, %llu still held",
-               (unsigned long long)(totals.published + totals.direct),
-               (unsigned long long)(totals.delivered + totals.direct_delivered),
-               (unsigned long long)totals.refused, (unsigned long long)totals.queued);
+               "%" PRIu64 " published, %" PRIu64 " delivered, %" PRIu64 " refused, %" PRIu64
+               " still held",
+               totals.published + totals.direct, totals.delivered + totals.direct_delivered,
+               totals.refused, totals.queued);
     return 0;
 }
 

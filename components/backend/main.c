@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "backend/answers.h"
 #include "backend/log_store.h"
 #include "common/connect.h"
+#include "common/guard.h"
 #include "common/log.h"
 #include "common/moment.h"
 #include "common/stop.h"
@@ -378,7 +378,8 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r;
 
-    (void)umask(077); /* the database holds what the bus keeps secret */
+    guard_process();
+    guard_files();
     r = options_parse(&program, argc, argv, take, &backend, &command, &err);
     if (r > 0)
         return 0;

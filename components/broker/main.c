@@ -6,15 +6,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 #include <aico/broker.h>
 
 #include "broker/accept_guard.h"
 #include "broker/notify.h"
 #include "common/connect.h"
+#include "common/guard.h"
 #include "common/log.h"
 
 #define PROGRAM "aico-broker"
@@ -85,16 +83,6 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     if (r > 0)
         *(id == OPTION_CHECK ? &arguments->is_check : &arguments->is_print_config) = true;
     return r < 0 ? r : 0;
-}
-
-/* No core file, no ptrace by others of our user, no file that others can read. */
-static void close_doors(void)
-{
-    const struct rlimit none = {0, 0};
-
-    (void)prctl(PR_SET_DUMPABLE, 0);
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)umask(077);
 }
 
 static void on_event(void *context, const struct aico_broker_event *event)
@@ -241,7 +229,8 @@ int main(int argc, char **argv)
     struct command command = {0};
     int r;
 
-    close_doors();
+    guard_process();
+    guard_files();
     r = options_parse(&program, argc, argv, take, &arguments, &command, &err);
     if (r > 0)
         return 0;

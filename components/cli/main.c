@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/guard.h"
 #include "common/text.h"
 
 #define PROGRAM "aico-bus"
@@ -278,6 +279,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r, status;
 
+    guard_process();
     r = options_parse(&program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)
         return cli_flush_output(&cli);

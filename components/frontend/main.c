@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/connect.h"
+#include "common/guard.h"
 #include "common/stop.h"
 #include "common/text.h"
 #include "frontend/command.h"
@@ -281,6 +282,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int status, r;
 
+    guard_process();
     r = options_parse(&program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)
         return 0;

@@ -3,11 +3,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "common/guard.h"
 #include "common/options.h"
 #include "crypto/crypto.h"
 #include "keytool/keytool.h"
@@ -173,16 +171,6 @@ void say(const struct keytool *k, const char *format, ...)
     (void)fputc('\n', stderr);
 }
 
-/* No core dump, no debugger of the same user, no file anybody else can read. */
-static void guard_process(void)
-{
-    const struct rlimit none = {0, 0};
-
-    (void)prctl(PR_SET_DUMPABLE, 0);
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)umask(077);
-}
-
 int main(int argc, char **argv)
 {
     struct keytool k = {.passphrase_fd = -1, .namespace = "aico"};
@@ -191,6 +179,7 @@ int main(int argc, char **argv)
     int r;
 
     guard_process();
+    guard_files();
     r = options_parse(&program, argc, argv, take, &k, &command, &err);
     if (r > 0)
         return 0;
