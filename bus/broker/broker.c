@@ -105,6 +105,9 @@ void broker_free(struct broker **broker)
     names_free(b);
     ledger_free(b);
     registry_unref(&b->registry);
+    for (size_t i = 0; i < b->succession_count; i++)
+        registry_unref(&b->succession[i]);
+    free(b->succession);
     free(b->software);
     free(b->frame);
     free(b);
@@ -230,11 +233,50 @@ static void enforce_registry(struct broker *b)
         wake_at(b, b->now.boot_ms + (b->recheck_real_ms - b->now.real_ms));
 }
 
+int broker_keep_succession(struct broker *b, struct registry *registry)
+{
+    struct registry **last = b->succession_count ? &b->succession[b->succession_count - 1] : NULL;
+    struct registry **list;
+
+    if (!registry_owner_next(registry))
+        return 0;
+    /* Of one owner the last word is enough. */
+    if (last && memcmp(registry_owner(*last), registry_owner(registry), SIGN_PUBLIC_SIZE) == 0) {
+        (void)registry_ref(registry);
+        registry_unref(last);
+        *last = registry;
+        return 0;
+    }
+    list = realloc(b->succession, (b->succession_count + 1) * sizeof(struct registry *));
+    if (!list)
+        return AICO_ENOMEM;
+    b->succession = list;
+    b->succession[b->succession_count++] = registry_ref(registry);
+    return 0;
+}
+
+void registry_send_next(struct broker *b, struct broker_peer *peer)
+{
+    struct registry *next = b->registry;
+
+    for (size_t i = b->succession_count; i > 0; i--)
+        if (registry_version(b->succession[i - 1]) > peer->registry_told)
+            next = b->succession[i - 1];
+    registry_unref(&peer->registry);
+    peer->registry_sent = 0;
+    if (registry_version(next) > peer->registry_told)
+        peer->registry = registry_ref(next);
+}
+
 void broker_set_registry(struct broker *b, struct moment now, struct registry *registry)
 {
     struct broker_peer *peer;
 
     enter(b, now);
+    if (broker_keep_succession(b, b->registry) < 0)
+        event(b, BROKER_ERROR, BROKER_EVENT_REGISTRY, NULL, AICO_ENOMEM,
+              "registry version %llu, which names the next owner, cannot be kept",
+              (unsigned long long)registry_version(b->registry));
     (void)registry_ref(registry);
     registry_unref(&b->registry);
     b->registry = registry;
@@ -245,9 +287,7 @@ void broker_set_registry(struct broker *b, struct moment now, struct registry *r
     enforce_registry(b);
     DL_FOREACH(b->peers, peer)
     if (peer->state == PEER_READY) {
-        registry_unref(&peer->registry);
-        peer->registry = registry_ref(registry);
-        peer->registry_sent = 0;
+        registry_send_next(b, peer);
         outbox_queued(b, peer);
     }
     settle(b);

@@ -123,9 +123,16 @@ bool broker_next_kick(struct broker *broker, struct moment now, struct broker_pe
  * A new registry is in force, verified by the caller; a reference is taken. Peers it no longer
  * names as active are told BYE E_REVOKED and cut; what they published and is not yet delivered,
  * and what is no longer allowed to its reader, is dropped and reported by GAP; subscriptions are
- * checked again; everybody else is sent the document.
+ * checked again; everybody else is sent the document. The former one is kept if it names a
+ * successor.
  */
 void broker_set_registry(struct broker *broker, struct moment now, struct registry *registry);
+/*
+ * A former registry that names a successor of its owner (others are ignored); a reference is taken.
+ * Whoever comes with an older version is sent these one after the other before the one in force,
+ * which it could not verify otherwise. In rising order of their versions. 0 or AICO_ENOMEM.
+ */
+AICO_MUST_USE int broker_keep_succession(struct broker *broker, struct registry *registry);
 
 /* Ends the session of every link of @name; false when there is none. @code: negative. */
 bool broker_kick(struct broker *broker, struct moment now, struct bytes name, int code,

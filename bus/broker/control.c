@@ -57,8 +57,9 @@ static void compare_registries(struct broker *b, struct broker_peer *peer,
     uint64_t ours = registry_version(b->registry);
     struct bytes hash = bytes_of(registry_hash(b->registry), REGISTRY_HASH_SIZE);
 
+    peer->registry_told = hello->registry_version;
     if (hello->registry_version < ours)
-        peer->registry = registry_ref(b->registry);
+        registry_send_next(b, peer);
     else if (hello->registry_version > ours)
         event(b, BROKER_WARNING, BROKER_EVENT_REGISTRY, peer, AICO_EREGISTRYOLD,
               "has registry version %llu, the broker only %llu",

@@ -235,6 +235,7 @@ struct broker_peer {
     size_t control_sent;
     struct registry *registry; /* being sent to it, from registry_sent on */
     size_t registry_sent;
+    uint64_t registry_told; /* the version it has: of its HELLO, then the last one sent whole */
     struct lane lanes[LANES];
     struct bitmap topics_known, components_known;
     struct bitmap components_renewed; /* known, but another process since: told again before use */
@@ -292,6 +293,8 @@ struct broker {
     struct moment now; /* of the public call that runs */
     struct moment started;
     struct registry *registry;
+    struct registry **succession; /* succession_count of them: broker_keep_succession() */
+    size_t succession_count;
     uint64_t registry_generation;
     int64_t recheck_real_ms; /* a rotation's overlap ends; 0: none */
     int64_t deadline_ms, swept_ms;
@@ -358,6 +361,9 @@ int bitmap_set(struct bitmap *bitmap, uint32_t number);
 void bitmap_clear(struct bitmap *bitmap, uint32_t number);
 /* Looks every member up in the registry in force. */
 void members_refresh(struct broker *broker);
+/* Begins to send @peer the next registry it does not have: of a succession, else the one in force.
+ * broker.c */
+void registry_send_next(struct broker *broker, struct broker_peer *peer);
 void names_free(struct broker *broker);
 /* acl.c */
 const struct rule *topic_rule(struct broker *broker, struct topic *topic);

@@ -334,8 +334,10 @@ void outbox_commit(struct broker *b)
     control_taken(peer, b->build.control);
     if (peer->registry) {
         peer->registry_sent += b->build.registry;
-        if (peer->registry_sent == registry_document(peer->registry).size)
-            registry_unref(&peer->registry);
+        if (peer->registry_sent == registry_document(peer->registry).size) {
+            peer->registry_told = registry_version(peer->registry);
+            registry_send_next(b, peer);
+        }
     }
     for (int kind = 0; kind < LANES; kind++)
         for (size_t i = 0; i < b->build.entries[kind]; i++)

@@ -173,6 +173,20 @@ void broker_remove_sockets(struct aico_broker *b)
 
 /* --- start ---------------------------------------------------------------------------------- */
 
+/* What members that were away will be sent before the registry in force. */
+static int keep_successions(struct aico_broker *b, struct aico_error *err)
+{
+    const struct aico_config *config = b->home.config;
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    int r = registry_chain_load(config->home, BROKER_NAME, bytes_text(config->bus_namespace),
+                                &chain, err);
+
+    for (size_t i = 0; r == 0 && i < chain.count; i++)
+        r = broker_keep_succession(b->core, chain.items[i]);
+    return r == AICO_ENOMEM ? aico_error_set(err, r, "out of memory") : r;
+}
+
 static int start_core(struct aico_broker *b, struct aico_error *err)
 {
     const struct aico_config *config = b->home.config;
@@ -189,7 +203,7 @@ static int start_core(struct aico_broker *b, struct aico_error *err)
     settings.keepalive_interval_ms = config->keepalive_interval_ms;
     settings.hello_timeout_ms = MIN(settings.hello_timeout_ms, config->handshake_timeout_ms);
     r = broker_new(&settings, b->home.registry, moment_now(), &b->core);
-    return r < 0 ? aico_error_set(err, r, "out of memory") : 0;
+    return r < 0 ? aico_error_set(err, r, "out of memory") : keep_successions(b, err);
 }
 
 static int start_sockets(struct aico_broker *b, struct aico_error *err)

@@ -180,6 +180,136 @@ static int load_one(const char *path, const uint8_t owner[SIGN_PUBLIC_SIZE], str
     return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
 }
 
+/* One that @owner signed, or else @other (NULL: nobody). */
+static int load_of_either(const char *path, const uint8_t *owner, const uint8_t *other,
+                          struct bytes namespace, struct registry **ret_registry,
+                          struct aico_error *err)
+{
+    int r = load_one(path, owner, namespace, ret_registry, err);
+
+    if (r == AICO_EREGISTRYSIGNATURE && other)
+        r = load_one(path, other, namespace, ret_registry, err);
+    return r;
+}
+
+/* --- succession ----------------------------------------------------------------------------- */
+
+#define SUCCESSIONS_MAX 1000
+#define OWNER_HEX_SIZE (2 * SIGN_PUBLIC_SIZE + 1)
+
+void registry_chain_deinit(struct registry_chain *chain)
+{
+    for (size_t i = 0; i < chain->count; i++)
+        registry_unref(&chain->items[i]);
+    free(chain->items);
+    chain->items = NULL;
+    chain->count = 0;
+}
+
+/* The document by which @owner named its successor. 0, AICO_ENOTFOUND. */
+static int load_link(const char *home, const char *name, const uint8_t *owner,
+                     struct bytes namespace, struct registry **ret_registry, struct aico_error *err)
+{
+    char hex[OWNER_HEX_SIZE];
+    CLEANUP(free_memory)
+    char *path = NULL;
+    CLEANUP(registry_unref)
+    struct registry *registry = NULL;
+    int r;
+
+    hex_write(bytes_of(owner, SIGN_PUBLIC_SIZE), hex);
+    path = home_path(home, "state/%s/succession/%s", name, hex);
+    if (!path)
+        return out_of_memory(err);
+    r = load_one(path, owner, namespace, &registry, err);
+    if (r < 0)
+        return r;
+    if (!registry_owner_next(registry))
+        return aico_error_set(err, AICO_EREGISTRY, "%s: names no successor", path);
+    *ret_registry = STEAL(registry);
+    return 0;
+}
+
+static int chain_append(struct registry_chain *chain, struct registry **registry,
+                        struct aico_error *err)
+{
+    struct registry **items;
+
+    if (chain->count >= SUCCESSIONS_MAX ||
+        (chain->count > 0 &&
+         registry_version(*registry) <= registry_version(chain->items[chain->count - 1])))
+        return aico_error_set(err, AICO_EREGISTRY,
+                              "the owners' successions kept in state/ are not in order");
+    items = realloc(chain->items, (chain->count + 1) * sizeof(struct registry *));
+    if (!items)
+        return out_of_memory(err);
+    chain->items = items;
+    chain->items[chain->count++] = STEAL(*registry);
+    return 0;
+}
+
+static int walk_chain(const char *home, const char *name, const uint8_t *pinned,
+                      struct bytes namespace, struct registry_chain *ret_chain,
+                      struct aico_error *err)
+{
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    const uint8_t *owner = pinned;
+
+    for (;;) {
+        CLEANUP(registry_unref)
+        struct registry *registry = NULL;
+        int r = load_link(home, name, owner, namespace, &registry, err);
+
+        if (r == AICO_ENOTFOUND)
+            break;
+        if (r == 0)
+            r = chain_append(&chain, &registry, err);
+        if (r < 0)
+            return r;
+        owner = registry_owner_next(chain.items[chain.count - 1]);
+    }
+    *ret_chain = chain;
+    memset(&chain, 0, sizeof(chain));
+    return 0;
+}
+
+int registry_chain_load(const char *home, const char *name, struct bytes namespace,
+                        struct registry_chain *ret_chain, struct aico_error *err)
+{
+    uint8_t pinned[SIGN_PUBLIC_SIZE];
+    int r = home_owner(home, pinned, err);
+
+    return r < 0 ? r : walk_chain(home, name, pinned, namespace, ret_chain, err);
+}
+
+/* --- registry ------------------------------------------------------------------------------- */
+
+/* What @name accepted last; *ret_registry is NULL if there is nothing yet. */
+static int load_kept(const char *home, const char *name, const uint8_t *pinned,
+                     struct bytes namespace, struct registry **ret_registry, struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_path(home, "state/%s/registry", name);
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    struct registry *last;
+    int r;
+
+    if (!path)
+        return out_of_memory(err);
+    r = walk_chain(home, name, pinned, namespace, &chain, err);
+    if (r < 0)
+        return r;
+    last = chain.count > 0 ? chain.items[chain.count - 1] : NULL;
+    r = load_of_either(path, last ? registry_owner_next(last) : pinned,
+                       last ? registry_owner(last) : NULL, namespace, ret_registry, err);
+    if (r != AICO_ENOTFOUND)
+        return r;
+    *ret_registry = last ? registry_ref(last) : NULL;
+    return 0;
+}
+
 int registry_load(const char *home, const char *name, struct bytes namespace,
                   struct registry **ret_registry, struct aico_error *err)
 {
@@ -187,21 +317,20 @@ int registry_load(const char *home, const char *name, struct bytes namespace,
     struct registry *current = NULL, *kept = NULL;
     CLEANUP(free_memory)
     char *path = home_path(home, "registry");
-    CLEANUP(free_memory)
-    char *kept_path = name ? home_path(home, "state/%s/registry", name) : NULL;
-    uint8_t owner[SIGN_PUBLIC_SIZE];
-    int r = home_owner(home, owner, err);
+    uint8_t pinned[SIGN_PUBLIC_SIZE];
+    int r = home_owner(home, pinned, err);
 
     if (r < 0)
         return r;
-    if (!path || (name && !kept_path))
+    if (!path)
         return out_of_memory(err);
-    if (kept_path) {
-        r = load_one(kept_path, owner, namespace, &kept, err);
-        if (r < 0 && r != AICO_ENOTFOUND)
+    if (name) {
+        r = load_kept(home, name, pinned, namespace, &kept, err);
+        if (r < 0)
             return r;
     }
-    r = load_one(path, owner, namespace, &current, err);
+    r = load_of_either(path, kept ? registry_owner(kept) : pinned,
+                       kept ? registry_owner_next(kept) : NULL, namespace, &current, err);
     if (r == AICO_ENOTFOUND && kept)
         r = AICO_EREGISTRYOLD; /* a home of another machine may have only what it accepted */
     else if (r == 0 && kept)
@@ -246,11 +375,12 @@ static int keep(const char *home, const char *name, const char *file, struct byt
     return path ? file_write(path, 0600, true, content, err) : out_of_memory(err);
 }
 
-int registry_keep(const char *home, const char *name, const struct registry *registry,
-                  struct aico_error *err)
+/* Writes state/NAME/FILE unless it says so already: a start costs no write. */
+static int keep_document(const char *home, const char *name, const char *file,
+                         const struct registry *registry, struct aico_error *err)
 {
     CLEANUP(free_memory)
-    char *path = home_path(home, "state/%s/registry", name);
+    char *path = home_path(home, "state/%s/%s", name, file);
     CLEANUP(buffer_deinit)
     struct buffer kept = {0};
 
@@ -259,7 +389,39 @@ int registry_keep(const char *home, const char *name, const struct registry *reg
     if (file_read(path, FILE_TRUSTED, REGISTRY_SIZE_MAX, &kept, NULL) == 0 &&
         bytes_equal(buffer_view(&kept), registry_document(registry)))
         return 0;
-    return keep(home, name, "registry", registry_document(registry), err);
+    return keep(home, name, file, registry_document(registry), err);
+}
+
+static int keep_link(const char *home, const char *name, const struct registry *registry,
+                     struct aico_error *err)
+{
+    static const char prefix[] = "succession/";
+    char file[sizeof(prefix) + OWNER_HEX_SIZE];
+    CLEANUP(free_memory)
+    char *folder = home_path(home, "state/%s/succession", name);
+    int r = state_folder(home, name, err);
+
+    if (r < 0)
+        return r;
+    if (!folder)
+        return out_of_memory(err);
+    r = folder_make(folder, err);
+    if (r < 0)
+        return r;
+    memcpy(file, prefix, sizeof(prefix));
+    hex_write(bytes_of(registry_owner(registry), SIGN_PUBLIC_SIZE), file + strlen(prefix));
+    return keep_document(home, name, file, registry, err);
+}
+
+int registry_keep(const char *home, const char *name, const struct registry *registry,
+                  struct aico_error *err)
+{
+    int r = 0;
+
+    /* First: what the successor signs is never there without the word of its predecessor. */
+    if (registry_owner_next(registry))
+        r = keep_link(home, name, registry, err);
+    return r < 0 ? r : keep_document(home, name, "registry", registry, err);
 }
 
 int generation_load(const char *home, const char *name, uint64_t *ret_generation,

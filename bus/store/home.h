@@ -3,7 +3,7 @@
  * The folder of one installation and what lies where in it:
  *
  *   owner.key owner.public broker.key identities/NAME.key registry security.yaml
- *   state/ (state/NAME/registry, state/NAME/generation) run/ log/
+ *   state/ (state/NAME/registry, state/NAME/generation, state/NAME/succession/) run/ log/
  *
  * owner.public is the pinned owner key: a public identity file of the name `owner`. Any thread.
  */
@@ -43,14 +43,30 @@ AICO_MUST_USE int keyfile_create(const char *path, const char *name, const struc
 AICO_MUST_USE int psk_load(const char *path, struct secret *ret_psk, struct aico_error *err);
 
 /*
+ * The documents by which one owner after the other named its successor, from the pinned owner on:
+ * of each the newest that was kept. Whoever was away walks them in this order.
+ */
+struct registry_chain {
+    struct registry **items; /* versions rise */
+    size_t count;
+};
+void registry_chain_deinit(struct registry_chain *chain);
+/* What @name kept: state/NAME/succession/OWNER. 0 (also when there are none), AICO_EREGISTRY... */
+AICO_MUST_USE int registry_chain_load(const char *home, const char *name, struct bytes namespace,
+                                      struct registry_chain *ret_chain, struct aico_error *err);
+
+/*
  * The registry a component starts with: the newer of HOME/registry and the copy it accepted last
  * (state/NAME/registry; @name NULL: only the home's). An older home file than the accepted copy is
  * ignored in favour of the copy; one of the same version with other content is AICO_EEQUIVOCATION.
+ * The owner is the pinned one until a document of the successor it named was accepted, then that
+ * one and no other.
  * 0 and a reference, AICO_ENOTFOUND, AICO_EREGISTRYSIGNATURE, AICO_EREGISTRY...
  */
 AICO_MUST_USE int registry_load(const char *home, const char *name, struct bytes namespace,
                                 struct registry **ret_registry, struct aico_error *err);
-/* Keeps @registry as what @name accepted last; writes nothing when it is kept already. */
+/* Keeps @registry as what @name accepted last, and for good if it names a successor of its owner;
+ * writes nothing when it is kept already. */
 AICO_MUST_USE int registry_keep(const char *home, const char *name, const struct registry *registry,
                                 struct aico_error *err);
 

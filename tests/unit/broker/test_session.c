@@ -2,6 +2,8 @@
 /* The life of a session: HELLO to BYE, reconnects, keep-alive, drain. */
 #include "world.h"
 
+#include "trust/document.h"
+
 static void hello_is_answered_by_welcome(void **state)
 {
     struct world w;
@@ -70,6 +72,81 @@ static void a_registry_of_a_megabyte_comes_in_pieces(void **state)
     assert_int_equal(size, registry_document(w.registry).size);
     assert_true(pieces > 10);
     buffer_deinit(&rules);
+    world_deinit(&w);
+}
+
+/* The next registry: signed by the owner of seed {@by, 0...}; names {@next, 0...} unless 0. */
+static void registry_signed(struct world *w, uint8_t by, uint8_t next)
+{
+    struct secret owner = {{by}}, successor = {{next}};
+    struct registry_draft *draft = registry_draft_new(w->registry, bytes_text("aico"));
+    struct registry *registry = NULL;
+    struct buffer text = {0};
+    uint8_t public[SIGN_PUBLIC_SIZE];
+
+    assert_non_null(draft);
+    if (next)
+        assert_int_equal(registry_draft_set_owner_next(draft, &owner, &successor), 0);
+    assert_int_equal(registry_draft_sign(draft, &owner, 1763668800000, &text), 0);
+    sign_public(&owner, public);
+    assert_int_equal(
+        registry_parse(buffer_view(&text), public, bytes_text("aico"), &registry, NULL), 0);
+    buffer_deinit(&text);
+    registry_draft_free(&draft);
+    broker_set_registry(w->broker, w->now, registry);
+    registry_unref(&w->registry);
+    w->registry = registry;
+    w->version++;
+}
+
+/* Whole documents of @versions come, in this order, and no other. */
+static void expect_registries(struct client *c, const uint64_t *versions, size_t count)
+{
+    struct item *item;
+    size_t size = 0, seen = 0;
+
+    while ((item = take(c, RECORD_REGISTRY)) != NULL) {
+        assert_true(seen < count);
+        assert_int_equal(item->id, versions[seen]);
+        assert_int_equal(item->value, size);
+        size += item->size;
+        if (size == item->total) {
+            seen++;
+            size = 0;
+        }
+        item_free(item);
+    }
+    assert_int_equal(seen, count);
+}
+
+static void who_was_away_is_sent_every_succession_of_owners_in_order(void **state)
+{
+    struct world w;
+    struct client *here, *away;
+
+    (void)state;
+    world_init(&w);
+    here = connect_as(&w, "b");
+    registry_signed(&w, 7, 8); /* 2: names the next owner */
+    registry_signed(&w, 7, 8); /* 3: so does this one, which is enough */
+    registry_signed(&w, 8, 0); /* 4 */
+    registry_signed(&w, 8, 9); /* 5 */
+    registry_signed(&w, 9, 0); /* 6 */
+    registry_signed(&w, 9, 0); /* 7 */
+    pump(&w);
+    expect_registries(here, (const uint64_t[]){3, 5, 7}, 3);
+
+    for (uint64_t had = 1; had < 7; had++) {
+        static const uint64_t all[] = {3, 5, 7};
+        size_t known = had < 3 ? 0 : had < 5 ? 1 : 2;
+
+        away = client_new(&w, "a");
+        client_link(away);
+        client_hello(away, had);
+        pump(&w);
+        expect_registries(away, all + known, 3 - known);
+        client_lose_link(away);
+    }
     world_deinit(&w);
 }
 
@@ -568,6 +645,7 @@ int main(void)
         cmocka_unit_test(hello_is_answered_by_welcome),
         cmocka_unit_test(a_client_with_an_older_registry_is_sent_the_new_one_at_once),
         cmocka_unit_test(a_registry_of_a_megabyte_comes_in_pieces),
+        cmocka_unit_test(who_was_away_is_sent_every_succession_of_owners_in_order),
         cmocka_unit_test(nothing_comes_before_hello),
         cmocka_unit_test(a_second_hello_ends_the_session),
         cmocka_unit_test(a_name_that_is_not_the_keys_is_refused),

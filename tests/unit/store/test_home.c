@@ -3,12 +3,14 @@
 #include "vectors.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "crypto/sign.h"
 #include "store/home.h"
 #include "trust/document.h"
 #include "trust/keydoc.h"
@@ -240,6 +242,91 @@ static void registry_older_after_a_restart_is_not_taken(void **state UNUSED)
     assert_int_equal(registry_version(v1) + registry_version(fork), 3);
 }
 
+/* The next registry, signed by @by; names @next unless it is NULL. Kept by bob, and what he then
+ * starts with. */
+static void pass_on(struct registry **current, const struct secret *by, const struct secret *next)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(*current, bytes_text("aico"));
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    CLEANUP(free_memory)
+    char *path = in("registry");
+    struct registry *registry = NULL;
+    uint8_t public[SIGN_PUBLIC_SIZE];
+
+    sign_public(by, public);
+    if (next)
+        assert_int_equal(registry_draft_set_owner_next(draft, by, next), 0);
+    assert_int_equal(registry_draft_sign(draft, by, 1, &text), 0);
+    assert_int_equal(
+        registry_parse(buffer_view(&text), public, bytes_text("aico"), &registry, NULL), 0);
+    registry_unref(current);
+    *current = registry;
+    assert_int_equal(file_write(path, 0644, true, buffer_view(&text), NULL), 0);
+}
+
+static void a_successor_of_the_owner_is_followed_and_the_old_one_no_more(void **state UNUSED)
+{
+    const struct secret second = {{2}}, third = {{3}};
+    CLEANUP(buffer_deinit)
+    struct buffer public = {0}, v1 = {0};
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    CLEANUP(registry_unref)
+    struct registry *current = NULL, *stray = NULL;
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    CLEANUP(free_memory)
+    char *path = in("registry");
+    CLEANUP(free_memory)
+    char *kept = in("state/bob/registry");
+    uint64_t version = 0;
+
+    (void)unlink(kept);
+    assert_int_equal(identity_new("owner", &owner_seed, 0, &identity), 0);
+    assert_int_equal(publicdoc_write(identity, &public), 0);
+    assert_int_equal(buffer_append(&public, bytes_of("", 1)), 0);
+    put("owner.public", 0644, (const char *)public.at);
+    current = make_registry(1, "ui", &v1);
+    assert_int_equal(registry_keep(folder, "bob", current, NULL), 0);
+
+    /* Nobody named it: version 2 of a stranger. */
+    stray = registry_ref(current);
+    pass_on(&stray, &second, NULL);
+    assert_int_equal(load_version(&version), AICO_EREGISTRYSIGNATURE);
+
+    /* Each one is accepted once its predecessor was, across as many starts. */
+    for (uint64_t v = 2; v <= 6; v++) {
+        const struct secret *by = v <= 3 ? &owner_seed : v <= 5 ? &second : &third;
+        const struct secret *next = v == 3 ? &second : v == 5 ? &third : NULL;
+
+        pass_on(&current, by, next);
+        assert_int_equal(load_version(&version), 0);
+        assert_int_equal(version, v);
+        assert_int_equal(registry_keep(folder, "bob", current, NULL), 0);
+        assert_int_equal(load_version(&version), 0);
+        assert_int_equal(version, v);
+    }
+    assert_int_equal(registry_chain_load(folder, "bob", bytes_text("aico"), &chain, NULL), 0);
+    assert_int_equal(chain.count, 2);
+    assert_int_equal(registry_version(chain.items[0]), 3);
+    assert_int_equal(registry_version(chain.items[1]), 5);
+
+    /* The old owners have no say any more. */
+    registry_unref(&stray);
+    stray = registry_ref(current);
+    pass_on(&stray, &owner_seed, NULL);
+    assert_int_equal(load_version(&version), AICO_EREGISTRYSIGNATURE);
+    registry_unref(&stray);
+    stray = registry_ref(current);
+    pass_on(&stray, &second, NULL);
+    assert_int_equal(load_version(&version), AICO_EREGISTRYSIGNATURE);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(load_version(&version), 0);
+    assert_int_equal(version, 6);
+}
+
 static void the_last_generation_survives(void **state UNUSED)
 {
     uint64_t generation = 1;
@@ -261,24 +348,16 @@ static int load(void **state UNUSED)
     return mkdtemp(folder) ? crypto_start() : -1;
 }
 
+static int remove_one(const char *path, const struct stat *st UNUSED, int type UNUSED,
+                      struct FTW *walk UNUSED)
+{
+    return remove(path);
+}
+
 static int unload(void **state UNUSED)
 {
-    static const char *const names[] = {"a.key",          "link.key",
-                                        "new.key",        "kept",
-                                        "lock",           "owner.public",
-                                        "registry",       "state/bob/registry",
-                                        "state/bob",      "state/carol/generation",
-                                        "state/carol",    "state",
-                                        "state/registry", "guarded.key"};
-
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        CLEANUP(free_memory)
-        char *path = in(names[i]);
-
-        (void)remove(path);
-    }
     json_decref(vectors);
-    return rmdir(folder);
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void)
@@ -291,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_changed_file_is_noticed),
         cmocka_unit_test(a_lock_keeps_the_second_out),
         cmocka_unit_test(registry_older_after_a_restart_is_not_taken),
+        cmocka_unit_test(a_successor_of_the_owner_is_followed_and_the_old_one_no_more),
         cmocka_unit_test(the_last_generation_survives),
     };
 
