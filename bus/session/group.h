@@ -210,7 +210,7 @@ AICO_MUST_USE int group_reader_new(const uint8_t *self, const struct session_set
                                    const struct control *group_key, struct moment now,
                                    size_t *windows, struct group_reader **ret_reader);
 void group_reader_free(struct group_reader **reader, size_t *windows);
-/* A GROUP_KEY of the same group again: a later epoch or a slot is taken from it. */
+/* A GROUP_KEY of the same group again: an epoch out of the chain's reach or a slot is taken. */
 void group_reader_renew(struct group_reader *reader, const struct control *group_key);
 
 struct group_opened {

@@ -285,7 +285,8 @@ void publications_peer_ready(struct sessions *s, struct moment now, struct peer 
     {
         struct group_member *member = peer_member(p, peer);
 
-        if (member && !member->told)
+        /* Who dialled us asks for what it wants, and for the epoch it wants. */
+        if (member && !member->told && line_best(peer)->channel->dialer)
             give_key(s, now, p, member, peer, UINT32_MAX);
         check_ready(s, p);
     }

@@ -626,6 +626,31 @@ static void withheld_for_an_epoch_and_the_key_is_gone(void **state UNUSED)
     group_free(&group);
 }
 
+/* Keys do not wait behind messages: one may overtake what was sealed before it. */
+static void a_later_key_does_not_close_what_is_on_its_way(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_SENDER, false, both(), 2);
+    struct group_reader *reader = reader_of(group, frontend, true);
+    struct buffer message = {0};
+    struct control control;
+    struct bytes wire = seal(group, "under way");
+    uint8_t *early = exact_copy(wire);
+
+    (void)seal_at(group, START_MS + 61000, TOPIC, "the next epoch");
+    assert_int_equal(group_write_key(group, moment_at(START_MS + 61000),
+                                     group_member_find(group, frontend->public), UINT32_MAX,
+                                     &message),
+                     0);
+    assert_int_equal(control_parse(buffer_view(&message), &control), 0);
+    assert_int_equal(control.epoch, 1);
+    group_reader_renew(reader, &control);
+    assert_int_equal(open_event(reader, bytes_of(early, wire.size)), 0);
+    free(early);
+    buffer_wipe_deinit(&message);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
 static void a_reader_asks_for_the_epoch_it_saw(void **state UNUSED)
 {
     struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
@@ -1033,6 +1058,7 @@ int main(void)
         cmocka_unit_test(forged_epoch_and_sequence_move_nothing),
         cmocka_unit_test(steps_erase_the_keys_of_both_ends),
         cmocka_unit_test(withheld_for_an_epoch_and_the_key_is_gone),
+        cmocka_unit_test(a_later_key_does_not_close_what_is_on_its_way),
         cmocka_unit_test(a_reader_asks_for_the_epoch_it_saw),
         cmocka_unit_test(the_registry_entitles_nobody_else),
         cmocka_unit_test(the_number_of_entitled_readers_picks_the_trailer),
