@@ -327,6 +327,31 @@ static int find_receiver(struct incoming *in)
     return 1;
 }
 
+/* The right to reply is the request's; without a request, or when a registry since has taken it
+ * from either of the two, there is none, and in the latter case nobody waits any longer. */
+static bool may_reply(struct incoming *in)
+{
+    struct broker *b = in->b;
+    const struct member *asker = in->to->member;
+    struct request *request = request_find(b, asker, in->p->request, in->peer);
+
+    if (!request) {
+        refuse_publish(b, in->peer, in->p->id, AICO_ENOREQUEST, NULL,
+                       "%s does not wait for this reply: answered, timed out or never asked",
+                       asker->name);
+        return false;
+    }
+    if (may_go(b, LANE_DIRECT, DELIVERY_REPLY, in->topic, in->peer->member, asker))
+        return true;
+    refuse_publish(b, in->peer, in->p->id, AICO_EDENIED, in->rule,
+                   "the registry in force no longer lets %s ask here, or this component answer",
+                   asker->name);
+    refuse(b, in->to, request->key.id, AICO_EDENIED, in->rule,
+           "the registry in force no longer lets %s answer here", in->peer->member->name);
+    request_end(b, request);
+    return false;
+}
+
 /* Whether this message may go to that component; false: refused. */
 static bool may_address(struct incoming *in)
 {
@@ -337,13 +362,8 @@ static bool may_address(struct incoming *in)
 
     if (p->delivery == DELIVERY_CONTROL)
         return true;
-    if (p->delivery == DELIVERY_REPLY) {
-        if (request_find(b, in->to->member, p->request, in->peer))
-            return true;
-        refuse_publish(b, in->peer, p->id, AICO_ENOREQUEST, NULL,
-                       "%s does not wait for this reply: answered, timed out or never asked", name);
-        return false;
-    }
+    if (p->delivery == DELIVERY_REPLY)
+        return may_reply(in);
     if (!may_read(b, in->to, in->topic)) {
         refuse_publish(b, in->peer, p->id, AICO_EDENIED, in->rule,
                        "%s may not subscribe here; ask the owner: aico-keytool rule set", name);

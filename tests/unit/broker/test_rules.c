@@ -156,6 +156,40 @@ static void a_direct_message_that_is_no_longer_allowed_does_not_arrive(void **st
     world_deinit(&w);
 }
 
+static void a_reply_that_is_no_longer_allowed_is_refused_and_its_requester_told(void **state)
+{
+    struct record_publish reply = {.delivery = DELIVERY_REPLY,
+                                   .to = NUMBER_BY_NAME,
+                                   .to_name = bytes_text("a"),
+                                   .topic_name = bytes_text("up/ask"),
+                                   .reply = true,
+                                   .payload = bytes_text("answer")};
+    struct world w;
+    struct client *a, *b;
+    uint64_t id;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_with(b, "up/ask", SLOW_DROP_OLD, true);
+    reply.request = publish_to(a, "b", "up/ask", DELIVERY_REQUEST, "question");
+    pump(&w);
+    expect_delivered(b, "up/ask", "a", "question");
+    replace_registry(&w, COMPONENTS, "up/** publish a subscribe c seal none\n");
+    pump(&w);
+    item_free(take(b, RECORD_REFUSE)); /* its subscription */
+    id = send_publish(b, reply);
+    pump(&w);
+    expect_refused(b, id, AICO_EDENIED);
+    expect_refused(a, reply.request, AICO_EDENIED);
+    expect_nothing(a, RECORD_DELIVER);
+    id = send_publish(b, reply); /* and it waits no more */
+    pump(&w);
+    expect_refused(b, id, AICO_ENOREQUEST);
+    world_deinit(&w);
+}
+
 static void a_large_message_stops_when_its_publisher_loses_the_right(void **state)
 {
     struct world w;
@@ -471,6 +505,7 @@ int main(void)
         cmocka_unit_test(a_subscription_that_is_no_longer_allowed_is_refused_under_its_id),
         cmocka_unit_test(what_waits_and_is_no_longer_allowed_is_dropped_and_reported),
         cmocka_unit_test(a_direct_message_that_is_no_longer_allowed_does_not_arrive),
+        cmocka_unit_test(a_reply_that_is_no_longer_allowed_is_refused_and_its_requester_told),
         cmocka_unit_test(a_large_message_stops_when_its_publisher_loses_the_right),
         cmocka_unit_test(publishing_follows_the_new_rules_at_once),
         cmocka_unit_test(nothing_the_rules_exclude_is_ever_delivered_and_nothing_is_lost_silently),
