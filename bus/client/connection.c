@@ -79,6 +79,9 @@ int client_new(const struct client_settings *settings, struct identity *self,
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     r = sessions_new(&settings->session, self, registry, random, last_generation, now,
                      &client->sessions, err);
+    /* Says that we are going to say what we listen to: until then nothing is missing. */
+    if (r == 0)
+        r = sessions_subscribed(client->sessions, now, bytes_text(TOPIC_HEADS));
     if (r < 0)
         return r;
     *ret_client = STEAL(client);

@@ -54,6 +54,11 @@ static void *numbers_grow(void *array, size_t *count, uint32_t number)
 
 struct client_topic *topic_number_find(struct client *client, uint32_t number)
 {
+    /* Nobody needs to be told these. */
+    if (number == TOPIC_NUMBER_CONTROL)
+        return client_topic_get(client, bytes_text(TOPIC_CONTROL));
+    if (number == TOPIC_NUMBER_HEADS)
+        return client_topic_get(client, bytes_text(TOPIC_HEADS));
     return number < client->topic_numbers ? client->topic_by_number[number] : NULL;
 }
 

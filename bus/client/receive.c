@@ -231,12 +231,12 @@ static int receive_whole(struct client *client, struct moment now, struct client
     struct arrival *arrival;
     const uint8_t *ref = NULL;
 
-    if (topic->number == TOPIC_NUMBER_CONTROL && record->direct) {
+    if (record->topic == TOPIC_NUMBER_CONTROL && record->direct) {
         sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
                                 topic_name(topic), record->delivery, payload, NULL, NULL);
         return 0;
     }
-    if (topic->number == TOPIC_NUMBER_HEADS) {
+    if (record->topic == TOPIC_NUMBER_HEADS) {
         sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
                                topic_name(topic), record->delivery, payload, NULL);
         return 0;
@@ -322,13 +322,6 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
     struct assembly *whole = NULL;
     int r;
 
-    if (record->topic == TOPIC_NUMBER_CONTROL && !topic) {
-        (void)topic_number_set(client, TOPIC_NUMBER_CONTROL, bytes_text(TOPIC_CONTROL));
-        topic = topic_number_find(client, record->topic);
-    } else if (record->topic == TOPIC_NUMBER_HEADS && !topic) {
-        (void)topic_number_set(client, TOPIC_NUMBER_HEADS, bytes_text(TOPIC_HEADS));
-        topic = topic_number_find(client, record->topic);
-    }
     if (!sender || !topic)
         return AICO_EPROTO;
     if (!record->direct)

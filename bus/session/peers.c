@@ -274,6 +274,9 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
     heard = calloc(1, sizeof(*heard));
     if (!heard)
         return AICO_ENOMEM;
+    /* The first one also says that we did not listen before, whatever HEADS told meanwhile. */
+    if (!s->heard_any)
+        readers_heard_less(s);
     heard->since = ++s->order;
     heard->size = (uint8_t)filter.size;
     bytes_copy(heard->filter, filter);
