@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * aico-sim [--seed N | --seeds FROM..TO] [--steps N] [-v] [--break PROMISE | --broken]
+ *
+ * Runs seeds and checks the promises. --break breaks one on purpose and must find it; --broken does
+ * so with each. Exit 0: as it should be; 1: a promise is broken (or a broken one was not found);
+ * 2: usage.
+ */
+#include <getopt.h>
+
+#include "crypto/crypto.h"
+#include "sim.h"
+
+const char *const breakage_names[BREAKAGES] = {
+    "nothing", "duplicate", "loss",   "swap",    "leak", "sender", "payload",
+    "topic",   "gap",       "double", "refusal", "hang", "reply",
+};
+
+static void world_begin(struct world *w, uint64_t seed, const struct options *options)
+{
+    *w = (struct world){.options = *options, .seed = seed, .trace = 0xcbf29ce484222325u};
+    w->dice.state = seed * 0x2545f4914f6cdd1du + 99;
+    w->delay_max_ms = 1 << dice_below(&w->dice, 9);
+    w->fresh_handshake = !dice_one(&w->dice, 4);
+    broker_settings_default(&w->broker_settings);
+    w->broker_settings.outbox_limit = (size_t)200000 << dice_below(&w->dice, 4);
+    w->broker_settings.direct_limit = (size_t)200000 << dice_below(&w->dice, 6);
+    w->broker_settings.publish_window = 400000u << dice_below(&w->dice, 3);
+    if (dice_one(&w->dice, 8))
+        w->broker_settings.max_topics = 6;
+    owner_begin(w);
+    broker_start(w);
+    for (int i = 0; i < NODES; i++) {
+        struct node *node = &w->nodes[i];
+
+        node->world = w;
+        node->index = i;
+        node->name = owner_node_name(i);
+        node->identity = owner_identity(i);
+        node->dice.state = dice_next(&w->dice);
+        node->skew_ms = (int64_t)dice_below(&w->dice, 24000) - 12000;
+        node->boot_ms = 1000000 + (int64_t)dice_below(&w->dice, 1000000000);
+        node->inbox_end = &node->inbox;
+        node_start(node);
+    }
+}
+
+static void world_end(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        node_stop(&w->nodes[i], !w->failed);
+        registry_unref(&w->nodes[i].registry);
+    }
+    oracle_step(w);
+    while (w->tickets) {
+        struct ticket *ticket = w->tickets;
+
+        if (!ticket->done)
+            sim_fail(w, "%s: an operation never ended", ticket->node->name);
+        w->tickets = ticket->next;
+        free(ticket);
+    }
+    if (w->broker)
+        broker_stop(w);
+    links_free(w);
+    owner_end(w);
+    if (w->held)
+        aico_message_free(&w->held);
+    free(w->messages);
+}
+
+void sim_run(uint64_t seed, const struct options *options, struct run_result *ret_result)
+{
+    struct world *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        abort();
+    world_begin(w, seed, options);
+    schedule_run(w, MOMENT_NEVER);
+    workload_calm(w);
+    schedule_run(w, w->now_ms + 400 * 1000);
+    if (!w->failed)
+        oracle_calm(w);
+    if (!w->failed) {
+        workload_close(w);
+        schedule_run(w, w->now_ms + 150 * 1000);
+    }
+    if (!w->failed)
+        oracle_calm(w);
+    if (!w->failed)
+        oracle_accounts(w);
+    world_end(w);
+    *ret_result = (struct run_result){
+        .failed = w->failed,
+        .broke = w->broke,
+        .trace = w->trace,
+        .deliveries = w->deliveries,
+        .losses = w->losses,
+        .refusals = w->refusals,
+        .requests = w->requests,
+        .replies = w->replies,
+        .messages = w->message_count,
+        .reconnects = w->reconnects,
+        .virtual_ms = w->now_ms,
+    };
+    memcpy(ret_result->failure, w->failure, sizeof(w->failure));
+    free(w);
+}
+
+/* --- the program ------------------------------------------------------------------------------ */
+
+struct totals {
+    uint64_t seeds, deliveries, losses, refusals, requests, replies, messages, reconnects;
+    int64_t virtual_ms;
+};
+
+static void add(struct totals *totals, const struct run_result *r)
+{
+    totals->seeds++;
+    totals->deliveries += r->deliveries;
+    totals->losses += r->losses;
+    totals->refusals += r->refusals;
+    totals->requests += r->requests;
+    totals->replies += r->replies;
+    totals->messages += r->messages;
+    totals->reconnects += r->reconnects;
+    totals->virtual_ms += r->virtual_ms;
+}
+
+static int run_seeds(uint64_t from, uint64_t to, const struct options *options)
+{
+    struct totals totals = {0};
+    struct run_result result, again;
+    int failed = 0;
+
+    for (uint64_t seed = from; seed <= to; seed++) {
+        sim_run(seed, options, &result);
+        add(&totals, &result);
+        if (seed == from && !options->verbose) {
+            sim_run(seed, options, &again);
+            if (again.trace != result.trace) {
+                (void)printf("seed %llu: a second run was another one\n", (unsigned long long)seed);
+                failed++;
+            }
+        }
+        if (result.failed) {
+            (void)printf("seed %llu: %s\n", (unsigned long long)seed, result.failure);
+            failed++;
+        }
+    }
+    (void)printf(
+        "%llu seeds, %d failed: %llu messages, %llu delivered, %llu refused, %llu reported "
+        "missing, %llu of %llu requests answered, %llu links, %.1f h\n",
+        (unsigned long long)totals.seeds, failed, (unsigned long long)totals.messages,
+        (unsigned long long)totals.deliveries, (unsigned long long)totals.refusals,
+        (unsigned long long)totals.losses, (unsigned long long)totals.replies,
+        (unsigned long long)totals.requests, (unsigned long long)totals.reconnects,
+        (double)totals.virtual_ms / 3600000);
+    return failed ? 1 : 0;
+}
+
+/* Whether the promise, once broken, is found. Not in every run: some messages may be missing. */
+static bool is_found(uint64_t from, uint64_t to, const struct options *options)
+{
+    struct run_result result = {0};
+    uint64_t seed = from;
+    int happened = 0;
+
+    while (!(result.broke && result.failed) && seed <= to) {
+        sim_run(seed++, options, &result);
+        happened += result.broke;
+    }
+    if (result.broke && result.failed)
+        (void)printf("%-10s found in seed %llu, the %d. that broke it: %s\n",
+                     breakage_names[options->breakage], (unsigned long long)seed - 1, happened,
+                     result.failure);
+    else
+        (void)printf("%-10s NOT FOUND in the %d runs that broke it\n",
+                     breakage_names[options->breakage], happened);
+    return result.broke && result.failed;
+}
+
+static int run_broken(uint64_t from, uint64_t to, struct options *options)
+{
+    int failed = 0, passed = 0;
+
+    for (int b = BREAK_NOTHING + 1; b < BREAKAGES; b++) {
+        options->breakage = (enum breakage)b;
+        if (is_found(from, to, options))
+            passed++;
+        else
+            failed++;
+    }
+    (void)printf("%d passed, %d failed\n", passed, failed);
+    return failed ? 1 : 0;
+}
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: aico-sim [--seed N | --seeds FROM..TO] [--steps N] [-v] "
+                          "[--break PROMISE | --broken]\npromises:");
+    for (int b = BREAK_NOTHING + 1; b < BREAKAGES; b++)
+        (void)fprintf(stderr, " %s", breakage_names[b]);
+    (void)fprintf(stderr, "\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'r'},
+        {"steps", required_argument, NULL, 'n'},
+        {"break", required_argument, NULL, 'b'},
+        {"broken", no_argument, NULL, 'B'},
+        {"verbose", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    struct options options = {.steps = 250};
+    unsigned long long from = 1, to = 10;
+    bool broken = false;
+    int option, r;
+
+    while ((option = getopt_long(argc, argv, "v", long_options, NULL)) != -1) {
+        if (option == 's' && sscanf(optarg, "%llu", &from) == 1) {
+            to = from;
+        } else if (option == 'r' && sscanf(optarg, "%llu..%llu", &from, &to) == 2) {
+            continue;
+        } else if (option == 'n') {
+            options.steps = strtoull(optarg, NULL, 10);
+        } else if (option == 'b') {
+            for (int b = 1; b < BREAKAGES; b++)
+                if (strcmp(optarg, breakage_names[b]) == 0)
+                    options.breakage = (enum breakage)b;
+            if (options.breakage == BREAK_NOTHING)
+                return usage();
+        } else if (option == 'B') {
+            broken = true;
+        } else if (option == 'v') {
+            options.verbose = true;
+        } else {
+            return usage();
+        }
+    }
+    if (optind != argc || crypto_start() < 0)
+        return usage();
+    if (broken)
+        r = run_broken(from, to, &options);
+    else if (options.breakage != BREAK_NOTHING)
+        r = is_found(from, to, &options) ? 0 : 1;
+    else
+        r = run_seeds(from, to, &options);
+    owner_identities_free();
+    return r;
+}

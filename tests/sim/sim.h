@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The simulator: one broker core and several client cores in one thread, under a seeded scheduler
+ * that owns the clock, the network and the random numbers. A seed decides everything, so a seed
+ * that fails, fails again.
+ *
+ *   schedule.c  what may happen now, and which of it does; time moves when nothing may
+ *   network.c   links of frames that are late, full, cut
+ *   node.c      a component: its client core, what its application does and is told
+ *   owner.c     the registries
+ *   workload.c  what the applications do, and what goes wrong
+ *   oracle.c    the promises, checked at every step and at the end
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "broker/broker.h"
+#include "client/client.h"
+#include "trust/registry.h"
+#include "wire/record.h"
+
+#define NODES 6
+#define TOPICS 14
+#define SUBSCRIPTIONS 10
+#define VERSIONS_MAX 256
+#define START_MS 1763668800000
+#define NUMBERS_MAX 512
+
+/* --- a seeded generator (SplitMix64) ---------------------------------------------------------- */
+
+struct dice {
+    uint64_t state;
+};
+
+static inline uint64_t dice_next(struct dice *dice)
+{
+    uint64_t z = dice->state += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static inline uint64_t dice_below(struct dice *dice, uint64_t bound)
+{
+    return dice_next(dice) % bound;
+}
+
+/* One time in @of. */
+static inline bool dice_one(struct dice *dice, uint64_t of)
+{
+    return dice_below(dice, of) == 0;
+}
+
+/* --- what is there ---------------------------------------------------------------------------- */
+
+enum lane {
+    LANE_BY_GROUP,   /* published, sealed for a group */
+    LANE_IN_CLEAR,   /* published, not sealed */
+    LANE_TO_READERS, /* published, a copy for each reader over its channel */
+    LANE_TO_ONE,     /* addressed to one component */
+    LANE_REQUEST,
+    LANE_REPLY,
+    LANE_NOWHERE, /* no rule: to be refused */
+};
+
+struct sim_topic {
+    const char *name;
+    enum lane lane;
+};
+extern const struct sim_topic sim_topics[TOPICS];
+int topic_index(const char *name);
+
+/* A promise that is broken on purpose, between the cores and the oracle. */
+enum breakage {
+    BREAK_NOTHING,
+    BREAK_DUPLICATE, /* one message is delivered twice */
+    BREAK_LOSS,      /* one message is lost unsaid */
+    BREAK_SWAP,      /* two messages change places */
+    BREAK_LEAK,      /* one message reaches a component the rules exclude */
+    BREAK_SENDER,    /* one message shows another sender */
+    BREAK_PAYLOAD,   /* one byte of a message is changed */
+    BREAK_TOPIC,     /* one message shows another topic */
+    BREAK_GAP,       /* one report of a loss is not given */
+    BREAK_DOUBLE,    /* one report of a loss is given twice */
+    BREAK_REFUSAL,   /* one refusal is not told */
+    BREAK_HANG,      /* one operation never ends */
+    BREAK_REPLY,     /* one reply goes to another request */
+    BREAKAGES
+};
+extern const char *const breakage_names[BREAKAGES];
+
+/* One application message of the whole run. */
+struct sim_message {
+    uint8_t sender, topic, lane;
+    int8_t to; /* -1: by subscription */
+    uint32_t incarnation;
+    uint64_t app_id;
+    uint32_t size;
+    uint64_t pushed_step, settled_step; /* 0: not known to be answered */
+    int64_t pushed_ms;
+    uint64_t version;         /* of the publisher's registry when it was pushed */
+    uint64_t settled_version; /* ... and when it was answered */
+    bool has_headers, closing;
+    bool refused;
+    int refused_code;
+    bool copy_refused[NODES];
+    uint32_t delivered_to[NODES]; /* incarnation it was delivered to, 0: none */
+    uint32_t answers;             /* reply: number of the request + 1 */
+};
+
+enum ticket_kind { TICKET_SUBSCRIBE, TICKET_UNSUBSCRIBE, TICKET_REQUEST, TICKET_OTHER };
+
+/* An operation somebody waits for. */
+struct ticket {
+    struct ticket *next;
+    struct node *node;
+    enum ticket_kind kind;
+    int64_t deadline_ms; /* of the world */
+    bool done;
+    int code;
+    int subscription; /* index in node->subscriptions */
+    uint32_t number;  /* request: of its message */
+    uint32_t incarnation;
+};
+
+struct subscription {
+    bool used, live, serve;
+    uint8_t policy;
+    uint32_t number;
+    uint64_t asked_step, live_step;
+    char filter[64];
+};
+
+/* What one reader was told of one sender's losses. */
+struct told {
+    uint64_t gaps, unopened;
+    bool unknown; /* a gap of unknown size */
+};
+
+struct pending_reply {
+    struct pending_reply *next;
+    int64_t due_ms;
+    uint64_t request_id;
+    uint8_t reference[16];
+    uint32_t number;
+    int to, topic;
+};
+
+struct node {
+    struct world *world;
+    int index;
+    const char *name;
+    struct identity *identity;
+    struct dice dice;
+    int64_t skew_ms, boot_ms;
+
+    struct client *client; /* NULL: not running */
+    uint32_t incarnation;  /* from 1 */
+    uint64_t instance, next_app_id;
+    struct registry *registry; /* on its disk */
+    uint64_t generation;       /* on its disk */
+    struct link *link;
+    bool dialing, dirty, backlogged, over;
+    int64_t connect_ms, backlog_until_ms, restart_ms;
+    uint64_t link_lost_step; /* of either side */
+    int64_t ready_ms;        /* since when its session stands; MOMENT_NEVER: it does not */
+    struct subscription subscriptions[SUBSCRIPTIONS];
+    struct pending_reply *replies;
+    struct inbox {
+        struct inbox *next;
+        struct aico_message *message;
+    } * inbox, **inbox_end;
+    bool answering; /* while the client is being freed, what it says no longer counts */
+
+    /* of this incarnation */
+    struct told told[NODES][TOPICS], told_channel[NODES];
+    uint64_t tally_received, tally_gaps, tally_refused, tally_unopened;
+    uint32_t last_order[NODES][TOPICS][2]; /* number + 1 of the last message: published, over the
+                                              channel */
+    bool published_on[TOPICS];
+    uint64_t asked_step[TOPICS]; /* when it first wanted to read it; 0: never */
+};
+
+struct frame {
+    struct frame *next;
+    int64_t due_ms;
+    size_t size;
+    uint8_t data[];
+};
+
+struct pipe {
+    struct frame *head, *tail;
+    size_t bytes, capacity;
+    int64_t last_due_ms;
+};
+
+struct link {
+    struct link *next;
+    struct node *node;
+    struct broker_peer *peer;
+    bool client_side, broker_side; /* who still holds it */
+    bool cut;
+    int64_t client_notices_ms, broker_notices_ms; /* MOMENT_NEVER: does not */
+    bool broker_blocked;
+    struct pipe up, down;
+    char *topics[NUMBERS_MAX], *components[NUMBERS_MAX]; /* as the broker numbered them */
+};
+
+struct options {
+    uint64_t steps; /* actions of the applications */
+    bool verbose;
+    enum breakage breakage;
+};
+
+struct world {
+    struct options options;
+    uint64_t seed, step, trace;
+    struct dice dice;
+    int64_t now_ms;        /* since START_MS */
+    struct broker *broker; /* NULL: it is down */
+    int64_t broker_start_ms;
+    uint64_t broker_lost_step;
+    struct broker_settings broker_settings;
+    bool broker_dirty, draining, fresh_handshake;
+    struct node nodes[NODES];
+    struct link *links;
+    struct registry *versions[VERSIONS_MAX]; /* [v] */
+    uint64_t version;                        /* the newest: what the broker has, or will have */
+    struct sim_message *messages;
+    size_t message_count, message_capacity;
+    struct ticket *tickets;
+    int64_t delay_max_ms;
+    bool calm;
+    int64_t next_action_ms;
+    uint64_t actions;
+    uint64_t deliveries, losses, refusals, requests, replies, reconnects;
+    bool broke;                /* the breakage has happened */
+    struct aico_message *held; /* BREAK_SWAP */
+    int held_by;
+    bool failed;
+    char failure[512];
+};
+
+/* What a run found; @ret_failure is untouched when nothing was. */
+struct run_result {
+    bool failed, broke;
+    uint64_t trace, deliveries, losses, refusals, requests, replies, messages, reconnects;
+    int64_t virtual_ms;
+    char failure[512];
+};
+void sim_run(uint64_t seed, const struct options *options, struct run_result *ret_result);
+
+void sim_fail(struct world *w, const char *text, ...) __attribute__((format(printf, 2, 3)));
+/* One line of the trace; every line counts for its hash, printed or not. */
+void sim_note(struct world *w, const char *text, ...) __attribute__((format(printf, 2, 3)));
+
+/* schedule.c */
+/* Until @until_ms, or the actions are used up when @until_ms is MOMENT_NEVER. */
+void schedule_run(struct world *w, int64_t until_ms);
+struct moment node_moment(const struct node *node);
+struct moment broker_moment(const struct world *w);
+
+/* network.c */
+void link_connect(struct node *node);
+void link_cut(struct world *w, struct link *link);
+void link_close_client(struct link *link);
+void link_close_broker(struct world *w, struct link *link);
+void links_sweep(struct world *w);
+void links_free(struct world *w);
+void pipe_down_deliver(struct world *w, struct link *link);
+void pipe_up_deliver(struct world *w, struct link *link);
+void client_output(struct node *node);
+void broker_output(struct world *w);
+void broker_start(struct world *w);
+void broker_stop(struct world *w);
+
+/* node.c */
+void node_start(struct node *node);
+/* @orderly: it says goodbye. */
+void node_stop(struct node *node, bool orderly);
+/* After every call into the core. */
+void node_settle(struct node *node);
+void node_publish(struct node *node, int topic, int to, size_t size, bool closing);
+void node_reply(struct node *node, struct pending_reply *reply);
+void node_request(struct node *node, int topic, size_t size, int64_t timeout_ms);
+void node_subscribe(struct node *node, const char *filter, uint8_t policy, bool serve);
+void node_unsubscribe(struct node *node, int index);
+struct ticket *ticket_new(struct node *node, enum ticket_kind kind, int64_t timeout_ms);
+struct subscription *node_find_subscription(struct node *node, const char *topic, bool live);
+
+/* owner.c */
+void owner_begin(struct world *w);
+void owner_change(struct world *w);
+void owner_end(struct world *w);
+/* The process's identities; made once. */
+struct identity *owner_identity(int node);
+const char *owner_node_name(int node);
+void owner_identities_free(void);
+bool owner_allows(const struct world *w, uint64_t version, int sender, int reader, int topic);
+bool owner_is_active(const struct world *w, uint64_t version, int node);
+
+/* workload.c */
+void workload_act(struct world *w);
+void workload_calm(struct world *w);
+void workload_close(struct world *w);
+
+/* oracle.c */
+void oracle_delivered(struct node *reader, struct aico_message *message);
+void oracle_handed_out(struct world *w, const struct link *link, const char *sender,
+                       const char *topic, const struct record_deliver *deliver);
+void oracle_done(struct ticket *ticket, const struct client_answer *answer);
+void oracle_step(struct world *w);
+void oracle_node(struct node *node);
+void oracle_calm(struct world *w);
+void oracle_accounts(struct world *w);
+/* Writes the payload of message @number. */
+void payload_write(uint32_t number, uint8_t *to, size_t size);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the applications do, and what goes wrong meanwhile. */
+#include "sim.h"
+
+static const char *const filters[] = {"g/*",     "g/**",  "s/*", "s/one",    "sig/one",
+                                      "few/one", "pad/*", "c/*", "c/one",    "n/*",
+                                      "ask/one", "ask/*", "**",  "nobody/*", "g/one"};
+
+static struct node *any_node(struct world *w)
+{
+    return &w->nodes[dice_below(&w->dice, NODES)];
+}
+
+static size_t any_size(struct world *w)
+{
+    switch (dice_below(&w->dice, 12)) {
+    case 0:
+        return 0;
+    case 1:
+        return dice_below(&w->dice, 200000);
+    case 2:
+        return dice_below(&w->dice, 70000);
+    default:
+        return dice_below(&w->dice, 600);
+    }
+}
+
+static void publish(struct world *w, struct node *node)
+{
+    int topic = (int)dice_below(&w->dice, TOPICS);
+    uint64_t count = dice_one(&w->dice, 3) ? 1 + dice_below(&w->dice, 12) : 1;
+
+    for (uint64_t i = 0; i < count && node->client && !node->over; i++)
+        node_publish(node, topic, -1, any_size(w), false);
+}
+
+/* More than a reader that stands still is kept. */
+static void flood(struct world *w, struct node *node)
+{
+    int topic = (int)dice_below(&w->dice, TOPICS);
+    uint64_t count = 10 + dice_below(&w->dice, 20);
+
+    for (uint64_t i = 0; i < count && node->client && !node->over; i++)
+        node_publish(node, topic, -1, dice_below(&w->dice, 60000), false);
+}
+
+static void restart(struct world *w, struct node *node)
+{
+    node_stop(node, dice_one(&w->dice, 2));
+    node->restart_ms = w->now_ms + (int64_t)dice_below(&w->dice, 3000);
+}
+
+static void subscribe(struct world *w, struct node *node)
+{
+    static const uint8_t policies[] = {SLOW_DROP_OLD, SLOW_DROP_OLD, SLOW_DROP_NEW, SLOW_BLOCK,
+                                       SLOW_DISCONNECT};
+    const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters))];
+
+    node_subscribe(node, filter, policies[dice_below(&w->dice, COUNT_OF(policies))],
+                   strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4));
+}
+
+static void unsubscribe(struct world *w, struct node *node)
+{
+    int i = (int)dice_below(&w->dice, SUBSCRIPTIONS);
+
+    if (node->subscriptions[i].used && node->subscriptions[i].live)
+        node_unsubscribe(node, i);
+}
+
+static void ask_core(struct world *w, struct node *node)
+{
+    int64_t timeout = 1 + (int64_t)dice_below(&w->dice, 30000);
+    struct ticket *ticket = ticket_new(node, TICKET_OTHER, timeout);
+
+    switch (dice_below(&w->dice, 3)) {
+    case 0:
+        client_flush(node->client, node_moment(node), node->next_app_id - 1, timeout, ticket);
+        break;
+    case 1:
+        client_query(node->client, node_moment(node), bytes_text("status"), bytes_of(NULL, 0),
+                     timeout, ticket);
+        break;
+    default:
+        client_ping(node->client, node_moment(node), bytes_of(NULL, 0), timeout, ticket);
+        break;
+    }
+    node_settle(node);
+}
+
+static void backlog(struct world *w, struct node *node)
+{
+    sim_note(w, "%s: stops reading", node->name);
+    node->backlogged = true;
+    node->backlog_until_ms = w->now_ms + (int64_t)dice_below(&w->dice, 60000);
+    client_set_backlogged(node->client, true);
+    node_settle(node);
+}
+
+static void broker_trouble(struct world *w)
+{
+    if (!w->broker)
+        return;
+    if (dice_one(&w->dice, 3)) {
+        sim_note(w, "broker: drains");
+        w->draining = true;
+        broker_drain(w->broker, broker_moment(w), 2000);
+        w->broker_dirty = true;
+    } else {
+        broker_stop(w);
+    }
+}
+
+void workload_act(struct world *w)
+{
+    struct node *node = any_node(w);
+    uint64_t roll = dice_below(&w->dice, 1000);
+
+    if (roll >= 985) {
+        owner_change(w);
+        return;
+    }
+    if (roll >= 978) {
+        broker_trouble(w);
+        return;
+    }
+    if (!node->client || node->over)
+        return;
+    if (roll < 20)
+        flood(w, node);
+    else if (roll < 480)
+        publish(w, node);
+    else if (roll < 560)
+        node_publish(node, (int)dice_below(&w->dice, TOPICS), (int)dice_below(&w->dice, NODES),
+                     any_size(w), false);
+    else if (roll < 650)
+        node_request(node, topic_index(dice_one(&w->dice, 2) ? "ask/one" : "ask/two"), any_size(w),
+                     1 + (int64_t)dice_below(&w->dice, 40000));
+    else if (roll < 780)
+        subscribe(w, node);
+    else if (roll < 820)
+        unsubscribe(w, node);
+    else if (roll < 870)
+        ask_core(w, node);
+    else if (roll < 900)
+        backlog(w, node);
+    else if (roll < 955 && node->link)
+        link_cut(w, node->link);
+    else if (roll >= 960)
+        restart(w, node);
+}
+
+void workload_calm(struct world *w)
+{
+    sim_note(w, "calm");
+    w->calm = true;
+    if (w->draining && w->broker)
+        broker_stop(w);
+    for (struct link *link = w->links; link; link = link->next)
+        link->up.capacity = link->down.capacity = SIZE_MAX / 2;
+    for (int i = 0; i < NODES; i++)
+        w->nodes[i].backlog_until_ms = w->now_ms;
+}
+
+void workload_close(struct world *w)
+{
+    sim_note(w, "closing messages");
+    for (int i = 0; i < NODES; i++)
+        for (int topic = 0; topic < TOPICS && w->nodes[i].client && !w->nodes[i].over; topic++)
+            if (w->nodes[i].published_on[topic])
+                node_publish(&w->nodes[i], topic, -1, 40, true);
+}
