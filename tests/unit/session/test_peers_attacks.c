@@ -478,10 +478,20 @@ static void one_storm(uint64_t seed)
     net_close(&net);
 }
 
+static bool is_small(void)
+{
+    const char *scale = getenv("AICO_TEST_SCALE");
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#endif
+    return scale && strcmp(scale, "small") == 0;
+}
+
 static void both_dial(void **state UNUSED)
 {
-    const char *wanted = getenv("AICO_TEST_SEED"), *scale = getenv("AICO_TEST_SCALE");
-    uint64_t count = scale && strcmp(scale, "small") == 0 ? 50 : 2000;
+    const char *wanted = getenv("AICO_TEST_SEED");
+    uint64_t count = is_small() ? 200 : 2000;
 
     if (wanted) {
         one_storm(strtoull(wanted, NULL, 10));
@@ -527,24 +537,32 @@ static void a_dialer_whose_answers_were_lost_is_not_shut_out(void **state UNUSED
 static void a_new_channel_is_later_whatever_the_clocks_say(void **state UNUSED)
 {
     const struct line *here, *there;
+    struct reader hello1;
 
     net.nodes[BACKEND].skew_ms = 14000;
     net.nodes[CLI].skew_ms = -14000;
     connect_both(BACKEND, CLI);
     sessions_peer_renewed(at(CLI), now_at(CLI), bytes_text("backend"));
+    net.pass = keep_copy;
     connect_both(CLI, BACKEND);
+    net.pass = NULL;
+    hello1 = reader_over(kept_of_size(HELLO1_SIZE));
+    (void)reader_u64(&hello1);
+    assert_int_equal(reader_u64(&hello1), START_MS + 14001);
     here = line_best(peer_at(CLI, BACKEND));
     there = line_best(peer_at(BACKEND, CLI));
     assert_memory_equal(here->channel->id, there->channel->id, CHANNEL_ID_SIZE);
-    for (int i = 0; i < 100; i++) {
-        say(CLI, BACKEND, "x");
-        say(BACKEND, CLI, "y");
-        net_advance(&net, 1000);
-    }
-    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 100);
-    assert_int_equal(count_notes(&net, CLI, SESSION_MESSAGE), 100);
-    assert_int_equal(count_notes(&net, BACKEND, SESSION_FAILED), 0);
-    assert_int_equal(count_notes(&net, CLI, SESSION_FAILED), 0);
+    forget_kept();
+
+    /* Never beyond the bound, or the peer would refuse it. */
+    net.nodes[CLI].skew_ms = -29999;
+    net.nodes[BACKEND].skew_ms = 0;
+    sessions_peer_renewed(at(CLI), now_at(CLI), bytes_text("backend"));
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_drain(&net, CLI);
+    hello1 = reader_over(buffer_view(&net.parcels->bytes));
+    (void)reader_u64(&hello1);
+    assert_int_equal(reader_u64(&hello1), START_MS - 29999);
 }
 
 /* --- completeness ----------------------------------------------------------------------------- */
@@ -637,8 +655,7 @@ static void delayed_beyond_freshness(void **state UNUSED)
 /* Row 47: messages are under way in both directions all the time. */
 static void rekey_under_load(void **state UNUSED)
 {
-    const char *scale = getenv("AICO_TEST_SCALE");
-    int count = scale && strcmp(scale, "small") == 0 ? 2000 : 50000;
+    int count = is_small() ? 2000 : 50000;
     struct sessions_stats stats;
     char text[20];
     int heard[2] = {0, 0};
