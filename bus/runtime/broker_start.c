@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <aico/client.h>
 
@@ -19,6 +20,16 @@
 #define DESCRIPTORS_OF_OURS 64 /* sockets, eventfds, files: not for links */
 
 /* --- what is read --------------------------------------------------------------------------- */
+
+static int load_identity(const struct aico_broker_options *options, const char *path,
+                         struct identity **ret_identity, struct aico_error *err)
+{
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return aico_error_set(err, AICO_EUNKNOWN,
+                              "%s: no such key file; it came with the home and has to be restored",
+                              path);
+    return keyfile_open(path, options->passphrase_file, ret_identity, err);
+}
 
 /* Components pin the broker's key by the registry: with another they would all be told so. */
 static int check_role(const struct broker_home *home, struct aico_error *err)
@@ -65,7 +76,7 @@ int broker_home_load(const struct aico_broker_options *options, struct broker_ho
                       &home.registry, err);
     if (r < 0)
         return r;
-    r = keyfile_open(home.config->identity_file, options->passphrase_file, &home.identity, err);
+    r = load_identity(options, home.config->identity_file, &home.identity, err);
     if (r < 0)
         return r;
     r = check_role(&home, err);

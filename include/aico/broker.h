@@ -75,7 +75,7 @@ struct aico_broker_options {
  * @ret_broker  receives a broker the caller owns; untouched on failure
  * @err         receives the cause and its repair; may be NULL
  *
- * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_ENOTFOUND, AICO_EMODE,
+ * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_ENOTFOUND, AICO_EUNKNOWN, AICO_EMODE,
  * AICO_EKEYFILEDAMAGED, AICO_EREGISTRYSIGNATURE...), AICO_EKEYFILEMISMATCH (the registry names
  * another key or none as this bus's broker), AICO_EEXISTS (a broker of this home is running, or an
  * endpoint is in use), AICO_EINVAL (an endpoint that this machine does not have), AICO_ENOMEM,
