@@ -395,6 +395,9 @@ void group_reader_announce(struct group_reader *reader, struct bytes name, uint3
         topic = add_topic(reader, name, windows);
     if (!topic || (!topic->replay.begun && !(expected && reader->listed)))
         return;
+    /* Said before the list was, which overtook it: news only of what we did not listen to. */
+    if (!topic->replay.begun && next < topic->listed)
+        return;
     begin_window(reader, topic, next, expected);
     replay_announce(&topic->replay, next, sink);
 }

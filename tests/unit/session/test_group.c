@@ -553,6 +553,23 @@ static void heads_name_a_dropped_tail_and_a_topic_lost_whole(void **state UNUSED
     group_free(&group);
 }
 
+static void heads_that_are_older_than_the_list_are_no_news(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct group_reader *reader;
+
+    for (int i = 0; i < 3; i++)
+        (void)seal(group, "before we listened");
+    reader = reader_of(group, frontend, true); /* lists the topic at 3 */
+    gaps.count = 0;
+    /* Said before, it waited behind messages while the key overtook it. */
+    group_reader_announce(reader, bytes_text(TOPIC), 2, true, &windows, &sink);
+    assert_int_equal(open_event(reader, seal(group, "now")), 0);
+    assert_int_equal(gaps.count, 0);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
 static void forged_epoch_and_sequence_move_nothing(void **state UNUSED)
 {
     struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
@@ -1055,6 +1072,7 @@ int main(void)
         cmocka_unit_test(gaps_are_counted_per_topic),
         cmocka_unit_test(what_was_held_before_the_key_came_opens_once),
         cmocka_unit_test(heads_name_a_dropped_tail_and_a_topic_lost_whole),
+        cmocka_unit_test(heads_that_are_older_than_the_list_are_no_news),
         cmocka_unit_test(forged_epoch_and_sequence_move_nothing),
         cmocka_unit_test(steps_erase_the_keys_of_both_ends),
         cmocka_unit_test(withheld_for_an_epoch_and_the_key_is_gone),
