@@ -374,7 +374,7 @@ static bool may_address(struct incoming *in)
         return false;
     }
     reader = route_find(in->topic, in->to);
-    if (reader && (reader->serve || p->delivery != DELIVERY_REQUEST))
+    if (p->copy || (reader && (reader->serve || p->delivery != DELIVERY_REQUEST)))
         return true;
     refuse_publish(b, in->peer, p->id, AICO_ENORESPONDER, in->rule,
                    p->delivery == DELIVERY_REQUEST

@@ -195,6 +195,7 @@ static bool render(struct client *client, struct sent *sent, struct writer *fram
             .reply = sent->delivery == DELIVERY_REPLY,
             .request = sent->request,
             .timeout_ms = sent->timeout_ms,
+            .copy = sent->quiet,
             .topic_name = topic_name(sent->topic),
             .payload = bytes_of(sent_payload(sent) + sent->sent, piece),
         };

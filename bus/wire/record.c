@@ -11,7 +11,8 @@
 #define REGISTRY_HASH_BYTES 16
 #define IDENTITY_BYTES 32
 
-#define PUBLISH_FLAGS (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT)
+#define PUBLISH_FLAGS                                                                              \
+    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY)
 #define DELIVER_FLAGS (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT)
 
 /* --- frames and heads ----------------------------------------------------------------------- */
@@ -439,9 +440,9 @@ static bool message_is_sound(const struct record *record, uint8_t delivery, bool
            offset <= total - payload.size;
 }
 
-/* aux: delivery << 8. u64 id, u32 topic, u32 to, [FRAGMENT: u32 total, u32 offset],
- * [REPLY: u64 request], [TIMEOUT: u32 ms], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name],
- * payload */
+/* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
+ * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [topic 0: lp8 name],
+ * [to NUMBER_BY_NAME: lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
     struct reader r = body_of(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
@@ -450,6 +451,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         .delivery = (uint8_t)(record->aux >> 8),
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
         .reply = record->flags & RECORD_FLAG_REPLY,
+        .copy = record->flags & RECORD_FLAG_COPY,
     };
 
     m.id = reader_u64(&r);
@@ -473,6 +475,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
 
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
+        (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) ||
         (m.topic == 0 && m.topic_name.size == 0) ||
         (m.to == NUMBER_BY_NAME && m.to_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
@@ -497,7 +500,7 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
 {
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
-                  (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0));
+                  (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0));
     size_t begin = record_begin(w, RECORD_PUBLISH, flags, (uint16_t)(m->delivery << 8));
     uint8_t *payload;
 

@@ -89,6 +89,7 @@ enum slow_policy {
 #define RECORD_FLAG_FRAGMENT 0x01 /* u32 total, u32 offset follow */
 #define RECORD_FLAG_REPLY 0x02    /* u64 request follows; delivery is DELIVERY_REPLY */
 #define RECORD_FLAG_DIRECT 0x04   /* DELIVER, GAP: addressed to this component by name */
+#define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
 /* Flags of SUBSCRIBE. */
 #define RECORD_FLAG_SERVE 0x01 /* this client answers requests on these topics */
@@ -192,6 +193,9 @@ struct record_publish {
     bool reply;
     uint64_t request;    /* reply: id of the request as delivered */
     uint32_t timeout_ms; /* request: how long the requester waits; else 0 */
+    bool copy; /* of what goes to all readers of the topic, each in its own envelope: goes to
+                  this one even if it has not subscribed, since a number of its channel
+                  that never came would look like a loss */
     struct bytes topic_name;
     struct bytes to_name;
     struct bytes payload; /* 0..FRAGMENT_SIZE_MAX */

@@ -467,6 +467,35 @@ static void control_reaches_any_connected_component_whatever_the_rules(void **st
     world_deinit(&w);
 }
 
+static uint64_t publish_copy(struct client *c, const char *to, const char *topic)
+{
+    return send_publish(c, (struct record_publish){.to = NUMBER_BY_NAME,
+                                                   .copy = true,
+                                                   .to_name = bytes_text(to),
+                                                   .topic_name = bytes_text(topic),
+                                                   .payload = bytes_text("copy")});
+}
+
+static void a_copy_goes_to_an_entitled_reader_that_has_not_subscribed(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint64_t id;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    connect_as(&w, "c");
+    publish_copy(a, "b", "up/x");
+    pump(&w);
+    expect_delivered(b, "up/x", "a", "copy");
+    id = publish_copy(a, "c", "up/x");
+    pump(&w);
+    expect_refused(a, id, AICO_EDENIED);
+    world_deinit(&w);
+}
+
 static void a_direct_event_needs_the_rule_and_the_receivers_subscription(void **state)
 {
     struct world w;
@@ -883,6 +912,7 @@ int main(void)
         cmocka_unit_test(a_message_larger_than_allowed_is_refused_by_its_first_fragment),
         cmocka_unit_test(heads_go_to_their_subscribers_and_control_is_limited),
         cmocka_unit_test(control_reaches_any_connected_component_whatever_the_rules),
+        cmocka_unit_test(a_copy_goes_to_an_entitled_reader_that_has_not_subscribed),
         cmocka_unit_test(a_direct_event_needs_the_rule_and_the_receivers_subscription),
         cmocka_unit_test(a_request_is_answered_once_by_the_one_who_was_asked),
         cmocka_unit_test(a_request_to_one_who_does_not_serve_is_refused),

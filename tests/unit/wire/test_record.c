@@ -147,6 +147,7 @@ static struct record_publish random_publish(void)
     p.reply = p.delivery == DELIVERY_REPLY;
     p.request = p.reply ? not_zero() : 0;
     p.timeout_ms = p.delivery == DELIVERY_REQUEST && below(2) ? not_zero_u32() : 0;
+    p.copy = p.delivery == DELIVERY_EVENT && p.to != 0 && below(2);
     p.total = (uint32_t)p.payload.size;
     if (p.payload.size > 0 && below(2)) {
         p.fragment = true;
@@ -575,7 +576,8 @@ static void an_unknown_flag_is_refused_not_ignored(void **state)
 {
     static const uint8_t known[COUNT_OF(makers)] = {
         [RECORD_SUBSCRIBE] = RECORD_FLAG_SERVE,
-        [RECORD_PUBLISH] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT,
+        [RECORD_PUBLISH] =
+            RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY,
         [RECORD_DELIVER] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT,
         [RECORD_GAP] = RECORD_FLAG_DIRECT,
     };
