@@ -3,7 +3,10 @@
 #include "world.h"
 
 #include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TOPIC "logs/test/v1"
 
@@ -495,23 +498,50 @@ static void the_descriptor_is_readable_while_something_is_there(void **state)
     leave(&bob);
 }
 
+struct waiter {
+    struct aico_client *client;
+    atomic_int id; /* of its thread, from just before it waits */
+    int result;
+};
+
 static void *receive_for_ever(void *context)
 {
+    struct waiter *waiter = context;
     struct aico_message *m = NULL;
 
-    return (void *)(intptr_t)aico_receive(context, -1, &m, NULL);
+    atomic_store(&waiter->id, gettid());
+    waiter->result = aico_receive(waiter->client, -1, &m, NULL);
+    return NULL;
+}
+
+/* Whether the kernel has put that thread to sleep. */
+static bool is_asleep(int id)
+{
+    char path[64], text[256] = "";
+    FILE *file;
+    size_t size;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    size = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[size] = '\0';
+    return strstr(text, ") S ") != NULL;
 }
 
 static void closing_ends_who_waits(void **state)
 {
     struct aico_client *bob = join(*state, BOB);
+    struct waiter waiter = {.client = bob};
     pthread_t thread;
-    void *result;
 
-    assert_int_equal(pthread_create(&thread, NULL, receive_for_ever, bob), 0);
+    assert_int_equal(pthread_create(&thread, NULL, receive_for_ever, &waiter), 0);
+    while (atomic_load(&waiter.id) == 0 || !is_asleep(atomic_load(&waiter.id)))
+        (void)sched_yield();
     leave(&bob);
-    assert_int_equal(pthread_join(thread, &result), 0);
-    assert_int_equal((intptr_t)result, AICO_ECLOSED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waiter.result, AICO_ECLOSED);
 }
 
 #define THREADS 4

@@ -24,7 +24,7 @@
 #include "crypto/identity.h"
 #include "trust/document.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS 30000 /* only who fails waits so long */
 
 enum person { OWNER, BROKER, ALICE, BOB, CAROL, DAVE, PEOPLE };
 extern const char *const names[PEOPLE];
