@@ -149,6 +149,25 @@ def records():
     put("records", "small", frame(0, record(6, struct.pack(">I", 100)), record(18, struct.pack(">Q", 2) + b"\3a/b"), record(11, struct.pack(">QI", 3, 7)), record(3, lp16(b"bye"))))
 
 
+def peers():
+    def step(what, data=b""):
+        return bytes([what]) + lp16(data)
+
+    pass_1s, hand_on = step(5, struct.pack(">H", 100)), step(6)
+    key = b"\1\0" + lp16(b"a/**") + struct.pack(">QI", 1763668800000, 0) + bytes(range(32)) + b"twelve bytes"
+    key += b"\xff" + bytes(32)
+    put("peers", "publish", step(2, b"\0\0payload") + hand_on + pass_1s + step(2, b"\0\0more") + hand_on)
+    put("peers", "group-key", step(1, key + struct.pack(">H", 1) + lp16(b"a/b") + b"\0\0\0\5") + hand_on)
+    put("peers", "final", step(1, b"\6\0\0\0\7") + hand_on + pass_1s + step(7, b"\7") + hand_on)
+    put("peers", "request", step(1, b"\2" + lp16(b"a/**") + b"twelve bytes" + struct.pack(">IQ", 0, 0)) + hand_on)
+    put("peers", "ping", step(1, b"\7twelve bytes\0\0\1\0") + hand_on)
+    put("peers", "hello", step(0, h(V["handshake"]["hello1"])) + step(0, h(V["handshake"]["hello3"])) + pass_1s)
+    unknown = struct.pack(">BBHQ", 1, 4, 70, 1763668800000) + bytes(range(32))
+    put("peers", "refuse", step(0, unknown) + hand_on + step(3, h(V["channel"]["cases"][0]["envelope"])) + hand_on)
+    put("peers", "unknown", step(4, h(V["group"]["group"]["cases"][0]["envelope"])) * 3 + step(5, b"\x20\0"))
+    put("peers", "outside", b"".join(step(7, bytes([i])) + hand_on + step(2, b"\0\0x") for i in range(8)))
+
+
 def yaml():
     root = HERE / "../.."
     security = (root / "config/security.yaml").read_bytes()
@@ -160,5 +179,5 @@ def yaml():
     put("yaml", "odd", b"a: [1, {b: c}]\n? d\n: |\n  e\n--- \n&x y: *x\n")
 
 
-for make in (topic, registry, keyfile, hello, control, envelope, format0, records, yaml):
+for make in (topic, registry, keyfile, hello, control, envelope, format0, records, peers, yaml):
     make()

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "session/channel.h"
 #include "session/group.h"
 
 static json_t *vectors;
@@ -820,6 +821,169 @@ static void a_generation_out_of_all_time_is_refused(void **state UNUSED)
     group_free(&group);
 }
 
+static void the_last_number_of_a_topic_is_never_sealed(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct group_reader *reader = reader_of(group, frontend, true);
+    struct writer out = writer_over(sealed, sizeof(sealed));
+
+    (void)seal(group, "0");
+    group->topics->next = UINT32_MAX - 1;
+    assert_int_equal(open_event(reader, seal(group, "the last")), 0);
+    assert_true(group_is_spent(group, moment_at(START_MS), 0));
+    assert_int_equal(group_seal(group, moment_at(START_MS), ENVELOPE_FORMAT_MESSAGE, DELIVERY_EVENT,
+                                bytes_text(TOPIC), false, bytes_of(NULL, 0), bytes_text("x"), &out),
+                     AICO_ELIMIT);
+    assert_int_equal(out.size, 0);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
+/* A reader that was away for more epochs than it may derive is told the key again. */
+static void a_later_key_of_the_same_group_is_taken(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_SENDER, false, both(), 2);
+    struct group_reader *reader = reader_of(group, frontend, true);
+    struct buffer message = {0}, older = {0};
+    struct control control;
+    struct bytes wire;
+    int64_t at_ms = START_MS;
+
+    assert_int_equal(group_write_key(group, moment_at(at_ms),
+                                     group_member_find(group, frontend->public), 0, &older),
+                     0);
+    for (int i = 0; i < 1100; i++, at_ms += 60000)
+        (void)seal_at(group, at_ms, TOPIC, "x");
+    wire = seal_at(group, at_ms, TOPIC, "far");
+    assert_int_equal(open_as(reader, at_ms, wire, DELIVERY_EVENT, bytes_text(TOPIC)),
+                     AICO_EEPOCHJUMP);
+    assert_int_equal(group_write_key(group, moment_at(at_ms),
+                                     group_member_find(group, frontend->public), UINT32_MAX,
+                                     &message),
+                     0);
+    assert_int_equal(control_parse(buffer_view(&message), &control), 0);
+    group_reader_renew(reader, &control);
+    assert_int_equal(open_as(reader, at_ms, wire, DELIVERY_EVENT, bytes_text(TOPIC)), 0);
+    /* The one from before takes nothing back. */
+    assert_int_equal(control_parse(buffer_view(&older), &control), 0);
+    group_reader_renew(reader, &control);
+    wire = seal_at(group, at_ms, TOPIC, "on");
+    assert_int_equal(open_as(reader, at_ms, wire, DELIVERY_EVENT, bytes_text(TOPIC)), 0);
+    buffer_wipe_deinit(&message);
+    buffer_wipe_deinit(&older);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
+/* A member may not say under a wide rule what a narrower one before it forbids. */
+static void a_topic_that_another_rule_decides_does_not_open(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct group_reader *reader = reader_of(group, frontend, true);
+    struct registry_draft *draft = registry_draft_new(NULL, bytes_text(NAMESPACE));
+    struct registry *narrow;
+
+    draft_add(draft, backend, "service");
+    draft_add(draft, frontend, "ui");
+    draft_rule(draft, "conversation/ai/**", "frontend", "*", SEAL_GROUP, AUTHENTICITY_GROUP);
+    draft_rule(draft, FILTER, "backend", "*", SEAL_GROUP, AUTHENTICITY_GROUP);
+    narrow = registry_make(draft);
+    registry_draft_free(&draft);
+
+    assert_int_equal(open_event(reader, seal(group, "allowed so far")), 0);
+    group_reader_set_registry(reader, narrow);
+    assert_int_equal(open_event(reader, seal(group, "no more")), AICO_EOPEN);
+    assert_int_equal(open_as(reader, START_MS, seal_at(group, START_MS, OTHER, "still"),
+                             DELIVERY_EVENT, bytes_text(OTHER)),
+                     0);
+    registry_unref(&narrow);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
+static void a_list_too_long_for_a_message_is_left_out(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct buffer message = {0};
+    struct group_reader *reader;
+    struct control control;
+    char topic[200];
+
+    for (int i = 0; i < 600; i++) {
+        (void)snprintf(topic, sizeof(topic), "conversation/%0150d", i);
+        (void)seal_at(group, START_MS, topic, "x");
+    }
+    assert_int_equal(group_write_key(group, moment_at(START_MS),
+                                     group_member_find(group, frontend->public), 0, &message),
+                     0);
+    assert_true(message.size <= CONTROL_GROUP_KEY_MAX);
+    assert_int_equal(control_parse(buffer_view(&message), &control), 0);
+    assert_false(control.listed);
+    buffer_wipe_deinit(&message);
+
+    /* Without a list the first number that comes is where a topic begins. */
+    gaps.count = 0;
+    reader = reader_of(group, frontend, true);
+    assert_int_equal(open_as(reader, START_MS, seal_at(group, START_MS, topic, "y"), DELIVERY_EVENT,
+                             bytes_text(topic)),
+                     0);
+    assert_int_equal(gaps.count, 0);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
+static void a_million_failures_end_a_group_key(void **state UNUSED)
+{
+    struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+    struct group_reader *reader = reader_of(group, frontend, true);
+    struct bytes wire = seal(group, "0");
+    uint8_t *copy = exact_copy(wire);
+
+    copy[wire.size - 1] ^= 1;
+    reader->failures = FAILURES_MAX - 2;
+    assert_int_equal(open_event(reader, bytes_of(copy, wire.size)), AICO_EOPEN);
+    assert_int_equal(open_event(reader, bytes_of(copy, wire.size)), AICO_ELIMIT);
+    free(copy);
+    group_reader_free(&reader, &windows);
+    group_free(&group);
+}
+
+/* Row 42 for groups: over topics, epochs and generations no (key, nonce) comes twice. */
+static int compare_pairs(const void *a, const void *b)
+{
+    return memcmp(a, b, 16);
+}
+
+static void nonce_unique(void **state UNUSED)
+{
+    enum { GENERATIONS = 3, COUNT = 30000 };
+    uint8_t(*seen)[16] = calloc(GENERATIONS * COUNT, 16);
+    size_t n = 0;
+
+    assert_non_null(seen);
+    for (int g = 0; g < GENERATIONS; g++) {
+        struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
+
+        for (int i = 0; i < COUNT; i++) {
+            static const char *const topics[] = {TOPIC, OTHER, "conversation/x"};
+            struct bytes wire = seal_at(group, START_MS + i * 50, topics[i % 3], "");
+            uint8_t both_of[SECRET_SIZE + ENVELOPE_NONCE_SIZE];
+            struct group_topic *topic;
+
+            HASH_FIND(hh, group->topics, topics[i % 3], strlen(topics[i % 3]), topic);
+            memcpy(both_of, topic->secret->key.subkey.at, SECRET_SIZE);
+            memcpy(both_of + SECRET_SIZE, wire.at + 8, ENVELOPE_NONCE_SIZE);
+            hash_n(bytes_of(both_of, sizeof(both_of)), seen[n++], 16);
+        }
+        assert_true(group->secret->chain.epoch >= 20);
+        group_free(&group);
+    }
+    qsort(seen, n, 16, compare_pairs);
+    for (size_t i = 1; i < n; i++)
+        assert_memory_not_equal(seen[i - 1], seen[i], 16);
+    free(seen);
+}
+
 static void topics_are_bounded(void **state UNUSED)
 {
     struct group *group = group_make(AUTHENTICITY_GROUP, false, both(), 2);
@@ -1084,6 +1248,12 @@ int main(void)
         cmocka_unit_test(a_generation_ends_when_somebody_leaves_or_the_rule_changes),
         cmocka_unit_test(a_generation_is_later_than_the_last),
         cmocka_unit_test(a_generation_out_of_all_time_is_refused),
+        cmocka_unit_test(the_last_number_of_a_topic_is_never_sealed),
+        cmocka_unit_test(a_later_key_of_the_same_group_is_taken),
+        cmocka_unit_test(a_topic_that_another_rule_decides_does_not_open),
+        cmocka_unit_test(a_list_too_long_for_a_message_is_left_out),
+        cmocka_unit_test(a_million_failures_end_a_group_key),
+        cmocka_unit_test(nonce_unique),
         cmocka_unit_test(topics_are_bounded),
         cmocka_unit_test(every_topic_is_announced_once),
         cmocka_unit_test(a_forked_child_refuses_to_seal),

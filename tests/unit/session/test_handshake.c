@@ -726,7 +726,57 @@ static void not_in_allowed_components(void **state UNUSED)
     narrow.allowed_count = 1;
     a.l.settings = &narrow;
     assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), AICO_ENOTALLOWED);
+    a.l.settings = &settings;
+    assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), 0);
     attempt_free(&a);
+}
+
+static void in_allowed_components(void **state UNUSED)
+{
+    static const char *const names[] = {"mallory", "frontend"};
+    struct session_settings narrow = settings;
+    struct attempt a = attempt_new();
+
+    narrow.allowed_components = names;
+    narrow.allowed_count = 2;
+    a.l.settings = &narrow;
+    assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), 0);
+    attempt_free(&a);
+}
+
+/* Row 14: every setting that both ends must share is in the policy, under its name. */
+static void every_setting_of_the_policy_must_be_equal(void **state UNUSED)
+{
+    static const struct secret psk = {{1}};
+    struct session_settings others[6];
+    static const char *const expected[] = {
+        "enforce_message_ordering",
+        "require_fresh_handshake",
+        "allow_key_reuse",
+        "padding",
+        "psk_file",
+        "security_level",
+    };
+
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        others[i] = settings;
+    others[0].strict_ordering ^= true;
+    others[1].fresh_handshake ^= true;
+    others[2].key_reuse ^= true;
+    others[3].padding ^= true;
+    others[4].psk = &psk;
+    others[5].security_level = 2;
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        struct attempt a = attempt_new();
+        char text[200];
+
+        a.l.settings = &others[i];
+        assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), AICO_EPOLICY);
+        session_policy_text(session_policy(&settings) ^ session_policy(&others[i]), text,
+                            sizeof(text));
+        assert_string_equal(text, expected[i]);
+        attempt_free(&a);
+    }
 }
 
 static void a_registry_past_its_age_refuses_new_handshakes(void **state UNUSED)
@@ -1000,6 +1050,8 @@ int main(void)
         cmocka_unit_test(dial_unknown),
         cmocka_unit_test(stamp_mismatch),
         cmocka_unit_test(not_in_allowed_components),
+        cmocka_unit_test(in_allowed_components),
+        cmocka_unit_test(every_setting_of_the_policy_must_be_equal),
         cmocka_unit_test(a_registry_past_its_age_refuses_new_handshakes),
         cmocka_unit_test(registry_equal_version_other_hash),
         cmocka_unit_test(garbage_flood),

@@ -6,6 +6,7 @@
  */
 #include "peers_net.h"
 
+#include "envelope/content.h"
 #include "session/peers_internal.h"
 
 enum { BACKEND, CLI, FRONTEND, STUDIO, EVERYBODY };
@@ -963,6 +964,287 @@ static void a_revocation_spreads_without_the_broker(void **state UNUSED)
     registry_unref(&next);
 }
 
+/* --- the broker's word about who says what ---------------------------------------------------- */
+
+/* Rows 18, 32, 33 at the manager: a stamp, an identity, a kind that is not so. */
+static void a_false_stamp_or_kind_opens_nothing(void **state UNUSED)
+{
+    struct parcel *direct, *published;
+
+    connect_both(CLI, BACKEND);
+    connect_both(STUDIO, BACKEND);
+    net_prepare(&net, CLI, LOGS);
+    say(CLI, BACKEND, "direct");
+    direct = net.parcels;
+    net.parcels = NULL;
+    assert_int_equal(net_publish(&net, CLI, LOGS, "published"), 0);
+    published = net.parcels;
+    net.parcels = NULL;
+
+    for (int kind = DELIVERY_EVENT; kind <= DELIVERY_CONTROL; kind++) {
+        if (kind == DELIVERY_EVENT)
+            continue;
+        sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text("cli"), NULL,
+                                bytes_text(TALK), (uint8_t)kind, buffer_view(&direct->bytes), NULL,
+                                NULL);
+        sessions_receive_group(at(BACKEND), now_at(BACKEND), bytes_text("cli"), NULL,
+                               bytes_text(LOGS), (uint8_t)kind, buffer_view(&published->bytes),
+                               NULL);
+    }
+    for (int who = FRONTEND; who <= STUDIO; who++) {
+        const uint8_t *identity = net.nodes[who].identity->public;
+
+        /* Another's name, another's identity under the right name. */
+        sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text(names[who]), NULL,
+                                bytes_text(TALK), DELIVERY_EVENT, buffer_view(&direct->bytes), NULL,
+                                NULL);
+        sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text("cli"), identity,
+                                bytes_text(TALK), DELIVERY_EVENT, buffer_view(&direct->bytes), NULL,
+                                NULL);
+        sessions_receive_group(at(BACKEND), now_at(BACKEND), bytes_text(names[who]), NULL,
+                               bytes_text(LOGS), DELIVERY_EVENT, buffer_view(&published->bytes),
+                               NULL);
+        sessions_receive_group(at(BACKEND), now_at(BACKEND), bytes_text("cli"), identity,
+                               bytes_text(LOGS), DELIVERY_EVENT, buffer_view(&published->bytes),
+                               NULL);
+    }
+    sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text("nobody"), NULL,
+                            bytes_text(TALK), DELIVERY_EVENT, buffer_view(&direct->bytes), NULL,
+                            NULL);
+    sessions_receive_group(at(BACKEND), now_at(BACKEND), bytes_text("nobody"), NULL,
+                           bytes_text(LOGS), DELIVERY_EVENT, buffer_view(&published->bytes), NULL);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 0);
+    /* Nothing of it was counted as seen. */
+    net.parcels = direct;
+    direct->next = published;
+    net_run(&net);
+    assert_heard(&net, BACKEND, 0, "direct");
+    assert_heard(&net, BACKEND, 1, "published");
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 0);
+}
+
+/* Each message of a batch is told, and which is the last. */
+static void a_batch_is_told_message_by_message(void **state UNUSED)
+{
+    uint8_t content[200], wire[600];
+    struct writer batch = writer_over(content, sizeof(content));
+    struct writer out = writer_over(wire, sizeof(wire));
+    struct session_event event;
+    int count = 0;
+
+    connect_both(CLI, BACKEND);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(
+            content_batch_add(&batch, false, bytes_of(NULL, 0), bytes_text("item"), 100), 0);
+    assert_int_equal(channel_seal(line_best(peer_at(CLI, BACKEND))->channel, now_at(CLI),
+                                  &(struct channel_message){.format = ENVELOPE_FORMAT_BATCH,
+                                                            .topic = bytes_text(TALK),
+                                                            .payload = writer_view(&batch)},
+                                  &out, NULL),
+                     0);
+    sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text("cli"), NULL, bytes_text(TALK),
+                            DELIVERY_EVENT, writer_view(&out), NULL, &count);
+    while (sessions_next(at(BACKEND), &event)) {
+        assert_int_equal(event.type, SESSION_MESSAGE);
+        assert_int_equal(event.index, count++);
+        assert_int_equal(event.more, count < 3);
+        assert_ptr_equal(event.cookie, &count);
+    }
+    assert_int_equal(count, 3);
+
+    /* One that is no batch inside ends in one word, too. */
+    out.size = 0;
+    assert_int_equal(channel_seal(line_best(peer_at(CLI, BACKEND))->channel, now_at(CLI),
+                                  &(struct channel_message){.format = ENVELOPE_FORMAT_BATCH,
+                                                            .topic = bytes_text(TALK),
+                                                            .payload = bytes_text("no batch")},
+                                  &out, NULL),
+                     0);
+    sessions_receive_direct(at(BACKEND), now_at(BACKEND), bytes_text("cli"), NULL, bytes_text(TALK),
+                            DELIVERY_EVENT, writer_view(&out), NULL, NULL);
+    assert_true(sessions_next(at(BACKEND), &event));
+    assert_int_equal(event.type, SESSION_FAILED);
+    assert_int_equal(event.code, AICO_EFORMAT);
+    assert_false(sessions_next(at(BACKEND), &event));
+}
+
+/* --- keys that were stolen, rights that are gone ---------------------------------------------- */
+
+/* Attack 12 of PROTOCOL 16: a new generation is not handed out over a channel as old as the last
+ * one, whose keys may have been stolen. */
+static void a_new_generation_goes_over_new_channels(void **state UNUSED)
+{
+    uint8_t old[CHANNEL_ID_SIZE];
+    const struct parcel *parcel;
+    bool rekeyed = false;
+
+    short_lived_keys(120000);
+    net_prepare(&net, CLI, "one/v1");
+    assert_int_equal(net_publish(&net, CLI, "one/v1", "first"), 0);
+    net_run(&net);
+    memcpy(old, line_best(peer_at(CLI, BACKEND))->channel->id, sizeof(old));
+    /* Nothing is dialled before the generation ends: only it asks for the new channel. */
+    net.now_ms += 120000;
+    net.pass = keep_copy;
+    sessions_tick(at(CLI), now_at(CLI));
+    net_advance(&net, 1000);
+    net.pass = NULL;
+    LL_FOREACH(kept.first, parcel)
+    {
+        rekeyed |= parcel->bytes.size == HELLO3_SIZE && parcel->bytes.at[1] == HANDSHAKE_HELLO3;
+        /* GROUP_KEY of this rule is the only control message of that size. */
+        if (parcel->from == CLI && parcel->to == BACKEND && parcel->bytes.size > 150 &&
+            memcmp(parcel->bytes.at, ENVELOPE_MAGIC, 8) == 0 &&
+            memcmp(parcel->bytes.at + 8, old, sizeof(old)) == 0)
+            fail_msg("a key went over the old channel");
+    }
+    assert_true(rekeyed);
+    assert_int_equal(net_publish(&net, CLI, "one/v1", "second"), 0);
+    net_advance(&net, 1000);
+    assert_heard(&net, BACKEND, 1, "second");
+    forget_kept();
+}
+
+/* The last generation opens for handshake_timeout, and no longer: then its key is gone. */
+static void a_former_generation_is_forgotten(void **state UNUSED)
+{
+    struct parcel *late;
+
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "one"), 0);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "late"), 0);
+    late = net.parcels->next;
+    net.parcels->next = NULL;
+    net_run(&net);
+    net_set_registry(&net, changed(revoke_studio), 1u << STUDIO);
+    net_run(&net);
+    assert_int_equal(HASH_COUNT(peer_at(BACKEND, CLI)->readers), 2);
+    net_advance(&net, 30001);
+    assert_int_equal(HASH_COUNT(peer_at(BACKEND, CLI)->readers), 1);
+    net.parcels = late;
+    net_advance(&net, 60000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 1);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_FAILED, 0)->code, AICO_EKEY);
+}
+
+/* A key of a generation before the one we have is not taken, whoever sends it. */
+static void an_older_generation_is_not_taken(void **state UNUSED)
+{
+    static const struct secret none;
+    const struct secret key = {{5}};
+    uint8_t room[CONTROL_SMALL_MAX], id[GROUP_ID_SIZE] = {9};
+    struct writer w = writer_over(room, sizeof(room));
+
+    net_prepare(&net, CLI, LOGS);
+    control_write_group_key(&w,
+                            &(struct control){.filter = bytes_text("logs/**"),
+                                              .authenticity = ENVELOPE_TRAILER_NONE,
+                                              .generation = net.nodes[CLI].generation - 1,
+                                              .chain_key = secret_view(&key),
+                                              .id = bytes_of(id, sizeof(id)),
+                                              .slot = ENVELOPE_NO_SLOT,
+                                              .reader_key = secret_view(&none)},
+                            CONTROL_NOT_LISTED);
+    send_control(CLI, BACKEND, writer_view(&w));
+    net_run(&net);
+    assert_int_equal(HASH_COUNT(peer_at(BACKEND, CLI)->readers), 1);
+
+    /* Nor one for a rule that does not let its sender publish, or us read. */
+    connect_both(STUDIO, BACKEND);
+    send_control(STUDIO, BACKEND, writer_view(&w));
+    net_run(&net);
+    assert_null(peer_at(BACKEND, STUDIO)->readers);
+}
+
+static void silence_cli(struct registry_draft *draft)
+{
+    draft_rule(draft, "logs/**", "studio", "backend,frontend,cli", SEAL_GROUP, AUTHENTICITY_SENDER);
+}
+
+static void who_may_no_longer_publish_is_no_longer_read(void **state UNUSED)
+{
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "before"), 0);
+    net_run(&net);
+    /* Cli does not hear of it and goes on. */
+    net_set_registry(&net, changed(silence_cli), 1u << CLI);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "after"), 0);
+    net_advance(&net, 40000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 1);
+    assert_int_equal(count_notes(&net, FRONTEND, SESSION_MESSAGE), 1);
+    assert_null(peer_at(BACKEND, CLI)->readers);
+    /* And once it hears, it cannot. */
+    sessions_set_registry(at(CLI), now_at(CLI), net.registry);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "no"), AICO_EDENIED);
+}
+
+/* A revocation ends what is under way: our attempt, its half-open one. */
+static void a_revocation_ends_handshakes_under_way(void **state UNUSED)
+{
+    struct parcel *hello1;
+    const struct peer *peer;
+
+    assert_int_equal(net_dial(&net, STUDIO, CLI), 0);
+    net_drain(&net, STUDIO);
+    hello1 = net.parcels;
+    net.parcels = NULL;
+    net_hand(&net, hello1, CLI);
+    parcel_free(hello1);
+    assert_int_equal(peer_at(CLI, STUDIO)->half_open_count, 1);
+    assert_int_equal(net_dial(&net, BACKEND, STUDIO), 0);
+    net_drain(&net, BACKEND);
+    net_set_registry(&net, changed(revoke_studio), 1u << STUDIO);
+    assert_int_equal(peer_at(CLI, STUDIO)->half_open_count, 0);
+    peer = peer_at(BACKEND, STUDIO);
+    assert_false(peer->dialing);
+    assert_null(peer->dialer);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_LOST, 0)->code, AICO_EREVOKED);
+    net_advance(&net, 60000);
+    assert_false(sessions_has_channel(at(CLI), now_at(CLI), bytes_text("studio")));
+    assert_false(sessions_has_channel(at(BACKEND), now_at(BACKEND), bytes_text("studio")));
+}
+
+/* Who is not in the registry, or no longer, does not even start. */
+static void the_revoked_do_not_start(void **state UNUSED)
+{
+    struct identity *stranger = identity_make("stranger");
+    struct registry *revoked = changed(revoke_studio);
+    struct sessions *sessions = NULL;
+    struct dice dice = {1};
+
+    assert_int_equal(sessions_new(&net.nodes[CLI].settings, stranger, net.registry,
+                                  dice_source(&dice), 0, moment_at(START_MS), &sessions, NULL),
+                     AICO_EUNKNOWN);
+    assert_int_equal(sessions_new(&net.nodes[CLI].settings, net.nodes[STUDIO].identity, revoked,
+                                  dice_source(&dice), 0, moment_at(START_MS), &sessions, NULL),
+                     AICO_EREVOKED);
+    assert_null(sessions);
+    identity_free(&stranger);
+    registry_unref(&revoked);
+}
+
+/* Behind unread messages nothing is erased by idleness: the backlog must still open. */
+static void a_backlog_is_not_lost_to_the_clock(void **state UNUSED)
+{
+    struct parcel *waiting;
+
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "read"), 0);
+    net_run(&net);
+    sessions_set_backlogged(at(BACKEND), true);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "waits"), 0);
+    waiting = net.parcels;
+    net.parcels = NULL;
+    net.nodes[BACKEND].deaf = true;
+    net_advance(&net, 600000);
+    net.nodes[BACKEND].deaf = false;
+    net.parcels = waiting;
+    net_run(&net);
+    assert_heard(&net, BACKEND, 1, "waits");
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_FAILED), 0);
+}
+
 /* --- flooding --------------------------------------------------------------------------------- */
 
 /* Row 20: a member that never finishes its handshakes. */
@@ -1047,6 +1329,15 @@ int main(void)
         TEST(borrowed_group_id),
         TEST(withheld_beyond_the_epoch),
         TEST(a_revocation_spreads_without_the_broker),
+        TEST(a_false_stamp_or_kind_opens_nothing),
+        TEST(a_batch_is_told_message_by_message),
+        TEST(a_new_generation_goes_over_new_channels),
+        TEST(a_former_generation_is_forgotten),
+        TEST(an_older_generation_is_not_taken),
+        TEST(who_may_no_longer_publish_is_no_longer_read),
+        TEST(a_revocation_ends_handshakes_under_way),
+        TEST(the_revoked_do_not_start),
+        TEST(a_backlog_is_not_lost_to_the_clock),
         TEST(a_flood_of_hellos_holds_three_states),
         TEST(what_waits_for_a_key_is_bounded),
     };

@@ -262,7 +262,9 @@ static void a_rotated_name_has_two_keys_until_the_overlap_ends(void **state UNUS
     const char *document = vectors_text(vectors, "registry.document");
     const char *rules = strstr(document, "rule ");
     CLEANUP(registry_unref)
-    struct registry *registry = NULL;
+    struct registry *registry = NULL, *next = NULL;
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = NULL;
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     CLEANUP(secret_wipe)
@@ -284,7 +286,7 @@ static void a_rotated_name_has_two_keys_until_the_overlap_ends(void **state UNUS
         buffer_printf(&text,
                       " active service 1763665200000 replaces "
                       "e3a5ff59454ef20851dd0462f8f7b46bf6423ff7f24da4fc30736437242d73d6 "
-                      "1763755200000 %s\n",
+                      "1763755200000 %s peer aico\n",
                       vectors_text(vectors, "registry.rotation.signature")),
         0);
     assert_int_equal(
@@ -303,6 +305,86 @@ static void a_rotated_name_has_two_keys_until_the_overlap_ends(void **state UNUS
     assert_true(component_is_active(registry, old, 1763755200000));
     assert_false(component_is_active(registry, old, 1763755200001));
     identity_free(&renewed);
+
+    /* The next version still has both lines, and the proof of the old key. */
+    draft = registry_draft_new(registry, bytes_of(NULL, 0));
+    text.size = 0;
+    assert_int_equal(registry_draft_sign(draft, &owner_seed, 1, &text), 0);
+    assert_int_equal(parse(buffer_view(&text), &next), 0);
+    new = registry_find_name(next, bytes_text("backend"));
+    assert_true(new->replaces);
+    assert_int_equal(new->replaces_until_ms, 1763755200000);
+    assert_non_null(registry_find_identity(next, new->replaces_identity));
+    assert_true(new->peer_aico);
+}
+
+/* The document of the vectors with @from made @to, signed again. */
+static int parse_changed(const char *from, const char *to)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    const char *document = vectors_text(vectors, "registry.document");
+    const char *at = strstr(document, from);
+    size_t before = (size_t)(at - document), after = before + strlen(from);
+    struct aico_error err = {0};
+    int r;
+
+    assert_non_null(at);
+    assert_int_equal(
+        buffer_printf(&text, "%.*s%s%.*s", (int)before, document, to,
+                      (int)((size_t)(strstr(document, "signature ") - document) - after),
+                      document + after),
+        0);
+    r = parse_signed((const char *)text.at, &err);
+    return r;
+}
+
+static void a_key_that_stands_twice_is_refused(void **state UNUSED)
+{
+    const char *backend =
+        vectors_text(json_array_get(vectors_at(vectors, "identity"), 0), "ed25519");
+    const char *backend_transport =
+        vectors_text(json_array_get(vectors_at(vectors, "identity"), 0), "transport_public_0");
+    const char *frontend =
+        vectors_text(json_array_get(vectors_at(vectors, "identity"), 1), "ed25519");
+    const char *frontend_transport =
+        vectors_text(json_array_get(vectors_at(vectors, "identity"), 1), "transport_public_0");
+
+    assert_int_equal(parse_changed(frontend, backend), AICO_EREGISTRY);
+    assert_int_equal(parse_changed(frontend_transport, backend_transport), AICO_EREGISTRY);
+    assert_int_equal(parse_changed(frontend, frontend), 0);
+}
+
+/* A rotation is nobody's word but the old key's, and only for its own name. */
+static void a_rotation_nobody_signed_is_refused(void **state UNUSED)
+{
+    char tail[400];
+    const char *old = vectors_text(json_array_get(vectors_at(vectors, "identity"), 0), "ed25519");
+
+    (void)snprintf(tail, sizeof(tail), "active ui 1763661600000 replaces %s 1763755200000 %0128d",
+                   old, 1);
+    assert_int_equal(parse_changed("active ui 1763661600000", tail), AICO_EREGISTRY);
+    (void)snprintf(tail, sizeof(tail), "active ui 1763661600000 replaces %s 1763755200000", old);
+    assert_int_equal(parse_changed("active ui 1763661600000", tail), AICO_EREGISTRY);
+    assert_int_equal(parse_changed("active ui 1763661600000", "active ui 1763661600000 peer aico"),
+                     0);
+}
+
+static void an_owner_is_announced_by_its_own_signature_only(void **state UNUSED)
+{
+    char line[400];
+    const char *next = vectors_text(vectors, "registry.owner_next.next");
+    const char *signature = vectors_text(vectors, "registry.owner_next.signature");
+    const char *component = "component backend";
+
+    (void)snprintf(line, sizeof(line), "owner-next %s %s\ncomponent backend", next, signature);
+    assert_int_equal(parse_changed(component, line), 0);
+    (void)snprintf(line, sizeof(line), "owner-next %s %.127s0\ncomponent backend", next, signature);
+    assert_int_equal(parse_changed(component, line), AICO_EREGISTRY);
+    (void)snprintf(line, sizeof(line), "owner-next %s\ncomponent backend", next);
+    assert_int_equal(parse_changed(component, line), AICO_EREGISTRY);
+    (void)snprintf(line, sizeof(line), "owner-next %.63s %s\ncomponent backend", next, signature);
+    assert_int_equal(parse_changed(component, line), AICO_EREGISTRY);
 }
 
 static void the_announced_owner_is_verified(void **state UNUSED)
@@ -384,6 +466,9 @@ int main(void)
         cmocka_unit_test(registry_equal_version_other_hash),
         cmocka_unit_test(the_first_matching_rule_decides),
         cmocka_unit_test(a_rotated_name_has_two_keys_until_the_overlap_ends),
+        cmocka_unit_test(a_key_that_stands_twice_is_refused),
+        cmocka_unit_test(a_rotation_nobody_signed_is_refused),
+        cmocka_unit_test(an_owner_is_announced_by_its_own_signature_only),
         cmocka_unit_test(the_announced_owner_is_verified),
         cmocka_unit_test(rules_are_set_in_place_before_or_behind),
     };
