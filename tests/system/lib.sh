@@ -27,7 +27,7 @@ clean_up() {
     done
     for pid in "${PIDS[@]}"; do
         # The shell reaps its own children; a stuck one is not waited for more than 5 s.
-        ( timeout 5 tail --pid="$pid" -f /dev/null || kill -KILL "$pid" ) >/dev/null 2>&1
+        ( timeout 5 tail -s 0.05 --pid="$pid" -f /dev/null || kill -KILL "$pid" ) >/dev/null 2>&1
     done
     rm -rf "$WORK"
 }
@@ -102,7 +102,7 @@ start() {
 
 # wait_for PID STATUS: it ends by itself within 20 s with that status.
 wait_for() {
-    timeout "${WAIT_S:-20}" tail --pid="$1" -f /dev/null || return 1
+    timeout "${WAIT_S:-20}" tail -s 0.02 --pid="$1" -f /dev/null || return 1
     wait "$1"
     local status=$?
     [ "$status" -eq "$2" ] || { echo "exit status $status instead of $2"; return 1; }
