@@ -278,5 +278,7 @@ void aico_client_get_stats(struct aico_client *c, struct aico_client_stats *ret_
     *ret_stats = c->stats;
     ret_stats->published = c->next_id - 1; /* also what the thread has taken but not counted yet */
     ret_stats->queued = c->queue.count + c->unsent;
+    ret_stats->received -= c->inbox.dropped;
+    ret_stats->gaps += c->inbox.dropped;
     client_unlock(c);
 }

@@ -58,6 +58,7 @@ struct inbox {
     struct aico_message *head, *tail; /* linked by message_link() */
     size_t count, bytes;
     uint64_t messages; /* of them not only reports */
+    uint64_t dropped;  /* direct messages, ever */
 };
 
 enum call_kind {

@@ -85,10 +85,12 @@ void inbox_put(struct inbox *inbox, struct aico_message *message)
         struct aico_message *last = inbox->tail;
         struct aico_message *report = message->direct ? gap_for(message) : message;
 
-        if (!report)
+        if (!report) {
             report = message; /* no memory: then it stays what it is */
-        else if (report != message)
+        } else if (report != message) {
             aico_message_free(&message);
+            inbox->dropped++;
+        }
         if (is_alike(last, report)) {
             last->count += MAX(report->count, (uint64_t)1);
             aico_message_free(&report);
@@ -106,6 +108,8 @@ void inbox_splice(struct inbox *to, struct inbox *from)
 
         while ((message = take_first(from)) != NULL)
             inbox_put(to, message);
+        to->dropped += from->dropped;
+        from->dropped = 0;
         return;
     }
     if (!from->head)
@@ -118,6 +122,7 @@ void inbox_splice(struct inbox *to, struct inbox *from)
     to->count += from->count;
     to->bytes += from->bytes;
     to->messages += from->messages;
+    to->dropped += from->dropped;
     *from = (struct inbox){0};
 }
 

@@ -2,8 +2,10 @@
 /* What <aico/client.h> promises, with a broker, sockets and files: messages and answers. */
 #include "world.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
@@ -600,6 +602,97 @@ static void threads_publish_over_one_client(void **state)
     leave(&bob);
 }
 
+static void unread_direct_messages_are_bounded_and_counted(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_publish_options to_bob = {.to = "bob", .wait_ms = -1};
+    size_t size = 1024 * 1024, received = 0, missing = 0;
+    int64_t end = clock_ms() + WAIT_MS;
+    struct aico_client_stats stats;
+    uint8_t *payload = calloc(1, size);
+
+    assert_non_null(payload);
+    (void)subscribe(bob, TOPIC);
+    for (uint64_t i = 0; i < 80; i++) {
+        assert_int_equal(aico_publish(alice, TOPIC, payload, size, &to_bob, NULL, NULL), 0);
+        do { /* one at a time: the broker refuses what goes faster than bob's link */
+            aico_client_get_stats(bob, &stats);
+            (void)usleep(1000);
+        } while (stats.received + stats.gaps < i + 1 && clock_ms() < end);
+    }
+    flush(alice);
+    while (received + missing < 80) {
+        struct aico_message *m = NULL;
+
+        assert_int_equal(aico_receive(bob, WAIT_MS, &m, NULL), 0);
+        if (m->kind == AICO_MESSAGE_EVENT) {
+            assert_int_equal(missing, 0); /* those that came first are kept */
+            received++;
+        } else {
+            assert_int_equal(m->kind, AICO_MESSAGE_GAP);
+            assert_int_equal(m->code, AICO_EFULL);
+            assert_string_equal(m->sender, "alice");
+            assert_string_equal(m->topic, TOPIC);
+            missing += m->count;
+        }
+        aico_message_free(&m);
+    }
+    assert_int_equal(received + missing, 80);
+    assert_in_range(received, 60, 70);
+    assert_int_equal(stats.received, received);
+    assert_int_equal(stats.gaps, missing);
+    /* And with room again they come again. */
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, &to_bob, NULL, NULL), 0);
+    expect_text(bob, TOPIC, "alice", "x");
+    free(payload);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* Threads of this process, and of them those that may take a TERM. */
+static void count_threads(int *ret_all, int *ret_open)
+{
+    DIR *folder = opendir("/proc/self/task");
+    struct dirent *entry;
+
+    *ret_all = *ret_open = 0;
+    assert_non_null(folder);
+    while ((entry = readdir(folder)) != NULL) {
+        char path[64 + sizeof(entry->d_name)], line[128];
+        unsigned long long blocked = 0;
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+        file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (!file)
+            continue;
+        while (fgets(line, sizeof(line), file))
+            (void)sscanf(line, "SigBlk: %llx", &blocked);
+        (void)fclose(file);
+        ++*ret_all;
+        *ret_open += !(blocked & 1ull << (SIGTERM - 1));
+    }
+    (void)closedir(folder);
+}
+
+static void no_thread_of_the_library_takes_a_signal(void **state)
+{
+    int all_before, open_before, all, open;
+    struct aico_client *alice;
+    struct sigaction action;
+
+    count_threads(&all_before, &open_before);
+    alice = join(*state, ALICE);
+    count_threads(&all, &open);
+    assert_true(all > all_before);
+    assert_int_equal(open, open_before);
+    assert_int_equal(sigaction(SIGTERM, NULL, &action), 0);
+    assert_ptr_equal(action.sa_handler, SIG_DFL);
+    assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
+    assert_ptr_equal(action.sa_handler, SIG_DFL);
+    leave(&alice);
+}
+
 /* --- closing ------------------------------------------------------------------------------------
  */
 
@@ -679,6 +772,8 @@ int main(int argc, char **argv)
         TEST(the_descriptor_is_readable_while_something_is_there),
         TEST(closing_ends_who_waits),
         TEST(threads_publish_over_one_client),
+        TEST(unread_direct_messages_are_bounded_and_counted),
+        TEST(no_thread_of_the_library_takes_a_signal),
         TEST(closing_sends_what_is_queued),
         TEST(closing_says_what_was_not_sent_and_not_read),
     };

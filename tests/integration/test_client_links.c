@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -397,6 +398,64 @@ static void what_waits_for_an_answer_is_told_that_the_link_broke(void **state)
     leave(&alice);
 }
 
+static void *publish_and_wait(void *context)
+{
+    struct stream *s = context;
+    struct aico_publish_options options = {.wait_ms = -1};
+    static char payload[65536];
+
+    while (s->result == 0) {
+        s->result = aico_publish(s->client, TOPIC, payload, sizeof(payload), &options, NULL, NULL);
+        (void)atomic_fetch_add(&s->published, s->result == 0);
+    }
+    return NULL;
+}
+
+static void closing_ends_who_waits_for_room(void **state)
+{
+    struct world *world = *state;
+    struct stream stream = {.client = join(world, ALICE)};
+    struct aico_client *closing = stream.client;
+    struct aico_unsent unsent;
+    pthread_t thread;
+    unsigned stuck = 0;
+    int64_t since = clock_ms();
+
+    world_stop(world, true);
+    assert_int_equal(pthread_create(&thread, NULL, publish_and_wait, &stream), 0);
+    while (stuck == 0 || clock_ms() - since < 100) {
+        unsigned now = atomic_load(&stream.published);
+
+        if (now != stuck)
+            since = clock_ms();
+        stuck = now;
+        (void)usleep(5000);
+    }
+    assert_int_equal(aico_client_close(&closing, 0, &unsent), AICO_ETIMEOUT);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stream.result, AICO_ECLOSED);
+    assert_int_equal(unsent.unsent, stuck);
+}
+
+static void without_auto_reconnect_the_first_loss_is_the_end(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice;
+    struct aico_message *m = NULL;
+    struct aico_error err = {0};
+    char folder[80];
+
+    (void)snprintf(folder, sizeof(folder), "%s/config", world->home);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    world_write(world->home, "config/alice.yaml", bytes_text("auto_reconnect: false\n"));
+    alice = join(world, ALICE);
+    world_stop(world, false);
+    assert_int_equal(aico_receive(alice, WAIT_MS, &m, &err), AICO_EDRAIN);
+    assert_true(err.text[0]);
+    assert_int_equal(aico_publish(alice, TOPIC, "x", 1, NULL, NULL, &err), AICO_EDRAIN);
+    assert_int_equal(aico_client_close(&alice, WAIT_MS, NULL), 0);
+}
+
 /* --- slow readers -------------------------------------------------------------------------------
  */
 
@@ -610,6 +669,48 @@ static void a_generation_is_on_disk_before_it_is_used(void **state)
     leave(&alice);
 }
 
+static void a_generation_that_cannot_be_kept_ends_the_client(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE);
+    struct aico_error err = {0};
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/state/alice/generation", world->home);
+    assert_int_equal(mkdir(path, 0700), 0); /* in the way */
+    publish(alice, TOPIC, "must not leave");
+    assert_int_equal(aico_flush(alice, WAIT_MS, &err), AICO_ESYSTEM);
+    assert_non_null(strstr(err.text, "generation"));
+    assert_int_equal(aico_client_close(&alice, 0, NULL), AICO_ETIMEOUT);
+}
+
+/* The owner replaces the broker's key: components of this home follow by themselves. */
+static void a_new_key_of_the_broker_is_followed(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE);
+    struct aico_error err = {0};
+    struct aico_message *m;
+    char path[128];
+
+    world_stop(world, true);
+    world_replace_broker(world, DAVE);
+    (void)snprintf(path, sizeof(path), "%s/broker.key", world->home);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(keyfile_create(path, names[DAVE], &world->seeds[DAVE], bytes_of("", 0), &err),
+                     0);
+    world_start(world);
+    m = expect(alice, AICO_MESSAGE_STATE);
+    assert_int_equal(m->code, AICO_EDRAIN);
+    aico_message_free(&m);
+    m = expect(alice, AICO_MESSAGE_STATE);
+    assert_int_equal(m->code, 0);
+    aico_message_free(&m);
+    publish(alice, TOPIC, "x");
+    flush(alice);
+    leave(&alice);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_new, world_free)
 
 int main(int argc, char **argv)
@@ -628,12 +729,16 @@ int main(int argc, char **argv)
         TEST(nor_does_one_that_ends_without_a_word),
         TEST(a_full_queue_is_told_and_waited_for),
         TEST(what_waits_for_an_answer_is_told_that_the_link_broke),
+        TEST(closing_ends_who_waits_for_room),
+        TEST(without_auto_reconnect_the_first_loss_is_the_end),
         TEST(a_slow_reader_that_drops_is_told_exactly),
         TEST(a_slow_reader_that_blocks_loses_nothing),
         TEST(a_slow_reader_that_asked_for_it_is_cut_off),
         TEST(the_revoked_is_cut_off_within_a_second),
         TEST(a_new_registry_arrives_and_is_kept),
         TEST(a_generation_is_on_disk_before_it_is_used),
+        TEST(a_generation_that_cannot_be_kept_ends_the_client),
+        TEST(a_new_key_of_the_broker_is_followed),
     };
 
     if (argc > 1)

@@ -106,6 +106,23 @@ void world_set_rule(struct world *world, const char *filter, const char *publish
     publish_registry(world, draft);
 }
 
+void world_replace_broker(struct world *world, enum person who)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(world->registry, bytes_text("aico"));
+    struct component_line line = {
+        .name = names[who],
+        .identity = world->identities[who]->public,
+        .transport = world->identities[who]->transport_public,
+        .roles = "broker",
+        .since_ms = 1,
+    };
+
+    assert_int_equal(registry_draft_set_state(draft, names[BROKER], COMPONENT_RETIRED), 0);
+    assert_int_equal(registry_draft_add(draft, &line), 0);
+    publish_registry(world, draft);
+}
+
 /* --- homes ------------------------------------------------------------------------------------ */
 
 /* One that was free a moment ago: the configuration does not know "any". */

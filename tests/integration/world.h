@@ -56,6 +56,8 @@ void world_stop(struct world *world, bool at_once);
 void world_revoke(struct world *world, enum person who);
 void world_set_rule(struct world *world, const char *filter, const char *publish,
                     const char *subscribe, enum rule_seal seal);
+/* @who, not registered so far, is the broker from now on. */
+void world_replace_broker(struct world *world, enum person who);
 /* Another home beside the first, with the same keys and the registry as it is now; @home gets its
  * path. world_free() removes it. */
 void world_copy_home(struct world *world, const char *suffix, char home[80]);
