@@ -678,9 +678,10 @@ static void count_threads(int *ret_all, int *ret_open)
 static void no_thread_of_the_library_takes_a_signal(void **state)
 {
     int all_before, open_before, all, open;
-    struct aico_client *alice;
+    struct aico_client *alice = join(*state, ALICE);
     struct sigaction action;
 
+    leave(&alice); /* the broker's thread has begun: only then it takes signals */
     count_threads(&all_before, &open_before);
     alice = join(*state, ALICE);
     count_threads(&all, &open);
