@@ -207,7 +207,7 @@ struct broker_totals {
     uint64_t direct;    /* accepted for one component */
     uint64_t refused;   /* PUBLISH refused */
     uint64_t repeated;  /* PUBLISH seen before: acknowledged, not routed again */
-    uint64_t routed;    /* (message, reader) pairs, broker's own messages included */
+    uint64_t routed;    /* (message, reader) pairs */
     uint64_t delivered;
     uint64_t queued;
     uint64_t dropped[DROP_CAUSES];

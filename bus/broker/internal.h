@@ -402,6 +402,9 @@ int entries_reserve(struct broker *broker, size_t count);
 void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind lane,
                struct message *message, uint8_t policy, struct ledger_row *row,
                struct flight *flight, uint32_t flight_index);
+/* Puts @message, the broker's own, in the place of the last one on its topic that waits for @peer
+ * among the direct ones; false when there is none. */
+bool lane_replace(struct broker_peer *peer, struct message *message);
 /* Drops everything of @flight for reader @index and leaves a gap; one entry must be reserved. */
 void lane_void(struct broker *broker, struct flight *flight, uint32_t index, enum broker_drop cause,
                int code);
@@ -427,9 +430,11 @@ int announce_member(struct broker *broker, struct broker_peer *peer, const struc
 void owe_credit(struct broker *broker, struct broker_peer *peer, uint32_t bytes);
 /* publish.c */
 int on_publish(struct broker *broker, struct broker_peer *peer, const struct record *record);
-/* A message of the broker itself to the subscribers of @topic, or to @only alone. */
+/* A message of the broker itself to the subscribers of @topic, or to @only alone. It goes among the
+ * direct ones: who does not read must still learn who is there. @last: behind what waits, else in
+ * the place of an earlier one on @topic. */
 void publish_own(struct broker *broker, struct bytes topic, struct bytes payload,
-                 struct broker_peer *only);
+                 struct broker_peer *only, bool last);
 /* flight.c */
 struct flight *flight_new(struct broker *broker, struct instance *instance, enum lane_kind lane,
                           const struct record_publish *publish, struct topic *topic,

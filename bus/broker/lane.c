@@ -455,6 +455,23 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     outbox_queued(b, peer);
 }
 
+bool lane_replace(struct broker_peer *peer, struct message *message)
+{
+    struct lane *lane = &peer->lanes[LANE_DIRECT];
+
+    for (struct entry *e = lane->head; e; e = e->next) {
+        if (!e->message || e->message->sender != message->sender ||
+            !bytes_equal(topic_view(e->message->topic), topic_view(message->topic)))
+            continue;
+        lane->bytes = lane->bytes - e->message->size + message->size;
+        message_unref(e->message);
+        e->message = message;
+        message->refs++;
+        return true;
+    }
+    return false;
+}
+
 void lane_clear(struct broker *b, struct broker_peer *peer, enum broker_drop cause)
 {
     for (int kind = 0; kind < LANES; kind++) {

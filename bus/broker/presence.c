@@ -30,7 +30,7 @@ static void publish_state(struct broker *b, const struct broker_peer *peer, cons
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, peer, AICO_ENOMEM,
               "no memory to tell that it is %s", state);
     else
-        publish_own(b, bytes_of(topic, size), buffer_view(&payload), only);
+        publish_own(b, bytes_of(topic, size), buffer_view(&payload), only, only == peer);
 }
 
 void presence_online(struct broker *b, const struct broker_peer *peer)

@@ -603,13 +603,14 @@ int on_publish(struct broker *b, struct broker_peer *peer, const struct record *
 }
 
 void publish_own(struct broker *b, struct bytes name, struct bytes payload,
-                 struct broker_peer *only)
+                 struct broker_peer *only, bool last)
 {
     struct topic *topic = topic_get(b, name, true);
     struct record_deliver deliver = {
         .delivery = DELIVERY_RETAINED,
         .id = b->next_id++,
         .sender = COMPONENT_NUMBER_BROKER,
+        .direct = true,
         .topic_name = name,
         .payload = payload,
     };
@@ -624,14 +625,12 @@ void publish_own(struct broker *b, struct bytes name, struct bytes payload,
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, NULL, AICO_ENOMEM, "no memory to publish %.*s",
               (int)name.size, (const char *)name.at);
     for (size_t i = 0; message && i < topic->reader_count; i++) {
-        struct recipient *reader = &topic->readers[i];
-        struct ledger_row *row;
+        struct broker_peer *reader = topic->readers[i].peer;
 
-        if (reader->peer->state != PEER_READY || (only && reader->peer != only))
+        if (reader->state != PEER_READY || (only && reader != only) ||
+            (!last && lane_replace(reader, message)))
             continue;
-        row = ledger_row(b, b->self, NULL, reader->peer->member);
-        count_routed(b, reader->peer, row);
-        lane_push(b, reader->peer, LANE_TOPIC, message, reader->policy, row, NULL, 0);
+        lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, 0);
     }
     message_unref(message);
     topic_unref(topic);

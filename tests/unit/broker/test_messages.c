@@ -809,6 +809,42 @@ static void presence_begins_with_a_full_picture_and_tells_every_change(void **st
     world_deinit(&w);
 }
 
+static void presence_reaches_who_gives_no_credit_and_only_the_newest_waits(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c;
+
+    (void)state;
+    world_init(&w);
+    a = client_new(&w, "a");
+    a->window = FRAME_SIZE_MAX;
+    a->gives_credit = false;
+    client_go(a);
+    b = connect_as(&w, "b");
+    subscribe(a, "$bus/presence/*");
+    subscribe(a, "open/#");
+    for (int i = 0; i < 3; i++)
+        publish_size(b, "open/x", 60000);
+    pump(&w);
+    expect_presence(a, "b", "online");
+    expect_presence(a, "a", "online");
+    assert_int_equal(count_items(a, RECORD_DELIVER), 1); /* the others wait for credit */
+    item_free(take(a, RECORD_DELIVER));
+    a->stalled = true;
+    c = connect_as(&w, "c");
+    client_lose_link(c);
+    client_go(c);
+    client_lose_link(c);
+    publish_to(b, "a", "open/x", DELIVERY_EVENT, "there is room");
+    a->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    expect_presence(a, "c", "offline");
+    expect_delivered(a, "open/x", "b", "there is room");
+    expect_nothing(a, RECORD_DELIVER);
+    world_deinit(&w);
+}
+
 /* --- questions ------------------------------------------------------------------------------ */
 
 static json_t *ask(struct client *c, const char *what, const char *argument)
@@ -923,6 +959,7 @@ int main(void)
         cmocka_unit_test(resolve_says_at_once_that_nobody_serves),
         cmocka_unit_test(a_full_direct_lane_is_refused_to_the_sender_and_handshakes_still_pass),
         cmocka_unit_test(presence_begins_with_a_full_picture_and_tells_every_change),
+        cmocka_unit_test(presence_reaches_who_gives_no_credit_and_only_the_newest_waits),
         cmocka_unit_test(status_is_for_everybody_and_the_rest_for_admins),
         cmocka_unit_test(questions_are_limited),
     };
