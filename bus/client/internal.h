@@ -54,7 +54,8 @@ struct claimed_gap {
     struct claimed_gap *next;
     struct client_topic *topic; /* NULL: over the channel */
     uint64_t count;
-    uint64_t arrival; /* client->arrival_count when it was made */
+    uint64_t arrival;    /* client->arrival_count when it was made */
+    uint64_t generation; /* of the first message after it; 0: none came */
 };
 
 /* What must be known of an envelope when its messages come back out of the sessions. */

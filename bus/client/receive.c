@@ -20,34 +20,50 @@ static void deliver(struct client *client, struct aico_message *message)
     client->host.deliver(client->host.context, message);
 }
 
-/* A message that says something went wrong; without memory for it the client ends, by name. */
-static void deliver_report(struct client *client, enum aico_message_kind kind, struct bytes topic,
-                           struct bytes sender, uint64_t id, uint64_t count, int code,
-                           const char *text)
+/* What an application is told besides messages. */
+struct report {
+    enum aico_message_kind kind;
+    struct bytes topic, sender;
+    uint64_t id, count;
+    int code;
+    const char *text;
+    bool direct; /* it was addressed to this component */
+};
+
+/* Without memory for it the client ends, by name. */
+static void deliver_report(struct client *client, const struct report *report)
 {
-    struct aico_message *message = client_message_new(
-        &(struct message_parts){.kind = kind, .topic = topic, .sender = sender, .text = text});
+    struct aico_message *message =
+        client_message_new(&(struct message_parts){.kind = report->kind,
+                                                   .topic = report->topic,
+                                                   .sender = report->sender,
+                                                   .text = report->text});
 
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
     }
-    message->id = id;
-    message->count = count;
-    message->code = code;
+    message->id = report->id;
+    message->count = report->count;
+    message->code = report->code;
+    message->direct = report->direct;
     deliver(client, message);
 }
 
 void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
                      const char *text)
 {
-    deliver_report(client, AICO_MESSAGE_REFUSED, topic, bytes_of(NULL, 0), app_id, 0, code, text);
+    deliver_report(client, &(struct report){.kind = AICO_MESSAGE_REFUSED,
+                                            .topic = topic,
+                                            .id = app_id,
+                                            .code = code,
+                                            .text = text});
 }
 
 void deliver_state(struct client *client, int code, const char *text)
 {
-    deliver_report(client, AICO_MESSAGE_STATE, bytes_of(NULL, 0), bytes_of(NULL, 0), 0, 0, code,
-                   text);
+    deliver_report(client,
+                   &(struct report){.kind = AICO_MESSAGE_STATE, .code = code, .text = text});
 }
 
 /* --- losses told once ------------------------------------------------------------------------- */
@@ -99,24 +115,35 @@ static uint64_t claims_settle(struct client_component *sender, const struct clie
     return count;
 }
 
-/* Something of @topic that came as number @arrival has opened. */
-static void claims_pass(struct client_component *sender, const struct client_topic *topic,
-                        uint64_t arrival)
+/*
+ * Something of @topic, of @generation, that came as number @arrival has opened. With strict
+ * ordering it has shown every jump before it. With a window jumps are shown later, at the latest
+ * with the generation; the first message after a claim says which one that is.
+ */
+static void claims_pass(const struct client *client, struct client_component *sender,
+                        const struct client_topic *topic, uint64_t arrival, uint64_t generation)
 {
+    bool strict = client->settings.session.strict_ordering;
     struct claimed_gap *gap, *next;
 
     LL_FOREACH_SAFE(sender->claimed, gap, next)
-    if (gap->topic == topic && gap->arrival < arrival) {
-        LL_DELETE(sender->claimed, gap);
-        free(gap);
+    {
+        if (gap->topic != topic || gap->arrival >= arrival)
+            continue;
+        if (strict || (gap->generation > 0 && generation > gap->generation)) {
+            LL_DELETE(sender->claimed, gap);
+            free(gap);
+        } else {
+            gap->generation = generation;
+        }
     }
 }
 
-static void deliver_gap(struct client *client, struct bytes topic, struct bytes sender,
-                        uint64_t count, int code, const char *text)
+static void deliver_gap(struct client *client, struct report report)
 {
-    client->stats.gaps += count;
-    deliver_report(client, AICO_MESSAGE_GAP, topic, sender, 0, count, code, text);
+    client->stats.gaps += report.count;
+    report.kind = AICO_MESSAGE_GAP;
+    deliver_report(client, &report);
 }
 
 /* Presence: the broker's own word, in clear inside the link. */
@@ -174,8 +201,12 @@ static void receive_clear(struct client *client, struct moment now, struct clien
         !component_is_active(client->registry, c, now.real_ms) ||
         !rule_allows(rule, c, RIGHT_PUBLISH)) {
         client->stats.unopened++;
-        deliver_report(client, AICO_MESSAGE_UNOPENED, topic_name(topic), bytes_text(sender->name),
-                       0, 0, AICO_EDENIED, "came in clear, and no rule allows that");
+        deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                                .topic = topic_name(topic),
+                                                .sender = bytes_text(sender->name),
+                                                .code = AICO_EDENIED,
+                                                .text = "came in clear, and no rule allows that",
+                                                .direct = record->direct});
         return;
     }
     message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
@@ -358,8 +389,12 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
     if ((record->direct || (rule && rule->seal != SEAL_NONE)) &&
         claim(sender, record->direct ? NULL : topic, record->count, client->arrival_count) < 0)
         return AICO_ENOMEM;
-    deliver_gap(client, topic_name(topic), bytes_text(sender->name), record->count, code,
-                aico_error_string(code));
+    deliver_gap(client, (struct report){.topic = topic_name(topic),
+                                        .sender = bytes_text(sender->name),
+                                        .count = record->count,
+                                        .code = code,
+                                        .text = aico_error_string(code),
+                                        .direct = record->direct});
     return 0;
 }
 
@@ -378,7 +413,12 @@ static void report_gap(struct client *client, const struct session_event *event)
         if (count == 0)
             return;
     }
-    deliver_gap(client, event->topic, event->peer, count, event->code, event->text);
+    deliver_gap(client, (struct report){.topic = event->topic,
+                                        .sender = event->peer,
+                                        .count = count,
+                                        .code = event->code,
+                                        .text = event->text,
+                                        .direct = event->topic.size == 0});
 }
 
 static void report_message(struct client *client, const struct session_event *event)
@@ -388,7 +428,8 @@ static void report_message(struct client *client, const struct session_event *ev
     struct aico_message *message;
     struct operation *request;
 
-    claims_pass(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->number);
+    claims_pass(client, arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->number,
+                event->generation);
     if (event->delivery != DELIVERY_REPLY && !topic_is_subscribed(client, arrival->topic))
         return;
     if (event->delivery == DELIVERY_REQUEST)
@@ -437,8 +478,12 @@ static void report_failed(struct client *client, const struct session_event *eve
         operation_fail(client, request, event->code, event->text);
     } else {
         client->stats.unopened++;
-        deliver_report(client, AICO_MESSAGE_UNOPENED, event->topic, event->peer, 0, 0, event->code,
-                       event->text);
+        deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                                .topic = event->topic,
+                                                .sender = event->peer,
+                                                .code = event->code,
+                                                .text = event->text,
+                                                .direct = arrival->direct});
     }
 }
 
@@ -523,8 +568,10 @@ void receive_session_events(struct client *client, struct moment now)
         case SESSION_NOTICE:
             if (event.code == AICO_EEQUIVOCATION || event.code == AICO_ECLOCK ||
                 event.code == AICO_EPEERSILENT || event.code == AICO_EHEADSMISSING)
-                deliver_report(client, AICO_MESSAGE_STATE, bytes_of(NULL, 0), event.peer, 0, 0,
-                               event.code, event.text);
+                deliver_report(client, &(struct report){.kind = AICO_MESSAGE_STATE,
+                                                        .sender = event.peer,
+                                                        .code = event.code,
+                                                        .text = event.text});
             break;
         }
     }
