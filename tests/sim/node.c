@@ -79,7 +79,7 @@ void node_start(struct node *node)
 {
     struct world *w = node->world;
     struct client_settings settings = {
-        .session = session_settings_default(),
+        .session = w->session,
         .instance = dice_next(&node->dice) | 1,
         .window = 131072u << dice_below(&w->dice, 4),
         .auto_reconnect = true,
@@ -92,9 +92,6 @@ void node_start(struct node *node)
     struct aico_error err = {0};
     int r;
 
-    settings.session.connection_retry_limit = 0;
-    settings.session.security_level = 0;
-    settings.session.fresh_handshake = w->fresh_handshake;
     /* Whoever was away for long gets the registry by hand. */
     if (!node->registry || !owner_is_active(w, registry_version(node->registry), node->index)) {
         registry_unref(&node->registry);
@@ -121,10 +118,12 @@ void node_start(struct node *node)
         sim_note(w, "%s: cannot start: %s", node->name, err.text);
     if (r < 0 && r != AICO_EREVOKED)
         sim_fail(w, "%s: cannot start: %s", node->name, err.text);
-    if (r < 0)
+    if (r < 0) {
         node->restart_ms = w->now_ms + 5000;
-    else
-        node_settle(node);
+        return;
+    }
+    node_settle(node);
+    workload_begin(node);
 }
 
 static void replies_free(struct node *node)
@@ -432,7 +431,7 @@ void node_subscribe(struct node *node, const char *filter, uint8_t policy, bool 
     for (int topic = 0; topic < TOPICS; topic++)
         if (!node->asked_step[topic] &&
             filter_matches(bytes_text(filter), bytes_text(sim_topics[topic].name)))
-            node->asked_step[topic] = node->world->step;
+            node->asked_step[topic] = node->world->step + 1;
     ticket = ticket_new(node, TICKET_SUBSCRIBE, 40000);
     ticket->subscription = (int)(s - node->subscriptions);
     sim_note(node->world, "%s: subscribes to %s, policy %u%s", node->name, filter, policy,

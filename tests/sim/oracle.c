@@ -593,6 +593,8 @@ static bool is_between(const struct node *reader, const struct sim_message *m)
     const struct world *w = reader->world;
     bool before = false, after = false;
 
+    if (w->rotates)
+        return false;
     for (const struct sim_message *other = m; !before && other-- > w->messages;)
         before = is_neighbour(reader, m, other);
     for (const struct sim_message *other = m + 1;

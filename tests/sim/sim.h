@@ -228,7 +228,9 @@ struct world {
     int64_t broker_start_ms;
     uint64_t broker_lost_step;
     struct broker_settings broker_settings;
-    bool broker_dirty, draining, fresh_handshake;
+    bool broker_dirty, draining;
+    struct session_settings session; /* what all components have in common */
+    bool rotates;                    /* generations also end by their age */
     struct node nodes[NODES];
     struct link *links;
     struct registry *versions[VERSIONS_MAX]; /* [v] */
@@ -307,6 +309,7 @@ bool owner_allows(const struct world *w, uint64_t version, int sender, int reade
 bool owner_is_active(const struct world *w, uint64_t version, int node);
 
 /* workload.c */
+void workload_begin(struct node *node);
 void workload_act(struct world *w);
 void workload_calm(struct world *w);
 void workload_close(struct world *w);

@@ -60,6 +60,16 @@ static void subscribe(struct world *w, struct node *node)
                    strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4));
 }
 
+void workload_begin(struct node *node)
+{
+    struct world *w = node->world;
+
+    for (uint64_t i = dice_below(&w->dice, 4); i > 0 && !w->calm; i--)
+        subscribe(w, node);
+    if (!w->calm && dice_one(&w->dice, 2))
+        node_subscribe(node, "ask/*", SLOW_DROP_OLD, true);
+}
+
 static void unsubscribe(struct world *w, struct node *node)
 {
     int i = (int)dice_below(&w->dice, SUBSCRIPTIONS);
