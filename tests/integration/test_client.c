@@ -368,6 +368,7 @@ static void a_component_answers_a_ping_over_its_channel(void **state)
     struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
     struct aico_error err = {0};
     int64_t us = 0, start;
+    int r;
 
     for (int i = 0; i < 3; i++) {
         if (aico_ping(alice, "bob", WAIT_MS, &us, &err) < 0)
@@ -381,7 +382,8 @@ static void a_component_answers_a_ping_over_its_channel(void **state)
     assert_int_equal(aico_ping(alice, "alice", WAIT_MS, &us, &err), AICO_ESELF);
     assert_true(clock_ms() - start < 2000);
     leave(&bob);
-    assert_int_equal(aico_ping(alice, "bob", WAIT_MS, &us, &err), AICO_EPEERAWAY);
+    r = aico_ping(alice, "bob", WAIT_MS, &us, &err);
+    assert_true(r == AICO_EPEERAWAY || r == AICO_ECLOSED); /* its goodbye may be on its way */
     bob = join(*state, BOB);
     assert_int_equal(aico_ping(alice, "bob", WAIT_MS, &us, &err), 0); /* another process now */
     leave(&bob);
