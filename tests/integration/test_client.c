@@ -518,6 +518,15 @@ static void *receive_for_ever(void *context)
     return NULL;
 }
 
+static void *ping_for_ever(void *context)
+{
+    struct waiter *waiter = context;
+
+    atomic_store(&waiter->id, gettid());
+    waiter->result = aico_ping(waiter->client, NULL, -1, NULL, NULL);
+    return NULL;
+}
+
 /* Whether the kernel has put that thread to sleep. */
 static bool is_asleep(int id)
 {
@@ -534,18 +543,27 @@ static bool is_asleep(int id)
     return strstr(text, ") S ") != NULL;
 }
 
-static void closing_ends_who_waits(void **state)
+static void closes_under(struct aico_client *client, void *(*wait)(void *))
 {
-    struct aico_client *bob = join(*state, BOB);
-    struct waiter waiter = {.client = bob};
+    struct waiter waiter = {.client = client};
     pthread_t thread;
 
-    assert_int_equal(pthread_create(&thread, NULL, receive_for_ever, &waiter), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait, &waiter), 0);
     while (atomic_load(&waiter.id) == 0 || !is_asleep(atomic_load(&waiter.id)))
         (void)sched_yield();
-    leave(&bob);
+    leave(&client);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(waiter.result, AICO_ECLOSED);
+}
+
+static void closing_ends_who_waits(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE), *bob = join(world, BOB);
+
+    closes_under(bob, receive_for_ever);
+    world_stop(world, true);
+    closes_under(alice, ping_for_ever);
 }
 
 #define THREADS 4
@@ -712,6 +730,33 @@ static void closing_sends_what_is_queued(void **state)
     leave(&bob);
 }
 
+static void closing_at_once_counts_what_stays_behind(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_publish_options options = {.wait_ms = -1};
+    static char payload[4096];
+    struct aico_unsent unsent = {0};
+    uint64_t received = 0;
+
+    (void)subscribe(bob, TOPIC);
+    publish(alice, TOPIC, "the keys are given");
+    flush(alice);
+    for (int i = 0; i < 2000; i++)
+        assert_int_equal(aico_publish(alice, TOPIC, payload, sizeof(payload), &options, NULL, NULL),
+                         0);
+    assert_int_equal(aico_client_close(&alice, 0, &unsent), AICO_ETIMEOUT);
+    assert_in_range(unsent.unsent, 1, 2000);
+    assert_in_range(unsent.unacknowledged, 0, 2000 - unsent.unsent);
+    /* Nothing of it arrives, and all else does but what had just left. */
+    while (received + unsent.unacknowledged < 2001 - unsent.unsent) {
+        struct aico_message *m = expect(bob, AICO_MESSAGE_EVENT);
+
+        received++;
+        aico_message_free(&m);
+    }
+    leave(&bob);
+}
+
 static void closing_says_what_was_not_sent_and_not_read(void **state)
 {
     struct world *world = *state;
@@ -778,6 +823,7 @@ int main(int argc, char **argv)
         TEST(unread_direct_messages_are_bounded_and_counted),
         TEST(no_thread_of_the_library_takes_a_signal),
         TEST(closing_sends_what_is_queued),
+        TEST(closing_at_once_counts_what_stays_behind),
         TEST(closing_says_what_was_not_sent_and_not_read),
     };
 

@@ -672,16 +672,20 @@ static void a_generation_is_on_disk_before_it_is_used(void **state)
 static void a_generation_that_cannot_be_kept_ends_the_client(void **state)
 {
     struct world *world = *state;
-    struct aico_client *alice = join(world, ALICE);
+    struct aico_client *alice = join(world, ALICE), *bob = join(world, BOB);
     struct aico_error err = {0};
     char path[128];
 
     (void)snprintf(path, sizeof(path), "%s/state/alice/generation", world->home);
     assert_int_equal(mkdir(path, 0700), 0); /* in the way */
+    (void)subscribe(bob, TOPIC);
     publish(alice, TOPIC, "must not leave");
     assert_int_equal(aico_flush(alice, WAIT_MS, &err), AICO_ESYSTEM);
     assert_non_null(strstr(err.text, "generation"));
     assert_int_equal(aico_client_close(&alice, 0, NULL), AICO_ETIMEOUT);
+    assert_int_equal(aico_ping(bob, NULL, WAIT_MS, NULL, NULL), 0);
+    expect_nothing(bob);
+    leave(&bob);
 }
 
 /* The owner replaces the broker's key: components of this home follow by themselves. */
