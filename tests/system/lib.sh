@@ -125,7 +125,8 @@ home_new() {
     }
 }
 
-# Its own socket and a port of chance: several scripts may run at once.
+# Its own socket and a port of chance: several scripts may run at once. $SETTINGS is what else
+# security.yaml has.
 broker_start() {
     local try
     for try in 1 2 3 4 5; do
@@ -135,6 +136,7 @@ broker:
   endpoints:
     - ipc://$AICO_HOME/run/bus.sock
     - tcp://127.0.0.1:$PORT
+${SETTINGS:-}
 EOF
         chmod 600 "$AICO_HOME/security.yaml"
         if start broker aico-broker --home "$AICO_HOME"; then
