@@ -144,6 +144,35 @@ int file_write(const char *path, mode_t mode, bool replace, struct bytes content
     return sync_folder_of(path) < 0 ? system_error(err, path) : 0;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return lstat(a, &x) == 0 && lstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int file_switch(const char *path, const char *next, const char *aside, struct aico_error *err)
+{
+    if (aside && link(path, aside) < 0) {
+        /* The same file: a switch before this one was interrupted here. */
+        if (errno == EEXIST && !is_same_file(path, aside))
+            return aico_error_set(err, AICO_EEXISTS, "%s: exists already, nothing was changed",
+                                  aside);
+        if (errno != EEXIST)
+            return system_error(err, path);
+    }
+    if (rename(next, path) < 0)
+        return system_error(err, next);
+    return sync_folder_of(path) < 0 ? system_error(err, path) : 0;
+}
+
+int file_remove(const char *path, struct aico_error *err)
+{
+    if (unlink(path) < 0)
+        return errno == ENOENT ? 0 : system_error(err, path);
+    return sync_folder_of(path) < 0 ? system_error(err, path) : 0;
+}
+
 int folder_make(const char *path, struct aico_error *err)
 {
     struct stat st;

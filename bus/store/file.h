@@ -26,6 +26,15 @@ AICO_MUST_USE int file_read(const char *path, enum file_access access, size_t si
  */
 AICO_MUST_USE int file_write(const char *path, mode_t mode, bool replace, struct bytes content,
                              struct aico_error *err);
+/*
+ * Puts the file @next in the place of @path, in one step. The former one stays as @aside (NULL: it
+ * goes): AICO_EEXISTS when another file lies there, and then nothing has changed. All three in one
+ * folder.
+ */
+AICO_MUST_USE int file_switch(const char *path, const char *next, const char *aside,
+                              struct aico_error *err);
+/* Removes @path and makes that last. 0, also when there is none. */
+AICO_MUST_USE int file_remove(const char *path, struct aico_error *err);
 /* mkdir with mode 0700; an existing folder must be ours and closed to others. */
 AICO_MUST_USE int folder_make(const char *path, struct aico_error *err);
 

@@ -134,6 +134,18 @@ int keyfile_open(const char *path, const char *passphrase_file, struct identity 
 int keyfile_create(const char *path, const char *name, const struct secret *seed,
                    struct bytes passphrase, struct aico_error *err)
 {
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    int r = identity_new(name, seed, 0, &identity);
+
+    if (r < 0)
+        return aico_error_set(err, r, "%s: %s", name, aico_error_string(r));
+    return keyfile_save(path, identity, moment_now().real_ms, passphrase, false, err);
+}
+
+int keyfile_save(const char *path, const struct identity *identity, int64_t created_ms,
+                 struct bytes passphrase, bool replace, struct aico_error *err)
+{
     CLEANUP(buffer_wipe_deinit)
     struct buffer text = {0};
     uint8_t salt[16], nonce[AEAD_NONCE_SIZE];
@@ -141,11 +153,11 @@ int keyfile_create(const char *path, const char *name, const struct secret *seed
 
     random_system.bytes(random_system.context, salt, sizeof(salt));
     random_system.bytes(random_system.context, nonce, sizeof(nonce));
-    r = keydoc_write(name, seed, 0, moment_now().real_ms, passphrase, KEYDOC_OPS_DEFAULT,
-                     KEYDOC_MEM_DEFAULT, salt, nonce, &text);
+    r = keydoc_write(identity->name, &identity->seed, identity->transport_number, created_ms,
+                     passphrase, KEYDOC_OPS_DEFAULT, KEYDOC_MEM_DEFAULT, salt, nonce, &text);
     if (r < 0)
-        return aico_error_set(err, r, "%s: %s", name, aico_error_string(r));
-    return file_write(path, 0600, false, buffer_view(&text), err);
+        return aico_error_set(err, r, "%s: %s", path, aico_error_string(r));
+    return file_write(path, 0600, replace, buffer_view(&text), err);
 }
 
 int psk_load(const char *path, struct secret *ret_psk, struct aico_error *err)
@@ -180,18 +192,6 @@ static int load_one(const char *path, const uint8_t owner[SIGN_PUBLIC_SIZE], str
     return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
 }
 
-/* One that @owner signed, or else @other (NULL: nobody). */
-static int load_of_either(const char *path, const uint8_t *owner, const uint8_t *other,
-                          struct bytes namespace, struct registry **ret_registry,
-                          struct aico_error *err)
-{
-    int r = load_one(path, owner, namespace, ret_registry, err);
-
-    if (r == AICO_EREGISTRYSIGNATURE && other)
-        r = load_one(path, other, namespace, ret_registry, err);
-    return r;
-}
-
 /* --- succession ----------------------------------------------------------------------------- */
 
 #define SUCCESSIONS_MAX 1000
@@ -206,7 +206,7 @@ void registry_chain_deinit(struct registry_chain *chain)
     chain->count = 0;
 }
 
-/* The document by which @owner named its successor. 0, AICO_ENOTFOUND. */
+/* The document by which @owner named its successor, as @name kept it. 0, AICO_ENOTFOUND. */
 static int load_link(const char *home, const char *name, const uint8_t *owner,
                      struct bytes namespace, struct registry **ret_registry, struct aico_error *err)
 {
@@ -262,6 +262,8 @@ static int walk_chain(const char *home, const char *name, const uint8_t *pinned,
         int r = load_link(home, name, owner, namespace, &registry, err);
 
         if (r == AICO_ENOTFOUND)
+            r = load_link(home, OWNER_NAME, owner, namespace, &registry, err);
+        if (r == AICO_ENOTFOUND)
             break;
         if (r == 0)
             r = chain_append(&chain, &registry, err);
@@ -285,29 +287,76 @@ int registry_chain_load(const char *home, const char *name, struct bytes namespa
 
 /* --- registry ------------------------------------------------------------------------------- */
 
+/* Verified by one of the owners from the one of @chain's link @first on: whose word was taken
+ * before has none any more. @first 0 is the pinned one. */
+static int load_of_chain(const char *path, const uint8_t *pinned,
+                         const struct registry_chain *chain, size_t first, struct bytes namespace,
+                         struct registry **ret_registry, struct aico_error *err)
+{
+    int r = AICO_EREGISTRYSIGNATURE;
+
+    for (size_t i = chain->count + 1; i > first && r == AICO_EREGISTRYSIGNATURE; i--)
+        r = load_one(path, i == 1 ? pinned : registry_owner_next(chain->items[i - 2]), namespace,
+                     ret_registry, err);
+    return r;
+}
+
+/* The place of @registry's owner in the succession. */
+static size_t owner_index(const struct registry_chain *chain, const struct registry *registry)
+{
+    for (size_t i = chain->count; i > 0; i--)
+        if (memcmp(registry_owner_next(chain->items[i - 1]), registry_owner(registry),
+                   SIGN_PUBLIC_SIZE) == 0)
+            return i;
+    return 0;
+}
+
 /* What @name accepted last; *ret_registry is NULL if there is nothing yet. */
 static int load_kept(const char *home, const char *name, const uint8_t *pinned,
-                     struct bytes namespace, struct registry **ret_registry, struct aico_error *err)
+                     const struct registry_chain *chain, struct bytes namespace,
+                     struct registry **ret_registry, struct aico_error *err)
 {
+    char hex[OWNER_HEX_SIZE];
     CLEANUP(free_memory)
     char *path = home_path(home, "state/%s/registry", name);
-    CLEANUP(registry_chain_deinit)
-    struct registry_chain chain = {0};
-    struct registry *last;
     int r;
 
     if (!path)
         return out_of_memory(err);
-    r = walk_chain(home, name, pinned, namespace, &chain, err);
-    if (r < 0)
-        return r;
-    last = chain.count > 0 ? chain.items[chain.count - 1] : NULL;
-    r = load_of_either(path, last ? registry_owner_next(last) : pinned,
-                       last ? registry_owner(last) : NULL, namespace, ret_registry, err);
+    r = load_of_chain(path, pinned, chain, 0, namespace, ret_registry, err);
     if (r != AICO_ENOTFOUND)
         return r;
-    *ret_registry = last ? registry_ref(last) : NULL;
+    /* Its own links were accepted as well. */
+    for (size_t i = chain->count; i > 0; i--) {
+        CLEANUP(free_memory)
+        char *own = NULL;
+
+        hex_write(bytes_of(registry_owner(chain->items[i - 1]), SIGN_PUBLIC_SIZE), hex);
+        own = home_path(home, "state/%s/succession/%s", name, hex);
+        if (!own)
+            return out_of_memory(err);
+        if (access(own, F_OK) < 0)
+            continue;
+        *ret_registry = registry_ref(chain->items[i - 1]);
+        break;
+    }
     return 0;
+}
+
+static int no_signature(const char *home, const char *path, struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *kept = home_path(home, "state/" OWNER_NAME "/registry");
+
+    if (kept && access(kept, F_OK) == 0)
+        return aico_error_set(err, AICO_EREGISTRYSIGNATURE,
+                              "%s: changed since the owner signed it, or of another owner; put the "
+                              "last good one back: cp '%s' '%s'",
+                              path, kept, path);
+    return aico_error_set(err, AICO_EREGISTRYSIGNATURE,
+                          "%s: not signed by the owner of this home (owner.public); get it from "
+                          "the owner again",
+                          path);
 }
 
 int registry_load(const char *home, const char *name, struct bytes namespace,
@@ -315,6 +364,8 @@ int registry_load(const char *home, const char *name, struct bytes namespace,
 {
     CLEANUP(registry_unref)
     struct registry *current = NULL, *kept = NULL;
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
     CLEANUP(free_memory)
     char *path = home_path(home, "registry");
     uint8_t pinned[SIGN_PUBLIC_SIZE];
@@ -324,13 +375,13 @@ int registry_load(const char *home, const char *name, struct bytes namespace,
         return r;
     if (!path)
         return out_of_memory(err);
-    if (name) {
-        r = load_kept(home, name, pinned, namespace, &kept, err);
-        if (r < 0)
-            return r;
-    }
-    r = load_of_either(path, kept ? registry_owner(kept) : pinned,
-                       kept ? registry_owner_next(kept) : NULL, namespace, &current, err);
+    r = walk_chain(home, name ? name : OWNER_NAME, pinned, namespace, &chain, err);
+    if (r == 0 && name)
+        r = load_kept(home, name, pinned, &chain, namespace, &kept, err);
+    if (r < 0)
+        return r;
+    r = load_of_chain(path, pinned, &chain, kept ? owner_index(&chain, kept) : 0, namespace,
+                      &current, err);
     if (r == AICO_ENOTFOUND && kept)
         r = AICO_EREGISTRYOLD; /* a home of another machine may have only what it accepted */
     else if (r == 0 && kept)
@@ -340,8 +391,13 @@ int registry_load(const char *home, const char *name, struct bytes namespace,
         return 0;
     }
     if (r == AICO_EEQUIVOCATION)
-        return aico_error_set(err, r, "%s: version %" PRIu64 " differs from the one %s accepted",
-                              path, registry_version(current), name);
+        return aico_error_set(err, r,
+                              "%s: version %" PRIu64 " differs from the one %s accepted; compare: "
+                              "aico-keytool inspect '%s', aico-keytool inspect '%s/state/%s/"
+                              "registry'",
+                              path, registry_version(current), name, path, home, name);
+    if (r == AICO_EREGISTRYSIGNATURE)
+        return no_signature(home, path, err);
     if (r < 0)
         return r;
     *ret_registry = STEAL(current);

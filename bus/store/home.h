@@ -39,6 +39,11 @@ AICO_MUST_USE int keyfile_open(const char *path, const char *passphrase_file,
  */
 AICO_MUST_USE int keyfile_create(const char *path, const char *name, const struct secret *seed,
                                  struct bytes passphrase, struct aico_error *err);
+/* The key file of @identity under another @passphrase (empty: unprotected), mode 0600, in one step.
+ * @replace false: AICO_EEXISTS when there is one. */
+AICO_MUST_USE int keyfile_save(const char *path, const struct identity *identity,
+                               int64_t created_ms, struct bytes passphrase, bool replace,
+                               struct aico_error *err);
 /* 64 hex digits and an optional newline, mode 0600: a pre-shared key. */
 AICO_MUST_USE int psk_load(const char *path, struct secret *ret_psk, struct aico_error *err);
 
@@ -51,7 +56,9 @@ struct registry_chain {
     size_t count;
 };
 void registry_chain_deinit(struct registry_chain *chain);
-/* What @name kept: state/NAME/succession/OWNER. 0 (also when there are none), AICO_EREGISTRY... */
+/* What @name kept (state/NAME/succession/OWNER), or else the owner's own tool in this home: who was
+ * off while the owner changed finds the way there. 0 (also when there are none), AICO_EREGISTRY...
+ */
 AICO_MUST_USE int registry_chain_load(const char *home, const char *name, struct bytes namespace,
                                       struct registry_chain *ret_chain, struct aico_error *err);
 
@@ -60,7 +67,7 @@ AICO_MUST_USE int registry_chain_load(const char *home, const char *name, struct
  * (state/NAME/registry; @name NULL: only the home's). An older home file than the accepted copy is
  * ignored in favour of the copy; one of the same version with other content is AICO_EEQUIVOCATION.
  * The owner is the pinned one until a document of the successor it named was accepted, then that
- * one and no other.
+ * one and no other. The keytool is @name OWNER_NAME: it never signs on from less than it signed.
  * 0 and a reference, AICO_ENOTFOUND, AICO_EREGISTRYSIGNATURE, AICO_EREGISTRY...
  */
 AICO_MUST_USE int registry_load(const char *home, const char *name, struct bytes namespace,

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/hex.h"
+#include "base/writer.h"
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "trust/document.h"
@@ -17,7 +18,10 @@ struct draft_component {
     uint8_t identity[SIGN_PUBLIC_SIZE], transport[DH_PUBLIC_SIZE];
     enum component_state state;
     struct buffer roles; /* comma list */
-    struct buffer tail;  /* " SINCE [replaces ...] [peer aico]" */
+    int64_t since_ms;
+    struct buffer replaces; /* " replaces OLD UNTIL SIG", or empty */
+    bool peer_aico;
+    int64_t replaced_until_ms; /* INT64_MAX: by no other line */
 };
 
 struct draft_rule {
@@ -30,7 +34,8 @@ struct registry_draft {
     struct buffer namespace;
     uint64_t version; /* of the document this is made from, 0: none */
     uint8_t previous[HASH_SIZE];
-    struct buffer owner_next; /* its line, or empty */
+    struct buffer owner_next;                 /* its line, or empty */
+    uint8_t owner_next_for[SIGN_PUBLIC_SIZE]; /* the owner it is the successor of */
     struct draft_component *components;
     struct draft_rule *rules;
 };
@@ -42,7 +47,7 @@ static const char *const authenticity_words[] = {"group", "sender", "signature"}
 static void component_free(struct draft_component *c)
 {
     buffer_deinit(&c->roles);
-    buffer_deinit(&c->tail);
+    buffer_deinit(&c->replaces);
     free(c);
 }
 
@@ -98,33 +103,54 @@ static struct draft_component *component_new(struct registry_draft *d, const cha
     (void)snprintf(c->name, sizeof(c->name), "%s", name);
     memcpy(c->identity, identity, SIGN_PUBLIC_SIZE);
     memcpy(c->transport, transport, DH_PUBLIC_SIZE);
+    c->replaced_until_ms = INT64_MAX;
     DL_APPEND(d->components, c);
     return c;
+}
+
+/* " replaces OLD UNTIL SIG" */
+static int put_replaces(struct buffer *to, const uint8_t *old, int64_t until_ms,
+                        const uint8_t *signature)
+{
+    int r = buffer_append_text(to, " replaces ");
+
+    if (r == 0)
+        r = put_hex(to, old, SIGN_PUBLIC_SIZE);
+    if (r == 0)
+        r = buffer_printf(to, " %" PRId64 " ", until_ms);
+    return r < 0 ? r : put_hex(to, signature, SIGNATURE_SIZE);
 }
 
 static int copy_component(struct registry_draft *d, const struct component *from)
 {
     struct draft_component *c = component_new(d, from->name, from->identity, from->transport);
-    int r;
 
     if (!c)
         return AICO_ENOMEM;
     c->state = from->state;
-    r = put_list(&c->roles, from->roles, from->role_count);
+    c->since_ms = from->since_ms;
+    c->peer_aico = from->peer_aico;
+    c->replaced_until_ms = from->replaced_until_ms;
+    if (put_list(&c->roles, from->roles, from->role_count) < 0)
+        return AICO_ENOMEM;
+    return from->replaces ? put_replaces(&c->replaces, from->replaces_identity,
+                                         from->replaces_until_ms, from->replaces_signature)
+                          : 0;
+}
+
+static int put_owner_next(struct registry_draft *d, const uint8_t *owner, const uint8_t *next,
+                          const uint8_t *signature)
+{
+    int r = buffer_append_text(&d->owner_next, "owner-next ");
+
+    memcpy(d->owner_next_for, owner, SIGN_PUBLIC_SIZE);
     if (r == 0)
-        r = buffer_printf(&c->tail, " %" PRId64, from->since_ms);
-    if (r == 0 && from->replaces) {
-        r = buffer_append_text(&c->tail, " replaces ");
-        if (r == 0)
-            r = put_hex(&c->tail, from->replaces_identity, SIGN_PUBLIC_SIZE);
-        if (r == 0)
-            r = buffer_printf(&c->tail, " %" PRId64 " ", from->replaces_until_ms);
-        if (r == 0)
-            r = put_hex(&c->tail, from->replaces_signature, SIGNATURE_SIZE);
-    }
-    if (r == 0 && from->peer_aico)
-        r = buffer_append_text(&c->tail, " peer aico");
-    return r;
+        r = put_hex(&d->owner_next, next, SIGN_PUBLIC_SIZE);
+    if (r == 0)
+        r = buffer_append_text(&d->owner_next, " ");
+    if (r == 0)
+        r = put_hex(&d->owner_next, signature, SIGNATURE_SIZE);
+    return r < 0 ? r : buffer_append_text(&d->owner_next, "\n");
 }
 
 /* publish WHO subscribe WHO are in @words already; the rest follows. */
@@ -171,6 +197,10 @@ struct registry_draft *registry_draft_new(const struct registry *current, struct
         return STEAL(d);
     d->version = registry_version(current);
     hash_n(registry_document(current), d->previous, sizeof(d->previous));
+    if (registry_owner_next(current) &&
+        put_owner_next(d, registry_owner(current), registry_owner_next(current),
+                       registry_owner_next_signature(current)) < 0)
+        return NULL;
     for (size_t i = 0; i < registry_component_count(current); i++)
         if (copy_component(d, registry_component_at(current, i)) < 0)
             return NULL;
@@ -183,7 +213,6 @@ struct registry_draft *registry_draft_new(const struct registry *current, struct
 int registry_draft_add(struct registry_draft *draft, const struct component_line *line)
 {
     struct draft_component *c;
-    int r;
 
     DL_FOREACH(draft->components, c)
     if (strcmp(c->name, line->name) == 0 ||
@@ -193,8 +222,8 @@ int registry_draft_add(struct registry_draft *draft, const struct component_line
     c = component_new(draft, line->name, line->identity, line->transport);
     if (!c)
         return AICO_ENOMEM;
-    r = buffer_append_text(&c->roles, line->roles);
-    return r < 0 ? r : buffer_printf(&c->tail, " %" PRId64, line->since_ms);
+    c->since_ms = line->since_ms;
+    return buffer_append_text(&c->roles, line->roles);
 }
 
 int registry_draft_set_state(struct registry_draft *draft, const char *name,
@@ -209,6 +238,79 @@ int registry_draft_set_state(struct registry_draft *draft, const char *name,
         r = 0;
     }
     return r;
+}
+
+int registry_draft_set_peer_aico(struct registry_draft *draft, const char *name)
+{
+    struct draft_component *c;
+    int r = AICO_ENOTFOUND;
+
+    DL_FOREACH(draft->components, c)
+    if (strcmp(c->name, name) == 0 && c->replaced_until_ms == INT64_MAX) {
+        c->peer_aico = true;
+        r = 0;
+    }
+    return r;
+}
+
+static void component_remove(struct registry_draft *draft, struct draft_component *c)
+{
+    DL_DELETE(draft->components, c);
+    component_free(c);
+}
+
+int registry_draft_remove(struct registry_draft *draft, const char *name)
+{
+    struct draft_component *c, *next;
+    int r = AICO_ENOTFOUND;
+
+    DL_FOREACH_SAFE(draft->components, c, next)
+    if (strcmp(c->name, name) == 0) {
+        component_remove(draft, c);
+        r = 0;
+    }
+    return r;
+}
+
+void registry_draft_retire_replaced(struct registry_draft *draft, int64_t now_ms)
+{
+    struct draft_component *c;
+
+    DL_FOREACH(draft->components, c)
+    if (c->state == COMPONENT_ACTIVE && now_ms > c->replaced_until_ms)
+        c->state = COMPONENT_RETIRED;
+}
+
+static struct draft_component *find_identity(struct registry_draft *draft, const uint8_t *identity)
+{
+    struct draft_component *c;
+
+    DL_FOREACH(draft->components, c)
+    if (memcmp(c->identity, identity, SIGN_PUBLIC_SIZE) == 0)
+        return c;
+    return NULL;
+}
+
+static bool has_transport(const struct registry_draft *draft, const uint8_t *transport)
+{
+    const struct draft_component *c;
+
+    DL_FOREACH(draft->components, c)
+    if (memcmp(c->transport, transport, DH_PUBLIC_SIZE) == 0)
+        return true;
+    return false;
+}
+
+int registry_draft_set_transport(struct registry_draft *draft, const struct identity *identity)
+{
+    struct draft_component *c = find_identity(draft, identity->public);
+
+    if (!c)
+        return AICO_ENOTFOUND;
+    if (has_transport(draft, identity->transport_public))
+        return AICO_EEXISTS;
+    memcpy(c->transport, identity->transport_public, DH_PUBLIC_SIZE);
+    return 0;
 }
 
 static struct draft_rule *find_rule(struct registry_draft *draft, struct bytes filter)
@@ -290,14 +392,51 @@ int registry_draft_set_owner_next(struct registry_draft *draft, const struct sec
     if (r < 0)
         return r;
     draft->owner_next.size = 0;
-    r = buffer_append_text(&draft->owner_next, "owner-next ");
-    if (r == 0)
-        r = put_hex(&draft->owner_next, next, sizeof(next));
-    if (r == 0)
-        r = buffer_append_text(&draft->owner_next, " ");
-    if (r == 0)
-        r = put_hex(&draft->owner_next, signature, sizeof(signature));
-    return r < 0 ? r : buffer_append_text(&draft->owner_next, "\n");
+    return put_owner_next(draft, owner, next, signature);
+}
+
+/* SIGN(old, "rotate", lp8(NS) || lp8(name) || new Ed25519 || new X25519 || u64 UNTIL) */
+static int sign_rotation(const struct registry_draft *draft, const struct identity *old,
+                         const struct identity *renewed, int64_t until_ms,
+                         uint8_t ret_signature[SIGNATURE_SIZE])
+{
+    uint8_t text[1 + COMPONENT_NAME_MAX + SIGN_PUBLIC_SIZE + DH_PUBLIC_SIZE + 8];
+    uint8_t ns[1 + NAMESPACE_MAX];
+    struct writer w = writer_over(text, sizeof(text));
+
+    writer_lp8(&w, bytes_text(old->name));
+    writer_bytes(&w, bytes_of(renewed->public, SIGN_PUBLIC_SIZE));
+    writer_bytes(&w, bytes_of(renewed->transport_public, DH_PUBLIC_SIZE));
+    writer_u64(&w, (uint64_t)until_ms);
+    return sign_make(&old->seed, "rotate", namespace_lp8(draft, ns), writer_view(&w),
+                     ret_signature);
+}
+
+int registry_draft_rotate(struct registry_draft *draft, const struct identity *old,
+                          const struct identity *renewed, int64_t since_ms, int64_t until_ms)
+{
+    struct draft_component *from = find_identity(draft, old->public), *c, *next;
+    uint8_t signature[SIGNATURE_SIZE];
+    int r;
+
+    if (!from || from->state != COMPONENT_ACTIVE || from->replaced_until_ms != INT64_MAX)
+        return AICO_ENOTFOUND;
+    if (find_identity(draft, renewed->public) || has_transport(draft, renewed->transport_public))
+        return AICO_EEXISTS;
+    r = sign_rotation(draft, old, renewed, until_ms, signature);
+    if (r < 0)
+        return r;
+    DL_FOREACH_SAFE(draft->components, c, next)
+    if (strcmp(c->name, from->name) == 0 && c->state == COMPONENT_RETIRED)
+        component_remove(draft, c);
+    c = component_new(draft, from->name, renewed->public, renewed->transport_public);
+    if (!c)
+        return AICO_ENOMEM;
+    c->since_ms = since_ms;
+    c->peer_aico = from->peer_aico;
+    from->replaced_until_ms = until_ms;
+    r = buffer_append(&c->roles, buffer_view(&from->roles));
+    return r < 0 ? r : put_replaces(&c->replaces, old->public, until_ms, signature);
 }
 
 static int put_head(const struct registry_draft *draft, const uint8_t owner[SIGN_PUBLIC_SIZE],
@@ -316,7 +455,9 @@ static int put_head(const struct registry_draft *draft, const uint8_t owner[SIGN
         r = put_hex(to, draft->previous, sizeof(draft->previous));
     if (r == 0)
         r = buffer_append_text(to, "\n");
-    return r < 0 ? r : buffer_append(to, buffer_view(&draft->owner_next));
+    if (r < 0 || memcmp(draft->owner_next_for, owner, SIGN_PUBLIC_SIZE) != 0)
+        return r; /* a successor names its own */
+    return buffer_append(to, buffer_view(&draft->owner_next));
 }
 
 static int put_component(const struct draft_component *c, struct buffer *to)
@@ -334,8 +475,10 @@ static int put_component(const struct draft_component *c, struct buffer *to)
     if (r == 0)
         r = buffer_append(to, buffer_view(&c->roles));
     if (r == 0)
-        r = buffer_append(to, buffer_view(&c->tail));
-    return r < 0 ? r : buffer_append_text(to, "\n");
+        r = buffer_printf(to, " %" PRId64, c->since_ms);
+    if (r == 0)
+        r = buffer_append(to, buffer_view(&c->replaces));
+    return r < 0 ? r : buffer_append_text(to, c->peer_aico ? " peer aico\n" : "\n");
 }
 
 /* Space, '%' and control bytes of a filter are written %XX. */

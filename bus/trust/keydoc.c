@@ -14,7 +14,6 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/hex.h"
@@ -22,12 +21,11 @@
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "trust/keydoc.h"
+#include "trust/lines.h"
 
 #define CHECK_SIZE 16
 #define VERIFIER_SIZE 16
 #define SEALED_SIZE (AEAD_NONCE_SIZE + SECRET_SIZE + AEAD_TAG_SIZE)
-#define OPS_CEILING 20
-#define MEM_CEILING ((uint64_t)4 * 1024 * 1024 * 1024)
 
 /* A key file taken apart; the secret is still hex in the text. */
 struct parts {
@@ -37,72 +35,6 @@ struct parts {
     struct bytes secret;        /* hex */
 };
 
-/* Steps through `WORD REST\n` lines. */
-struct lines {
-    struct bytes rest;
-    size_t number;
-};
-
-/* The rest of the next line, which must begin with @word. */
-static bool line_is(struct lines *lines, const char *word, struct bytes *ret_value)
-{
-    size_t word_size = strlen(word);
-    const uint8_t *end =
-        lines->rest.size > 0 ? memchr(lines->rest.at, '\n', lines->rest.size) : NULL;
-    size_t size = end ? (size_t)(end - lines->rest.at) : 0;
-
-    lines->number++;
-    if (!end || size < word_size + 2 || memcmp(lines->rest.at, word, word_size) != 0 ||
-        lines->rest.at[word_size] != ' ')
-        return false;
-    *ret_value = bytes_of(lines->rest.at + word_size + 1, size - word_size - 1);
-    lines->rest = bytes_of(end + 1, lines->rest.size - size - 1);
-    return true;
-}
-
-static bool decimal(struct bytes text, uint64_t max, uint64_t *ret_value)
-{
-    uint64_t value = 0;
-
-    if (text.size == 0 || text.size > 19 || (text.size > 1 && text.at[0] == '0'))
-        return false;
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.at[i] < '0' || text.at[i] > '9')
-            return false;
-        value = value * 10 + (uint64_t)(text.at[i] - '0');
-    }
-    *ret_value = value;
-    return value <= max;
-}
-
-/* "2026-11-20T20:00:00Z" in form; a display field, so the calendar is not checked further. */
-static bool is_time(struct bytes text)
-{
-    static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
-
-    if (text.size != sizeof(form) - 1)
-        return false;
-    for (size_t i = 0; i < text.size; i++)
-        if (form[i] == 'd' ? text.at[i] < '0' || text.at[i] > '9' : text.at[i] != (uint8_t)form[i])
-            return false;
-    return true;
-}
-
-/* The next word of @text up to a space or the end. */
-static struct bytes next_word(struct bytes *text)
-{
-    const uint8_t *space = text->size > 0 ? memchr(text->at, ' ', text->size) : NULL;
-    struct bytes word = *text;
-
-    if (!space) {
-        *text = bytes_of(NULL, 0);
-        return word;
-    }
-    word.size = (size_t)(space - text->at);
-    *text = bytes_of(space + 1, text->size - word.size - 1);
-    return word;
-}
-
 static bool parse_protection(struct bytes value, struct keydoc *doc)
 {
     struct bytes rest = value;
@@ -110,10 +42,10 @@ static bool parse_protection(struct bytes value, struct keydoc *doc)
     if (bytes_equal_text(value, "none"))
         return true;
     doc->is_protected = true;
-    return bytes_equal_text(next_word(&rest), "argon2id") &&
-           decimal(next_word(&rest), OPS_CEILING, &doc->ops) && doc->ops > 0 &&
-           decimal(next_word(&rest), MEM_CEILING, &doc->mem_bytes) && doc->mem_bytes >= 8192 &&
-           hex_parse(rest, doc->salt, sizeof(doc->salt));
+    return bytes_equal_text(lines_word(&rest), "argon2id") &&
+           lines_decimal(lines_word(&rest), KEYDOC_OPS_MAX, &doc->ops) && doc->ops > 0 &&
+           lines_decimal(lines_word(&rest), KEYDOC_MEM_MAX, &doc->mem_bytes) &&
+           doc->mem_bytes >= 8192 && hex_parse(rest, doc->salt, sizeof(doc->salt));
 }
 
 static bool parse_lines(struct lines *lines, struct bytes text, struct parts *parts)
@@ -127,12 +59,13 @@ static bool parse_lines(struct lines *lines, struct bytes text, struct parts *pa
     if (!line_is(lines, "name", &value) || !component_name_is_valid(value))
         return false;
     bytes_copy(doc->name, value);
-    if (!line_is(lines, "created", &value) || !is_time(value))
+    if (!line_is(lines, "created", &value) || lines_time(value) < 0)
         return false;
     bytes_copy(doc->created, value);
+    doc->created_ms = lines_time(value);
     if (!line_is(lines, "public", &value) || !hex_parse(value, doc->public, SIGN_PUBLIC_SIZE))
         return false;
-    if (!line_is(lines, "transport", &value) || !decimal(value, UINT32_MAX, &number))
+    if (!line_is(lines, "transport", &value) || !lines_decimal(value, UINT32_MAX, &number))
         return false;
     doc->transport_number = (uint32_t)number;
     if (!line_is(lines, "protection", &value) || !parse_protection(value, doc))
@@ -249,21 +182,6 @@ int keydoc_open(struct bytes text, struct bytes passphrase, bool floors,
     return 0;
 }
 
-static int put_hex_line(struct buffer *to, const char *word, const void *at, size_t size)
-{
-    uint8_t *hex;
-    int r = buffer_printf(to, "%s ", word);
-
-    if (r < 0)
-        return r;
-    hex = buffer_reserve(to, 2 * size + 1);
-    if (!hex)
-        return AICO_ENOMEM;
-    hex_write(bytes_of(at, size), (char *)hex);
-    to->size += 2 * size;
-    return buffer_append_text(to, "\n");
-}
-
 static int write_protected(const struct secret *seed, struct bytes passphrase, uint64_t ops,
                            uint64_t mem_bytes, const uint8_t salt[16], const uint8_t nonce[24],
                            size_t begin, struct buffer *to)
@@ -298,14 +216,11 @@ int keydoc_write(const char *name, const struct secret *seed, uint32_t transport
                  const uint8_t salt[16], const uint8_t nonce[24], struct buffer *ret_text)
 {
     uint8_t public[SIGN_PUBLIC_SIZE], check[CHECK_SIZE];
-    time_t seconds = (time_t)(created_ms / 1000);
     size_t begin = ret_text->size;
-    char created[32];
-    struct tm tm;
+    char created[TIME_TEXT_SIZE];
     int r;
 
-    if (!component_name_is_valid(bytes_text(name)) || !gmtime_r(&seconds, &tm) ||
-        strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm) != 20)
+    if (!component_name_is_valid(bytes_text(name)) || time_write(created_ms, created) < 0)
         return AICO_EINVAL;
     sign_public(seed, public);
     r = buffer_printf(ret_text, "aico-key 1\nname %s\ncreated %s\n", name, created);

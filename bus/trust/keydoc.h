@@ -14,11 +14,14 @@
 #define KEYDOC_MEM_DEFAULT (256u * 1024 * 1024)
 #define KEYDOC_OPS_FLOOR 2
 #define KEYDOC_MEM_FLOOR (64u * 1024 * 1024)
+#define KEYDOC_OPS_MAX 20
+#define KEYDOC_MEM_MAX ((uint64_t)4 * 1024 * 1024 * 1024)
 
 /* What a key file says without its secret being opened. */
 struct keydoc {
     char name[COMPONENT_NAME_MAX + 1];
     char created[21]; /* 2026-11-20T20:00:00Z */
+    int64_t created_ms;
     uint8_t public[SIGN_PUBLIC_SIZE];
     uint32_t transport_number;
     bool is_protected;

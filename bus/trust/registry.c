@@ -51,7 +51,7 @@ struct registry {
     int64_t issued_ms;
     uint8_t hash[REGISTRY_HASH_SIZE];
     uint8_t owner[SIGN_PUBLIC_SIZE];
-    uint8_t owner_next[SIGN_PUBLIC_SIZE];
+    uint8_t owner_next[SIGN_PUBLIC_SIZE], owner_next_signature[SIGNATURE_SIZE];
     bool has_owner_next;
     struct component_entry **components;
     size_t component_count;
@@ -251,15 +251,15 @@ static int parse_head(struct parser *p, struct bytes namespace)
 static int parse_owner_next(struct parser *p)
 {
     struct registry *g = p->registry;
-    uint8_t signature[SIGNATURE_SIZE], text[1 + NAMESPACE_MAX];
+    uint8_t text[1 + NAMESPACE_MAX];
 
     if (p->count != 3 || !hex_parse(p->fields[1], g->owner_next, SIGN_PUBLIC_SIZE) ||
-        !hex_parse(p->fields[2], signature, sizeof(signature)))
+        !hex_parse(p->fields[2], g->owner_next_signature, SIGNATURE_SIZE))
         return refuse(p, "owner-next takes a key and a signature in hex");
     text[0] = (uint8_t)g->namespace.size;
     bytes_copy(text + 1, g->namespace);
     if (sign_verify(g->owner_next, "owner", bytes_of(text, 1 + g->namespace.size),
-                    bytes_of(g->owner, SIGN_PUBLIC_SIZE), signature) < 0)
+                    bytes_of(g->owner, SIGN_PUBLIC_SIZE), g->owner_next_signature) < 0)
         return refuse(p, "owner-next did not sign for this owner");
     g->has_owner_next = true;
     return 0;
@@ -382,6 +382,7 @@ static int parse_component(struct parser *p)
     c = &entry->component;
     c->serial = (uint32_t)g->component_count;
     g->components[g->component_count++] = entry;
+    c->replaced_until_ms = INT64_MAX;
 
     if (!component_name_is_valid(p->fields[1]))
         return refuse(p, "not a component name");
@@ -508,19 +509,24 @@ static int parse_rule(struct parser *p)
     return r < 0 ? r : parse_rule_words(p, &entry->rule);
 }
 
-/* Every line that replaces a key must name a key of the same component that is here. */
+/* A line that replaces a key may only replace one of its own name, which then has an end. */
 static int check_rotations(struct parser *p)
 {
     const struct registry *g = p->registry;
 
     for (size_t i = 0; i < g->component_count; i++) {
-        const struct component *c = &g->components[i]->component, *old;
+        const struct component *c = &g->components[i]->component;
+        struct component_entry *old = NULL;
 
         if (!c->replaces)
             continue;
-        old = registry_find_identity(g, c->replaces_identity);
-        if (old && strcmp(old->name, c->name) != 0)
+        HASH_FIND(by_identity, g->by_identity, c->replaces_identity, SIGN_PUBLIC_SIZE, old);
+        if (!old)
+            continue;
+        if (strcmp(old->component.name, c->name) != 0)
             return refuse(p, "a component replaces the key of another one");
+        old->component.replaced_until_ms =
+            MIN(old->component.replaced_until_ms, c->replaces_until_ms);
     }
     return 0;
 }
@@ -698,6 +704,24 @@ const uint8_t *registry_owner_next(const struct registry *registry)
     return registry->has_owner_next ? registry->owner_next : NULL;
 }
 
+const uint8_t *registry_owner_next_signature(const struct registry *registry)
+{
+    return registry->has_owner_next ? registry->owner_next_signature : NULL;
+}
+
+int64_t registry_next_change(const struct registry *registry, int64_t now_ms)
+{
+    int64_t next = INT64_MAX;
+
+    for (size_t i = 0; i < registry->component_count; i++) {
+        int64_t until = registry->components[i]->component.replaced_until_ms;
+
+        if (until < INT64_MAX && until >= now_ms)
+            next = MIN(next, until + 1);
+    }
+    return next;
+}
+
 size_t registry_component_count(const struct registry *registry)
 {
     return registry->component_count;
@@ -749,11 +773,8 @@ const struct component *registry_broker(const struct registry *registry)
 bool component_is_active(const struct registry *registry, const struct component *component,
                          int64_t now_ms)
 {
-    const struct component *dials = registry_find_name(registry, bytes_text(component->name));
-
-    if (component->state != COMPONENT_ACTIVE)
-        return false;
-    return dials == component || !dials || now_ms <= dials->replaces_until_ms;
+    (void)registry;
+    return component->state == COMPONENT_ACTIVE && now_ms <= component->replaced_until_ms;
 }
 
 bool component_has_role(const struct component *component, const char *role)

@@ -38,7 +38,9 @@ struct component {
     uint8_t replaces_identity[SIGN_PUBLIC_SIZE];
     int64_t replaces_until_ms;
     uint8_t replaces_signature[SIGNATURE_SIZE];
-    bool peer_aico; /* format 0 of the seed is spoken with it */
+    bool peer_aico;            /* format 0 of the seed is spoken with it */
+    int64_t replaced_until_ms; /* another line replaces this key: until then it is valid; else
+                                  INT64_MAX */
 };
 
 enum rule_seal { SEAL_CHANNEL, SEAL_GROUP, SEAL_RATCHET, SEAL_NONE };
@@ -96,8 +98,12 @@ uint64_t registry_version(const struct registry *registry);
 int64_t registry_issued_ms(const struct registry *registry);
 const uint8_t *registry_hash(const struct registry *registry);  /* REGISTRY_HASH_SIZE */
 const uint8_t *registry_owner(const struct registry *registry); /* SIGN_PUBLIC_SIZE */
-/* The announced next owner key, NULL if none; its proof was verified. */
+/* The announced next owner key and its proof (SIGNATURE_SIZE), which was verified; NULL if none. */
 const uint8_t *registry_owner_next(const struct registry *registry);
+const uint8_t *registry_owner_next_signature(const struct registry *registry);
+/* The first time after @now_ms at which a key that was replaced is valid no more; INT64_MAX if
+ * nothing of that kind is due. */
+int64_t registry_next_change(const struct registry *registry, int64_t now_ms);
 
 size_t registry_component_count(const struct registry *registry);
 const struct component *registry_component_at(const struct registry *registry, size_t index);

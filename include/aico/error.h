@@ -115,7 +115,9 @@ extern "C" {
     X(EREGISTRYOLD, 119, "E_REGISTRY_OLD", 5, "registry is older than the one already accepted")   \
     X(ENAMESPACE, 120, "E_NAMESPACE", 5, "registry of another namespace")                          \
     X(EREGISTRYSTALE, 121, "E_REGISTRY_STALE", 5, "registry is older than registry_max_age")       \
-    X(EPUBLICFILE, 122, "E_PUBLIC_FORMAT", 5, "not a public identity file of ours")
+    X(EPUBLICFILE, 122, "E_PUBLIC_FORMAT", 5, "not a public identity file of ours")                \
+    X(ESIGNATUREFILE, 123, "E_SIGNATURE_FORMAT", 9, "not a signature file of ours")                \
+    X(EMASTERFILE, 124, "E_MASTER_FORMAT", 5, "not the salt of a master passphrase")
 
 enum aico_error_code {
 #define AICO_ERROR_ENUM(symbol, number, name, exit_code, text) AICO_##symbol = -(number),

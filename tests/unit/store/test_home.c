@@ -327,6 +327,94 @@ static void a_successor_of_the_owner_is_followed_and_the_old_one_no_more(void **
     assert_int_equal(version, 6);
 }
 
+/* carol was off while the owner changed: the owner's own tool kept in this home how. */
+static void who_was_off_during_a_succession_finds_the_way(void **state UNUSED)
+{
+    const struct secret second = {{2}};
+    CLEANUP(buffer_deinit)
+    struct buffer v1 = {0};
+    CLEANUP(registry_unref)
+    struct registry *current = make_registry(1, "ui", &v1), *found = NULL, *stray = NULL;
+    CLEANUP(free_memory)
+    char *path = in("registry");
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+
+    assert_int_equal(registry_keep(folder, "carol", current, NULL), 0);
+    pass_on(&current, &owner_seed, &second);
+    assert_int_equal(registry_keep(folder, "owner", current, NULL), 0);
+    pass_on(&current, &second, NULL);
+    assert_int_equal(registry_load(folder, "carol", bytes_text("aico"), &found, NULL), 0);
+    assert_int_equal(registry_version(found), 3);
+    assert_int_equal(registry_keep(folder, "carol", found, NULL), 0);
+    registry_unref(&found);
+    assert_int_equal(registry_chain_load(folder, "carol", bytes_text("aico"), &chain, NULL), 0);
+    assert_int_equal(chain.count, 1);
+
+    /* dave starts here for the first time. */
+    assert_int_equal(registry_load(folder, "dave", bytes_text("aico"), &found, NULL), 0);
+    assert_int_equal(registry_version(found), 3);
+    registry_unref(&found);
+
+    /* Once the successor's word was taken, the former owner has none. */
+    stray = registry_ref(current);
+    pass_on(&stray, &owner_seed, NULL);
+    assert_int_equal(registry_load(folder, "carol", bytes_text("aico"), &found, NULL),
+                     AICO_EREGISTRYSIGNATURE);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void a_key_file_changes_its_passphrase_and_nothing_else(void **state UNUSED)
+{
+    const struct secret seed = {{8}};
+    CLEANUP(identity_free)
+    struct identity *identity = NULL, *again = NULL;
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    CLEANUP(free_memory)
+    char *path = in("changed.key");
+    struct keydoc doc;
+
+    assert_int_equal(identity_new("erin", &seed, 3, &identity), 0);
+    assert_int_equal(keyfile_save(path, identity, 86400000, bytes_of(NULL, 0), false, NULL), 0);
+    assert_int_equal(keyfile_save(path, identity, 86400000, bytes_of(NULL, 0), false, NULL),
+                     AICO_EEXISTS);
+    assert_int_equal(keyfile_save(path, identity, 86400000, bytes_text("x"), true, NULL), 0);
+    assert_int_equal(keyfile_load(path, bytes_of(NULL, 0), &again, NULL), AICO_EPASSPHRASE);
+    assert_int_equal(keyfile_load(path, bytes_text("x"), &again, NULL), 0);
+    assert_memory_equal(again->seed.at, seed.at, sizeof(seed.at));
+    assert_int_equal(again->transport_number, 3);
+    assert_int_equal(file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, NULL), 0);
+    assert_int_equal(keydoc_inspect(buffer_view(&text), &doc, NULL), 0);
+    assert_string_equal(doc.created, "1970-01-02T00:00:00Z");
+    assert_int_equal(doc.created_ms, 86400000);
+}
+
+static void a_file_takes_the_place_of_another_which_stays_aside(void **state UNUSED)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    CLEANUP(free_memory)
+    char *path = in("place"), *next = in("place.next");
+    CLEANUP(free_memory)
+    char *aside = in("place.former");
+
+    put("place", 0600, "old");
+    put("place.next", 0600, "new");
+    put("place.former", 0600, "precious");
+    assert_int_equal(file_switch(path, next, aside, NULL), AICO_EEXISTS);
+    assert_int_equal(access(next, F_OK), 0);
+    assert_int_equal(file_remove(aside, NULL), 0);
+    assert_int_equal(file_remove(aside, NULL), 0);
+    assert_int_equal(link(path, aside), 0); /* as far as an interrupted one came */
+    assert_int_equal(file_switch(path, next, aside, NULL), 0);
+    assert_int_equal(file_read(path, FILE_SECRET, 100, &text, NULL), 0);
+    assert_int_equal(file_read(aside, FILE_SECRET, 100, &text, NULL), 0);
+    assert_true(bytes_equal_text(buffer_view(&text), "newold"));
+    assert_int_equal(file_switch(path, next, aside, NULL), AICO_EEXISTS);
+    assert_int_equal(file_switch(path, next, NULL, NULL), AICO_ENOTFOUND);
+}
+
 static void the_last_generation_survives(void **state UNUSED)
 {
     uint64_t generation = 1;
@@ -371,6 +459,9 @@ int main(void)
         cmocka_unit_test(a_lock_keeps_the_second_out),
         cmocka_unit_test(registry_older_after_a_restart_is_not_taken),
         cmocka_unit_test(a_successor_of_the_owner_is_followed_and_the_old_one_no_more),
+        cmocka_unit_test(who_was_off_during_a_succession_finds_the_way),
+        cmocka_unit_test(a_key_file_changes_its_passphrase_and_nothing_else),
+        cmocka_unit_test(a_file_takes_the_place_of_another_which_stays_aside),
         cmocka_unit_test(the_last_generation_survives),
     };
 
