@@ -20,6 +20,7 @@ struct draft_component {
     struct buffer roles; /* comma list */
     int64_t since_ms;
     struct buffer replaces; /* " replaces OLD UNTIL SIG", or empty */
+    uint8_t replaces_identity[SIGN_PUBLIC_SIZE];
     bool peer_aico;
     int64_t replaced_until_ms; /* INT64_MAX: by no other line */
 };
@@ -109,16 +110,17 @@ static struct draft_component *component_new(struct registry_draft *d, const cha
 }
 
 /* " replaces OLD UNTIL SIG" */
-static int put_replaces(struct buffer *to, const uint8_t *old, int64_t until_ms,
+static int put_replaces(struct draft_component *c, const uint8_t *old, int64_t until_ms,
                         const uint8_t *signature)
 {
-    int r = buffer_append_text(to, " replaces ");
+    int r = buffer_append_text(&c->replaces, " replaces ");
 
+    memcpy(c->replaces_identity, old, SIGN_PUBLIC_SIZE);
     if (r == 0)
-        r = put_hex(to, old, SIGN_PUBLIC_SIZE);
+        r = put_hex(&c->replaces, old, SIGN_PUBLIC_SIZE);
     if (r == 0)
-        r = buffer_printf(to, " %" PRId64 " ", until_ms);
-    return r < 0 ? r : put_hex(to, signature, SIGNATURE_SIZE);
+        r = buffer_printf(&c->replaces, " %" PRId64 " ", until_ms);
+    return r < 0 ? r : put_hex(&c->replaces, signature, SIGNATURE_SIZE);
 }
 
 static int copy_component(struct registry_draft *d, const struct component *from)
@@ -133,8 +135,8 @@ static int copy_component(struct registry_draft *d, const struct component *from
     c->replaced_until_ms = from->replaced_until_ms;
     if (put_list(&c->roles, from->roles, from->role_count) < 0)
         return AICO_ENOMEM;
-    return from->replaces ? put_replaces(&c->replaces, from->replaces_identity,
-                                         from->replaces_until_ms, from->replaces_signature)
+    return from->replaces ? put_replaces(c, from->replaces_identity, from->replaces_until_ms,
+                                         from->replaces_signature)
                           : 0;
 }
 
@@ -412,10 +414,22 @@ static int sign_rotation(const struct registry_draft *draft, const struct identi
                      ret_signature);
 }
 
+/* Retired lines of @name go, from the oldest on: a line stays as long as it says until when the one
+ * before it is valid. */
+static void drop_retired(struct registry_draft *draft, const char *name)
+{
+    struct draft_component *c, *next;
+
+    DL_FOREACH_SAFE(draft->components, c, next)
+    if (strcmp(c->name, name) == 0 && c->state == COMPONENT_RETIRED &&
+        !(c->replaces.size > 0 && find_identity(draft, c->replaces_identity)))
+        component_remove(draft, c);
+}
+
 int registry_draft_rotate(struct registry_draft *draft, const struct identity *old,
                           const struct identity *renewed, int64_t since_ms, int64_t until_ms)
 {
-    struct draft_component *from = find_identity(draft, old->public), *c, *next;
+    struct draft_component *from = find_identity(draft, old->public), *c;
     uint8_t signature[SIGNATURE_SIZE];
     int r;
 
@@ -426,9 +440,7 @@ int registry_draft_rotate(struct registry_draft *draft, const struct identity *o
     r = sign_rotation(draft, old, renewed, until_ms, signature);
     if (r < 0)
         return r;
-    DL_FOREACH_SAFE(draft->components, c, next)
-    if (strcmp(c->name, from->name) == 0 && c->state == COMPONENT_RETIRED)
-        component_remove(draft, c);
+    drop_retired(draft, from->name);
     c = component_new(draft, from->name, renewed->public, renewed->transport_public);
     if (!c)
         return AICO_ENOMEM;
@@ -436,7 +448,7 @@ int registry_draft_rotate(struct registry_draft *draft, const struct identity *o
     c->peer_aico = from->peer_aico;
     from->replaced_until_ms = until_ms;
     r = buffer_append(&c->roles, buffer_view(&from->roles));
-    return r < 0 ? r : put_replaces(&c->replaces, old->public, until_ms, signature);
+    return r < 0 ? r : put_replaces(c, old->public, until_ms, signature);
 }
 
 static int put_head(const struct registry_draft *draft, const uint8_t owner[SIGN_PUBLIC_SIZE],

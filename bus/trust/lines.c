@@ -101,4 +101,3 @@ int put_hex_line(struct buffer *to, const char *word, const void *at, size_t siz
     to->size += 2 * size;
     return buffer_append_text(to, "\n");
 }
-

@@ -6,6 +6,9 @@ BIN=${AICO_BIN:?folder of the programs}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export AICO_HOME=$WORK/home
+K=$BIN/aico-keytool
+LOG=$WORK/log
+: >"$LOG"
 passed=0
 failed=0
 
@@ -15,6 +18,7 @@ expect() {
     shift 2
     "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
     got=$?
+    [ "$1" = "$K" ] && cat "$WORK/out" "$WORK/err" >>"$LOG"
     if [ "$got" -eq "$want" ]; then
         passed=$((passed + 1))
     else
@@ -32,7 +36,6 @@ says() { # TITLE FILE TEXT: the last command said it
         cat "$WORK/$2"
     fi
 }
-K=$BIN/aico-keytool
 
 expect 1 "no home is told" "$K" list
 says "no home is told" err "aico-keytool init"
@@ -129,6 +132,267 @@ cp "$WORK/registry" "$AICO_HOME/registry"
 expect 0 "ten at once lose no version" bash -c "
     for i in 1 2 3 4 5 6 7 8 9 10; do '$K' -q new p\$i & done; wait
     test \"\$('$K' list | grep -c '^p[0-9]')\" = 10"
+# --- the next key -------------------------------------------------------------------------------------
+keys=$AICO_HOME/identities
+state() { # NAME STATE: how many lines of the name are in that state
+    "$K" list | awk -v n="$1" -v s="$2" '$1 == n && $2 == s' | wc -l
+}
+fingerprint_of() { "$K" fingerprint "$1" 2>/dev/null; }
+backend_first=$(fingerprint_of "$keys/backend.key")
+cp "$keys/backend.key" "$WORK/backend.first"
+expect 0 "rotate" "$K" rotate backend
+says "says until when" err "is valid until"
+expect 0 "the new key is in place" test "$(fingerprint_of "$keys/backend.key")" = "$(fingerprint_of backend)"
+expect 1 "and is another" test "$backend_first" = "$(fingerprint_of backend)"
+expect 0 "with mode 0600" test "$(stat -c %a "$keys/backend.key")" = 600
+expect 0 "the former is aside" cmp "$WORK/backend.first" "$(echo "$keys"/backend.key.until-*)"
+expect 0 "list shows both" test "$(state backend active) $(state backend replaced)" = "1 1"
+expect 0 "show" "$K" show backend
+says "show: which is replaced" out "replaces     $backend_first"
+says "show: how its key lies here" out "$keys/backend.key, not protected, transport 0"
+expect 0 "list --json" "$K" list --json
+says "list --json says until when" out '"state":"replaced"'
+expect 0 "inspect a registry with a rotation" "$K" inspect "$AICO_HOME/registry"
+says "inspect says it" out "component      backend replaced $backend_first until"
+expect 0 "rotate with no overlap" "$K" rotate backend --overlap 0
+expect 0 "retires the second at once" test "$(state backend active) $(state backend replaced) $(state backend retired)" = "1 1 1"
+expect 0 "the next change clears away" "$K" rule set away/x --publish backend --subscribe backend
+expect 0 "the key whose overlap ended" test "$(ls "$keys"/backend.key.until-* | wc -l)" = 1
+expect 0 "rotate a third time" "$K" rotate backend --overlap 7d
+expect 0 "each ends at its own time" test "$(state backend active) $(state backend replaced) $(state backend retired)" = "1 2 1"
+expect 2 "an overlap without a unit" "$K" rotate backend --overlap 24
+expect 2 "an overlap of years" "$K" rotate backend --overlap 500d
+expect 5 "rotate a stranger" "$K" rotate nobody
+expect 5 "rotate the revoked" "$K" rotate studio
+says "says how to go on" err "aico-keytool new studio"
+expect 5 "rotate without the key here" "$K" rotate device
+says "says what to do" err "aico-keytool revoke device"
+cp "$WORK/backend.first" "$keys/frontend.key.saved" && mv "$keys/frontend.key" "$WORK/frontend.key"
+mv "$keys/frontend.key.saved" "$keys/frontend.key"
+expect 5 "rotate with the key of another" "$K" rotate frontend
+says "told as such" err "E_KEYFILE_MISMATCH"
+cp "$WORK/frontend.key" "$keys/frontend.key"
+expect 0 "revoke both keys of a rotation" "$K" revoke backend --reason test
+expect 0 "are revoked" test "$(state backend revoked) $(state backend active)" = "4 0"
+expect 0 "the name of the revoked is given away again" "$K" new backend --role service
+expect 0 "with one line" test "$(state backend active) $(state backend revoked)" = "1 0"
+expect 0 "and the former key aside" test "$(ls "$keys"/backend.key.former-* | wc -l)" = 1
+
+# What was interrupted between the registry and the key file is finished by the next one.
+"$K" -q rotate frontend
+version=$("$K" inspect --json "$AICO_HOME/registry" | sed 's/.*"version":"\([0-9]*\)".*/\1/')
+frontend=$(fingerprint_of frontend)
+mv "$keys/frontend.key" "$keys/frontend.key.next-$version"
+mv "$keys"/frontend.key.until-* "$keys/frontend.key"
+cp "$WORK/frontend.key" "$keys/cli.key.next-$((version + 1))"
+cli=$(fingerprint_of "$keys/cli.key")
+expect 0 "a change after an interrupted rotation" "$K" rule set away/y --publish backend --subscribe backend
+says "finishes it" err "finished what was interrupted"
+expect 0 "with the key that is registered" test "$(fingerprint_of "$keys/frontend.key")" = "$frontend"
+expect 0 "the former one aside" test "$(ls "$keys"/frontend.key.until-* | wc -l)" = 1
+expect 0 "and throws away what was never registered" test "$(fingerprint_of "$keys/cli.key")" = "$cli"
+expect 0 "without a trace" test ! -e "$keys/cli.key.next-$((version + 1))"
+
+expect 0 "rotate the broker's transport key" "$K" rotate broker
+says "says to restart it" err "restart aico-broker"
+expect 0 "inspect it" "$K" inspect "$AICO_HOME/broker.key"
+says "it is number 1" out "transport      1"
+expect 0 "the registry has it" bash -c "'$K' public broker | grep -q \"transport-public \$('$K' show broker | sed -n 's/^transport  *//p')\""
+expect 0 "of the same identity" test "$(fingerprint_of broker)" = "$(fingerprint_of "$AICO_HOME/broker.key")"
+expect 0 "rotate a component's transport key alone" "$K" rotate cli --transport
+expect 0 "keeps its identity" test "$(fingerprint_of cli)" = "$cli"
+
+# --- the next owner ---------------------------------------------------------------------------------------
+owner_first=$(fingerprint_of owner)
+expect 2 "rotate owner says how" "$K" rotate owner
+says "in two steps" err "--prepare"
+expect 1 "no switch without a next one" "$K" rotate owner --switch
+expect 0 "prepare the next owner" "$K" rotate owner --prepare
+expect 0 "its key is 0600" test "$(stat -c %a "$AICO_HOME/owner.key.next")" = 600
+expect 1 "not twice" "$K" rotate owner --prepare
+expect 0 "show owner" "$K" show owner
+says "names the next" out "next         $(fingerprint_of "$AICO_HOME/owner.key.next")"
+expect 0 "a change keeps it announced" "$K" rule remove away/y
+expect 0 "show owner again" "$K" show owner
+says "still names it" out "next         aico:"
+mv "$AICO_HOME/owner.key.next" "$WORK/owner.key.next"
+expect 5 "no switch without its key" "$K" rotate owner --switch
+cp "$AICO_HOME/owner.key" "$AICO_HOME/owner.key.next"
+expect 5 "nor with another" "$K" rotate owner --switch
+says "told as such" err "E_KEYFILE_MISMATCH"
+mv "$WORK/owner.key.next" "$AICO_HOME/owner.key.next"
+cp "$AICO_HOME/owner.key" "$WORK/owner.first"
+expect 0 "switch" "$K" rotate owner --switch
+expect 1 "the owner is another" test "$(fingerprint_of owner)" = "$owner_first"
+expect 0 "whose key is in place" test "$(fingerprint_of owner)" = "$(fingerprint_of "$AICO_HOME/owner.key")"
+expect 0 "and signs" "$K" new after
+expect 0 "the pinned key is the first one still" grep -q "^public $(sed -n 's/^public //p' "$WORK/owner.first")" "$AICO_HOME/owner.public"
+cp "$AICO_HOME/owner.key" "$WORK/owner.second"
+cp "$WORK/owner.first" "$AICO_HOME/owner.key"
+expect 5 "the former owner signs nothing" "$K" new never
+says "says how to compare" err "aico-keytool fingerprint"
+cp "$WORK/owner.second" "$AICO_HOME/owner.key"
+# Interrupted after the registry was written: the next change puts the key in place.
+"$K" -q rotate owner --prepare
+cp "$AICO_HOME/owner.key" "$WORK/owner.second"
+"$K" -q rotate owner --switch
+mv "$AICO_HOME/owner.key" "$AICO_HOME/owner.key.next"
+mv "$(grep -l "^public $(sed -n 's/^public //p' "$WORK/owner.second")" "$AICO_HOME"/owner.key.former-*)" "$AICO_HOME/owner.key"
+expect 0 "a change after an interrupted switch" "$K" new third
+expect 0 "is signed by the right owner" test "$(fingerprint_of owner)" = "$(fingerprint_of "$AICO_HOME/owner.key")"
+mv "$AICO_HOME/owner.key" "$WORK/stick.key"
+expect 5 "without the owner's key" "$K" new fourth
+says "says where it may be" err "--owner-key FILE"
+expect 0 "the owner's key from elsewhere" "$K" new fourth --owner-key "$WORK/stick.key"
+mv "$WORK/stick.key" "$AICO_HOME/owner.key"
+
+# A registry put back by hand never makes us sign two of one version.
+cp "$AICO_HOME/registry" "$WORK/registry"
+expect 0 "a change" "$K" new fifth
+cp "$WORK/registry" "$AICO_HOME/registry"
+expect 0 "after the registry was put back" "$K" new sixth
+expect 0 "nobody is forgotten" "$K" show fifth
+sed -i 's/^component backend/component backenD/' "$AICO_HOME/registry"
+expect 5 "a registry changed by hand" "$K" list
+says "names the repair" err "cp '$AICO_HOME/state/owner/registry' '$AICO_HOME/registry'"
+expect 0 "which works" cp "$AICO_HOME/state/owner/registry" "$AICO_HOME/registry"
+expect 0 "as it stands" "$K" list
+
+# --- passphrases, carrying keys, master mode ------------------------------------------------------------------
+printf 'battery staple\n' >"$WORK/new" && chmod 600 "$WORK/new"
+safe=$(fingerprint_of safe)
+created=$(grep ^created "$keys/safe.key")
+expect 0 "passwd" "$K" passwd safe --passphrase-file "$WORK/pass" --new-passphrase-file "$WORK/new"
+expect 0 "the new one opens" "$K" public safe --passphrase-file "$WORK/new"
+expect 5 "the old one does not" "$K" public safe --passphrase-file "$WORK/pass"
+says "told as such" err "wrong passphrase"
+expect 0 "it was made when it was made" test "$created" = "$(grep ^created "$keys/safe.key")"
+expect 2 "passwd says what it needs" "$K" passwd safe --passphrase-file "$WORK/new"
+expect 0 "a rotation keeps the passphrase" "$K" rotate safe --passphrase-file "$WORK/new"
+expect 0 "of the new key" "$K" public safe --passphrase-file "$WORK/new"
+expect 0 "passwd from descriptors" bash -c "'$K' passwd safe --passphrase-fd 3 --unprotected 3<'$WORK/new'"
+expect 0 "unprotected now" "$K" public safe
+expect 0 "passwd of the owner" "$K" passwd owner --new-passphrase-file "$WORK/pass"
+expect 5 "the owner's passphrase is asked for" "$K" new seventh
+says "by its option" err "--owner-passphrase-file"
+expect 0 "and opens" "$K" new seventh --owner-passphrase-file "$WORK/pass"
+expect 0 "and off again" "$K" passwd owner --owner-passphrase-file "$WORK/pass" --unprotected
+printf '\n' >"$WORK/empty" && chmod 600 "$WORK/empty"
+expect 2 "an empty passphrase" "$K" passwd safe --new-passphrase-file "$WORK/empty"
+
+expect 2 "an export is protected" "$K" export safe
+expect 0 "export" "$K" export safe --new-passphrase-file "$WORK/pass" --out "$WORK/safe.export"
+expect 0 "0600" test "$(stat -c %a "$WORK/safe.export")" = 600
+expect 1 "never over another file" "$K" export safe --new-passphrase-file "$WORK/pass" --out "$WORK/safe.export"
+expect 0 "inspect it" "$K" inspect "$WORK/safe.export"
+says "it is protected" out "argon2id, 3 passes, 256 MiB"
+expect 1 "import over a key" "$K" import "$WORK/safe.export" --passphrase-file "$WORK/pass"
+mv "$keys/safe.key" "$WORK/safe.key"
+expect 5 "import with a wrong passphrase" "$K" import "$WORK/safe.export" --passphrase-file "$WORK/wrong"
+expect 0 "import" "$K" import "$WORK/safe.export" --passphrase-file "$WORK/pass"
+expect 5 "keeps its passphrase" "$K" public safe
+expect 0 "is the same key" test "$(fingerprint_of safe)" = "$(fingerprint_of "$keys/safe.key")"
+expect 1 "which it was not before" test "$safe" = "$(fingerprint_of safe)"
+rm "$keys/safe.key"
+expect 5 "import of the key of another" "$K" import "$WORK/backend.first"
+says "told as such" err "registered with another key"
+mkdir -m 700 "$WORK/far"
+cp "$AICO_HOME/owner.public" "$WORK/far/"
+expect 0 "import into a home put together by hand" bash -c "'$K' import --home '$WORK/far' --unprotected - --passphrase-file '$WORK/pass' <'$WORK/safe.export'"
+expect 0 "same key there" test "$(fingerprint_of "$WORK/far/identities/safe.key")" = "$(fingerprint_of safe)"
+printf '%064d\n' 7 >"$WORK/seed" && chmod 600 "$WORK/seed"
+expect 2 "a seed needs a name" "$K" import "$WORK/seed"
+expect 0 "a seed of 64 digits" "$K" import "$WORK/seed" --as seed
+"$K" public seed >"$WORK/seed.public"
+expect 2 "a peer of another kind" "$K" add "$WORK/seed.public" --peer acio
+expect 0 "add as a peer of the seed" "$K" add "$WORK/seed.public" --peer aico
+expect 0 "show says so" "$K" show seed
+says "show says so" out "peer         aico"
+echo nonsense >"$WORK/nonsense" && chmod 600 "$WORK/nonsense"
+expect 5 "import of something else" "$K" import "$WORK/nonsense"
+
+expect 5 "derive without its passphrase" "$K" derive robot
+says "says how" err "--master-passphrase-file"
+expect 0 "derive" "$K" derive robot --role ui --master-passphrase-file "$WORK/pass"
+expect 0 "inspect the salt" "$K" inspect "$AICO_HOME/master.salt"
+says "it is one" out "salt of a master passphrase"
+robot=$(fingerprint_of robot)
+expect 1 "derive over a key" "$K" derive robot --master-passphrase-file "$WORK/pass"
+rm "$keys/robot.key"
+expect 5 "another master passphrase" "$K" derive robot --master-passphrase-file "$WORK/new"
+says "is told" err "wrong master passphrase"
+expect 0 "derive restores a lost key" "$K" derive robot --master-passphrase-file "$WORK/pass"
+expect 0 "the same" test "$robot" = "$(fingerprint_of "$keys/robot.key")"
+sed -i 's/argon2id 3/argon2id 1/' "$AICO_HOME/master.salt"
+expect 5 "a salt that asks for little work" "$K" derive robot2 --master-passphrase-file "$WORK/pass"
+says "told as such" err "E_MASTER_FORMAT"
+
+# --- signatures --------------------------------------------------------------------------------------------------
+head -c 300000 /dev/urandom >"$WORK/report"
+expect 2 "sign needs a name" "$K" sign "$WORK/report"
+expect 0 "sign" "$K" sign "$WORK/report" --as cli
+expect 1 "never over a signature" "$K" sign "$WORK/report" --as cli
+expect 0 "verify" "$K" verify "$WORK/report" --by cli
+says "says who" out "was signed by cli, $cli"
+expect 0 "verify --json" "$K" verify "$WORK/report" --by cli --json
+says "verify --json" out "\"fingerprint\":\"$cli\""
+expect 0 "inspect a signature" "$K" inspect "$WORK/report.sig"
+expect 5 "not by another" "$K" verify "$WORK/report" --by backend
+says "told who it was" err "the key of cli"
+expect 0 "by a public identity" bash -c "'$K' public cli >'$WORK/cli.public' && '$K' verify '$WORK/report' --by '$WORK/cli.public'"
+expect 5 "not by another's" "$K" verify "$WORK/report" --by "$WORK/seed.public"
+expect 5 "by a stranger" "$K" verify "$WORK/report" --by nobody
+expect 0 "of standard input" bash -c "'$K' verify - --by cli --signature '$WORK/report.sig' <'$WORK/report'"
+echo more >>"$WORK/report"
+expect 9 "a file that was changed" "$K" verify "$WORK/report" --by cli
+says "told as such" err "not the file that was signed"
+sed -i 's/^size 300000/size 300005/' "$WORK/report.sig"
+expect 9 "a signature that was changed" "$K" verify "$WORK/report" --by cli
+says "told as such" err "E_SIGNATURE"
+echo nonsense >"$WORK/report.sig"
+expect 9 "no signature at all" "$K" verify "$WORK/report" --by cli
+says "told as such" err "E_SIGNATURE_FORMAT"
+rm "$WORK/report.sig"
+expect 1 "a missing signature" "$K" verify "$WORK/report" --by cli
+expect 0 "the owner signs" "$K" sign "$WORK/report" --as owner
+expect 0 "by the owner" "$K" verify "$WORK/report" --by owner
+expect 0 "sign with a key that is then rotated" "$K" sign "$WORK/report" --as backend --out "$WORK/b.sig"
+"$K" -q rotate backend
+expect 0 "good as long as the overlap" "$K" verify "$WORK/report" --by backend --signature "$WORK/b.sig"
+"$K" -q revoke backend --reason test
+expect 5 "not of the revoked" "$K" verify "$WORK/report" --by backend --signature "$WORK/b.sig"
+says "told as such" err "E_REVOKED"
+
+# --- on a terminal -------------------------------------------------------------------------------------------------
+T="/usr/bin/python3 $(dirname "$0")/terminal.py"
+expect 0 "asks twice, and shows nothing" $T --say 'hush hush' --say 'hush hush' -- "$K" new asked
+says "asks for it" out "Enter passphrase for asked"
+says "asks again" out "Enter same passphrase again"
+expect 1 "what was typed is not shown" grep -q hush "$WORK/out"
+expect 5 "it is protected" "$K" public asked
+expect 0 "is asked for to open" $T --say wrong --say 'hush hush' -- "$K" public asked
+says "with another try" out "that was not it"
+expect 2 "two that differ" $T --say 'hush hush' --say 'hush hash' -- "$K" new never
+says "are told" out "the two passphrases differ"
+expect 5 "and nothing was made" "$K" show never
+expect 0 "none at all" $T --say '' -- "$K" new open
+says "is noted" out "not protected by a passphrase"
+expect 130 "interrupted" $T --interrupt -- "$K" new never
+says "with the echo back on" out "echo is on"
+expect 5 "and nothing made" "$K" show never
+
+secrets() { # no secret and no passphrase in anything that was printed
+    grep -hE '^secret' "$AICO_HOME"/*.key "$keys"/*.key | sed 's/^secret //'
+    printf 'correct horse\nbattery staple\nhush hush\n'
+}
+expect 1 "no secret was printed" grep -qFf <(secrets) "$LOG"
+expect 0 "no temporary file is left" test -z "$(find "$AICO_HOME" -name '*.next-*' -o -name '*.key.??????' -o -name 'registry.??????')"
+expect 0 "all modes are as they should be" test -z "$(find "$AICO_HOME" \( -name '*.key*' ! -perm 600 \) -o \( -type d ! -perm 700 \))"
+
+# --- two at once ---------------------------------------------------------------------------------------------------
+expect 7 "one that holds the lock too long" bash -c "exec 9>'$AICO_HOME/state/registry.lock'; flock 9; '$K' new eighth 9>&-"
+says "is told" err "another aico-keytool is at work"
+
 expect 0 "--help" "$K" --help
 expect 0 "--help of a verb" "$K" rule --help
 expect 0 "--version" "$K" --version

@@ -10,6 +10,7 @@
 #include "envelope/envelope.h"
 #include "keytool/keytool.h"
 #include "trust/keydoc.h"
+#include "trust/sigdoc.h"
 
 #define INSPECT_SIZE_MAX (20u * 1024 * 1024)
 
@@ -69,6 +70,41 @@ static int inspect_key(struct report *report, struct bytes text, struct aico_err
     return 0;
 }
 
+static int inspect_signature(struct report *report, struct bytes text, struct aico_error *err)
+{
+    char fingerprint[FINGERPRINT_TEXT_SIZE], time[WHEN_SIZE];
+    struct sigdoc doc;
+    int r = sigdoc_parse(text, &doc, err);
+
+    if (r < 0)
+        return r;
+    fingerprint_write(doc.public, fingerprint);
+    put(report, "type", "signature of a file");
+    put(report, "namespace", "%s", doc.namespace);
+    put(report, "name", "%s", doc.name);
+    put(report, "created", "%s", when(doc.created_ms, time));
+    put(report, "fingerprint", "%s", fingerprint);
+    put_hex(report, "identity", doc.public, sizeof(doc.public));
+    put(report, "size", "%" PRIu64 " bytes", doc.size);
+    put_hex(report, "hash", doc.hash, sizeof(doc.hash));
+    put(report, "signature", "verified with the key it names");
+    return 0;
+}
+
+static int inspect_master(struct report *report, struct bytes text, struct aico_error *err)
+{
+    struct masterdoc doc;
+    int r = masterdoc_parse(text, &doc, err);
+
+    if (r < 0)
+        return r;
+    put(report, "type", "salt of a master passphrase");
+    put(report, "protection", "argon2id, %" PRIu64 " passes, %" PRIu64 " MiB", doc.ops,
+        doc.mem_bytes >> 20);
+    put_hex(report, "salt", doc.salt, sizeof(doc.salt));
+    return 0;
+}
+
 static int inspect_public(struct report *report, struct bytes text, struct aico_error *err)
 {
     char fingerprint[FINGERPRINT_TEXT_SIZE];
@@ -85,6 +121,28 @@ static int inspect_public(struct report *report, struct bytes text, struct aico_
     put_hex(report, "transport", doc.transport, sizeof(doc.transport));
     put(report, "signature", "verified");
     return 0;
+}
+
+/* Who and what stands in it; --json has these from list and rule list. */
+static void put_lines(const struct registry *registry)
+{
+    char fingerprint[FINGERPRINT_TEXT_SIZE], time[WHEN_SIZE];
+
+    for (size_t i = 0; i < registry_component_count(registry); i++) {
+        const struct component *c = registry_component_at(registry, i);
+
+        fingerprint_write(c->identity, fingerprint);
+        (void)printf("component      %s %s %s", c->name, state_word(c), fingerprint);
+        if (c->replaced_until_ms != INT64_MAX)
+            (void)printf(" until %s", when(c->replaced_until_ms, time));
+        (void)printf("%s\n", c->peer_aico ? " peer aico" : "");
+    }
+    for (size_t i = 0; i < registry_rule_count(registry); i++) {
+        const struct rule *rule = registry_rule_at(registry, i);
+
+        (void)printf("rule           %.*s (line %zu)\n", (int)rule->filter.size,
+                     (const char *)rule->filter.at, rule->line);
+    }
 }
 
 /* Verified against the owner it names: whether that is *your* owner says the fingerprint. */
@@ -114,10 +172,16 @@ static int inspect_registry(struct report *report, struct bytes text, struct aic
     put(report, "version", "%" PRIu64, registry_version(registry));
     put(report, "issued_ms", "%" PRId64, registry_issued_ms(registry));
     put(report, "owner", "%s", fingerprint);
+    if (registry_owner_next(registry)) {
+        fingerprint_write(registry_owner_next(registry), fingerprint);
+        put(report, "next_owner", "%s", fingerprint);
+    }
     put_hex(report, "hash", registry_hash(registry), REGISTRY_HASH_SIZE);
     put(report, "components", "%zu", registry_component_count(registry));
     put(report, "rules", "%zu", registry_rule_count(registry));
     put(report, "signature", "verified with the owner it names");
+    if (!report->json)
+        put_lines(registry);
     return 0;
 }
 
@@ -157,10 +221,9 @@ int verb_inspect(struct keytool *k, char **arguments, int count UNUSED, struct a
         const char *magic;
         int (*inspect)(struct report *, struct bytes, struct aico_error *);
     } kinds[] = {
-        {"aico-key ", inspect_key},
-        {"aico-public ", inspect_public},
-        {"aico-registry ", inspect_registry},
-        {"AICO-MSG", inspect_envelope},
+        {"aico-key ", inspect_key},           {"aico-public ", inspect_public},
+        {"aico-registry ", inspect_registry}, {"aico-signature ", inspect_signature},
+        {"aico-master ", inspect_master},     {"AICO-MSG", inspect_envelope},
     };
     struct report report = {k->json, false};
     CLEANUP(buffer_wipe_deinit)
@@ -180,6 +243,7 @@ int verb_inspect(struct keytool *k, char **arguments, int count UNUSED, struct a
         return r < 0 ? aico_error_prefix(err, r, "%s", arguments[0]) : 0;
     }
     return aico_error_set(err, AICO_EINVAL,
-                          "%s: neither a key file, public identity, registry nor AICO-MSG",
+                          "%s: neither a key file, public identity, registry, signature, "
+                          "master salt nor AICO-MSG",
                           arguments[0]);
 }

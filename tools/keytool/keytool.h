@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the verbs of aico-keytool share: the command line and one change of the registry. */
+/*
+ * What the verbs of aico-keytool share: the command line, passphrases, key files and one change of
+ * the registry.
+ *
+ *   change.c      the lock, the change, and what an interrupted one left behind
+ *   passphrase.c  from a file, a descriptor or a person
+ *   keys.c        passwd, export, import, derive
+ *   rotate.c      rotate
+ *   init.c, members.c, rules.c, sign.c, inspect.c: the verbs of these names
+ */
 #ifndef KEYTOOL_KEYTOOL_H
 #define KEYTOOL_KEYTOOL_H
 
@@ -7,16 +16,29 @@
 #include "store/home.h"
 #include "trust/document.h"
 
+#define DEFAULT_ROLE "member"
+
+/* Where a passphrase comes from when nobody is asked. */
+struct passphrase_source {
+    const char *file;
+    int fd; /* -1: none */
+};
+
 /* The command line, taken apart. */
 struct keytool {
     char *home;
     const char *home_option;
-    const char *passphrase_file; /* of the identity at hand */
-    const char *owner_passphrase_file;
-    int passphrase_fd; /* -1: none */
+    struct passphrase_source key;    /* of the identity at hand */
+    struct passphrase_source owner;  /* of the owner's key */
+    struct passphrase_source next;   /* the one a key gets: passwd, export, import */
+    struct passphrase_source master; /* derive */
+    const char *owner_key;           /* the owner's key file, where it is not the home's */
     bool json, quiet, starter;
+    bool unprotected; /* passwd, import */
+    bool prepare, switch_over, transport;
     const char *namespace;
     const char *reason;
+    const char *peer, *overlap, *as, *by, *out, *signature;
     struct buffer roles; /* comma list */
     /* rule set */
     const char *publish, *subscribe, *seal, *authenticity, *padding, *before;
@@ -26,35 +48,113 @@ struct keytool {
 extern const unsigned char default_security_yaml[];
 extern const size_t default_security_yaml_size;
 
+/* --- passphrases ---------------------------------------------------------------------------- */
+
 /* Secret text, wiped at the end of its scope. */
 struct passphrase {
     struct buffer text; /* empty: none */
 };
 void passphrase_wipe(struct passphrase *passphrase);
-/* From --passphrase-fd, @file, or (@ask on a terminal) the person; @twice to catch slips. */
-int passphrase_get(const struct keytool *k, const char *file, const char *whose, bool ask,
-                   bool twice, struct passphrase *ret, struct aico_error *err);
+static inline struct bytes passphrase_view(const struct passphrase *passphrase)
+{
+    return buffer_view(&passphrase->text);
+}
+/* Whether there is somebody to ask. */
+bool passphrase_may_ask(void);
+/* What @source says. 1; 0 when it says nothing; a negative code, an empty one is AICO_EINVAL. */
+int passphrase_given(const struct passphrase_source *source, const char *whose,
+                     struct passphrase *ret, struct aico_error *err);
+/* Asks for the one of @whose. */
+int passphrase_ask(const char *whose, struct passphrase *ret, struct aico_error *err);
+/* One to protect a key with: what @source says, else the person, twice; empty when there is
+ * neither, or the person wants none. */
+int passphrase_choose(const struct passphrase_source *source, const char *whose, bool may_be_empty,
+                      struct passphrase *ret, struct aico_error *err);
 
-/* A change: the lock is held from begin to the end of the scope. */
+/* --- key files ------------------------------------------------------------------------------ */
+
+/* A key file that was opened, with what it takes to write it again. */
+struct open_key {
+    char *path;
+    struct identity *identity;
+    struct passphrase passphrase; /* empty: unprotected */
+    int64_t created_ms;
+};
+void open_key_close(struct open_key *key);
+/* Opens @path, which must hold the key of @name (NULL: of anybody). Its passphrase comes from
+ * @source, or from the person, who has three tries. Besides the errors of keydoc_open():
+ * AICO_EUNKNOWN (no such file), AICO_EKEYFILEMISMATCH (of another name). */
+AICO_MUST_USE int key_open(const char *path, const char *name,
+                           const struct passphrase_source *source, struct open_key *ret,
+                           struct aico_error *err);
+/* The same for the text of a key file that was read already; @path is what to call it. */
+AICO_MUST_USE int key_open_text(const char *path, struct bytes text,
+                                const struct passphrase_source *source, struct open_key *ret,
+                                struct aico_error *err);
+/* The owner's key, by its name or --owner-key; the caller frees it. */
+char *owner_key_path(const struct keytool *k);
+
+/* --- one change ----------------------------------------------------------------------------- */
+
+/* The lock is held from begin to the end of the scope. */
 struct change {
     int lock; /* -1 when not begun */
     struct registry *current;
     struct registry_draft *draft;
-    struct identity *owner;
+    struct open_key owner;
+    uint64_t version; /* of the registry once it is committed */
 };
 void change_end(struct change *change);
-int change_begin(struct keytool *k, struct change *change, struct aico_error *err);
+/* Waits for the lock and finishes what an interrupted keytool began. */
+AICO_MUST_USE int home_lock(struct keytool *k, int *ret_lock, struct aico_error *err);
+AICO_MUST_USE int change_begin(struct keytool *k, struct change *change, struct aico_error *err);
 /* Signs, reads back as every component will, and writes HOME/registry. */
-int change_commit(struct keytool *k, struct change *change, uint64_t *ret_version,
-                  struct aico_error *err);
+AICO_MUST_USE int change_commit(struct keytool *k, struct change *change, struct aico_error *err);
+/* The same, signed by the successor of the owner. */
+AICO_MUST_USE int change_commit_as(struct keytool *k, struct change *change,
+                                   const struct identity *owner, struct aico_error *err);
 /* The current registry, for verbs that only look. */
-int registry_current(struct keytool *k, struct registry **ret, struct aico_error *err);
+AICO_MUST_USE int registry_current(struct keytool *k, struct registry **ret,
+                                   struct aico_error *err);
+
+/*
+ * A key file that comes with a registry version lies beside its place as PATH.next-VERSION before
+ * that version is committed: whoever has the lock next knows by the version alone whether to put it
+ * in place or to throw it away.
+ *
+ * key_stage() writes it, key_place() puts it there. The former key, if there is one, stays aside:
+ * as PATH.until-TIME-KEY while the registry lets it live on, as PATH.former-KEY if it does not; it
+ * goes when it is the same identity.
+ */
+AICO_MUST_USE int key_stage(const char *path, const struct change *change,
+                            const struct identity *identity, int64_t created_ms,
+                            struct bytes passphrase, struct aico_error *err);
+void key_unstage(const char *path, const struct change *change);
+AICO_MUST_USE int key_place(const char *path, uint64_t version, const struct registry *registry,
+                            struct aico_error *err);
+
+/* The same for the owner's key: @next takes the place of @path. */
+AICO_MUST_USE int owner_key_place(const char *path, const char *next, struct aico_error *err);
+
+/* Registers @identity under its name, which nobody has, and puts its key file into the home. */
+AICO_MUST_USE int register_identity(struct keytool *k, struct change *change,
+                                    const struct identity *identity, struct bytes passphrase,
+                                    struct aico_error *err);
+
+/* --- words ---------------------------------------------------------------------------------- */
 
 /* One line of success or advice on stderr, unless -q. */
 void say(const struct keytool *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* @text as a JSON string. */
 void put_json_text(const char *text, size_t size);
-const char *state_word(enum component_state state);
+/* "active", "replaced" (valid until its overlap ends), "retired" or "revoked". */
+const char *state_word(const struct component *component);
+/* "2026-11-20T20:00:00Z" */
+#define WHEN_SIZE 32
+const char *when(int64_t ms, char to[WHEN_SIZE]);
+int out_of_memory(struct aico_error *err);
+int unknown_name(const char *name, struct aico_error *err);
+int refuse_name(const char *name, struct aico_error *err);
 
 /* The verbs; arguments as CLI.md gives them. Each returns 0 or a code with its cause in @err. */
 int verb_init(struct keytool *k, char **arguments, int count, struct aico_error *err);
@@ -65,8 +165,15 @@ int verb_fingerprint(struct keytool *k, char **arguments, int count, struct aico
 int verb_public(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_add(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_revoke(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_rotate(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_rule(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_may(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_passwd(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_export(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_import(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_derive(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_sign(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_verify(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_inspect(struct keytool *k, char **arguments, int count, struct aico_error *err);
 
 #endif

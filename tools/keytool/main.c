@@ -19,6 +19,22 @@ enum {
     OPTION_PASSPHRASE_FILE,
     OPTION_PASSPHRASE_FD,
     OPTION_OWNER_PASSPHRASE_FILE,
+    OPTION_OWNER_PASSPHRASE_FD,
+    OPTION_NEW_PASSPHRASE_FILE,
+    OPTION_NEW_PASSPHRASE_FD,
+    OPTION_MASTER_PASSPHRASE_FILE,
+    OPTION_MASTER_PASSPHRASE_FD,
+    OPTION_OWNER_KEY,
+    OPTION_UNPROTECTED,
+    OPTION_PEER,
+    OPTION_OVERLAP,
+    OPTION_TRANSPORT,
+    OPTION_PREPARE,
+    OPTION_SWITCH,
+    OPTION_AS,
+    OPTION_BY,
+    OPTION_OUT,
+    OPTION_SIGNATURE,
     OPTION_PUBLISH,
     OPTION_SUBSCRIBE,
     OPTION_SEAL,
@@ -35,8 +51,8 @@ enum {
 static const struct option_entry options[] = {
     {OPTION_HOME, NULL, "home", 0, "DIR", "folder of the installation ($AICO_HOME, ~/.aico)", NULL,
      false},
-    {OPTION_JSON, " list show rule may inspect ", "json", 0, NULL, "one JSON object a line", NULL,
-     false},
+    {OPTION_JSON, " list show rule may inspect verify ", "json", 0, NULL, "one JSON object a line",
+     NULL, false},
     {OPTION_QUIET, NULL, "quiet", 'q', NULL, "no advice on stderr", NULL, false},
     {OPTION_PASSPHRASE_FILE, NULL, "passphrase-file", 0, "FILE",
      "first line protects or opens the identity's key", NULL, false},
@@ -44,12 +60,40 @@ static const struct option_entry options[] = {
      false},
     {OPTION_OWNER_PASSPHRASE_FILE, NULL, "owner-passphrase-file", 0, "FILE",
      "first line protects or opens the owner's key", NULL, false},
+    {OPTION_OWNER_PASSPHRASE_FD, NULL, "owner-passphrase-fd", 0, "N",
+     "the same from an open descriptor", NULL, false},
+    {OPTION_OWNER_KEY, NULL, "owner-key", 0, "FILE",
+     "the owner's key, where it is kept outside the home", NULL, false},
+    {OPTION_NEW_PASSPHRASE_FILE, " passwd export import ", "new-passphrase-file", 0, "FILE",
+     "first line is the passphrase the key gets", NULL, false},
+    {OPTION_NEW_PASSPHRASE_FD, " passwd export import ", "new-passphrase-fd", 0, "N",
+     "the same from an open descriptor", NULL, false},
+    {OPTION_UNPROTECTED, " passwd import ", "unprotected", 0, NULL,
+     "write the key without a passphrase", NULL, false},
+    {OPTION_MASTER_PASSPHRASE_FILE, " derive ", "master-passphrase-file", 0, "FILE",
+     "first line is the passphrase all derived keys come from", NULL, false},
+    {OPTION_MASTER_PASSPHRASE_FD, " derive ", "master-passphrase-fd", 0, "N",
+     "the same from an open descriptor", NULL, false},
     {OPTION_STARTER, " init ", "starter", 0, NULL,
      "also make backend, frontend, cli and rules for logs, conversation, system", NULL, false},
     {OPTION_NAMESPACE, " init ", "namespace", 0, "NS", "keeps two products apart (aico)", NULL,
      false},
-    {OPTION_ROLE, " new add ", "role", 0, "ROLE", "give the component a role; may come again", NULL,
+    {OPTION_ROLE, " new add derive ", "role", 0, "ROLE",
+     "give the component a role; may come again", NULL, false},
+    {OPTION_PEER, " new add derive ", "peer", 0, "aico",
+     "it speaks format 0 of the seed, without forward secrecy", NULL, false},
+    {OPTION_OVERLAP, " rotate ", "overlap", 0, "TIME",
+     "how long the former key stays valid: 24h (default), 90s, 7d, 0", NULL, false},
+    {OPTION_TRANSPORT, " rotate ", "transport", 0, NULL,
+     "only the transport key (always so for the broker)", NULL, false},
+    {OPTION_PREPARE, " rotate ", "prepare", 0, NULL, "owner: announce the next one", NULL, false},
+    {OPTION_SWITCH, " rotate ", "switch", 0, NULL, "owner: let the announced one sign", NULL,
      false},
+    {OPTION_AS, " sign import ", "as", 0, "NAME", "whose key signs; the name of a bare seed", NULL,
+     false},
+    {OPTION_BY, " verify ", "by", 0, "NAME|FILE", "who must have signed", NULL, false},
+    {OPTION_SIGNATURE, " verify ", "signature", 0, "FILE", "the signature (FILE.sig)", NULL, false},
+    {OPTION_OUT, " sign export ", "out", 0, "FILE", "write here; never overwrites", NULL, false},
     {OPTION_REASON, " revoke ", "reason", 0, "TEXT", "why, for the record", NULL, false},
     {OPTION_PUBLISH, " rule ", "publish", 0, "WHO,..", "who may publish: a name, @role or *", NULL,
      false},
@@ -76,12 +120,28 @@ static const struct verb_entry verbs[] = {
     {"public", "NAME", "the public identity, to hand to another machine", 1, 1, NULL},
     {"add", "FILE", "register a component made elsewhere", 1, 1, NULL},
     {"revoke", "NAME", "take a component out; the running broker acts within a second", 1, 1, NULL},
+    {"rotate", "NAME|broker|owner", "another key, signed by the former one", 1, 1,
+     "A component gets a new identity; the former one stays valid for the overlap, so that what "
+     "runs\n"
+     "goes on until it is restarted. The broker, and --transport, keep the identity and get a new\n"
+     "transport key: restart them at once. The owner changes in two steps: --prepare, --switch."},
     {"rule", "set FILTER | list | remove FILTER", "who may publish and subscribe what", 1, 2,
      "The first rule that matches a topic decides; where none does, nobody may do anything.\n"
      "'rule set' changes the rule of that filter in place or appends it."},
     {"may", "NAME publish|subscribe TOPIC", "dry run: answer and deciding rule (exit 0 or 4)", 3, 3,
      NULL},
-    {"inspect", "FILE", "take a message, key file, public identity or registry apart", 1, 1, NULL},
+    {"passwd", "NAME", "another passphrase for a key file, or none", 1, 1, NULL},
+    {"derive", "NAME", "make or restore an identity from the master passphrase", 1, 1,
+     "The salt is HOME/master.salt: not secret, but without it the passphrase gives other keys."},
+    {"export", "NAME", "the key under a passphrase, to carry it to another machine", 1, 1,
+     "It is a key file of ours: 'inspect' shows it, 'import' takes it."},
+    {"import", "FILE|-", "put an exported key, or a seed of 64 hex digits, into this home", 1, 1,
+     "It keeps its passphrase unless another is given. Never overwrites a key."},
+    {"sign", "FILE|-", "detached signature in FILE.sig", 1, 1, NULL},
+    {"verify", "FILE|-", "whether NAME signed FILE: exit 0, or 5 (not by NAME), 9 (changed)", 1, 1,
+     NULL},
+    {"inspect", "FILE", "take a message, key, registry or signature apart, without secrets", 1, 1,
+     NULL},
     {0},
 };
 
@@ -90,12 +150,15 @@ static const struct program program = {
     "identities, registry and rules of one bus",
     verbs,
     options,
-    "Exit codes: 0 done, 1 other error, 2 usage, 4 denied (may), 5 identity or registry.",
+    "Passphrases come from the terminal, a file or a descriptor, never from the command line.\n"
+    "Exit codes: 0 done, 1 other error, 2 usage, 3 not in this version, 4 denied (may),\n"
+    "5 identity or registry, 7 another keytool holds the lock, 9 a signature does not verify.",
 };
 
 static int (*const handlers[])(struct keytool *, char **, int, struct aico_error *) = {
-    verb_init, verb_new,    verb_list, verb_show, verb_fingerprint, verb_public,
-    verb_add,  verb_revoke, verb_rule, verb_may,  verb_inspect,
+    verb_init,   verb_new,    verb_list,   verb_show, verb_fingerprint, verb_public,
+    verb_add,    verb_revoke, verb_rotate, verb_rule, verb_may,         verb_passwd,
+    verb_derive, verb_export, verb_import, verb_sign, verb_verify,      verb_inspect,
 };
 
 static int parse_number(const char *text, int *ret)
@@ -127,8 +190,17 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         {OPTION_HOME, &k->home_option},
         {OPTION_NAMESPACE, &k->namespace},
         {OPTION_REASON, &k->reason},
-        {OPTION_PASSPHRASE_FILE, &k->passphrase_file},
-        {OPTION_OWNER_PASSPHRASE_FILE, &k->owner_passphrase_file},
+        {OPTION_PASSPHRASE_FILE, &k->key.file},
+        {OPTION_OWNER_PASSPHRASE_FILE, &k->owner.file},
+        {OPTION_NEW_PASSPHRASE_FILE, &k->next.file},
+        {OPTION_MASTER_PASSPHRASE_FILE, &k->master.file},
+        {OPTION_OWNER_KEY, &k->owner_key},
+        {OPTION_PEER, &k->peer},
+        {OPTION_OVERLAP, &k->overlap},
+        {OPTION_AS, &k->as},
+        {OPTION_BY, &k->by},
+        {OPTION_OUT, &k->out},
+        {OPTION_SIGNATURE, &k->signature},
         {OPTION_PUBLISH, &k->publish},
         {OPTION_SUBSCRIBE, &k->subscribe},
         {OPTION_SEAL, &k->seal},
@@ -141,9 +213,19 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         int id;
         bool *to;
     } flags[] = {
-        {OPTION_STARTER, &k->starter},
-        {OPTION_JSON, &k->json},
-        {OPTION_QUIET, &k->quiet},
+        {OPTION_STARTER, &k->starter},     {OPTION_JSON, &k->json},
+        {OPTION_QUIET, &k->quiet},         {OPTION_UNPROTECTED, &k->unprotected},
+        {OPTION_TRANSPORT, &k->transport}, {OPTION_PREPARE, &k->prepare},
+        {OPTION_SWITCH, &k->switch_over},
+    };
+    const struct {
+        int id;
+        int *to;
+    } descriptors[] = {
+        {OPTION_PASSPHRASE_FD, &k->key.fd},
+        {OPTION_OWNER_PASSPHRASE_FD, &k->owner.fd},
+        {OPTION_NEW_PASSPHRASE_FD, &k->next.fd},
+        {OPTION_MASTER_PASSPHRASE_FD, &k->master.fd},
     };
 
     for (size_t i = 0; i < COUNT_OF(texts); i++)
@@ -154,8 +236,10 @@ static int take(void *context, int id, const char *value, struct aico_error *err
             *flags[i].to = true;
     if (id == OPTION_ROLE)
         return take_role(k, value, err);
-    if (id == OPTION_PASSPHRASE_FD && parse_number(value, &k->passphrase_fd) < 0)
-        return aico_error_set(err, AICO_EINVAL, "--passphrase-fd takes a descriptor number");
+    for (size_t i = 0; i < COUNT_OF(descriptors); i++)
+        if (descriptors[i].id == id && parse_number(value, descriptors[i].to) < 0)
+            return aico_error_set(err, AICO_EINVAL, "'%s' is not the number of a descriptor",
+                                  value);
     return 0;
 }
 
@@ -173,7 +257,8 @@ void say(const struct keytool *k, const char *format, ...)
 
 int main(int argc, char **argv)
 {
-    struct keytool k = {.passphrase_fd = -1, .namespace = "aico"};
+    struct keytool k = {
+        .namespace = "aico", .key.fd = -1, .owner.fd = -1, .next.fd = -1, .master.fd = -1};
     struct aico_error err = {0};
     struct command command = {0};
     int r;
@@ -194,9 +279,9 @@ int main(int argc, char **argv)
     if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
         r = aico_error_set(&err, AICO_ESYSTEM, "standard output cannot be written");
     if (r < 0)
-        (void)fprintf(stderr, "aico-keytool%s%s: %s\n", command.verb ? " " : "",
+        (void)fprintf(stderr, "aico-keytool%s%s: %s (%s)\n", command.verb ? " " : "",
                       command.verb ? command.verb->name : "",
-                      err.text[0] ? err.text : aico_error_string(r));
+                      err.text[0] ? err.text : aico_error_string(r), aico_error_name(r));
     buffer_deinit(&k.roles);
     free(k.home);
     return aico_error_exit_status(r);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* init, new, add, revoke, list, show, fingerprint, public. */
+/* new, add, revoke, list, show, fingerprint, public. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -15,209 +13,103 @@
 #include "keytool/keytool.h"
 #include "trust/keydoc.h"
 
-#define DEFAULT_ROLE "member"
-
-/* A fresh key file at @path and what it holds. */
-static int make_key(const char *path, const char *name, struct bytes passphrase,
-                    struct identity **ret_identity, struct aico_error *err)
+int refuse_name(const char *name, struct aico_error *err)
 {
-    CLEANUP(secret_wipe)
-    struct secret seed = {0};
+    if (component_name_is_valid(bytes_text(name)) && strcmp(name, OWNER_NAME) != 0 &&
+        strcmp(name, BROKER_NAME) != 0)
+        return 0;
+    return aico_error_set(err, AICO_EINVAL,
+                          "'%s' is not a component name: a-z, 0-9, '.', '_', '-'; owner and "
+                          "broker are taken",
+                          name);
+}
+
+int unknown_name(const char *name, struct aico_error *err)
+{
+    return aico_error_set(err, AICO_EPEERUNKNOWN, "%s is not registered, see: aico-keytool list",
+                          name);
+}
+
+/* Nobody has the name, or who had it was taken out and makes room. */
+static int check_free(const struct change *change, const char *name, struct aico_error *err)
+{
+    const struct component *c = registry_find_name(change->current, bytes_text(name));
+
+    if (!c || c->state != COMPONENT_ACTIVE)
+        return 0;
+    return aico_error_set(err, AICO_EEXISTS,
+                          "%s is registered already, see: aico-keytool show %s; another key: "
+                          "aico-keytool rotate %s",
+                          name, name, name);
+}
+
+static int draft_add(struct keytool *k, struct change *change, const struct component_line *line,
+                     struct aico_error *err)
+{
+    int r = check_free(change, line->name, err);
+
+    if (r < 0)
+        return r;
+    if (k->peer && strcmp(k->peer, "aico") != 0)
+        return aico_error_set(err, AICO_EINVAL, "--peer: '%s' is unknown, only aico", k->peer);
+    if (registry_find_name(change->current, bytes_text(line->name)))
+        r = registry_draft_remove(change->draft, line->name);
+    if (r == 0)
+        r = registry_draft_add(change->draft, line);
+    if (r == AICO_EEXISTS)
+        return aico_error_set(err, r,
+                              "the key of %s is registered under another name, see: aico-keytool "
+                              "list",
+                              line->name);
+    if (r == 0 && k->peer)
+        r = registry_draft_set_peer_aico(change->draft, line->name);
+    return r < 0 ? aico_error_set(err, r, "%s: %s", line->name, aico_error_string(r)) : 0;
+}
+
+static const char *roles_of(const struct keytool *k)
+{
+    return k->roles.size > 0 ? (const char *)k->roles.at : DEFAULT_ROLE;
+}
+
+int register_identity(struct keytool *k, struct change *change, const struct identity *identity,
+                      struct bytes passphrase, struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_key_path(k->home, identity->name);
+    bool is_new = !registry_find_name(change->current, bytes_text(identity->name));
     int r;
 
-    random_system.bytes(random_system.context, seed.at, sizeof(seed.at));
-    r = keyfile_create(path, name, &seed, passphrase, err);
+    if (!path)
+        return out_of_memory(err);
+    if (is_new && access(path, F_OK) == 0)
+        return aico_error_set(
+            err, AICO_EEXISTS,
+            "%s: exists already, not overwritten; register that key: aico-keytool "
+            "public %s >FILE, aico-keytool add FILE",
+            path, identity->name);
+    r = draft_add(k, change,
+                  &(struct component_line){
+                      .name = identity->name,
+                      .identity = identity->public,
+                      .transport = identity->transport_public,
+                      .roles = roles_of(k),
+                      .since_ms = moment_now().real_ms,
+                  },
+                  err);
     if (r == 0)
-        r = identity_new(name, &seed, 0, ret_identity);
-    return r;
-}
-
-static int draft_add(struct registry_draft *draft, const struct identity *identity,
-                     const char *roles, struct aico_error *err)
-{
-    int r = registry_draft_add(draft, &(struct component_line){
-                                          .name = identity->name,
-                                          .identity = identity->public,
-                                          .transport = identity->transport_public,
-                                          .roles = roles,
-                                          .since_ms = moment_now().real_ms,
-                                      });
-
-    return r < 0 ? aico_error_set(err, r, "%s: %s", identity->name, aico_error_string(r)) : 0;
-}
-
-/* What --starter gives a newcomer; the first match decides. */
-static int starter_rules(struct registry_draft *draft, struct aico_error *err)
-{
-    const struct rule_line rules[] = {
-        {bytes_text("logs/query/v1"), "@ui,@cli,@admin", "backend", SEAL_CHANNEL,
-         AUTHENTICITY_SENDER, false, 60, false},
-        {bytes_text("logs/**"), "*", "backend,@admin", SEAL_GROUP, AUTHENTICITY_SENDER, false, 0,
-         false},
-        {bytes_text("conversation/**"), "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, true, 0, false},
-        {bytes_text("system/**"), "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false, 0, false},
-    };
-
-    for (size_t i = 0; i < COUNT_OF(rules); i++) {
-        int r = registry_draft_set_rule(draft, &rules[i], NULL);
-
-        if (r < 0)
-            return aico_error_set(err, r, "%s", aico_error_string(r));
-    }
-    return 0;
-}
-
-static int starter_members(struct keytool *k, const char *home, struct registry_draft *draft,
-                           struct aico_error *err)
-{
-    static const struct {
-        const char *name, *roles;
-    } members[] = {{"backend", "service"}, {"frontend", "ui"}, {"cli", "cli,admin"}};
-    CLEANUP(passphrase_wipe)
-    struct passphrase passphrase = {0};
-    int r = passphrase_get(k, k->passphrase_file, "identities", false, true, &passphrase, err);
-
-    for (size_t i = 0; i < COUNT_OF(members) && r == 0; i++) {
-        CLEANUP(free_memory)
-        char *path = home_key_path(home, members[i].name);
-        struct identity *identity = NULL;
-
-        r = path ? make_key(path, members[i].name, buffer_view(&passphrase.text), &identity, err)
-                 : AICO_ENOMEM;
-        if (r == 0)
-            r = draft_add(draft, identity, members[i].roles, err);
-        identity_free(&identity);
-    }
-    return r < 0 ? r : starter_rules(draft, err);
-}
-
-static int put_file(const char *home, const char *name, mode_t mode, struct bytes content,
-                    struct aico_error *err)
-{
-    CLEANUP(free_memory)
-    char *path = home_path(home, "%s", name);
-
-    return path ? file_write(path, mode, false, content, err)
-                : aico_error_set(err, AICO_ENOMEM, "out of memory");
-}
-
-/* Everything of a new home, in a folder nobody else sees yet. */
-static int fill_home(struct keytool *k, const char *home, struct aico_error *err)
-{
-    static const char *const folders[] = {"identities", "state", "run", "log"};
-    CLEANUP(registry_draft_free)
-    struct registry_draft *draft = registry_draft_new(NULL, bytes_text(k->namespace));
-    CLEANUP(identity_free)
-    struct identity *owner = NULL, *broker = NULL;
-    CLEANUP(free_memory)
-    char *owner_path = home_key_path(home, OWNER_NAME);
-    CLEANUP(free_memory)
-    char *broker_path = home_key_path(home, BROKER_NAME);
-    CLEANUP(buffer_deinit)
-    struct buffer public = {0}, document = {0};
-    CLEANUP(passphrase_wipe)
-    struct passphrase passphrase = {0};
-    CLEANUP(registry_unref)
-    struct registry *check = NULL;
-    int r;
-
-    if (!draft || !owner_path || !broker_path)
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    for (size_t i = 0; i < COUNT_OF(folders); i++) {
-        CLEANUP(free_memory)
-        char *path = home_path(home, "%s", folders[i]);
-
-        r = path ? folder_make(path, err) : AICO_ENOMEM;
-        if (r < 0)
-            return r;
-    }
-    r = passphrase_get(k, k->owner_passphrase_file, OWNER_NAME, true, true, &passphrase, err);
-    if (r == 0)
-        r = make_key(owner_path, OWNER_NAME, buffer_view(&passphrase.text), &owner, err);
-    if (r == 0)
-        r = make_key(broker_path, BROKER_NAME, bytes_of(NULL, 0), &broker, err);
-    if (r == 0)
-        r = draft_add(draft, broker, REGISTRY_ROLE_BROKER, err);
-    if (r == 0 && k->starter)
-        r = starter_members(k, home, draft, err);
-    if (r == 0)
-        r = publicdoc_write(owner, &public);
-    if (r == 0)
-        r = put_file(home, "owner.public", 0644, buffer_view(&public), err);
-    if (r == 0)
-        r = registry_draft_sign(draft, &owner->seed, moment_now().real_ms, &document);
-    if (r == 0)
-        r = registry_parse(buffer_view(&document), owner->public, bytes_text(k->namespace), &check,
-                           err);
-    if (r == 0)
-        r = put_file(home, "registry", 0644, buffer_view(&document), err);
-    if (r == 0)
-        r = put_file(home, "security.yaml", 0644,
-                     bytes_of(default_security_yaml, default_security_yaml_size), err);
-    if (r == 0 && passphrase.text.size == 0)
-        say(k, "note: owner.key is not protected by a passphrase; keep %s private", k->home);
-    return r;
-}
-
-static void remove_tree(const char *path)
-{
-    static const char *const files[] = {"owner.key",
-                                        "broker.key",
-                                        "owner.public",
-                                        "registry",
-                                        "security.yaml",
-                                        "identities/backend.key",
-                                        "identities/frontend.key",
-                                        "identities/cli.key"};
-    static const char *const folders[] = {"identities", "state", "run", "log"};
-
-    for (size_t i = 0; i < COUNT_OF(files); i++) {
-        CLEANUP(free_memory)
-        char *file = home_path(path, "%s", files[i]);
-
-        if (file)
-            (void)unlink(file);
-    }
-    for (size_t i = 0; i < COUNT_OF(folders); i++) {
-        CLEANUP(free_memory)
-        char *name = home_path(path, "%s", folders[i]);
-
-        if (name)
-            (void)rmdir(name);
-    }
-    (void)rmdir(path);
-}
-
-int verb_init(struct keytool *k, char **arguments UNUSED, int count UNUSED, struct aico_error *err)
-{
-    CLEANUP(free_memory)
-    char *temporary = NULL;
-    size_t namespace_size = strlen(k->namespace);
-    struct stat st;
-    int r;
-
-    if (namespace_size == 0 || namespace_size > NAMESPACE_MAX || strpbrk(k->namespace, " \n\t"))
-        return aico_error_set(err, AICO_EINVAL, "a namespace is 1..%d bytes without blanks",
-                              NAMESPACE_MAX);
-    if (lstat(k->home, &st) == 0)
-        return aico_error_set(err, AICO_EEXISTS, "%s: exists already, nothing was changed",
-                              k->home);
-    if (asprintf(&temporary, "%s.new-XXXXXX", k->home) < 0) {
-        temporary = NULL;
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    }
-    if (!mkdtemp(temporary))
-        return aico_error_set(err, AICO_ESYSTEM, "%s: %m", k->home);
-    r = fill_home(k, temporary, err);
-    if (r == 0 && rename(temporary, k->home) < 0)
-        r = aico_error_set(err, AICO_ESYSTEM, "%s: %m", k->home);
+        r = key_stage(path, change, identity, moment_now().real_ms, passphrase, err);
+    if (r < 0)
+        return r;
+    r = change_commit(k, change, err);
     if (r < 0) {
-        remove_tree(temporary);
+        key_unstage(path, change);
         return r;
     }
-    say(k, "made %s; next: %s", k->home,
-        k->starter ? "aico-broker" : "aico-keytool new NAME --role ROLE, aico-keytool rule set");
-    return 0;
+    r = key_place(path, change->version, change->current, err);
+    if (r == 0 && passphrase.size == 0)
+        say(k, "note: %s is not protected by a passphrase, see: aico-keytool passwd %s", path,
+            identity->name);
+    return r;
 }
 
 int verb_new(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
@@ -225,48 +117,31 @@ int verb_new(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     const char *name = arguments[0];
     CLEANUP(change_end)
     struct change change = {.lock = -1};
-    CLEANUP(free_memory)
-    char *path = NULL;
+    CLEANUP(secret_wipe)
+    struct secret seed = {0};
     CLEANUP(identity_free)
     struct identity *identity = NULL;
     CLEANUP(passphrase_wipe)
     struct passphrase passphrase = {0};
-    uint64_t version = 0;
-    int r;
+    int r = refuse_name(name, err);
 
-    if (!component_name_is_valid(bytes_text(name)) || strcmp(name, OWNER_NAME) == 0 ||
-        strcmp(name, BROKER_NAME) == 0)
-        return aico_error_set(err, AICO_EINVAL,
-                              "'%s' is not a component name: a-z, 0-9, '.', '_', '-'; owner and "
-                              "broker are taken",
-                              name);
-    r = change_begin(k, &change, err);
+    if (r == 0)
+        r = change_begin(k, &change, err);
+    if (r == 0)
+        r = check_free(&change, name, err); /* before anybody is asked for a passphrase */
+    if (r == 0)
+        r = passphrase_choose(&k->key, name, true, &passphrase, err);
     if (r < 0)
         return r;
-    if (registry_find_name(change.current, bytes_text(name)))
-        return aico_error_set(err, AICO_EEXISTS, "%s is registered already, see: aico-keytool show",
-                              name);
-    path = home_key_path(k->home, name);
-    if (!path)
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    r = passphrase_get(k, k->passphrase_file, name, true, true, &passphrase, err);
-    if (r == 0)
-        r = make_key(path, name, buffer_view(&passphrase.text), &identity, err);
+    random_system.bytes(random_system.context, seed.at, sizeof(seed.at));
+    r = identity_new(name, &seed, 0, &identity);
     if (r < 0)
-        return r;
-    r = draft_add(change.draft, identity,
-                  k->roles.size > 0 ? (const char *)k->roles.at : DEFAULT_ROLE, err);
+        return aico_error_set(err, r, "%s: %s", name, aico_error_string(r));
+    r = register_identity(k, &change, identity, passphrase_view(&passphrase), err);
     if (r == 0)
-        r = change_commit(k, &change, &version, err);
-    if (r < 0) {
-        (void)unlink(path);
-        return r;
-    }
-    if (passphrase.text.size == 0)
-        say(k, "note: %s is not protected by a passphrase", path);
-    say(k, "registered %s in version %" PRIu64 "; next: aico-bus --as %s status", name, version,
-        name);
-    return 0;
+        say(k, "registered %s in version %" PRIu64 "; next: aico-bus --as %s status", name,
+            change.version, name);
+    return r;
 }
 
 int verb_add(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
@@ -276,7 +151,6 @@ int verb_add(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     struct publicdoc doc;
-    uint64_t version = 0;
     int r = file_read(arguments[0], FILE_TRUSTED, KEYDOC_SIZE_MAX, &text, err);
 
     if (r < 0)
@@ -284,31 +158,27 @@ int verb_add(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     r = publicdoc_parse(buffer_view(&text), &doc, err);
     if (r < 0)
         return aico_error_prefix(err, r, "%s", arguments[0]);
+    if (strcmp(doc.name, OWNER_NAME) == 0)
+        return aico_error_set(err, AICO_EINVAL, "%s: the owner is no component", arguments[0]);
     r = change_begin(k, &change, err);
-    if (r < 0)
-        return r;
-    r = registry_draft_add(
-        change.draft, &(struct component_line){
+    if (r == 0)
+        r = draft_add(k, &change,
+                      &(struct component_line){
                           .name = doc.name,
                           .identity = doc.public,
                           .transport = doc.transport,
-                          .roles = k->roles.size > 0 ? (const char *)k->roles.at : DEFAULT_ROLE,
+                          .roles = roles_of(k),
                           .since_ms = moment_now().real_ms,
-                      });
-    if (r == AICO_EEXISTS)
-        return aico_error_set(err, r, "%s or its key is registered already", doc.name);
+                      },
+                      err);
     if (r == 0)
-        r = change_commit(k, &change, &version, err);
+        r = change_commit(k, &change, err);
     if (r == 0)
-        say(k, "registered %s in version %" PRIu64 "; compare its fingerprint with the other side",
-            doc.name, version);
+        say(k,
+            "registered %s in version %" PRIu64
+            "; compare its fingerprint with the other side: aico-keytool fingerprint %s",
+            doc.name, change.version, doc.name);
     return r;
-}
-
-static int unknown_name(const char *name, struct aico_error *err)
-{
-    return aico_error_set(err, AICO_EPEERUNKNOWN, "%s is not registered, see: aico-keytool list",
-                          name);
 }
 
 int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
@@ -317,7 +187,6 @@ int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct ai
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     const struct component *component;
-    uint64_t version = 0;
     int r;
 
     if (!k->reason || !k->reason[0])
@@ -329,42 +198,36 @@ int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct ai
     if (!component)
         return unknown_name(name, err);
     if (component->state != COMPONENT_ACTIVE)
-        return aico_error_set(err, AICO_EEXISTS, "%s is %s already", name,
-                              state_word(component->state));
+        return aico_error_set(err, AICO_EEXISTS, "%s is %s already", name, state_word(component));
     if (component_has_role(component, REGISTRY_ROLE_BROKER))
         return aico_error_set(err, AICO_EINVAL,
-                              "%s is the broker of this bus: without it nobody could connect",
-                              name);
+                              "%s is the broker of this bus: without it nobody could connect; "
+                              "another key: aico-keytool rotate %s",
+                              name, name);
     r = registry_draft_set_state(change.draft, name, COMPONENT_REVOKED);
     if (r == 0)
-        r = change_commit(k, &change, &version, err);
+        r = change_commit(k, &change, err);
     if (r == 0)
-        say(k, "revoked %s in version %" PRIu64 ": %s", name, version, k->reason);
+        say(k,
+            "revoked %s in version %" PRIu64
+            ": %s; the name can be given away: aico-keytool new %s",
+            name, change.version, k->reason, name);
     return r;
 }
 
-const char *state_word(enum component_state state)
+const char *state_word(const struct component *component)
 {
     static const char *const words[] = {"active", "revoked", "retired"};
 
-    return words[state];
+    if (component->state != COMPONENT_ACTIVE || component->replaced_until_ms == INT64_MAX)
+        return words[component->state];
+    return moment_now().real_ms <= component->replaced_until_ms ? "replaced" : "retired";
 }
 
 static void put_roles(const struct component *c, const char *between)
 {
     for (size_t i = 0; i < c->role_count; i++)
         (void)printf("%s%s", i > 0 ? between : "", c->roles[i]);
-}
-
-static void put_time(int64_t ms)
-{
-    time_t seconds = (time_t)(ms / 1000);
-    char text[32] = "";
-    struct tm tm;
-
-    if (gmtime_r(&seconds, &tm))
-        (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    (void)fputs(text, stdout);
 }
 
 /* One object, keys in hex, times in ms. */
@@ -375,11 +238,31 @@ static void put_json(const struct registry *registry, const struct component *c)
     fingerprint_write(c->identity, fingerprint);
     hex_write(bytes_of(c->identity, sizeof(c->identity)), identity);
     hex_write(bytes_of(c->transport, sizeof(c->transport)), transport);
-    (void)printf("{\"name\":\"%s\",\"state\":\"%s\",\"roles\":[\"", c->name, state_word(c->state));
+    (void)printf("{\"name\":\"%s\",\"state\":\"%s\",\"roles\":[\"", c->name, state_word(c));
     put_roles(c, "\",\"");
     (void)printf("\"],\"fingerprint\":\"%s\",\"identity\":\"%s\",\"transport\":\"%s\","
-                 "\"since_ms\":%" PRId64 ",\"registry\":%" PRIu64 "}\n",
-                 fingerprint, identity, transport, c->since_ms, registry_version(registry));
+                 "\"since_ms\":%" PRId64,
+                 fingerprint, identity, transport, c->since_ms);
+    if (c->replaced_until_ms != INT64_MAX)
+        (void)printf(",\"replaced_until_ms\":%" PRId64, c->replaced_until_ms);
+    if (c->replaces) {
+        fingerprint_write(c->replaces_identity, fingerprint);
+        (void)printf(",\"replaces\":\"%s\"", fingerprint);
+    }
+    (void)printf(",\"peer_aico\":%s,\"registry\":%" PRIu64 "}\n", c->peer_aico ? "true" : "false",
+                 registry_version(registry));
+}
+
+static void put_line(const struct component *c)
+{
+    char fingerprint[FINGERPRINT_TEXT_SIZE], time[WHEN_SIZE];
+
+    fingerprint_write(c->identity, fingerprint);
+    (void)printf("%-20s %-8s %s ", c->name, state_word(c), fingerprint);
+    put_roles(c, ",");
+    if (c->state == COMPONENT_ACTIVE && c->replaced_until_ms != INT64_MAX)
+        (void)printf(" until %s", when(c->replaced_until_ms, time));
+    (void)printf("%s\n", c->peer_aico ? " peer aico" : "");
 }
 
 int verb_list(struct keytool *k, char **arguments UNUSED, int count UNUSED, struct aico_error *err)
@@ -388,21 +271,84 @@ int verb_list(struct keytool *k, char **arguments UNUSED, int count UNUSED, stru
     struct registry *registry = NULL;
     int r = registry_current(k, &registry, err);
 
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < registry_component_count(registry); i++) {
+    for (size_t i = 0; r == 0 && i < registry_component_count(registry); i++) {
         const struct component *c = registry_component_at(registry, i);
-        char fingerprint[FINGERPRINT_TEXT_SIZE];
 
-        if (k->json) {
+        if (k->json)
             put_json(registry, c);
-            continue;
-        }
-        fingerprint_write(c->identity, fingerprint);
-        (void)printf("%-20s %-8s %s ", c->name, state_word(c->state), fingerprint);
-        put_roles(c, ",");
-        (void)putchar('\n');
+        else
+            put_line(c);
     }
+    return r;
+}
+
+/* Whether the key of this line lies in this home, and how it is protected. */
+static void put_key_file(struct keytool *k, const struct component *c)
+{
+    CLEANUP(free_memory)
+    char *path = home_key_path(k->home, c->name);
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    struct aico_error err = {0};
+    struct keydoc doc;
+    int r = path ? file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, &err) : AICO_ENOMEM;
+
+    if (r == 0)
+        r = keydoc_inspect(buffer_view(&text), &doc, &err);
+    if (r == AICO_ENOTFOUND)
+        (void)printf("key file     not in this home\n");
+    else if (r < 0)
+        (void)printf("key file     %s (%s)\n", err.text, aico_error_name(r));
+    else if (memcmp(doc.public, c->identity, SIGN_PUBLIC_SIZE) != 0)
+        (void)printf("key file     %s is of another key\n", path);
+    else
+        (void)printf("key file     %s, %s, transport %" PRIu32 "\n", path,
+                     doc.is_protected ? "protected by a passphrase" : "not protected",
+                     doc.transport_number);
+}
+
+static void put_component(struct keytool *k, const struct component *c)
+{
+    char fingerprint[FINGERPRINT_TEXT_SIZE], key[65], time[WHEN_SIZE];
+
+    fingerprint_write(c->identity, fingerprint);
+    (void)printf("name         %s\nstate        %s\nroles        ", c->name, state_word(c));
+    put_roles(c, ",");
+    (void)printf("\nsince        %s\n", when(c->since_ms, time));
+    if (c->replaced_until_ms != INT64_MAX)
+        (void)printf("valid until  %s\n", when(c->replaced_until_ms, time));
+    hex_write(bytes_of(c->identity, sizeof(c->identity)), key);
+    (void)printf("fingerprint  %s\nidentity     %s\n", fingerprint, key);
+    hex_write(bytes_of(c->transport, sizeof(c->transport)), key);
+    (void)printf("transport    %s\n", key);
+    if (c->replaces) {
+        fingerprint_write(c->replaces_identity, fingerprint);
+        (void)printf("replaces     %s, valid until %s\n", fingerprint,
+                     when(c->replaces_until_ms, time));
+    }
+    if (c->peer_aico)
+        (void)printf("peer         aico: speaks format 0 of the seed, without forward secrecy\n");
+    if (c->replaced_until_ms == INT64_MAX)
+        put_key_file(k, c);
+}
+
+static int show_owner(struct keytool *k, const struct registry *registry)
+{
+    const uint8_t *next = registry_owner_next(registry);
+    char fingerprint[FINGERPRINT_TEXT_SIZE], after[FINGERPRINT_TEXT_SIZE] = "";
+
+    fingerprint_write(registry_owner(registry), fingerprint);
+    if (next)
+        fingerprint_write(next, after);
+    if (k->json)
+        (void)printf(
+            "{\"name\":\"owner\",\"fingerprint\":\"%s\",\"next\":\"%s\",\"registry\":%" PRIu64
+            "}\n",
+            fingerprint, after, registry_version(registry));
+    else
+        (void)printf("name         owner\nfingerprint  %s\nnext         %s\nregistry     %" PRIu64
+                     "\n",
+                     fingerprint, next ? after : "none is prepared", registry_version(registry));
     return 0;
 }
 
@@ -410,36 +356,30 @@ int verb_show(struct keytool *k, char **arguments, int count UNUSED, struct aico
 {
     CLEANUP(registry_unref)
     struct registry *registry = NULL;
-    char fingerprint[FINGERPRINT_TEXT_SIZE], key[65];
     int r = registry_current(k, &registry, err), found = 0;
 
     if (r < 0)
         return r;
+    if (strcmp(arguments[0], OWNER_NAME) == 0)
+        return show_owner(k, registry);
     for (size_t i = 0; i < registry_component_count(registry); i++) {
         const struct component *c = registry_component_at(registry, i);
 
         if (strcmp(c->name, arguments[0]) != 0)
             continue;
-        found++;
         if (k->json) {
             put_json(registry, c);
-            continue;
+        } else {
+            if (found > 0)
+                (void)putchar('\n');
+            put_component(k, c);
         }
-        fingerprint_write(c->identity, fingerprint);
-        (void)printf("name         %s\nstate        %s\nroles        ", c->name,
-                     state_word(c->state));
-        put_roles(c, ",");
-        (void)printf("\nsince        ");
-        put_time(c->since_ms);
-        hex_write(bytes_of(c->identity, sizeof(c->identity)), key);
-        (void)printf("\nfingerprint  %s\nidentity     %s\n", fingerprint, key);
-        hex_write(bytes_of(c->transport, sizeof(c->transport)), key);
-        (void)printf("transport    %s\n", key);
+        found++;
     }
     return found > 0 ? 0 : unknown_name(arguments[0], err);
 }
 
-/* A file (key or public identity), else a registered name, else the owner. */
+/* A file (key or public identity), else a registered name or the owner in force. */
 static int public_key_of(struct keytool *k, const char *what, uint8_t ret_public[SIGN_PUBLIC_SIZE],
                          struct aico_error *err)
 {
@@ -452,12 +392,14 @@ static int public_key_of(struct keytool *k, const char *what, uint8_t ret_public
     struct keydoc key;
     int r;
 
-    if (strcmp(what, OWNER_NAME) == 0)
-        return home_owner(k->home, ret_public, err);
     if (!strchr(what, '/') && access(what, F_OK) < 0) {
         r = registry_current(k, &registry, err);
         if (r < 0)
             return r;
+        if (strcmp(what, OWNER_NAME) == 0) {
+            memcpy(ret_public, registry_owner(registry), SIGN_PUBLIC_SIZE);
+            return 0;
+        }
         c = registry_find_name(registry, bytes_text(what));
         if (!c)
             return unknown_name(what, err);
@@ -494,26 +436,24 @@ int verb_fingerprint(struct keytool *k, char **arguments, int count UNUSED, stru
 
 int verb_public(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
 {
+    const char *name = arguments[0];
+    bool is_owner = strcmp(name, OWNER_NAME) == 0;
     CLEANUP(free_memory)
-    char *path = home_key_path(k->home, arguments[0]);
-    CLEANUP(passphrase_wipe)
-    struct passphrase passphrase = {0};
-    CLEANUP(identity_free)
-    struct identity *identity = NULL;
+    char *path = is_owner ? owner_key_path(k) : home_key_path(k->home, name);
+    CLEANUP(open_key_close)
+    struct open_key key = {0};
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     int r;
 
     if (!path)
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    if (!component_name_is_valid(bytes_text(arguments[0])))
-        return aico_error_set(err, AICO_EINVAL, "'%s' is not a component name", arguments[0]);
-    r = passphrase_get(k, k->passphrase_file, arguments[0], false, false, &passphrase, err);
-    if (r == 0)
-        r = keyfile_load(path, buffer_view(&passphrase.text), &identity, err);
+        return out_of_memory(err);
+    if (!component_name_is_valid(bytes_text(name)))
+        return aico_error_set(err, AICO_EINVAL, "'%s' is not a component name", name);
+    r = key_open(path, name, is_owner ? &k->owner : &k->key, &key, err);
     if (r < 0)
         return r;
-    r = publicdoc_write(identity, &text);
+    r = publicdoc_write(key.identity, &text);
     if (r < 0)
         return aico_error_set(err, r, "%s", aico_error_string(r));
     (void)fwrite(text.at, 1, text.size, stdout);

@@ -145,7 +145,6 @@ static int rule_set(struct keytool *k, const char *filter, struct aico_error *er
     char canonical[TOPIC_SIZE_MAX + 1], before[TOPIC_SIZE_MAX + 1];
     struct bytes before_view = {0};
     struct rule_line rule = {0};
-    uint64_t version = 0;
     int r = parse_rule(k, bytes_text(filter), &rule, err);
 
     if (r < 0)
@@ -165,13 +164,13 @@ static int rule_set(struct keytool *k, const char *filter, struct aico_error *er
         return aico_error_set(err, r, "--before: there is no rule %s, see: aico-keytool rule list",
                               before);
     if (r == 0)
-        r = change_commit(k, &change, &version, err);
+        r = change_commit(k, &change, err);
     if (r < 0)
         return r;
     warn_unknown(k, change.current, k->publish);
     warn_unknown(k, change.current, k->subscribe);
     say(k, "rule %s set in version %" PRIu64 "; try: aico-keytool may NAME publish TOPIC",
-        canonical, version);
+        canonical, change.version);
     return 0;
 }
 
@@ -180,7 +179,6 @@ static int rule_remove(struct keytool *k, const char *filter, struct aico_error 
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     char canonical[TOPIC_SIZE_MAX + 1];
-    uint64_t version = 0;
     int r;
 
     if (!filter_is_valid(bytes_text(filter)))
@@ -192,9 +190,9 @@ static int rule_remove(struct keytool *k, const char *filter, struct aico_error 
         change.draft, bytes_of(canonical, filter_canonical(bytes_text(filter), canonical)));
     if (r == AICO_ENOTFOUND)
         return aico_error_set(err, r, "there is no rule %s, see: aico-keytool rule list", filter);
-    r = change_commit(k, &change, &version, err);
+    r = change_commit(k, &change, err);
     if (r == 0)
-        say(k, "rule %s removed in version %" PRIu64, canonical, version);
+        say(k, "rule %s removed in version %" PRIu64, canonical, change.version);
     return r;
 }
 
@@ -243,11 +241,11 @@ int verb_may(struct keytool *k, char **arguments, int count UNUSED, struct aico_
         allowed = false;
     if (k->json) {
         (void)printf("{\"allowed\":%s,\"state\":\"%s\",\"line\":%zu,\"filter\":",
-                     allowed ? "true" : "false", state_word(c->state), rule ? rule->line : 0);
+                     allowed ? "true" : "false", state_word(c), rule ? rule->line : 0);
         put_json_text(rule ? (const char *)rule->filter.at : "", rule ? rule->filter.size : 0);
         (void)puts("}");
     } else if (c->state != COMPONENT_ACTIVE) {
-        (void)printf("no: %s is %s\n", name, state_word(c->state));
+        (void)printf("no: %s is %s\n", name, state_word(c));
     } else if (rule) {
         (void)printf("%s: registry line %zu: rule %.*s\n", allowed ? "yes" : "no", rule->line,
                      (int)rule->filter.size, (const char *)rule->filter.at);
@@ -256,7 +254,7 @@ int verb_may(struct keytool *k, char **arguments, int count UNUSED, struct aico_
     }
     if (!allowed && c->state != COMPONENT_ACTIVE)
         return aico_error_set(err, AICO_EDENIED, "%s is %s and may do nothing", name,
-                              state_word(c->state));
+                              state_word(c));
     return allowed ? 0
                    : aico_error_set(err, AICO_EDENIED,
                                     "%s may not %s %s, change it: aico-keytool "

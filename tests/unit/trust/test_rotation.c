@@ -147,6 +147,30 @@ static void what_was_replaced_retires_and_makes_room(void **state UNUSED)
     assert_int_equal(registry_component_count(next), 2);
 }
 
+/* The first outlives the second, whose line says until when: it cannot go before. */
+static void a_retired_line_stays_as_long_as_it_ends_another(void **state UNUSED)
+{
+    CLEANUP(identity_free)
+    struct identity *a = identity_of("backend", 1), *b = identity_of("backend", 2);
+    CLEANUP(identity_free)
+    struct identity *c = identity_of("backend", 3), *d = identity_of("backend", 4);
+    CLEANUP(registry_unref)
+    struct registry *registry = start(a), *next = NULL;
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = NULL;
+
+    rotate(&registry, a, b, 1000);
+    rotate(&registry, b, c, 10);
+    draft = registry_draft_new(registry, bytes_of(NULL, 0));
+    registry_draft_retire_replaced(draft, 11);
+    assert_int_equal(registry_draft_rotate(draft, c, d, 12, 500), 0);
+    assert_int_equal(take(draft, &owner_seed, &next, NULL), 0);
+    assert_int_equal(registry_find_identity(next, b->public)->state, COMPONENT_RETIRED);
+    assert_true(is_active(next, a, 1000));
+    assert_false(is_active(next, a, 1001));
+    assert_true(is_active(next, d, 1001));
+}
+
 static void only_the_key_that_dials_can_be_rotated(void **state UNUSED)
 {
     CLEANUP(identity_free)
@@ -287,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_rotation_keeps_roles_and_both_keys_until_its_end),
         cmocka_unit_test(three_keys_in_a_row_end_each_at_its_own_time),
         cmocka_unit_test(what_was_replaced_retires_and_makes_room),
+        cmocka_unit_test(a_retired_line_stays_as_long_as_it_ends_another),
         cmocka_unit_test(only_the_key_that_dials_can_be_rotated),
         cmocka_unit_test(a_rotation_the_old_key_did_not_sign_is_refused),
         cmocka_unit_test(a_transport_key_changes_alone),

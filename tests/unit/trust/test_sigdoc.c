@@ -28,8 +28,8 @@ static void sign_it(struct buffer *text)
     struct identity *identity = NULL;
 
     assert_int_equal(identity_new("backend", &seed, 0, &identity), 0);
-    assert_int_equal(
-        sigdoc_write(identity, bytes_text("aico"), 1795204800000, 1234, hash, text), 0);
+    assert_int_equal(sigdoc_write(identity, bytes_text("aico"), 1795204800000, 1234, hash, text),
+                     0);
 }
 
 static void a_signature_goes_round(void **state UNUSED)
@@ -83,9 +83,9 @@ static void a_signature_of_another_label_does_not_verify(void **state UNUSED)
 
     sign_it(&text);
     signed_size = text.size - (sizeof("signature \n") - 1) - 2 * sizeof(signature);
-    assert_int_equal(sign_make(&seed, "public", bytes_of(text.at, signed_size), bytes_of(NULL, 0),
-                               signature),
-                     0);
+    assert_int_equal(
+        sign_make(&seed, "public", bytes_of(text.at, signed_size), bytes_of(NULL, 0), signature),
+        0);
     for (size_t i = 0; i < sizeof(signature); i++)
         (void)snprintf((char *)text.at + signed_size + 10 + 2 * i, 3, "%02x", signature[i]);
     text.at[text.size - 1] = '\n';

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passphrases from a file, a descriptor or a person, and the key files they open. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "keytool/keytool.h"
+#include "trust/keydoc.h"
+
+#define PASSPHRASE_MAX 1024
+#define TRIES 3
+
+void passphrase_wipe(struct passphrase *passphrase)
+{
+    buffer_wipe_deinit(&passphrase->text);
+}
+
+/* Reads one line from @fd. 0, AICO_ESTATE (a signal came), AICO_EINVAL, AICO_ESYSTEM. */
+static int read_line(int fd, volatile sig_atomic_t *caught, struct buffer *ret_text,
+                     struct aico_error *err)
+{
+    while (ret_text->size < PASSPHRASE_MAX) {
+        uint8_t *to = buffer_reserve(ret_text, 1);
+        ssize_t got;
+
+        if (!to)
+            return out_of_memory(err);
+        got = read(fd, to, 1);
+        if (got < 0 && errno == EINTR && !(caught && *caught))
+            continue;
+        if (got < 0 && errno == EINTR)
+            return AICO_ESTATE;
+        if (got < 0)
+            return aico_error_set(err, AICO_ESYSTEM, "passphrase: %s", strerror(errno));
+        if (got == 0 || *to == '\n')
+            return 0;
+        ret_text->size++;
+    }
+    return aico_error_set(err, AICO_EINVAL, "passphrase: longer than %d bytes", PASSPHRASE_MAX);
+}
+
+/* --- a person ------------------------------------------------------------------------------- */
+
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+static volatile sig_atomic_t caught;
+
+static void on_signal(int number)
+{
+    caught = number;
+}
+
+/* With the echo off; a signal puts the terminal back before it does its work. */
+static int read_hidden(int fd, const char *prompt, struct buffer *ret_text, struct aico_error *err)
+{
+    struct sigaction former[COUNT_OF(signals)], action = {.sa_handler = on_signal};
+    struct termios old, quiet;
+    int r;
+
+    if (tcgetattr(fd, &old) < 0)
+        return aico_error_set(err, AICO_ESYSTEM, "terminal: %s", strerror(errno));
+    quiet = old;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    caught = 0;
+    (void)sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < COUNT_OF(signals); i++)
+        (void)sigaction(signals[i], &action, &former[i]);
+    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+    (void)dprintf(fd, "%s: ", prompt);
+    r = read_line(fd, &caught, ret_text, err);
+    (void)tcsetattr(fd, TCSAFLUSH, &old);
+    (void)dprintf(fd, "\n");
+    for (size_t i = 0; i < COUNT_OF(signals); i++)
+        (void)sigaction(signals[i], &former[i], NULL);
+    if (caught)
+        (void)raise(caught);
+    return r == AICO_ESTATE ? aico_error_set(err, r, "no passphrase was given") : r;
+}
+
+bool passphrase_may_ask(void)
+{
+    return isatty(STDIN_FILENO);
+}
+
+static int ask(const char *prompt, struct passphrase *ret, struct aico_error *err)
+{
+    CLEANUP(fd_close)
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+    ret->text.size = 0;
+    if (fd < 0)
+        return aico_error_set(err, AICO_ESYSTEM, "/dev/tty: %s", strerror(errno));
+    return read_hidden(fd, prompt, &ret->text, err);
+}
+
+int passphrase_ask(const char *whose, struct passphrase *ret, struct aico_error *err)
+{
+    char prompt[160];
+
+    (void)snprintf(prompt, sizeof(prompt), "Enter passphrase of %s", whose);
+    return ask(prompt, ret, err);
+}
+
+static int ask_twice(const char *whose, bool may_be_empty, struct passphrase *ret,
+                     struct aico_error *err)
+{
+    CLEANUP(passphrase_wipe)
+    struct passphrase again = {0};
+    char prompt[160];
+    int r;
+
+    (void)snprintf(prompt, sizeof(prompt), "Enter passphrase for %s%s", whose,
+                   may_be_empty ? " (empty for no passphrase)" : "");
+    r = ask(prompt, ret, err);
+    if (r < 0 || (ret->text.size == 0 && may_be_empty))
+        return r;
+    if (ret->text.size == 0)
+        return aico_error_set(err, AICO_EINVAL, "an empty passphrase protects nothing");
+    r = ask("Enter same passphrase again", &again, err);
+    if (r < 0)
+        return r;
+    if (!bytes_equal(passphrase_view(ret), passphrase_view(&again)))
+        return aico_error_set(err, AICO_EINVAL, "the two passphrases differ, nothing was changed");
+    return 0;
+}
+
+/* --- sources -------------------------------------------------------------------------------- */
+
+int passphrase_given(const struct passphrase_source *source, const char *whose,
+                     struct passphrase *ret, struct aico_error *err)
+{
+    const uint8_t *end;
+    int r;
+
+    ret->text.size = 0;
+    if (source->file)
+        r = file_read(source->file, FILE_SECRET, PASSPHRASE_MAX, &ret->text, err);
+    else if (source->fd >= 0)
+        r = read_line(source->fd, NULL, &ret->text, err);
+    else
+        return 0;
+    if (r < 0)
+        return r;
+    end = ret->text.size > 0 ? memchr(ret->text.at, '\n', ret->text.size) : NULL;
+    if (end)
+        ret->text.size = (size_t)(end - ret->text.at);
+    if (ret->text.size == 0)
+        return aico_error_set(err, AICO_EINVAL, "the passphrase given for %s is empty", whose);
+    return 1;
+}
+
+int passphrase_choose(const struct passphrase_source *source, const char *whose, bool may_be_empty,
+                      struct passphrase *ret, struct aico_error *err)
+{
+    int r = passphrase_given(source, whose, ret, err);
+
+    if (r != 0)
+        return MIN(r, 0);
+    return passphrase_may_ask() ? ask_twice(whose, may_be_empty, ret, err) : 0;
+}
+
+/* --- key files ------------------------------------------------------------------------------ */
+
+void open_key_close(struct open_key *key)
+{
+    free(key->path);
+    identity_free(&key->identity);
+    passphrase_wipe(&key->passphrase);
+    *key = (struct open_key){0};
+}
+
+static int open_by_asking(const char *path, struct bytes text, struct open_key *key,
+                          struct aico_error *err)
+{
+    int r = AICO_EPASSPHRASE;
+
+    for (int i = 0; i < TRIES && r == AICO_EPASSPHRASE; i++) {
+        if (i > 0)
+            (void)fprintf(stderr, "that was not it\n");
+        r = passphrase_ask(path, &key->passphrase, err);
+        if (r == 0)
+            r = keydoc_open(text, passphrase_view(&key->passphrase), true, &key->identity, err);
+    }
+    return r;
+}
+
+int key_open_text(const char *path, struct bytes text, const struct passphrase_source *source,
+                  struct open_key *ret, struct aico_error *err)
+{
+    CLEANUP(open_key_close)
+    struct open_key key = {.path = strdup(path)};
+    struct keydoc doc;
+    int r, given = 0;
+
+    if (!key.path)
+        return out_of_memory(err);
+    r = keydoc_inspect(text, &doc, err);
+    if (r == 0 && doc.is_protected)
+        r = given = passphrase_given(source, path, &key.passphrase, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "%s", path);
+    if (doc.is_protected && !given && passphrase_may_ask())
+        r = open_by_asking(path, text, &key, err);
+    else
+        r = keydoc_open(text, passphrase_view(&key.passphrase), true, &key.identity, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "%s", path);
+    key.created_ms = doc.created_ms;
+    *ret = key;
+    key = (struct open_key){0};
+    return 0;
+}
+
+int key_open(const char *path, const char *name, const struct passphrase_source *source,
+             struct open_key *ret, struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    int r = file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, err);
+
+    if (r == AICO_ENOTFOUND)
+        return aico_error_set(err, AICO_EUNKNOWN,
+                              "%s: no such key file; only where it lies can this be done", path);
+    if (r == 0)
+        r = key_open_text(path, buffer_view(&text), source, ret, err);
+    if (r == 0 && name && strcmp(ret->identity->name, name) != 0) {
+        r = aico_error_set(err, AICO_EKEYFILEMISMATCH, "%s: the key of %s, not of %s", path,
+                           ret->identity->name, name);
+        open_key_close(ret);
+    }
+    return r;
+}
