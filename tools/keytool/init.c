@@ -96,8 +96,7 @@ static int put_file(const char *home, const char *name, mode_t mode, struct byte
     CLEANUP(free_memory)
     char *path = home_path(home, "%s", name);
 
-    return path ? file_write(path, mode, false, content, err)
-                : out_of_memory(err);
+    return path ? file_write(path, mode, false, content, err) : out_of_memory(err);
 }
 
 /* Everything of a new home, in a folder nobody else sees yet. */
@@ -177,9 +176,9 @@ static int put_in_place(const char *from, const char *to, struct aico_error *err
     if (!parent)
         return out_of_memory(err);
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) < 0)
-        return errno == EEXIST
-                   ? aico_error_set(err, AICO_EEXISTS, "%s: exists already, nothing was changed", to)
-                   : aico_error_set(err, AICO_ESYSTEM, "%s: %m", to);
+        return errno == EEXIST ? aico_error_set(err, AICO_EEXISTS,
+                                                "%s: exists already, nothing was changed", to)
+                               : aico_error_set(err, AICO_ESYSTEM, "%s: %m", to);
     fd = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
         return aico_error_set(err, AICO_ESYSTEM, "%s: %m", to);
@@ -217,4 +216,3 @@ int verb_init(struct keytool *k, char **arguments UNUSED, int count UNUSED, stru
         k->starter ? "aico-broker" : "aico-keytool new NAME --role ROLE, aico-keytool rule set");
     return 0;
 }
-

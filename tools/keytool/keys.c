@@ -275,7 +275,8 @@ int verb_import(struct keytool *k, char **arguments, int count UNUSED, struct ai
     if (r < 0)
         return r;
     if (cover.size == 0)
-        say(k, "note: %s is not protected by a passphrase, see: aico-keytool passwd %s", path, name);
+        say(k, "note: %s is not protected by a passphrase, see: aico-keytool passwd %s", path,
+            name);
     if (is_registered)
         say(k, "imported %s; next: aico-bus --as %s status", path, name);
     else
@@ -348,8 +349,9 @@ static int open_master(struct keytool *k, struct secret *ret_master, struct aico
         return out_of_memory(err);
     r = file_write(path, 0644, false, buffer_view(&text), err);
     if (r == 0)
-        say(k, "made %s: not secret, but without it the same passphrase gives other keys: back it "
-               "up",
+        say(k,
+            "made %s: not secret, but without it the same passphrase gives other keys: back it "
+            "up",
             path);
     return r;
 }

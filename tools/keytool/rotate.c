@@ -60,8 +60,8 @@ static int renew(const struct open_key *key, bool transport, struct identity **r
 static int commit_key(struct keytool *k, struct change *change, const struct open_key *key,
                       const struct identity *renewed, int64_t created_ms, struct aico_error *err)
 {
-    int r = key_stage(key->path, change, renewed, created_ms, passphrase_view(&key->passphrase),
-                      err);
+    int r =
+        key_stage(key->path, change, renewed, created_ms, passphrase_view(&key->passphrase), err);
 
     if (r < 0)
         return r;
@@ -223,8 +223,7 @@ static int switch_owner(struct keytool *k, struct change *change, const char *ne
 {
     CLEANUP(open_key_close)
     struct open_key key = {0};
-    const struct passphrase_source *source =
-        k->key.file || k->key.fd >= 0 ? &k->key : &k->owner;
+    const struct passphrase_source *source = k->key.file || k->key.fd >= 0 ? &k->key : &k->owner;
     const uint8_t *announced = registry_owner_next(change->current);
     int r;
 

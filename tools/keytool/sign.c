@@ -136,12 +136,14 @@ static int check_component(const struct registry *registry, const char *by, cons
     fingerprint_write(public, fingerprint);
     if (!c || strcmp(c->name, by) != 0)
         return aico_error_set(err, AICO_EUNKNOWN, "signed by %s, which is %s%s and no key of %s",
-                              fingerprint, c ? "the key of " : "unknown here", c ? c->name : "", by);
+                              fingerprint, c ? "the key of " : "unknown here", c ? c->name : "",
+                              by);
     if (!component_is_active(registry, c, moment_now().real_ms))
-        return aico_error_set(err, AICO_EREVOKED,
-                              "signed by %s, a key of %s that is %s: whoever has it can have signed "
-                              "this today",
-                              fingerprint, by, state_word(c));
+        return aico_error_set(
+            err, AICO_EREVOKED,
+            "signed by %s, a key of %s that is %s: whoever has it can have signed "
+            "this today",
+            fingerprint, by, state_word(c));
     return 0;
 }
 
