@@ -10,6 +10,8 @@
 #include "base/cleanup.h"
 #include "client/internal.h"
 
+#define PUBLISH_FIELDS_MAX 48 /* of a PUBLISH: all but head, names and payload */
+
 size_t outgoing_size(const struct outgoing *outgoing)
 {
     return sizeof(*outgoing) + outgoing->topic_size + outgoing->to_size + outgoing->headers_size +
@@ -444,16 +446,27 @@ static enum taken take(struct client *client, struct moment now, const struct ou
     return taken;
 }
 
+/* The largest first record @out can become. */
+static size_t record_bound(const struct client *client, const struct outgoing *out)
+{
+    size_t sealed = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
+
+    return RECORD_HEAD_SIZE + PUBLISH_FIELDS_MAX + out->topic_size + out->to_size +
+           MIN(sealed, (size_t)FRAGMENT_SIZE_MAX);
+}
+
 bool publish_fill(struct client *client, struct moment now, struct writer *frame)
 {
-    size_t size;
     const struct outgoing *out;
 
     window_release(client);
     while (publish_render(client, frame)) {
-        /* Seal only what can be sent at once; a closed window keeps the rest as it is. */
-        out = client->closed ? NULL : fifo_front(&client->queue, &size);
-        if (!out || client->send_window < RECORD_HEAD_SIZE + MIN(size, (size_t)FRAGMENT_SIZE_MAX))
+        /* Seal only what goes out at once: what was sealed and waits could be read by somebody who
+         * is removed meanwhile. */
+        out = client->closed ? NULL : fifo_front(&client->queue, NULL);
+        if (!out || client->send_window < record_bound(client, out))
+            break;
+        if (frame->size > 1 && frame->size + record_bound(client, out) > FRAME_BATCH_SIZE)
             break;
         if (frame->size > FRAME_BATCH_SIZE)
             return false;
