@@ -607,6 +607,19 @@ static void check_heads(struct sessions *s, struct moment now, const struct peer
                  "the publisher's count of its messages does not come");
 }
 
+/* Nothing more will be opened with @reader: what a window still waits for does not come. */
+static void finish(struct sessions *s, struct peer *peer, struct group_reader *reader)
+{
+    for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next) {
+        struct bytes name = bytes_of(topic->name, topic->size);
+        struct gap_report report = {s, peer_name(peer), name, SESSION_GAP_HEADS};
+        struct gap_sink sink = gap_sink_for(&report);
+
+        if (topic->replay.begun && !topic->skip && !topic_is_internal(name))
+            replay_finish(&topic->replay, topic->replay.next, &sink);
+    }
+}
+
 void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
 {
     struct group_reader *reader, *after;
@@ -616,8 +629,10 @@ void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
     {
         group_reader_tick(reader, now, s->backlogged);
         check_heads(s, now, peer, reader);
-        if (reader->until_ms > 0 && now.boot_ms >= reader->until_ms)
+        if (reader->until_ms > 0 && now.boot_ms >= reader->until_ms) {
+            finish(s, peer, reader);
             reader_remove(peer, reader);
+        }
     }
     LL_FOREACH_SAFE(peer->asks, ask, next)
     {

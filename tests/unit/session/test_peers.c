@@ -542,6 +542,33 @@ static void what_ended_with_a_generation_is_still_counted(void **state UNUSED)
     assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->last, 1);
 }
 
+/* A window is sure of a loss at the second count; a generation that is over has no second one. */
+static void what_a_window_missed_is_told_when_its_generation_is_forgotten(void **state UNUSED)
+{
+    int left = 1;
+
+    for (int i = 0; i < EVERYBODY; i++) {
+        net_stop_node(&net, i);
+        net.nodes[i].settings.strict_ordering = false;
+        net_start_node(&net, i);
+    }
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "heard"), 0);
+    net_run(&net);
+    net.pass = drop_published;
+    net.pass_context = &left;
+    assert_int_equal(net_publish(&net, CLI, LOGS, "gone"), 0);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "heard"), 0);
+    net_run(&net);
+    net_set_registry(&net, changed(revoke_studio), 1u << STUDIO);
+    net_advance(&net, 1000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 0);
+    net_advance(&net, 31000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 1);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->first, 1);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->last, 1);
+}
+
 static void who_stops_listening_hears_of_no_gap(void **state UNUSED)
 {
     struct node *backend = &net.nodes[BACKEND];
@@ -733,6 +760,7 @@ int main(void)
         TEST(a_rule_for_one_needs_no_sender_proof_and_many_get_signatures),
         TEST(a_dropped_first_message_is_a_gap_by_heads),
         TEST(what_ended_with_a_generation_is_still_counted),
+        TEST(what_a_window_missed_is_told_when_its_generation_is_forgotten),
         TEST(who_stops_listening_hears_of_no_gap),
         TEST(false_members_get_no_key),
         TEST(invented_key_ids_cost_a_reader_little),
