@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Key files and public identities. Input: a file without its check line (or its signature), which
- * is made here, so that the lines themselves are reached. What opens must be written again to what
- * opens to the same seed.
+ * Key files, public identities, signatures of files, master salts. Input: a file without its check
+ * line (or its signature), which is made here, so that the lines themselves are reached. What opens
+ * must be written again to what opens to the same seed.
  */
 #include "fuzz.h"
 
@@ -11,6 +11,7 @@
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "trust/keydoc.h"
+#include "trust/sigdoc.h"
 
 #define MEM_MAX (64 * 1024) /* an Argon2 that fits the time of a fuzzer */
 
@@ -73,9 +74,50 @@ static void try_public(struct bytes lines)
         require(component_name_is_valid(bytes_text(doc.name)));
 }
 
+/* What parses is written again to the same bytes. */
+static void try_signature(struct bytes lines)
+{
+    static const struct secret seed = {{9}};
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0}, again = {0};
+    uint8_t signature[SIGNATURE_SIZE];
+    char hex[2 * SIGNATURE_SIZE + 1];
+    struct sigdoc doc;
+
+    require(sign_make(&seed, "file", lines, bytes_of(NULL, 0), signature) == 0);
+    hex_write(bytes_of(signature, sizeof(signature)), hex);
+    require(buffer_append(&text, lines) == 0);
+    require(buffer_printf(&text, "signature %s\n", hex) == 0);
+    if (sigdoc_parse(buffer_view(&text), &doc, NULL) == 0) {
+        require(identity_new(doc.name, &seed, 0, &identity) == 0);
+        require(sigdoc_write(identity, bytes_text(doc.namespace), doc.created_ms, doc.size,
+                             doc.hash, &again) == 0);
+        require(bytes_equal(buffer_view(&text), buffer_view(&again)));
+    }
+    buffer_deinit(&again);
+}
+
+static void try_master(struct bytes lines)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer again = {0};
+    uint8_t *copy = copy_of(lines);
+    struct masterdoc doc;
+
+    if (masterdoc_parse(bytes_of(copy, lines.size), &doc, NULL) == 0) {
+        require(masterdoc_write(&doc, &again) == 0);
+        require(bytes_equal(lines, buffer_view(&again)));
+    }
+    free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     require(crypto_start() == 0);
+    try_signature(bytes_of(data, size));
+    try_master(bytes_of(data, size));
     try_key(bytes_of(data, size));
     try_public(bytes_of(data, size));
     return 0;

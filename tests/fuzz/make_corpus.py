@@ -73,6 +73,9 @@ def keyfile():
     put("keyfile", "public-backend", text[: text.index("signature ")].encode())
     public = crypto_sign_seed_keypair(bytes([9]) + bytes(31))[0].hex()
     put("keyfile", "public-own", re.sub(r"^public .*$", f"public {public}", text[: text.index("signature ")], flags=re.M).encode())
+    signed = f"aico-signature 1\nnamespace aico\nname backend\npublic {public}\ncreated 2026-11-20T20:00:00Z\nsize 12\nhash {'ab' * 64}\n"
+    put("keyfile", "signature", signed.encode())
+    put("keyfile", "master", f"aico-master 1\nargon2id 3 268435456 {'cd' * 16}\nverifier {'ef' * 16}\n".encode())
 
 
 def hello():
