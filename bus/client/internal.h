@@ -56,6 +56,7 @@ struct claimed_gap {
     uint64_t count;
     uint64_t arrival;    /* client->arrival_count when it was made */
     uint64_t generation; /* of the first message after it; 0: none came */
+    int64_t until_ms;    /* boot clock: a generation later than that has begun; 0: none has */
 };
 
 /* What must be known of an envelope when its messages come back out of the sessions. */

@@ -118,23 +118,26 @@ static uint64_t claims_settle(struct client_component *sender, const struct clie
 /*
  * Something of @topic, of @generation, that came as number @arrival has opened. With strict
  * ordering it has shown every jump before it. With a window jumps are shown later, at the latest
- * with the generation; the first message after a claim says which one that is.
+ * when the former generation is forgotten; the first message after a claim says which one that is.
  */
-static void claims_pass(const struct client *client, struct client_component *sender,
-                        const struct client_topic *topic, uint64_t arrival, uint64_t generation)
+static void claims_pass(const struct client *client, struct moment now,
+                        struct client_component *sender, const struct client_topic *topic,
+                        uint64_t arrival, uint64_t generation)
 {
-    bool strict = client->settings.session.strict_ordering;
+    const struct session_settings *session = &client->settings.session;
     struct claimed_gap *gap, *next;
 
     LL_FOREACH_SAFE(sender->claimed, gap, next)
     {
         if (gap->topic != topic || gap->arrival >= arrival)
             continue;
-        if (strict || (gap->generation > 0 && generation > gap->generation)) {
+        if (session->strict_ordering || (gap->until_ms > 0 && now.boot_ms >= gap->until_ms)) {
             LL_DELETE(sender->claimed, gap);
             free(gap);
-        } else {
+        } else if (gap->generation == 0) {
             gap->generation = generation;
+        } else if (generation > gap->generation && gap->until_ms == 0) {
+            gap->until_ms = now.boot_ms + session->handshake_timeout_ms + 1;
         }
     }
 }
@@ -421,15 +424,16 @@ static void report_gap(struct client *client, const struct session_event *event)
                                         .direct = event->topic.size == 0});
 }
 
-static void report_message(struct client *client, const struct session_event *event)
+static void report_message(struct client *client, struct moment now,
+                           const struct session_event *event)
 {
     struct arrival *arrival = event->cookie;
     enum aico_message_kind kind = AICO_MESSAGE_EVENT;
     struct aico_message *message;
     struct operation *request;
 
-    claims_pass(client, arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->number,
-                event->generation);
+    claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
+                arrival->number, event->generation);
     if (event->delivery != DELIVERY_REPLY && !topic_is_subscribed(client, arrival->topic))
         return;
     if (event->delivery == DELIVERY_REQUEST)
@@ -533,7 +537,7 @@ void receive_session_events(struct client *client, struct moment now)
             send_control(client, bytes_of(NULL, 0), TOPIC_HEADS, event.bytes);
             break;
         case SESSION_MESSAGE:
-            report_message(client, &event);
+            report_message(client, now, &event);
             if (!event.more)
                 arrival_free(client, event.cookie);
             break;

@@ -166,14 +166,14 @@ static int run_seeds(uint64_t from, uint64_t to, const struct options *options)
             failed++;
         }
     }
-    (void)printf(
-        "%llu seeds, %d failed: %llu messages, %llu delivered, %llu refused, %llu reported "
-        "missing, %llu of %llu requests answered, %llu links, %.1f h\n",
-        (unsigned long long)totals.seeds, failed, (unsigned long long)totals.messages,
-        (unsigned long long)totals.deliveries, (unsigned long long)totals.refusals,
-        (unsigned long long)totals.losses, (unsigned long long)totals.replies,
-        (unsigned long long)totals.requests, (unsigned long long)totals.reconnects,
-        (double)totals.virtual_ms / 3600000);
+    (void)printf("%llu messages, %llu delivered, %llu refused, %llu reported missing, %llu of %llu "
+                 "requests answered, %llu links, %.1f h\n",
+                 (unsigned long long)totals.messages, (unsigned long long)totals.deliveries,
+                 (unsigned long long)totals.refusals, (unsigned long long)totals.losses,
+                 (unsigned long long)totals.replies, (unsigned long long)totals.requests,
+                 (unsigned long long)totals.reconnects, (double)totals.virtual_ms / 3600000);
+    (void)printf("%llu passed, %d failed\n", (unsigned long long)(totals.seeds - (unsigned)failed),
+                 failed);
     return failed ? 1 : 0;
 }
 

@@ -254,6 +254,34 @@ static void a_claim_is_over_once_something_later_has_opened(void **state UNUSED)
     world_deinit(&w);
 }
 
+static void with_a_window_a_claim_lasts_as_long_as_its_generation(void **state UNUSED)
+{
+    struct client_settings settings = world_settings();
+    struct world w;
+
+    settings.session.strict_ordering = false;
+    world_init_with(&w, &settings);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    fake.by_hand = true;
+    say_gap(&w, 10, 3, 6, false);
+    for (uint64_t generation = 1; generation <= 2; generation++) {
+        say_sealed(&w, 10, 6 + generation, false);
+        fake_opens(fake.given_count - 1, generation);
+        client_tick(w.client, w.now);
+    }
+    fake_gap("bob", "g/x", 2); /* of the former generation, shown late */
+    client_tick(w.client, w.now);
+    assert_int_equal(gaps_told(&w), 3);
+    pass(&w, 31000);
+    say_sealed(&w, 10, 9, false);
+    fake_opens(fake.given_count - 1, 2);
+    fake_gap("bob", "g/x", 2); /* one claim is left, but of a generation that is forgotten */
+    client_tick(w.client, w.now);
+    assert_int_equal(gaps_told(&w), 5);
+    world_deinit(&w);
+}
+
 static void what_was_held_does_not_end_a_later_claim(void **state UNUSED)
 {
     struct world w;
@@ -487,6 +515,7 @@ int main(void)
         cmocka_unit_test(a_gap_the_broker_names_and_the_jump_it_leaves_are_told_once),
         cmocka_unit_test(a_jump_nobody_named_is_told),
         cmocka_unit_test(a_claim_is_over_once_something_later_has_opened),
+        cmocka_unit_test(with_a_window_a_claim_lasts_as_long_as_its_generation),
         cmocka_unit_test(what_was_held_does_not_end_a_later_claim),
         cmocka_unit_test(a_claim_outlives_the_link),
         cmocka_unit_test(a_direct_gap_belongs_to_the_channel),
