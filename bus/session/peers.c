@@ -48,6 +48,7 @@ static void peer_free(struct sessions *s, struct peer *peer)
 {
     while (peer->lines)
         line_remove(peer, peer->lines);
+    seeds_free(peer);
     dial_stop(s, peer);
     half_open_drop_all(peer);
     held_free(&peer->early);
@@ -354,6 +355,7 @@ void sessions_set_registry(struct sessions *s, struct moment now, struct registr
     HASH_ITER(hh, s->peers, peer, next)
     {
         drop_unwelcome(s, now, peer);
+        seeds_update(s, now, peer);
     }
     readers_update(s, now);
     publications_update(s, now);

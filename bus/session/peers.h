@@ -72,7 +72,8 @@ struct session_event {
     bool more;         /* further messages of the same envelope (a batch) follow */
     bool unknown;      /* GAP: how many is not known; first and last are 0 */
     int64_t sent_ms;   /* the sender's clock, ms since 1970 */
-    uint64_t sequence; /* of the envelope in its direction (direct) or on its topic */
+    uint64_t sequence; /* of the envelope in its direction (direct) or on its topic; format 0, which
+                          has none: how many opened before it */
     uint32_t index;    /* of the message in its envelope */
     struct bytes headers, payload;
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
@@ -147,6 +148,10 @@ void sessions_receive_group(struct sessions *sessions, struct moment now, struct
 size_t sessions_envelope_size(const struct sessions *sessions, size_t headers_size,
                               size_t payload_size);
 
+/* The same for a message to @peer alone. */
+size_t sessions_direct_size(const struct sessions *sessions, struct bytes peer, size_t headers_size,
+                            size_t payload_size);
+
 /*
  * Seals one message for the readers of @topic straight into @out. Does not allocate once a topic is
  * known.
@@ -173,14 +178,17 @@ AICO_MUST_USE int sessions_prepare_group(struct sessions *sessions, struct momen
                                          struct bytes topic);
 
 /*
- * Seals one message for @peer alone (event, request, reply).
+ * Seals one message for @peer alone (event, request, reply). If the registry marks one of the two
+ * `peer aico` it is of format 0, which needs no channel: sessions_has_channel() is then true and
+ * sessions_dial() answers at once. Nothing binds its reply to the request but the broker's word.
  *
  * @ref      reply: the request's ref (SESSION_REF_SIZE), else NULL
  * @ret_ref  SESSION_REF_SIZE: this envelope's; may be NULL
  *
  * 0; AICO_ESTATE (no channel stands: sessions_dial()), AICO_EPEERUNKNOWN (no active component of
  * that name), AICO_EDENIED (@ref is NULL and the topic's rule does not let us publish or @peer
- * subscribe), AICO_ETOOLARGE, AICO_EFORMAT, AICO_ESIZE, AICO_EFORKED. On failure @out holds what
+ * subscribe), AICO_ETOOLARGE, AICO_EFORMAT (@headers; format 0 has none), AICO_ESIZE, AICO_EFORKED;
+ * of format 0 also what sessions_dial() says, AICO_EDH and AICO_ENOMEM. On failure @out holds what
  * it held.
  */
 AICO_MUST_USE int sessions_seal_direct(struct sessions *sessions, struct moment now,
@@ -192,7 +200,7 @@ AICO_MUST_USE int sessions_seal_direct(struct sessions *sessions, struct moment 
  * AICO_EREGISTRYSTALE, AICO_ENOMEM. Calling it again while dialling changes nothing. */
 AICO_MUST_USE int sessions_dial(struct sessions *sessions, struct moment now, struct bytes peer);
 /* Sends PING to @peer over its channel; SESSION_PONG with *ret_number answers it. 0 or AICO_ESTATE
- * (no channel stands: sessions_dial()). */
+ * (no channel stands: sessions_dial()) or AICO_EFORMAT (format 0 has no PING). */
 AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, struct bytes peer,
                                 uint64_t *ret_number);
 /* Whether sessions_seal_direct() would find a channel. */

@@ -23,8 +23,10 @@ struct line *line_best(const struct peer *peer)
 bool sessions_has_channel(struct sessions *s, struct moment now, struct bytes name)
 {
     const struct peer *peer = peer_find(s, name, false);
+    const struct component *component = registry_find_name(s->registry, name);
 
-    (void)now;
+    if (seed_is_spoken(s, component))
+        return seed_may_meet(s, now, component) == 0;
     return peer && line_best(peer);
 }
 
@@ -245,6 +247,14 @@ size_t sessions_envelope_size(const struct sessions *s, size_t headers_size, siz
                                 GROUP_VECTOR_MAX);
 }
 
+size_t sessions_direct_size(const struct sessions *s, struct bytes peer, size_t headers_size,
+                            size_t payload_size)
+{
+    return seed_is_spoken(s, registry_find_name(s->registry, peer))
+               ? seed_sealed_size(payload_size)
+               : sessions_envelope_size(s, headers_size, payload_size);
+}
+
 static int may_send(const struct sessions *s, const struct component *peer, struct bytes topic)
 {
     const struct rule *rule = registry_rule_for(s->registry, topic);
@@ -280,6 +290,11 @@ int sessions_seal_direct(struct sessions *s, struct moment now, struct bytes nam
     r = ref ? 0 : may_send(s, component, topic);
     if (r < 0)
         return r;
+    if (seed_is_spoken(s, component)) {
+        peer = peer_find(s, name, true);
+        return peer ? seed_seal(s, now, peer, component, topic, headers, payload, out, ret_ref)
+                    : AICO_ENOMEM;
+    }
     if (!line)
         return AICO_ESTATE;
     r = channel_seal(line->channel, now, &message, out, ret_ref);
@@ -297,7 +312,8 @@ int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint
     struct line *line = peer ? line_best(peer) : NULL;
 
     if (!line)
-        return AICO_ESTATE;
+        return seed_is_spoken(s, registry_find_name(s->registry, name)) ? AICO_EFORMAT
+                                                                        : AICO_ESTATE;
     say_ping(s, now, peer, line);
     *ret_number = line->pings;
     return 0;
@@ -428,16 +444,6 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
 
 /* --- receiving ------------------------------------------------------------------------------ */
 
-/* An envelope addressed to us. */
-struct arrival {
-    struct peer *peer;
-    const uint8_t *identity;
-    struct bytes topic, bytes;
-    uint8_t delivery;
-    const uint8_t *ref;
-    void *cookie;
-};
-
 static bool is_control(const struct arrival *a)
 {
     return a->delivery == DELIVERY_CONTROL;
@@ -499,8 +505,7 @@ static void line_heard(struct sessions *s, struct moment now, struct peer *peer,
     }
 }
 
-/* Whether the registry lets @component say this to us. */
-static int may_receive(const struct sessions *s, const struct component *component,
+int direct_may_receive(const struct sessions *s, const struct component *component,
                        const struct rule *rule, uint8_t delivery)
 {
     const struct component *me = registry_find_identity(s->registry, s->self->public);
@@ -536,7 +541,7 @@ static void deliver_opened(struct sessions *s, struct moment now, const struct a
                                   .sequence = opened->sequence,
                                   .cookie = a->cookie};
     struct writer ref = writer_over(event.ref, sizeof(event.ref));
-    int r = may_receive(s, component, rule, a->delivery);
+    int r = direct_may_receive(s, component, rule, a->delivery);
 
     writer_bytes(&ref, e->key_id);
     writer_u32(&ref, e->sequence);
@@ -548,6 +553,20 @@ static void deliver_opened(struct sessions *s, struct moment now, const struct a
         r = event_messages(s, e, opened->content, &event);
     if (r < 0)
         fail(s, a, r);
+}
+
+static void receive_seed(struct sessions *s, struct moment now, const struct arrival *a,
+                         const struct envelope *e)
+{
+    struct buffer plain;
+    int r = AICO_ENOMEM;
+
+    plain_take(s, &plain);
+    if (buffer_reserve(&plain, e->sealed.size))
+        r = seed_receive(s, now, a, e, plain.at);
+    if (r < 0)
+        fail(s, a, r);
+    plain_give(s, &plain, e->sealed.size);
 }
 
 static void receive_envelope(struct sessions *s, struct moment now, const struct arrival *a)
@@ -566,6 +585,10 @@ static void receive_envelope(struct sessions *s, struct moment now, const struct
         r = AICO_ENOREQUEST;
     if (r < 0) {
         fail(s, a, r);
+        return;
+    }
+    if (e.format == ENVELOPE_FORMAT_SEED) {
+        receive_seed(s, now, a, &e);
         return;
     }
     line = line_find(a->peer, a->identity, e.key_id);

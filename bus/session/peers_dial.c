@@ -135,11 +135,16 @@ int sessions_dial(struct sessions *s, struct moment now, struct bytes name)
         return AICO_ECLOSED;
     if (!peer)
         return registry_find_name(s->registry, name) ? AICO_ENOMEM : AICO_EPEERUNKNOWN;
-    if (line_best(peer)) {
-        event_push(s, &(struct session_event){.type = SESSION_READY, .peer = name});
-        return 0;
+    if (seed_is_spoken(s, peer_component(s, peer))) {
+        int r = seed_may_meet(s, now, peer_component(s, peer));
+
+        if (r < 0)
+            return r;
+    } else if (!line_best(peer)) {
+        return dial_start(s, now, peer);
     }
-    return dial_start(s, now, peer);
+    event_push(s, &(struct session_event){.type = SESSION_READY, .peer = name});
+    return 0;
 }
 
 static void end_attempt(struct sessions *s, struct moment now, struct peer *peer)

@@ -7,6 +7,7 @@
  *   peers_dial.c       handshakes: who dials, who answers, which attempt survives
  *   peers_channel.c    channels: which one is used, PING, FINAL, control messages, direct messages
  *   peers_publish.c    groups we publish: generations, keys for readers, HEADS
+ *   peers_seed.c       format 0 with components marked `peer aico`
  *   peers_read.c       groups we read: keys, what waits for one, gaps
  */
 #ifndef SESSION_PEERS_INTERNAL_H
@@ -42,6 +43,8 @@
 #define LATE_MS 60000          /* counted when a message is older */
 #define REQUEST_FRESHNESS_S 60 /* requests and replies, whatever the rule says */
 #define PINGS_UNANSWERED_MAX 2
+#define SEED_LASTING_MAX 65536 /* nonces of format 0 without a timestamp, of one key */
+#define SEED_TIMED_MAX 262144  /* and with one: 4300 messages a second at the default bound */
 
 /* A channel and what the manager knows of it. */
 struct line {
@@ -99,9 +102,22 @@ struct ask {
     char filter[TOPIC_SIZE_MAX];
 };
 
+/* An envelope addressed to us. */
+struct arrival {
+    struct peer *peer;
+    const uint8_t *identity;
+    struct bytes topic, bytes;
+    uint8_t delivery;
+    const uint8_t *ref;
+    void *cookie;
+};
+
+struct seed; /* peers_seed.c */
+
 struct peer {
     UT_hash_handle hh;
     struct line *lines; /* the greatest first */
+    struct seed *seeds; /* format 0, one for each of its identities */
 
     /* our handshake with it */
     bool dialing;
@@ -247,7 +263,27 @@ int64_t lines_deadline(const struct sessions *s, const struct peer *peer);
 void lines_close(struct sessions *s, struct moment now, struct peer *peer);
 /* One control message to @peer over its best channel; AICO_ESTATE: none stands. */
 int control_send(struct sessions *s, struct moment now, struct peer *peer, struct bytes content);
+/* Whether the registry lets @component say this to us. */
+int direct_may_receive(const struct sessions *s, const struct component *component,
+                       const struct rule *rule, uint8_t delivery);
 void early_release(struct sessions *s, struct moment now, struct peer *peer);
+
+/* peers_seed.c */
+/* Whether direct messages between us and @component (may be NULL) are of format 0. */
+bool seed_is_spoken(const struct sessions *s, const struct component *component);
+/* As handshake_may_meet(), but AICO_EPEERUNKNOWN: there is no handshake that would check it. */
+int seed_may_meet(struct sessions *s, struct moment now, const struct component *component);
+void seeds_free(struct peer *peer);
+/* The registry changed. */
+void seeds_update(struct sessions *s, struct moment now, struct peer *peer);
+/* Room that is enough for one message on any topic. */
+size_t seed_sealed_size(size_t payload_size);
+int seed_seal(struct sessions *s, struct moment now, struct peer *peer,
+              const struct component *component, struct bytes topic, struct bytes headers,
+              struct bytes payload, struct writer *out, uint8_t *ret_ref);
+/* Opens into @plain (e->sealed.size bytes) and delivers, or says why not. */
+int seed_receive(struct sessions *s, struct moment now, const struct arrival *a,
+                 const struct envelope *e, uint8_t *plain);
 
 /* peers_publish.c */
 void publications_update(struct sessions *s, struct moment now);

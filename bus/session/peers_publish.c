@@ -19,11 +19,12 @@ static const struct component *self_component(const struct sessions *s)
 
 /* --- keys for readers ----------------------------------------------------------------------- */
 
+/* NULL also for one that is marked `peer aico`: it has no channel to get the key over. */
 static struct peer *member_peer(struct sessions *s, const struct group_member *member)
 {
     const struct component *c = registry_find_identity(s->registry, member->identity);
 
-    return c ? peer_find(s, bytes_text(c->name), true) : NULL;
+    return c && !seed_is_spoken(s, c) ? peer_find(s, bytes_text(c->name), true) : NULL;
 }
 
 /* The member that the other end of @peer's channel is; NULL: no channel, or none of ours. */
@@ -308,7 +309,9 @@ bool publications_owe(const struct sessions *s, const struct peer *peer)
     const struct component *component = peer_component(s, peer);
     struct publication *p;
 
-    for (p = s->publications; component && p; p = p->hh.next) {
+    if (!component || seed_is_spoken(s, component))
+        return false;
+    for (p = s->publications; p; p = p->hh.next) {
         const struct group_member *member = group_member_find(p->group, component->identity);
 
         if (member && !member->told && p->group->member_count <= GROUP_VECTOR_MAX)

@@ -54,6 +54,9 @@ py_reads() { start "$1" "$WORK/aico-peer" --as frontend sub --count "${@:2}"; }
 check "the peer agrees with the test vectors" peer vectors "$HERE/../vectors/session-v1.json"
 
 home_new || { failed "a home"; finish; }
+registry_version() { sed -n 's/^version //p' "$AICO_HOME/registry"; }
+# The broker has the registry of version $SAYS.
+under_new() { aico-bus --as cli status --json | grep -q "$SAYS"; }
 rules() { aico-keytool -q rule set "$@" >"$WORK/out" 2>&1; }
 rules 'solo/**' --publish frontend,backend --subscribe frontend,backend --before 'logs/**'
 rules 'signed/**' --publish '*' --subscribe '*' --authenticity signature --before 'logs/**'
@@ -176,8 +179,53 @@ check "  it reads it" wait_for "$READER" 0
 check "what no rule allows is refused to the peer" bash -c "! '$WORK/aico-peer' --as frontend pub narrow/a no 2>'$WORK/no'"
 check "  and the broker names the rule" grep -q 'E_DENIED rule line .* narrow/' "$WORK/no"
 
+# Format 0 with a component of the seed: no handshake, messages to one component only.
+aico-keytool -q new seed --role ui --peer aico >"$WORK/out" 2>&1
+rules 'logs/query/v1' --publish @ui,@cli,@admin --subscribe backend,seed --seal channel --freshness 60
+SAYS='"registry":{"version":'$(registry_version)
+check "a component of the seed is added" until_true 20 under_new
+start seed-c aico-bus --as backend sub --json 'system/**'
+READER=$STARTED
+seed_says() { peer --as seed pub "$@" --to backend; }
+check "format 0 of the peer" seed_says system/a/v1 "from the seed"
+check "  is read" until_true 10 holds seed-c '"sender":"seed".*"payload":"from the seed"'
+check "  also without a timestamp" seed_says system/a/v1 untimed --metadata '{}'
+check "  is read" until_true 10 holds seed-c '"payload":"untimed"'
+check "format 0 an hour old" seed_says system/a/v1 stale --metadata '{"timestamp": 1763668800.5}'
+check "format 0 with another topic" seed_says system/a/v1 moved --metadata '{"topic": "system/b/v1"}'
+check "format 0 said twice" seed_says system/a/v1 twice --twice
+check "format 0 of who is not of the seed" peer --as frontend pub system/a/v1 posing --to backend --pose
+check "format 0 once more" seed_says system/a/v1 last
+check "  is read" until_true 10 holds seed-c '"payload":"last"'
+check "  the stale, the moved and the posing are not" counts seed-c 0 'stale\|moved\|posing'
+check "  what was said twice is read once" counts seed-c 1 'twice'
+for CAUSE in E_STALE E_OPEN E_FORMAT; do
+    check "  $CAUSE is told" holds seed-c "\"unopened\".*\"$CAUSE\""
+done
+ends "$READER"
+start seed-p "$WORK/aico-peer" --as seed sub 'system/**' --count 1
+READER=$STARTED
+check "format 0 of aico-bus" aico-bus --as backend pub system/a/v1 "to the seed" --to seed
+check "  the peer reads it" wait_for "$READER" 0
+check "  with topic and timestamp in the clear" holds seed-p '"payload": "to the seed", "metadata": {"topic": "system/a/v1", "timestamp": [0-9]*\.[0-9]*}'
+start answers aico-bus --as backend reply logs/query/v1 --echo
+ANSWERS=$STARTED
+check "aico-bus answers the seed" peer --as seed request logs/query/v1 'in format 0'
+check "  with its words" holds peer '^in format 0$'
+ends "$ANSWERS"
+for AS in "" --as-server; do
+    start answers-s "$WORK/aico-peer" --as seed reply logs/query/v1 --count 1 $AS
+    ANSWERS=$STARTED
+    check_exit "the seed answers aico-bus $AS" 0 aico-bus --as frontend request logs/query/v1 'and you'
+    check "  with its words" grep -q 'and you seed' "$WORK/out"
+    wait_for "$ANSWERS" 0
+done
+start seed-p "$WORK/aico-peer" --as seed sub 'conversation/**' --count 9
+READER=$STARTED
+LIMIT_MS=1500 check_exit "no publisher waits for the seed to shake hands" 0 aico-bus --as backend pub conversation/a/v1 "not for it"
+ends "$READER"
+
 # The registry changes under a publisher in Python and its readers.
-registry_version() { sed -n 's/^version //p' "$AICO_HOME/registry"; }
 mkfifo "$WORK/more"
 "$WORK/aico-peer" -v --as frontend pub conversation/a/v1 --lines <"$WORK/more" >"$WORK/changing.out" 2>"$WORK/changing.err" &
 CHANGING=$!
@@ -220,7 +268,6 @@ echo one >&7
 check "a reader in Python from the start" until_true 10 holds before-p '"one"'
 aico-keytool -q new tablet --role ui >"$WORK/out" 2>&1
 SAYS='"registry":{"version":'$(registry_version)
-under_new() { aico-bus --as cli status --json | grep -q "$SAYS"; }
 check "a component is added" until_true 20 under_new
 start added-p "$WORK/aico-peer" --as tablet sub 'conversation/**' --count 2 7>&-
 SECOND=$STARTED

@@ -48,6 +48,9 @@ def arguments():
     c.add_argument("--lose-last", type=int, default=0, help="never send so many after the last")
     c.add_argument("--damage", type=int, help="flip a bit of this byte of the first envelope")
     c.add_argument("--to", help="to one component")
+    c.add_argument("--metadata", help="of format 0, in place of topic and timestamp")
+    c.add_argument("--pose", action="store_true", help="format 0 whatever the registry says")
+    c.add_argument("--twice", action="store_true", help="and the same bytes again")
     c.add_argument("--readers", type=int, default=1, help="how many must have asked for the key")
     c = sub.add_parser("request", help="ask and print the reply")
     c.add_argument("topic")
@@ -57,6 +60,7 @@ def arguments():
     c = sub.add_parser("reply", help="answer with what came and our name behind it")
     c.add_argument("topic")
     c.add_argument("--count", type=int, default=1)
+    c.add_argument("--as-server", action="store_true", help="of format 0: with the answer key")
     c.add_argument("--ready-fd", type=int)
     c = sub.add_parser("ping", help="over the channel of a component")
     c.add_argument("peer")
@@ -83,6 +87,8 @@ def show(event):
         line["payload"] = event.payload[:1000].decode()
         if event.headers:
             line["headers"] = dict(event.headers)
+        if hasattr(event, "metadata"):
+            line["metadata"] = event.metadata
     else:
         line = {"presence": json.loads(event.payload)}
     print(json.dumps(line), flush=True)
@@ -125,8 +131,13 @@ def pub(client, a):
     texts = [t.ljust(a.size, ".").encode() for t in a.texts]
     if a.to:
         for text in texts:
-            sent = client.send_direct(client.peer_named(a.to), a.topic, 0, text, headers(a.header))
+            metadata = json.loads(a.metadata) if a.metadata else None
+            sent = client.send_direct(
+                client.peer_named(a.to), a.topic, 0, text, headers(a.header), metadata, pose=a.pose
+            )
             client.until(lambda: sent, a.timeout, "a channel")  # pylint: disable=cell-var-from-loop
+            if a.twice:
+                sent[0] = client.say_again()
             client.settle(sent[0])
         return
     if client.registry.rule(a.topic).seal == "channel":
@@ -210,7 +221,8 @@ def reply(client, a):
         message = found[0]
         show(message)
         text = message.payload + b" " + client.name.encode()
-        client.settle(client.reply(message, text, [("answered-by", client.name)]))
+        more = {"as_server": True} if a.as_server else {}
+        client.settle(client.reply(message, text, [("answered-by", client.name)], **more))
 
 
 def ping(client, a):

@@ -81,6 +81,7 @@ class Client:
         self.hellos = {}  # PUBLISH id of a Hello1: whom it was for
         self.hold_credit = False
         self.pieces = {}
+        self.last_said = None
         self.welcome, self.bye, self.heads_due = None, None, 0
         self.subscriptions = {}
         self.dialed, self.listened, self.pongs, self.heads_seen = 0, 0, 0, 0
@@ -152,6 +153,8 @@ class Client:
 
     def _publish(self, topic, to, delivery, payload, **more):
         number = self._number()
+        if delivery != CONTROL:
+            self.last_said = (topic, to, delivery, payload, more)
         for data in records.publish(number, topic, to, delivery, payload, **more):
             if delivery == CONTROL:
                 self._send(data)
@@ -349,6 +352,8 @@ class Client:
             self._dial(peer)
 
     def _on_handshake(self, peer, data):
+        if self.speaks_format0():
+            return  # the seed knows no handshake
         kind = data[1] if len(data) > 1 else 0
         now = now_ms()
         if kind == 1:
@@ -536,8 +541,9 @@ class Client:
     def speaks_format0(self):
         return self.registry.by_identity(self.identity.public).format0
 
-    def _seal_format0(self, peer, topic, payload, metadata=None):
-        (_, send), _ = self.identity.format0_keys(peer.component.identity)
+    def _seal_format0(self, peer, topic, payload, metadata=None, as_server=False):
+        (_, as_client), (_, answer) = self.identity.format0_keys(peer.component.identity)
+        send = answer if as_server else as_client
         if metadata is None:
             metadata = {"topic": topic, "timestamp": now_ms() / 1000}
         return envelope.format0_write(send, metadata, payload)
@@ -707,6 +713,11 @@ class Client:
         data = self.sender_of(topic).seal(topic, EVENT, contents, headers, batch)
         return self._publish(topic, 0, EVENT, damage(data) if damage else data)
 
+    def say_again(self):
+        """What was published last, byte for byte, as somebody who replays it would."""
+        topic, to, delivery, payload, more = self.last_said
+        return self._publish(topic, to, delivery, payload, **more)
+
     def stdin_is_ready(self):
         return any(fd == 0 for fd, _ in self.poller.poll(0))
 
@@ -750,7 +761,7 @@ class Client:
         return self.peer_named(self.numbers[self.answers[number]][1])
 
     def send_direct(
-        self, peer, topic, delivery, payload, headers=(), metadata=None, waiting=None, **more
+        self, peer, topic, delivery, payload, headers=(), metadata=None, waiting=None, pose=False, **more
     ):
         """A list that holds the id as soon as it is on its way, or why it cannot be. `waiting` gets
         the "reply" or "refused" of a request."""
@@ -765,8 +776,8 @@ class Client:
                 waiting.update(peer=peer, topic=topic, ref=ref)
                 self.requests[sent[0]] = waiting
 
-        if peer.component.format0 or self.speaks_format0():
-            data = self._seal_format0(peer, topic, payload, metadata)
+        if pose or peer.component.format0 or self.speaks_format0():
+            data = self._seal_format0(peer, topic, payload, metadata, more.pop("as_server", False))
             more.pop("ref", None)
             sent.append(self._publish(topic, self._to(peer), delivery, data, **more))
             if delivery == REQUEST:
@@ -790,9 +801,10 @@ class Client:
             raise Refused(waiting["refused"])
         return waiting["reply"]
 
-    def reply(self, message, payload, headers=()):
+    def reply(self, message, payload, headers=(), **more):
         peer = self.peer_named(message.sender)
-        more = {"ref": message.ref} if hasattr(message, "ref") else {}
+        if hasattr(message, "ref"):
+            more["ref"] = message.ref
         sent = self.send_direct(
             peer, message.topic, REPLY, payload, headers, request=message.id, **more
         )

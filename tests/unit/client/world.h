@@ -176,6 +176,12 @@ size_t sessions_envelope_size(const struct sessions *s UNUSED, size_t headers_si
     return 8 + headers_size + payload_size;
 }
 
+size_t sessions_direct_size(const struct sessions *s, struct bytes peer UNUSED, size_t headers_size,
+                            size_t payload_size)
+{
+    return sessions_envelope_size(s, headers_size, payload_size);
+}
+
 int sessions_prepare_group(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED)
 {
     return s->prepare_code;
