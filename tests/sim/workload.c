@@ -55,9 +55,26 @@ static void subscribe(struct world *w, struct node *node)
     static const uint8_t policies[] = {SLOW_DROP_OLD, SLOW_DROP_OLD, SLOW_DROP_NEW, SLOW_BLOCK,
                                        SLOW_DISCONNECT};
     const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters))];
+    uint8_t policy = policies[dice_below(&w->dice, COUNT_OF(policies))];
+    bool serve = strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4);
 
-    node_subscribe(node, filter, policies[dice_below(&w->dice, COUNT_OF(policies))],
-                   strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4));
+    node_subscribe(node, filter, policy, serve);
+}
+
+/* Each roll in a statement of its own: the order of arguments is the compiler's. */
+static void publish_to_one(struct world *w, struct node *node)
+{
+    int topic = (int)dice_below(&w->dice, TOPICS), to = (int)dice_below(&w->dice, NODES);
+
+    node_publish(node, topic, to, any_size(w), false);
+}
+
+static void request(struct world *w, struct node *node)
+{
+    const char *topic = dice_one(&w->dice, 2) ? "ask/one" : "ask/two";
+    int64_t timeout = 1 + (int64_t)dice_below(&w->dice, 40000);
+
+    node_request(node, topic_index(topic), any_size(w), timeout);
 }
 
 void workload_begin(struct node *node)
@@ -141,11 +158,9 @@ void workload_act(struct world *w)
     else if (roll < 480)
         publish(w, node);
     else if (roll < 560)
-        node_publish(node, (int)dice_below(&w->dice, TOPICS), (int)dice_below(&w->dice, NODES),
-                     any_size(w), false);
+        publish_to_one(w, node);
     else if (roll < 650)
-        node_request(node, topic_index(dice_one(&w->dice, 2) ? "ask/one" : "ask/two"), any_size(w),
-                     1 + (int64_t)dice_below(&w->dice, 40000));
+        request(w, node);
     else if (roll < 780)
         subscribe(w, node);
     else if (roll < 820)
