@@ -414,8 +414,9 @@ static void on_hello3(struct sessions *s, struct moment now, struct peer *peer, 
 
 void dial_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes)
 {
-    if (bytes.size < 2 || bytes.at[0] != HANDSHAKE_VERSION)
+    if (bytes.size < 2)
         return;
+    /* Of another version a Hello1 is refused by name, the rest fails where it is read. */
     switch (bytes.at[1]) {
     case HANDSHAKE_HELLO1:
         on_hello1(s, now, peer, bytes);

@@ -153,6 +153,8 @@ ANSWERS=$STARTED
 check "aico-bus answers the peer" peer --as frontend request logs/query/v1 'quick question' --repeat 3
 check "  with its words" holds peer '^quick question$'
 check "the peer pings aico-bus over the channel" peer --as cli ping backend
+check "  and over three later channels" peer --as cli ping backend --redial 3
+check "wrong Hellos are refused for what is wrong" peer --as cli probe backend
 ends "$ANSWERS"
 start answers-p "$WORK/aico-peer" --as backend reply logs/query/v1 --count 2
 ANSWERS=$STARTED

@@ -12,9 +12,11 @@ import time
 import zmq
 
 from . import vectors
+from .channel import Dial
 from .client import Client, Refused, Timeout
-from .crypto import ProtocolError
+from .crypto import H, ProtocolError, lp8, now_ms
 from .documents import Settings, key_file_load, registry_load
+from .envelope import MAGIC
 from .records import REQUEST
 
 
@@ -63,6 +65,9 @@ def arguments():
     c.add_argument("--as-server", action="store_true", help="of format 0: with the answer key")
     c.add_argument("--ready-fd", type=int)
     c = sub.add_parser("ping", help="over the channel of a component")
+    c.add_argument("peer")
+    c.add_argument("--redial", type=int, default=0, help="and again over so many later channels")
+    c = sub.add_parser("probe", help="Hellos that a listener must refuse, and an unknown channel")
     c.add_argument("peer")
     return p.parse_args()
 
@@ -226,9 +231,77 @@ def reply(client, a):
 
 
 def ping(client, a):
-    client.ping(client.peer_named(a.peer))
+    peer = client.peer_named(a.peer)
+    client.ping(peer)
     client.until(lambda: client.pongs, a.timeout, "PONG")
+    for _ in range(a.redial):
+        before, old = client.pongs, peer.best()
+        client.until(client.redial(peer), a.timeout, "a channel")
+        # The dialer's PING comes with it; what ends the old one is the other end's FINAL.
+        client.until(
+            lambda: client.pongs > before and old.ended,  # pylint: disable=cell-var-from-loop
+            a.timeout,
+            "PONG, and FINAL on the old channel",
+        )
     print("pong")
+
+
+def probe(client, a):
+    peer = client.peer_named(a.peer)
+    me, settings, registry = client.identity, client.settings, client.registry
+
+    def hello(change=lambda h: None, late=0):
+        """Signed after `change`."""
+        dial = Dial(client.ns, me, settings, registry, peer.component, now_ms() + late)
+        body = bytearray(dial.hello1[:168])
+        change(body)
+        return bytes(body) + me.sign("hello1", lp8(client.ns) + bytes(body))
+
+    def put(at, value):
+        def change(body):
+            body[at : at + len(value)] = value
+
+        return change
+
+    good = hello()
+    wrong = good[:-1] + bytes([good[-1] ^ 1])
+    version = registry.version.to_bytes(8, "big")
+    expected = [
+        ("E_SIZE", good[:-1]),
+        ("E_VERSION", b"\x02" + good[1:]),
+        ("E_SUITE", hello(put(2, b"\x00\x02"))),
+        ("E_TARGET", hello(put(40, bytes(32)))),
+        ("E_UNKNOWN", hello(put(72, bytes(31) + b"\x01"))),
+        ("E_STAMP", hello(put(72, registry.by_name("broker").identity))),
+        ("E_CLOCK", hello(late=-2 * settings.synchrony_ms)),
+        ("E_CLOCK", hello(late=2 * settings.synchrony_ms)),
+        ("E_POLICY", hello(put(4, b"\x00\x00\x01\x02"))),
+        ("E_SIGNATURE", wrong),
+        ("E_EQUIVOCATION", hello(put(16, version + bytes(16)))),
+        ("E_DH", hello(put(104, bytes(32)))),
+    ]
+    for code, data in expected:
+        client.claims.clear()
+        client.say(peer, data)
+        client.until(lambda: client.claims, a.timeout, code)
+        assert client.claims[0][0] == code, f"{client.claims[0][0]} instead of {code}"
+        assert client.claims[0][1] == H(data), code
+        print(code)
+    # An honest one opens a channel; what it is worth afterwards: once.
+    client.ping(peer)
+    client.until(lambda: client.pongs, a.timeout, "PONG")
+    client.claims.clear()
+    client.say(peer, peer.last_hello1)
+    client.until(lambda: client.claims, a.timeout, "E_REPLAY")
+    assert client.claims[0][0] == "E_REPLAY", client.claims
+    print("E_REPLAY")
+    # An envelope of a channel that does not exist.
+    client.claims.clear()
+    unknown = MAGIC + bytes(12) + bytes(12) + b"\x01" + bytes(3) + bytes(32)
+    client.say(peer, unknown)
+    client.until(lambda: client.claims, a.timeout, "CHANNEL_UNKNOWN")
+    assert client.claims[0] == ("CHANNEL_UNKNOWN", bytes(32)), client.claims
+    print("CHANNEL_UNKNOWN")
 
 
 def main():
@@ -251,7 +324,9 @@ def main():
     )
     try:
         client.connect(a.timeout)
-        {"sub": sub, "pub": pub, "request": request, "reply": reply, "ping": ping}[a.command](client, a)
+        {"sub": sub, "pub": pub, "request": request, "reply": reply, "ping": ping, "probe": probe}[a.command](
+            client, a
+        )
         client.close()
         for error in client.errors:
             log(error)

@@ -20,7 +20,9 @@ from .records import CONTROL, EVENT, REPLY, REQUEST
 WINDOW = 1 << 20
 ERRORS = {
     8: "E_PROTOCOL", 20: "E_DENIED", 23: "E_NO_RESPONDER", 24: "E_PEER_UNKNOWN", 25: "E_PEER_AWAY",
-    30: "E_DUPLICATE", 31: "E_DRAIN", 57: "E_STAMP", 58: "E_REVOKED", 82: "E_KEY", 70: "CHANNEL_UNKNOWN",
+    30: "E_DUPLICATE", 31: "E_DRAIN", 50: "E_SIZE", 51: "E_VERSION", 53: "E_SUITE", 54: "E_TARGET",
+    56: "E_UNKNOWN", 57: "E_STAMP", 58: "E_REVOKED", 60: "E_CLOCK", 61: "E_POLICY", 63: "E_REPLAY",
+    64: "E_SIGNATURE", 65: "E_EQUIVOCATION", 66: "E_DH", 70: "CHANNEL_UNKNOWN", 82: "E_KEY",
 }  # fmt: skip
 MIN_REQUEST_FRESHNESS = 60
 
@@ -47,7 +49,7 @@ class Peer:
     def __init__(self, component):
         self.component = component
         self.dial = None
-        self.dialed_at = 0
+        self.last_hello1 = None
         self.half_open = {}  # channel id: Listen
         self.channels = {}  # channel id: Channel
         self.unusable = set()  # channel ids the peer does not know
@@ -82,6 +84,7 @@ class Client:
         self.hold_credit = False
         self.pieces = {}
         self.last_said = None
+        self.claims = []  # what Refuse said: (code, what it is about)
         self.welcome, self.bye, self.heads_due = None, None, 0
         self.subscriptions = {}
         self.dialed, self.listened, self.pongs, self.heads_seen = 0, 0, 0, 0
@@ -328,7 +331,7 @@ class Client:
     def _to(self, peer):
         return self.by_name.get(peer.component.name, peer.component.name)
 
-    def _say(self, peer, payload):
+    def say(self, peer, payload):
         return self._publish(records.TOPIC_CONTROL, self._to(peer), CONTROL, payload)
 
     def _dial(self, peer):
@@ -340,7 +343,8 @@ class Client:
         peer.dial = channel.Dial(
             self.ns, self.identity, self.settings, self.registry, peer.component, at
         )
-        self.hellos[self._say(peer, peer.dial.hello1)] = peer
+        peer.last_hello1 = peer.dial.hello1
+        self.hellos[self.say(peer, peer.dial.hello1)] = peer
 
     def with_channel(self, peer, call, gone=lambda code: None):
         """Makes `call(channel)` now or as soon as there is one, or `gone(code)` if the peer is away."""
@@ -373,13 +377,13 @@ class Client:
             while len(peer.half_open) >= 3:
                 peer.half_open.pop(next(iter(peer.half_open)))
             peer.half_open[half.channel.id] = half
-            self._say(peer, half.hello2)
+            self.say(peer, half.hello2)
         elif kind == 2:
             if not peer.dial:
                 raise ProtocolError("E_CONTINUATION")
             established, hello3 = peer.dial.answer(data, self.registry, now)
             peer.dial = None
-            self._say(peer, hello3)
+            self.say(peer, hello3)
             peer.confirm = (hello3, time.monotonic() + self.settings.handshake_timeout_ms / 8000)
             self.dialed += 1
             self._established(peer, established)
@@ -400,6 +404,7 @@ class Client:
         elif kind == 4:
             code = int.from_bytes(data[2:4], "big")
             self.log(f"{peer.component.name} claims {ERRORS.get(code, code)}")
+            self.claims.append((ERRORS.get(code, code), data[12:44]))
             if code == channel.CHANNEL_UNKNOWN and data[12:24] in peer.channels:
                 peer.unusable.add(data[12:24])
                 if peer.best() is None:
@@ -421,7 +426,7 @@ class Client:
 
     def _control_on(self, peer, c, payload):
         data, _ = c.seal("$bus/control", CONTROL, payload, self.settings.padded)
-        self._say(peer, data)
+        self.say(peer, data)
 
     # FINAL, PING and PONG name the number after their own.
 
@@ -444,7 +449,7 @@ class Client:
                 if len(peer.early) < 64:
                     peer.early.append((topic, d))
                 return
-            self._say(peer, channel.refuse_channel_unknown(h.key_id, now_ms()))
+            self.say(peer, channel.refuse_channel_unknown(h.key_id, now_ms()))
             raise ProtocolError("E_KEY")
         ref, request = bytes(16), None
         if d.delivery == REPLY:
@@ -670,7 +675,7 @@ class Client:
         now = time.monotonic()
         for peer in list(self.peers.values()):
             if peer.confirm and now >= peer.confirm[1]:
-                self._say(peer, peer.confirm[0])
+                self.say(peer, peer.confirm[0])
                 self.ping(peer)
                 peer.confirm = (peer.confirm[0], now + self.settings.handshake_timeout_ms / 8000)
             jitter = random.uniform(1, 1.2)
@@ -717,6 +722,13 @@ class Client:
         """What was published last, byte for byte, as somebody who replays it would."""
         topic, to, delivery, payload, more = self.last_said
         return self._publish(topic, to, delivery, payload, **more)
+
+    def redial(self, peer):
+        """Another channel beside the one that works: make before break."""
+        before = peer.best()
+        peer.dial = None
+        self._dial(peer)
+        return lambda: peer.best() not in (None, before)
 
     def stdin_is_ready(self):
         return any(fd == 0 for fd, _ in self.poller.poll(0))

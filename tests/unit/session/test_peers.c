@@ -156,6 +156,29 @@ static void a_lost_hello_is_repaired_by_another(void **state UNUSED)
     assert_int_equal(count_notes(&net, CLI, SESSION_READY), 1);
 }
 
+/* Hello1 becomes one of version 2; remembers what is refused. */
+static bool as_version_2(struct net *n, struct parcel *parcel, void *context)
+{
+    (void)n;
+    if (parcel->bytes.size == HELLO1_SIZE && parcel->bytes.at[1] == HANDSHAKE_HELLO1)
+        parcel->bytes.at[0] = 2;
+    if (parcel->bytes.size == REFUSE_SIZE && parcel->bytes.at[1] == HANDSHAKE_REFUSE)
+        *(int *)context = -(parcel->bytes.at[2] << 8 | parcel->bytes.at[3]);
+    return true;
+}
+
+static void a_hello_of_another_version_is_refused_by_name(void **state UNUSED)
+{
+    int refused = 0;
+
+    net.pass = as_version_2;
+    net.pass_context = &refused;
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    assert_int_equal(refused, AICO_EVERSION);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_READY), 0);
+}
+
 static void an_absent_peer_is_lost_after_the_last_attempt(void **state UNUSED)
 {
     int left = 1000;
@@ -740,6 +763,7 @@ int main(void)
         TEST(a_reply_is_bound_to_its_request),
         TEST(nobody_may_say_what_no_rule_allows),
         TEST(a_lost_hello_is_repaired_by_another),
+        TEST(a_hello_of_another_version_is_refused_by_name),
         TEST(an_absent_peer_is_lost_after_the_last_attempt),
         TEST(a_peer_the_broker_says_is_away_is_lost_at_once),
         TEST(a_peer_that_restarted_is_dialled_anew),
