@@ -66,7 +66,7 @@ check_exit() {
     local name=$1 want=$2 start status took
     shift 2
     start=$(now_ms)
-    timeout 20 "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    timeout $((20 + ${LIMIT_MS:-0} / 1000)) "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
     status=$?
     took=$(($(now_ms) - start))
     if [ "$status" -ne "$want" ]; then
