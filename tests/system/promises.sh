@@ -11,6 +11,12 @@ full) MIB=200 FLOOD=1000000 ;;
 small) LINES=1000 MIB=2 FLOOD=5000 ;; # under valgrind
 esac
 export AICO_IDENTITY=cli WAIT_S=240
+# start, or the end: without a reader there is nothing to wait for.
+begin() {
+    start "$@" && return
+    failed "$1 gets ready" "$WORK/$1.err"
+    finish
+}
 bus_up
 for name in r1 r2 r3 visitor; do
     aico-keytool new "$name" --role reader -q 2>"$WORK/new.log" </dev/null || failed "$name" "$WORK/new.log"
@@ -38,9 +44,9 @@ sum() { sha256sum | cut -c 1-64; }
 
 # --- a canary ------------------------------------------------------------------------------------------
 CANARY=canary-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-start canary1 aico-bus --as r1 --broker "$TCP" sub wide/canary/v1 --json --count 3
+begin canary1 aico-bus --as r1 --broker "$TCP" sub wide/canary/v1 --json --count 3
 READER=$STARTED
-start answer aico-bus --as backend --broker "$TCP" reply logs/query/v1 --echo --count 1
+begin answer aico-bus --as backend --broker "$TCP" reply logs/query/v1 --echo --count 1
 ANSWER=$STARTED
 check_exit "a secret is published" 0 aico-bus --broker "$TCP" pub wide/canary/v1 "$CANARY in a payload"
 check_exit "  and in a header" 0 aico-bus --broker "$TCP" pub wide/canary/v1 x --header "h=$CANARY"
@@ -77,7 +83,7 @@ three() {
     local title=$1 count=$2 file=$3 i pids=()
     shift 3
     for i in 1 2 3; do
-        start "wide$i" aico-bus --as "r$i" $([ "$i" = 2 ] && echo --broker "$TCP") sub wide/load/v1 --raw --count "$count" --slow block
+        begin "wide$i" aico-bus --as "r$i" $([ "$i" = 2 ] && echo --broker "$TCP") sub wide/load/v1 --raw --count "$count" --slow block
         pids+=("$STARTED")
     done
     check "$title" bash -c "aico-bus pub wide/load/v1 --json $* <'$file' >'$WORK/pub.json'"
@@ -125,7 +131,7 @@ PY
 # flood TITLE POLICY
 flood() {
     local reader
-    start flood aico-bus --as r1 sub wide/flood/v1 --json --slow "$2"
+    begin flood aico-bus --as r1 sub wide/flood/v1 --json --slow "$2"
     reader=$STARTED
     check "$1" bash -c "seq 1 $FLOOD | sed 's/^/line /' | aico-bus pub wide/flood/v1 --lines --json >'$WORK/pub.json'"
     all_there() { python3 "$WORK/order.py" "$FLOOD" <"$WORK/flood.out" >"$WORK/order" 2>&1; }
@@ -169,9 +175,9 @@ check_exit "no broker is exit 6" 6 aico-bus status --broker tcp://127.0.0.1:1
 check "  with a repair" repair
 
 # --- revoked in the middle -------------------------------------------------------------------------------
-start stays aico-bus --as r1 sub wide/live/v1 --raw --count "$LINES" --slow block
+begin stays aico-bus --as r1 sub wide/live/v1 --raw --count "$LINES" --slow block
 STAYS=$STARTED
-start leaves aico-bus --as visitor --broker "$TCP" sub wide/live/v1 --raw
+begin leaves aico-bus --as visitor --broker "$TCP" sub wide/live/v1 --raw
 LEAVES=$STARTED
 mkfifo "$WORK/feed"
 aico-bus pub wide/live/v1 --lines <"$WORK/feed" >"$WORK/live.out" 2>"$WORK/live.err" &
