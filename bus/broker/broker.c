@@ -196,21 +196,6 @@ void broker_all_writable(struct broker *b)
 
 /* --- the registry --------------------------------------------------------------------------- */
 
-/* When the next overlap of a rotation ends. */
-static int64_t next_overlap_end(const struct broker *b)
-{
-    int64_t next = 0;
-
-    for (size_t i = 0; i < registry_component_count(b->registry); i++) {
-        const struct component *c = registry_component_at(b->registry, i);
-
-        if (c->replaces && c->replaces_until_ms >= b->now.real_ms &&
-            (next == 0 || c->replaces_until_ms + 1 < next))
-            next = c->replaces_until_ms + 1;
-    }
-    return next;
-}
-
 /* What the registry in force, or the time, no longer allows ends now. */
 static void enforce_registry(struct broker *b)
 {
@@ -228,8 +213,10 @@ static void enforce_registry(struct broker *b)
     if (!peer->member->active)
         peer_end(b, peer, AICO_EREVOKED,
                  "the registry does not name this identity as active any more");
-    b->recheck_real_ms = next_overlap_end(b);
-    if (b->recheck_real_ms)
+    b->recheck_real_ms = registry_next_change(b->registry, b->now.real_ms);
+    if (b->recheck_real_ms == INT64_MAX)
+        b->recheck_real_ms = 0;
+    else
         wake_at(b, b->now.boot_ms + (b->recheck_real_ms - b->now.real_ms));
 }
 

@@ -69,6 +69,24 @@ static void compare_registries(struct broker *b, struct broker_peer *peer,
               "has another registry of version %llu", (unsigned long long)ours);
 }
 
+/* A name is connected with another of its keys. Whoever knows the former one hears of it at once:
+ * channels with that lead nowhere any more. */
+static void announce_rotated(struct broker *b, const struct member *member)
+{
+    for (size_t i = 1; i <= b->member_count; i++) {
+        const struct member *former = b->member_by_number[i];
+        struct broker_peer *peer, *next;
+
+        if (former == member || strcmp(former->name, member->name) != 0)
+            continue;
+        HASH_ITER(hh, b->sessions, peer, next)
+        {
+            if (peer->member != member && bitmap_has(&peer->components_known, former->number))
+                (void)announce_member(b, peer, member);
+        }
+    }
+}
+
 /* Whoever knows @member by its number hears of it anew before the next record that names it: what
  * its former process knew (its channels above all) is gone. */
 static void renew_member(struct broker *b, struct member *member, uint64_t instance)
@@ -118,6 +136,7 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     instance_attach(b, instance, peer);
     instances_restarted(b, instance);
     renew_member(b, peer->member, hello.instance);
+    announce_rotated(b, peer->member);
     peer->window = hello.window;
     peer->publish_credit = b->settings.publish_window;
     peer_become_ready(b, peer);

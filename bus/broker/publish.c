@@ -167,7 +167,8 @@ static void teach_numbers(struct incoming *in)
 {
     if (in->p->topic == 0 && in->topic->number)
         (void)announce_topic(in->b, in->peer, in->topic);
-    if (in->p->to == NUMBER_BY_NAME && in->to)
+    /* By name, or by the number its former key had: from now on it is known by its own. */
+    if (in->to && in->p->to != in->to->member->number)
         (void)announce_member(in->b, in->peer, in->to->member);
 }
 
@@ -306,9 +307,10 @@ static int find_receiver(struct incoming *in)
             return AICO_EPROTO;
         name = bytes_text(member->name);
         in->to = member->peer;
-    } else {
-        HASH_FIND(hh, b->sessions, name.at, name.size, in->to);
     }
+    /* Also where the number is that of a key which was rotated: the name has another one now. */
+    if (!in->to)
+        HASH_FIND(hh, b->sessions, name.at, name.size, in->to);
     if (!in->to && !registry_find_name(b->registry, name)) {
         refuse_publish(b, in->peer, p->id, AICO_EPEERUNKNOWN, NULL,
                        "no component %.*s in the registry; ask the owner: aico-keytool new",

@@ -196,6 +196,13 @@ static bool is_final(int code)
     }
 }
 
+/* The owner has given the broker another key while we ran, and it was not restarted yet: then the
+ * key it shows is the former one, and we wait for the new one. */
+static bool waits_for_key(const struct client *client, int code)
+{
+    return code == AICO_EBROKERKEY && client->broker_key_moved;
+}
+
 static void schedule_dial(struct client *client, struct moment now)
 {
     int64_t bound = BACKOFF_LAST_MS;
@@ -225,7 +232,7 @@ void client_link_down(struct client *client, struct moment now, int code, const 
 
     if (client->state == CLIENT_ENDED || client->state == CLIENT_DOWN)
         return;
-    if (code == AICO_EAUTH && me && me->state != COMPONENT_ACTIVE)
+    if (code == AICO_EAUTH && me && !component_is_active(client->registry, me, now.real_ms))
         code = AICO_EREVOKED;
     (void)snprintf(reason, sizeof(reason), "%s", text);
 
@@ -244,7 +251,7 @@ void client_link_down(struct client *client, struct moment now, int code, const 
     operations_link_down(client, code, reason);
     receive_session_events(client, now);
 
-    if (is_final(code) || is_hopeless(client, now) ||
+    if ((is_final(code) && !waits_for_key(client, code)) || is_hopeless(client, now) ||
         !(client->was_ready ? client->settings.auto_reconnect : client->settings.wait_for_broker)) {
         client_end(client, code, reason);
         return;
@@ -266,6 +273,7 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     if (welcome.last_id >= client->next_id)
         return AICO_EPROTO;
     client->state = CLIENT_READY;
+    client->broker_key_moved = false;
     client->send_window = welcome.window;
     client->receive_owed = 0;
     client->self_number = welcome.self;
@@ -335,6 +343,13 @@ static int on_credit(struct client *client, struct moment now UNUSED, const stru
     return r;
 }
 
+static bool has_other_broker_key(const struct registry *former, const struct registry *next)
+{
+    const struct component *was = registry_broker(former), *is = registry_broker(next);
+
+    return was && is && memcmp(was->transport, is->transport, DH_PUBLIC_SIZE) != 0;
+}
+
 /*
  * Takes @document if its signature, namespace and version allow it. Its owner is the one of the
  * registry we hold, or the successor that one announced.
@@ -357,6 +372,7 @@ int accept_registry(struct client *client, struct moment now, struct bytes docum
         registry_unref(&registry);
         return r;
     }
+    client->broker_key_moved |= has_other_broker_key(client->registry, registry);
     registry_unref(&client->registry);
     client->registry = registry;
     client->rule_generation++;

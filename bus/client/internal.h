@@ -172,6 +172,7 @@ struct client {
     int64_t ping_at_ms;     /* when the next PING is due */
     uint32_t pings_pending; /* unanswered */
     bool was_ready;         /* at least once */
+    bool broker_key_moved;  /* by a registry that came since we connected */
     bool closed;            /* the last words are said: what is still queued stays there */
     uint32_t self_number;
 

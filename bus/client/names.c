@@ -144,6 +144,9 @@ int component_number_set(struct client *client, struct moment now,
         return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;
     if (component->number == record->number)
         sessions_peer_renewed(client->sessions, now, record->name);
+    if (component->has_identity &&
+        !bytes_equal(record->identity, bytes_of(component->identity, sizeof(component->identity))))
+        sessions_peer_identity(client->sessions, now, record->name, record->identity.at);
     component->number = record->number;
     memcpy(component->identity, record->identity.at, sizeof(component->identity));
     component->has_identity = true;

@@ -81,19 +81,6 @@ bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct b
     return true;
 }
 
-/* Until when a key is valid that another line replaces. */
-static int64_t valid_until(const struct registry *registry, const struct component *component)
-{
-    for (size_t i = 0; i < registry_component_count(registry); i++) {
-        const struct component *other = registry_component_at(registry, i);
-
-        if (other->replaces &&
-            memcmp(other->replaces_identity, component->identity, SIGN_PUBLIC_SIZE) == 0)
-            return other->replaces_until_ms;
-    }
-    return INT64_MAX;
-}
-
 int broker_allow(struct aico_broker *b, struct aico_error *err)
 {
     const struct registry *registry = b->home.registry;
@@ -110,7 +97,7 @@ int broker_allow(struct aico_broker *b, struct aico_error *err)
             continue;
         pass = pass_of(b, component);
         if (!pass || zap_directory_add(directory, component->transport, pass->user_id,
-                                       valid_until(registry, component)) < 0)
+                                       component->replaced_until_ms) < 0)
             zap_directory_free(&directory);
     }
     if (!directory)
@@ -133,6 +120,19 @@ static void say_if_stale(struct aico_broker *b, struct moment now)
                registry_version(b->home.registry), age_ms / 1000, max_age_ms / 1000);
 }
 
+/* The sockets keep the key they were opened with. */
+static void say_if_rotated(struct aico_broker *b, const struct registry *former)
+{
+    const struct component *was = registry_broker(former);
+    const struct component *is = registry_broker(b->home.registry);
+
+    if (was && is && memcmp(was->transport, is->transport, DH_PUBLIC_SIZE) != 0)
+        broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REGISTRY, NULL, NULL, AICO_EBROKERKEY,
+                   "registry %" PRIu64 " has another transport key for %s: nobody can connect anew "
+                   "until this broker is restarted",
+                   registry_version(b->home.registry), is->name);
+}
+
 /* From now on @registry is in force (a reference is taken over). */
 static int adopt(struct aico_broker *b, struct moment now, struct registry **registry,
                  struct aico_error *err)
@@ -151,8 +151,34 @@ static int adopt(struct aico_broker *b, struct moment now, struct registry **reg
     }
     *registry = former; /* the caller lets go of it */
     broker_set_registry(b->core, now, b->home.registry);
+    say_if_rotated(b, *registry);
     b->stale_say_ms = 0;
     return 0;
+}
+
+/* The owner may have named a successor, who signed already, between two looks. Members get from us
+ * one word after the other, so none may be missing. */
+static int take_successions(struct aico_broker *b, const struct registry *found,
+                            struct aico_error *err)
+{
+    const char *home = b->home.config->home;
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    int r = 0;
+
+    if (memcmp(registry_owner(found), registry_owner(b->home.registry), SIGN_PUBLIC_SIZE) != 0)
+        r = registry_chain_load(home, BROKER_NAME, registry_namespace(found), &chain, err);
+    for (size_t i = 0; r == 0 && i < chain.count; i++) {
+        struct registry *link = chain.items[i];
+
+        if (registry_version(link) <= registry_version(b->home.registry) ||
+            registry_version(link) >= registry_version(found))
+            continue;
+        r = registry_keep(home, BROKER_NAME, link, err);
+        if (r == 0 && broker_keep_succession(b->core, link) < 0)
+            r = aico_error_set(err, AICO_ENOMEM, "out of memory");
+    }
+    return r;
 }
 
 void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked)
@@ -175,6 +201,8 @@ void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_a
         r = registry_may_replace(b->home.registry, 0, NULL, found);
     if (r == AICO_EEXISTS) /* the same */
         return;
+    if (r == 0)
+        r = take_successions(b, found, &err);
     if (r == 0)
         r = adopt(b, now, &found, &err);
     if (r < 0) {

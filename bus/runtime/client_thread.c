@@ -109,17 +109,34 @@ static void link_failed(struct aico_client *c, struct moment now, int code, cons
     client_link_down(c->core, now, code, text);
 }
 
+/* The words by which owners named their successors, as far as the core has not heard them. */
+static void offer_successions(struct aico_client *c, struct moment now)
+{
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+
+    if (registry_chain_load(c->home.config->home, c->home.identity->name,
+                            bytes_text(c->home.config->bus_namespace), &chain, NULL) < 0)
+        return;
+    for (size_t i = 0; i < chain.count; i++)
+        if (registry_version(chain.items[i]) > registry_version(client_registry(c->core)))
+            (void)!client_offer_registry(c->core, now, registry_document(chain.items[i]));
+}
+
 /* The home's file may be newer than what we hold, and name another key of the broker. */
 static void look_at_registry(struct aico_client *c, struct moment now)
 {
     CLEANUP(registry_unref)
     struct registry *found = NULL;
 
-    if (!file_changed(c->registry_path, &c->registry_stamp))
+    if (!file_changed(c->registry_path, &c->registry_stamp) ||
+        registry_load(c->home.config->home, c->home.identity->name,
+                      bytes_text(c->home.config->bus_namespace), &found, NULL) < 0)
         return;
-    if (registry_load(c->home.config->home, c->home.identity->name,
-                      bytes_text(c->home.config->bus_namespace), &found, NULL) == 0)
-        (void)!client_offer_registry(c->core, now, registry_document(found));
+    if (memcmp(registry_owner(found), registry_owner(client_registry(c->core)), SIGN_PUBLIC_SIZE) !=
+        0)
+        offer_successions(c, now);
+    (void)!client_offer_registry(c->core, now, registry_document(found));
 }
 
 static void dial(struct aico_client *c, struct moment now)

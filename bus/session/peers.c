@@ -28,7 +28,8 @@ int sessions_new(const struct session_settings *settings, const struct identity 
     s->random = random;
     s->last_generation = last_generation;
     s->link = true;
-    s->deadline_ms = MOMENT_NEVER;
+    s->recheck_real_ms = registry_next_change(registry, now.real_ms);
+    s->deadline_ms = s->recheck_real_ms == INT64_MAX ? MOMENT_NEVER : now.boot_ms;
     s->guard = guard_new(2 * settings->synchrony_bound_ms);
     s->hedge = guarded_new(sizeof(*s->hedge));
     if (!s->guard || !s->hedge)
@@ -139,9 +140,36 @@ struct peer *peer_find(struct sessions *s, struct bytes name, bool make)
     return peer;
 }
 
-const struct component *peer_component(const struct sessions *s, const struct peer *peer)
+const struct component *peer_component(const struct sessions *s, struct moment now,
+                                       const struct peer *peer)
 {
+    const struct component *met =
+        peer->is_met ? registry_find_identity(s->registry, peer->met) : NULL;
+
+    if (met && bytes_equal_text(peer_name(peer), met->name) &&
+        component_is_active(s->registry, met, now.real_ms))
+        return met;
     return registry_find_name(s->registry, peer_name(peer));
+}
+
+void peer_meet(struct peer *peer, const uint8_t identity[SIGN_PUBLIC_SIZE])
+{
+    peer->is_met = true;
+    memcpy(peer->met, identity, SIGN_PUBLIC_SIZE);
+}
+
+const struct component *peer_other_component(const struct sessions *s, struct moment now,
+                                             const struct peer *peer, const uint8_t *identity)
+{
+    for (size_t i = 0; i < registry_component_count(s->registry); i++) {
+        const struct component *c = registry_component_at(s->registry, i);
+
+        if (bytes_equal_text(peer_name(peer), c->name) &&
+            memcmp(c->identity, identity, SIGN_PUBLIC_SIZE) != 0 &&
+            component_is_active(s->registry, c, now.real_ms))
+            return c;
+    }
+    return NULL;
 }
 
 int64_t peers_jitter(struct sessions *s, int64_t bound)
@@ -177,9 +205,17 @@ void sessions_peer_present(struct sessions *s, struct moment now, struct bytes n
     peer->away = false;
     if (peer->dialing && peer->attempt_end_ms == 0)
         peer->hello_ms = now.boot_ms;
-    else if (!peer->dialing && publications_owe(s, peer) && !line_best(peer))
+    else if (!peer->dialing && publications_owe(s, now, peer) && !line_best(peer))
         (void)!dial_start(s, now, peer);
     peers_wake_at(s, now.boot_ms);
+}
+
+static void stop_sealing(struct sessions *s, struct moment now, struct line *line)
+{
+    line->sendable = false;
+    if (line->until_ms == 0)
+        line->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    peers_wake_at(s, line->until_ms);
 }
 
 void sessions_peer_renewed(struct sessions *s, struct moment now, struct bytes name)
@@ -191,11 +227,27 @@ void sessions_peer_renewed(struct sessions *s, struct moment now, struct bytes n
         return;
     peer->away = false;
     DL_FOREACH(peer->lines, line)
-    {
-        line->sendable = false;
-        if (line->until_ms == 0)
-            line->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
-        peers_wake_at(s, line->until_ms);
+    stop_sealing(s, now, line);
+}
+
+void sessions_peer_identity(struct sessions *s, struct moment now, struct bytes name,
+                            const uint8_t identity[SIGN_PUBLIC_SIZE])
+{
+    const struct component *component = registry_find_identity(s->registry, identity);
+    struct peer *peer = peer_find(s, name, true);
+    struct line *line;
+
+    if (!peer || !component || !bytes_equal_text(name, component->name) ||
+        !component_is_active(s->registry, component, now.real_ms))
+        return;
+    peer->away = false;
+    peer_meet(peer, identity);
+    DL_FOREACH(peer->lines, line)
+    if (line->sendable && memcmp(line->channel->peer, identity, SIGN_PUBLIC_SIZE) != 0)
+        stop_sealing(s, now, line);
+    if (peer->dialer && memcmp(peer->dialer->peer, identity, SIGN_PUBLIC_SIZE) != 0) {
+        peer->hello_ms = now.boot_ms;
+        peers_wake_at(s, now.boot_ms);
     }
 }
 
@@ -337,7 +389,7 @@ static void drop_unwelcome(struct sessions *s, struct moment now, struct peer *p
             break;
         }
     }
-    component = peer_component(s, peer);
+    component = peer_component(s, now, peer);
     code = handshake_may_meet(&context, now, component);
     if (peer->dialing && code < 0)
         dial_fail(s, peer, code);
@@ -345,13 +397,11 @@ static void drop_unwelcome(struct sessions *s, struct moment now, struct peer *p
         peer->hello_ms = now.boot_ms; /* it has another key now */
 }
 
-void sessions_set_registry(struct sessions *s, struct moment now, struct registry *registry)
+/* What the registry in force, or the time, no longer allows ends now. */
+static void enforce_registry(struct sessions *s, struct moment now)
 {
     struct peer *peer, *next;
-    struct registry *former = s->registry;
 
-    s->registry = registry_ref(registry);
-    registry_unref(&former);
     HASH_ITER(hh, s->peers, peer, next)
     {
         drop_unwelcome(s, now, peer);
@@ -359,7 +409,17 @@ void sessions_set_registry(struct sessions *s, struct moment now, struct registr
     }
     readers_update(s, now);
     publications_update(s, now);
+    s->recheck_real_ms = registry_next_change(s->registry, now.real_ms);
     peers_wake_at(s, now.boot_ms);
+}
+
+void sessions_set_registry(struct sessions *s, struct moment now, struct registry *registry)
+{
+    struct registry *former = s->registry;
+
+    s->registry = registry_ref(registry);
+    registry_unref(&former);
+    enforce_registry(s, now);
 }
 
 /* --- time ----------------------------------------------------------------------------------- */
@@ -406,6 +466,8 @@ void sessions_tick(struct sessions *s, struct moment now)
 
     if (s->closed || now.boot_ms < s->deadline_ms)
         return;
+    if (now.real_ms >= s->recheck_real_ms)
+        enforce_registry(s, now);
     HASH_ITER(hh, s->peers, peer, next)
     {
         lines_tick(s, now, peer);
@@ -416,6 +478,9 @@ void sessions_tick(struct sessions *s, struct moment now)
     publications_tick(s, now);
 
     s->deadline_ms = publications_deadline(s);
+    if (s->recheck_real_ms != INT64_MAX)
+        s->deadline_ms =
+            MIN(s->deadline_ms, now.boot_ms + MAX(s->recheck_real_ms - now.real_ms, (int64_t)1));
     for (peer = s->peers; peer; peer = peer->hh.next)
         s->deadline_ms = MIN(s->deadline_ms, peer_deadline(s, peer));
 }

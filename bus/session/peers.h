@@ -216,6 +216,11 @@ void sessions_peer_present(struct sessions *sessions, struct moment now, struct 
 /* The broker says it is another process now: what it knew is gone with the former one, so the next
  * message dials. Untrue, this costs a handshake. */
 void sessions_peer_renewed(struct sessions *sessions, struct moment now, struct bytes peer);
+/* The broker says with which of its keys @peer is connected: during a rotation there are two. It is
+ * dialled by that one, and what stands with the other is not sealed with any more; an unknown key
+ * changes nothing. Untrue, this costs a handshake. */
+void sessions_peer_identity(struct sessions *sessions, struct moment now, struct bytes peer,
+                            const uint8_t identity[SIGN_PUBLIC_SIZE]);
 /* The link to the broker; what happened on it before is over. Initially up. */
 void sessions_link_lost(struct sessions *sessions, struct moment now);
 void sessions_link_up(struct sessions *sessions, struct moment now);

@@ -642,7 +642,7 @@ void sessions_receive_direct(struct sessions *s, struct moment now, struct bytes
                              struct bytes bytes, const uint8_t *ref, void *cookie)
 {
     struct peer *peer = s->closed ? NULL : peer_find(s, name, true);
-    const struct component *component = peer ? peer_component(s, peer) : NULL;
+    const struct component *component = peer ? peer_component(s, now, peer) : NULL;
     bool for_us = bytes_equal_text(topic, SESSION_TOPIC_CONTROL);
     int code = peer ? 0 : s->closed ? AICO_ECLOSED : AICO_EUNKNOWN;
 
@@ -659,6 +659,7 @@ void sessions_receive_direct(struct sessions *s, struct moment now, struct bytes
             event_failed(s, name, topic, code, cookie);
         return;
     }
+    peer_meet(peer, component->identity);
     if (for_us && (bytes.size < 8 || memcmp(bytes.at, ENVELOPE_MAGIC, 8) != 0)) {
         dial_receive(s, now, peer, bytes);
         return;

@@ -73,7 +73,7 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
     CLEANUP(handshake_random_wipe)
     struct handshake_random random = {0};
     struct handshake_context context = peers_context(s);
-    const struct component *component = peer_component(s, peer);
+    const struct component *component = peer_component(s, now, peer);
     int64_t quarter = s->settings.handshake_timeout_ms / 4;
     int r = handshake_may_meet(&context, now, component);
 
@@ -99,6 +99,7 @@ static int begin_attempt(struct sessions *s, struct moment now, struct peer *pee
 
     if (r < 0)
         return r;
+    peer->retargeted = false;
     peer->attempt_end_ms = now.boot_ms + s->settings.handshake_timeout_ms;
     peers_wake_at(s, MIN(peer->hello_ms, peer->attempt_end_ms));
     return 0;
@@ -111,7 +112,7 @@ int dial_start(struct sessions *s, struct moment now, struct peer *peer)
 
     if (peer->dialing)
         return 0;
-    r = handshake_may_meet(&context, now, peer_component(s, peer));
+    r = handshake_may_meet(&context, now, peer_component(s, now, peer));
     if (r < 0)
         return r == AICO_EUNKNOWN ? AICO_EPEERUNKNOWN : r;
     peer->dialing = true;
@@ -256,6 +257,27 @@ static void on_channel_unknown(struct sessions *s, struct moment now, struct pee
     peer->redial_ms = start + REDIAL_MS; /* from when it dials, which may be later than now */
 }
 
+/*
+ * "Not me": during a rotation the process may have the other key of its name, and the registry lets
+ * both be met. So this attempt goes on with that one; once, because anybody can say so.
+ */
+static void on_wrong_target(struct sessions *s, struct moment now, struct peer *peer,
+                            struct bytes about)
+{
+    const struct component *other;
+    uint8_t hash[HASH_SIZE];
+
+    if (!peer->dialing || !peer->dialer || peer->retargeted)
+        return;
+    hash_n(bytes_of(peer->dialer->hello1, HELLO1_SIZE), hash, sizeof(hash));
+    other = peer_other_component(s, now, peer, peer->dialer->peer);
+    if (!other || !bytes_equal(about, bytes_of(hash, sizeof(hash))))
+        return;
+    peer_meet(peer, other->identity);
+    peer->retargeted = true;
+    (void)!send_hello1(s, now, peer); /* without memory: at hello_ms, as any that was lost */
+}
+
 static void on_refuse(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes)
 {
     struct refuse hint;
@@ -268,6 +290,8 @@ static void on_refuse(struct sessions *s, struct moment now, struct peer *peer, 
         on_channel_unknown(s, now, peer, hint.about);
         return;
     }
+    if (hint.code == AICO_ETARGET)
+        on_wrong_target(s, now, peer, hint.about);
     /* Only a word about what we are trying just now is worth showing; it changes nothing. */
     if (!peer->dialing || peer->hint_code == hint.code ||
         !bucket_take(&peer->hints, now.boot_ms, WORDS_RATE, WORDS_BURST))

@@ -128,6 +128,10 @@ struct peer {
     int64_t attempt_end_ms; /* 0: waiting for the next attempt, due at hello_ms */
     int64_t redial_ms;      /* not before */
     int hint_code;          /* what it, or the broker in its name, claimed last; 0: nothing */
+    bool is_met;            /* the identity below is known */
+    bool retargeted;        /* this attempt has tried another key of the name already */
+    uint8_t
+        met[SIGN_PUBLIC_SIZE]; /* its key as it was met last: during a rotation a name has two */
 
     /* its handshakes with us */
     struct half_open *half_open;
@@ -191,8 +195,9 @@ struct sessions {
     bool heard_any; /* sessions_subscribed() was called, ever */
     bool link, backlogged, closed;
     uint64_t last_generation;
-    uint64_t order;      /* counts subscriptions and key requests */
-    int64_t deadline_ms; /* a lower bound */
+    uint64_t order;          /* counts subscriptions and key requests */
+    int64_t deadline_ms;     /* a lower bound */
+    int64_t recheck_real_ms; /* a key that was replaced is valid no more from then; INT64_MAX */
     struct fifo events;
     bool event_out;      /* the front was handed out */
     bool out_of_memory;  /* an event could not be kept */
@@ -206,7 +211,14 @@ struct handshake_context peers_context(struct sessions *s);
 struct peer *peer_find(struct sessions *s, struct bytes name, bool make);
 struct bytes peer_name(const struct peer *peer);
 /* The component a peer is now: the line that dials. NULL when the registry has none. */
-const struct component *peer_component(const struct sessions *s, const struct peer *peer);
+/* The line of @peer whose key its process has, as far as is known; else the one that dials. */
+const struct component *peer_component(const struct sessions *s, struct moment now,
+                                       const struct peer *peer);
+/* @peer was met with this key. */
+void peer_meet(struct peer *peer, const uint8_t identity[SIGN_PUBLIC_SIZE]);
+/* Another key of the same name, valid as well, than @identity: NULL when there is none. */
+const struct component *peer_other_component(const struct sessions *s, struct moment now,
+                                             const struct peer *peer, const uint8_t *identity);
 void peers_wake_at(struct sessions *s, int64_t boot_ms);
 int64_t peers_jitter(struct sessions *s, int64_t bound);
 bool peers_is_subscribed(const struct sessions *s, struct bytes topic);
@@ -295,7 +307,7 @@ void publications_free(struct sessions *s);
 void publications_peer_ready(struct sessions *s, struct moment now, struct peer *peer);
 void publications_peer_lost(struct sessions *s, struct peer *peer);
 /* Whether some live group still owes @peer its key. */
-bool publications_owe(const struct sessions *s, const struct peer *peer);
+bool publications_owe(const struct sessions *s, struct moment now, const struct peer *peer);
 void publication_on_request(struct sessions *s, struct moment now, struct peer *peer,
                             const uint8_t *identity, const struct control *request);
 

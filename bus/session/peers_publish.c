@@ -304,9 +304,9 @@ void publications_peer_lost(struct sessions *s, struct peer *peer)
     }
 }
 
-bool publications_owe(const struct sessions *s, const struct peer *peer)
+bool publications_owe(const struct sessions *s, struct moment now, const struct peer *peer)
 {
-    const struct component *component = peer_component(s, peer);
+    const struct component *component = peer_component(s, now, peer);
     struct publication *p;
 
     if (!component || seed_is_spoken(s, component))

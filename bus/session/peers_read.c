@@ -352,7 +352,7 @@ void sessions_receive_group(struct sessions *s, struct moment now, struct bytes 
                             struct bytes bytes, void *cookie)
 {
     struct peer *peer = s->closed ? NULL : peer_find(s, name, true);
-    const struct component *component = peer ? peer_component(s, peer) : NULL;
+    const struct component *component = peer ? peer_component(s, now, peer) : NULL;
     int code = peer ? 0 : s->closed ? AICO_ECLOSED : AICO_EUNKNOWN;
 
     if (peer && identity)
@@ -361,6 +361,8 @@ void sessions_receive_group(struct sessions *s, struct moment now, struct bytes 
         code = component ? AICO_ESTAMP : AICO_EUNKNOWN;
     else if (peer && !component_is_active(s->registry, component, now.real_ms))
         code = AICO_EREVOKED;
+    if (code == 0)
+        peer_meet(peer, component->identity);
     if (code == 0)
         receive(s, now, peer, component, topic, delivery, bytes, cookie);
     else if (!bytes_equal_text(topic, SESSION_TOPIC_HEADS))

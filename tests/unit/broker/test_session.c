@@ -517,6 +517,94 @@ static void another_process_is_announced_to_those_who_know_the_first(void **stat
     world_deinit(&w);
 }
 
+/* The next registry, by the owner of registry_make(); @draft is used up. */
+static void registry_next(struct world *w, struct registry_draft *draft)
+{
+    static const struct secret owner = {{7}};
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct registry *registry = NULL;
+    uint8_t public[SIGN_PUBLIC_SIZE];
+
+    sign_public(&owner, public);
+    assert_int_equal(registry_draft_sign(draft, &owner, 1763668800000, &text), 0);
+    assert_int_equal(
+        registry_parse(buffer_view(&text), public, bytes_text("aico"), &registry, NULL), 0);
+    registry_draft_free(&draft);
+    broker_set_registry(w->broker, w->now, registry);
+    registry_unref(&w->registry);
+    w->registry = registry;
+    w->version = registry_version(registry);
+}
+
+/* b's key is rotated while it runs, then it restarts with the new one: whoever knows it by the
+ * number of the former key hears of it at once, and reaches it by that number as well. */
+static void a_rotated_component_is_announced_and_found_by_its_former_number(void **state)
+{
+    const struct secret seeds[] = {{{91}}, {{92}}};
+    CLEANUP(identity_free)
+    struct identity *old = NULL, *renewed = NULL;
+    struct registry_draft *draft;
+    struct client *a, *b, *again;
+    struct world w;
+    uint32_t number = 0;
+
+    (void)state;
+    world_init(&w);
+    assert_int_equal(identity_new("b", &seeds[0], 0, &old), 0);
+    assert_int_equal(identity_new("b", &seeds[1], 0, &renewed), 0);
+    draft = registry_draft_new(w.registry, bytes_of(NULL, 0));
+    assert_int_equal(registry_draft_remove(draft, "b"), 0);
+    assert_int_equal(
+        registry_draft_add(
+            draft, &(struct component_line){"b", old->public, old->transport_public, "user", 1}),
+        0);
+    registry_next(&w, draft);
+    a = connect_as(&w, "a");
+    b = client_new(&w, "b");
+    b->identity = old->public;
+    client_go(b);
+    publish_to(a, "b", TOPIC_CONTROL, DELIVERY_CONTROL, "one");
+    pump(&w);
+    expect_delivered(b, TOPIC_CONTROL, "a", "one");
+    for (uint32_t i = 0; i < NAMES_MAX; i++)
+        if (a->components[i] && strcmp(a->components[i], "b") == 0)
+            number = i;
+    assert_int_not_equal(number, 0);
+
+    draft = registry_draft_new(w.registry, bytes_of(NULL, 0));
+    assert_int_equal(registry_draft_rotate(draft, old, renewed, 1, w.now.real_ms + 60000), 0);
+    registry_next(&w, draft);
+    pump(&w);
+    assert_true(broker_peer_is_ready(b->peer)); /* it runs on */
+    client_lose_link(b);
+    again = client_new(&w, "b");
+    again->identity = renewed->public;
+    client_go(again);
+    pump(&w);
+    assert_non_null(a->components[number]);
+    for (uint32_t i = number + 1; i < NAMES_MAX; i++)
+        if (a->components[i] && strcmp(a->components[i], "b") == 0)
+            number = 0; /* told of the new number without having asked */
+    assert_int_equal(number, 0);
+    for (uint32_t i = NAMES_MAX; i > 0; i--)
+        if (a->components[i - 1] && strcmp(a->components[i - 1], "b") == 0)
+            number = i - 1; /* the former one: the smallest */
+    send_publish(a, (struct record_publish){.delivery = DELIVERY_CONTROL,
+                                            .to = number,
+                                            .topic_name = bytes_text(TOPIC_CONTROL),
+                                            .payload = bytes_text("two")});
+    pump(&w);
+    expect_delivered(again, TOPIC_CONTROL, "a", "two");
+
+    /* The overlap ends: the former key is out. */
+    client_lose_link(again);
+    client_go(b);
+    advance(&w, 60100);
+    assert_true(!b->peer || !broker_peer_is_ready(b->peer));
+    world_deinit(&w);
+}
+
 static void a_refusal_that_may_be_lost_is_told_again_after_the_reconnect(void **state)
 {
     struct world w;
@@ -664,6 +752,7 @@ int main(void)
         cmocka_unit_test(what_was_routed_before_a_reconnect_is_not_routed_again),
         cmocka_unit_test(another_process_of_the_same_name_starts_at_its_own_first_id),
         cmocka_unit_test(another_process_is_announced_to_those_who_know_the_first),
+        cmocka_unit_test(a_rotated_component_is_announced_and_found_by_its_former_number),
         cmocka_unit_test(a_refusal_that_may_be_lost_is_told_again_after_the_reconnect),
         cmocka_unit_test(an_instance_is_forgotten_after_ten_minutes),
         cmocka_unit_test(draining_delivers_what_waits_and_says_goodbye),

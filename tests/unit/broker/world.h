@@ -46,6 +46,7 @@ struct item {
 };
 
 struct client {
+    const uint8_t *identity; /* NULL: made from its name */
     struct world *world;
     struct broker_peer *peer; /* NULL: not linked */
     char name[65];
@@ -561,8 +562,8 @@ static inline void client_link(struct client *c)
     c->kicked = 1;
     c->next_subscription = 1;
     identity_of(c->name, identity);
-    c->peer = broker_peer_open(c->world->broker, c->world->now, bytes_text(c->name), identity,
-                               "test:1", c, &code);
+    c->peer = broker_peer_open(c->world->broker, c->world->now, bytes_text(c->name),
+                               c->identity ? c->identity : identity, "test:1", c, &code);
     assert_non_null(c->peer);
 }
 

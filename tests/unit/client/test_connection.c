@@ -533,6 +533,41 @@ static void whoever_is_revoked_ends(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* The broker's key was rotated, and the broker that runs has the former one until its restart. */
+static void who_heard_of_the_brokers_next_key_waits_for_it(void **state UNUSED)
+{
+    CLEANUP(identity_free)
+    struct identity *renewed = NULL;
+    struct world w;
+    struct registry_draft *draft;
+    struct buffer second;
+
+    world_init(&w);
+    assert_int_equal(identity_new("broker", &w.broker->seed, 1, &renewed), 0);
+    link_up(&w);
+    draft = world_draft(&w, w.registry);
+    assert_int_equal(registry_draft_set_transport(draft, renewed), 0);
+    second = sign(draft);
+    assert_int_equal(say_registry(&w, buffer_view(&second), 2), 0);
+    assert_int_equal(registry_version(client_registry(w.client)), 2);
+
+    for (int i = 0; i < 3; i++) {
+        client_link_down(w.client, w.now, AICO_EBROKERKEY, "another key");
+        w.now.boot_ms += 2000;
+        if (i < 2)
+            assert_true(client_wants_link(w.client, w.now));
+    }
+    link_up(&w); /* restarted */
+    client_link_down(w.client, w.now, AICO_EUNREACHABLE, "lost");
+    w.now.boot_ms += 2000;
+    assert_true(client_wants_link(w.client, w.now));
+    client_link_down(w.client, w.now, AICO_EBROKERKEY, "another key");
+    expect_end(&w, AICO_EBROKERKEY); /* nobody said that this would come */
+    registry_draft_free(&draft);
+    buffer_deinit(&second);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +596,7 @@ int main(void)
         cmocka_unit_test(a_forged_registry_changes_nothing_and_is_told),
         cmocka_unit_test(a_piece_out_of_its_place_is_a_breach),
         cmocka_unit_test(whoever_is_revoked_ends),
+        cmocka_unit_test(who_heard_of_the_brokers_next_key_waits_for_it),
     };
 
     if (crypto_start() < 0)

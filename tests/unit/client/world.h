@@ -252,6 +252,12 @@ void sessions_peer_renewed(struct sessions *s UNUSED, struct moment now UNUSED,
 {
 }
 
+void sessions_peer_identity(struct sessions *s UNUSED, struct moment now UNUSED,
+                            struct bytes peer UNUSED,
+                            const uint8_t identity[SIGN_PUBLIC_SIZE] UNUSED)
+{
+}
+
 void sessions_link_lost(struct sessions *s, struct moment now UNUSED)
 {
     s->link_lost++;

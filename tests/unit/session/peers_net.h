@@ -62,7 +62,8 @@ struct net {
     /* Says what the broker does with a parcel: false drops it. */
     bool (*pass)(struct net *net, struct parcel *parcel, void *context);
     void *pass_context;
-    size_t handed; /* parcels */
+    size_t handed;        /* parcels */
+    bool stamps_identity; /* the broker names the sender's key, not only its name */
 };
 
 static inline struct moment net_moment(const struct net *net, const struct node *node)
@@ -75,10 +76,13 @@ static inline struct moment net_moment(const struct net *net, const struct node 
 
 static inline int net_find(const struct net *net, struct bytes name)
 {
+    int found = -1;
+
+    /* During a rotation two have a name; the one that runs is meant. */
     for (int i = 0; i < net->count; i++)
-        if (bytes_equal_text(name, net->nodes[i].name))
-            return i;
-    return -1;
+        if (bytes_equal_text(name, net->nodes[i].name) && (found < 0 || net->nodes[i].sessions))
+            found = i;
+    return found;
 }
 
 static inline struct parcel *net_post(struct net *net, int from, int to, uint8_t delivery,
@@ -152,6 +156,7 @@ static inline void net_hand(struct net *net, const struct parcel *parcel, int to
     uint8_t *copy = calloc(1, parcel->bytes.size ? parcel->bytes.size : 1);
     struct bytes bytes = bytes_of(copy, parcel->bytes.size), topic = bytes_text(parcel->topic);
     struct moment now = net_moment(net, node);
+    const uint8_t *identity = net->stamps_identity ? from->identity->public : NULL;
 
     bytes_copy(copy, buffer_view(&parcel->bytes));
     if (!node->sessions) {
@@ -159,11 +164,11 @@ static inline void net_hand(struct net *net, const struct parcel *parcel, int to
         return;
     }
     if (parcel->to >= 0)
-        sessions_receive_direct(node->sessions, now, bytes_text(from->name), NULL, topic,
+        sessions_receive_direct(node->sessions, now, bytes_text(from->name), identity, topic,
                                 parcel->delivery, bytes, parcel->has_ref ? parcel->ref : NULL,
                                 NULL);
     else
-        sessions_receive_group(node->sessions, now, bytes_text(from->name), NULL, topic,
+        sessions_receive_group(node->sessions, now, bytes_text(from->name), identity, topic,
                                parcel->delivery, bytes, NULL);
     free(copy);
     net->handed++;
