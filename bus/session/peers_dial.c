@@ -136,8 +136,8 @@ int sessions_dial(struct sessions *s, struct moment now, struct bytes name)
         return AICO_ECLOSED;
     if (!peer)
         return registry_find_name(s->registry, name) ? AICO_ENOMEM : AICO_EPEERUNKNOWN;
-    if (seed_is_spoken(s, peer_component(s, peer))) {
-        int r = seed_may_meet(s, now, peer_component(s, peer));
+    if (seed_is_spoken(s, peer_component(s, now, peer))) {
+        int r = seed_may_meet(s, now, peer_component(s, now, peer));
 
         if (r < 0)
             return r;

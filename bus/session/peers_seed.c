@@ -94,7 +94,7 @@ void seeds_update(struct sessions *s, struct moment now, struct peer *peer)
             !bytes_equal_text(peer_name(peer), c->name))
             seed_remove(peer, seed);
     }
-    if (!peer->dialing || !seed_is_spoken(s, peer_component(s, peer)))
+    if (!peer->dialing || !seed_is_spoken(s, peer_component(s, now, peer)))
         return;
     /* Whoever waits for the channel need not any more. */
     dial_stop(s, peer);
