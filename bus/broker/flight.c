@@ -95,7 +95,7 @@ void flights_forget(struct broker *b, struct broker_peer *peer)
             fr->peer = NULL;
             fr->first = fr->last = NULL;
             if (flight->lane == LANE_TOPIC) {
-                count_dropped(b, peer, fr->row, DROP_LINK_LOST);
+                count_dropped(b, peer, fr->row, DROP_LINK_LOST, 1);
             } else {
                 b->totals.direct_dropped++;
                 direct_reader_left(b, flight, peer->member->name);

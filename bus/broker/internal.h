@@ -92,6 +92,7 @@ struct message {
     struct topic *topic;
     struct member *sender;
     uint64_t id;
+    uint32_t count; /* messages in it: more than 1 in a sealed batch */
     uint8_t delivery;
     bool last; /* not a fragment, or the last one */
     uint8_t record[];
@@ -505,10 +506,12 @@ void presence_catch_up(struct broker *broker, struct broker_peer *peer, struct b
 /* stats.c */
 struct ledger_row *ledger_row(struct broker *broker, const struct member *sender,
                               const struct rule *rule, const struct member *reader);
-void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row);
-void count_delivered(struct broker *broker, struct broker_peer *peer, struct ledger_row *row);
+void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
+                  uint64_t count);
+void count_delivered(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
+                     uint64_t count);
 void count_dropped(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
-                   enum broker_drop cause);
+                   enum broker_drop cause, uint64_t count);
 void ledger_free(struct broker *broker);
 int status_json(const struct broker *broker, const struct broker_peer *peer, struct bytes what,
                 struct bytes filter, struct buffer *out);

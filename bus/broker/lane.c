@@ -30,6 +30,7 @@ struct message *message_new(struct broker *b, const struct record_deliver *deliv
         .topic = topic,
         .sender = sender,
         .id = deliver->id,
+        .count = 1,
         .delivery = deliver->delivery,
         .last = !deliver->fragment || deliver->offset + deliver->payload.size == deliver->total,
     };
@@ -224,18 +225,18 @@ static void gap_remember(struct broker_peer *peer, struct entry *e)
     peer->gap_slots[gap_slot(e->gap.topic, e->gap.sender, e->gap.cause, 0)] = e;
 }
 
-static void gap_grow(struct entry *e, uint64_t id)
+static void gap_grow(struct entry *e, uint64_t id, uint64_t count)
 {
-    e->gap.count++;
+    e->gap.count += count;
     e->gap.last_id = MAX(e->gap.last_id, id);
 }
 
-/* @e, linked and no message, becomes the gap of one message. */
+/* @e, linked and no message, becomes the gap of @count messages, the last one of @id. */
 static void gap_begin(struct broker *b, struct broker_peer *peer, struct lane *lane,
                       struct entry *e, struct topic *topic, struct member *sender, uint64_t id,
-                      int code)
+                      uint64_t count, int code)
 {
-    e->gap = (struct gap){topic, sender, code, 1, id};
+    e->gap = (struct gap){topic, sender, code, count, id};
     topic_ref(topic);
     lane->bytes += GAP_COST;
     b->totals.gaps++;
@@ -253,14 +254,15 @@ static void gap_remove(struct broker *b, struct broker_peer *peer, struct lane *
     entry_give(b, e);
 }
 
-/* A message of @topic was lost behind everything that waits. */
+/* @count messages of @topic were lost behind everything that waits. */
 static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane *lane,
-                        struct topic *topic, struct member *sender, uint64_t id, int code)
+                        struct topic *topic, struct member *sender, uint64_t id, uint64_t count,
+                        int code)
 {
     struct entry *e = lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code) : NULL;
 
     if (e && (!lane->last_message || e->position > lane->last_message->position)) {
-        gap_grow(e, id);
+        gap_grow(e, id, count);
         return;
     }
     e = entry_take(b);
@@ -269,7 +271,7 @@ static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane 
         return;
     }
     lane_append(lane, e);
-    gap_begin(b, peer, lane, e, topic, sender, id, code);
+    gap_begin(b, peer, lane, e, topic, sender, id, count, code);
 }
 
 /* The message entry @e gives its place to a gap, or joins the one that is just before it. */
@@ -280,7 +282,7 @@ static void entry_becomes_gap(struct broker *b, struct broker_peer *peer, struct
     struct message *message = e->message;
     struct topic *topic = message->topic;
     struct member *sender = message->sender;
-    uint64_t id = message->id;
+    uint64_t id = message->id, count = message->count;
     struct entry *other =
         leads && lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code) : NULL;
 
@@ -289,11 +291,11 @@ static void entry_becomes_gap(struct broker *b, struct broker_peer *peer, struct
     topic_ref(topic);
     entry_release(b, e);
     if (other && other->position < e->position) {
-        gap_grow(other, id);
+        gap_grow(other, id, count);
         lane_unlink(lane, e);
         entry_give(b, e);
     } else {
-        gap_begin(b, peer, lane, e, topic, sender, id, code);
+        gap_begin(b, peer, lane, e, topic, sender, id, count, code);
     }
     topic_unref(topic);
 }
@@ -301,13 +303,13 @@ static void entry_becomes_gap(struct broker *b, struct broker_peer *peer, struct
 /* --- dropping ------------------------------------------------------------------------------- */
 
 static void count_lost(struct broker *b, struct broker_peer *peer, enum lane_kind lane,
-                       struct ledger_row *row, enum broker_drop cause)
+                       struct ledger_row *row, enum broker_drop cause, uint64_t count)
 {
-    peer->lanes[lane].messages--;
+    peer->lanes[lane].messages -= count;
     if (lane == LANE_TOPIC)
-        count_dropped(b, peer, row, cause);
+        count_dropped(b, peer, row, cause, count);
     else
-        b->totals.direct_dropped++;
+        b->totals.direct_dropped += count;
 }
 
 void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum broker_drop cause,
@@ -325,11 +327,11 @@ void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum bro
     fr->first = fr->last = NULL;
     if (flight->lane == LANE_DIRECT)
         lane->reserved -= flight->total - flight->routed;
-    count_lost(b, peer, flight->lane, fr->row, cause);
+    count_lost(b, peer, flight->lane, fr->row, cause, 1);
 
     flight->refs++; /* entries let go of it below */
     if (!e)
-        gap_at_tail(b, peer, lane, flight->topic, flight->sender, flight->id, code);
+        gap_at_tail(b, peer, lane, flight->topic, flight->sender, flight->id, 1, code);
     for (bool first = true; e; e = next, first = false) {
         next = e->flight_next;
         if (first)
@@ -346,13 +348,14 @@ static void drop_entry(struct broker *b, struct broker_peer *peer, enum lane_kin
                        struct entry *e, enum broker_drop cause, int code)
 {
     struct ledger_row *row = e->row;
+    uint64_t count = e->message->count;
 
     if (e->flight) {
         lane_void(b, e->flight, e->flight_index, cause, code);
         return;
     }
     entry_becomes_gap(b, peer, &peer->lanes[lane], e, code);
-    count_lost(b, peer, lane, row, cause);
+    count_lost(b, peer, lane, row, cause, count);
 }
 
 /* Drops the oldest message that a drop-old subscription brought; false when there is none near. */
@@ -412,15 +415,16 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     struct entry *e;
 
     if (!flight)
-        lane->messages++;
+        lane->messages += message->count;
     if (kind == LANE_TOPIC && (peer->end_noted || !make_room(b, peer, policy, message->size))) {
         if (peer->end_noted)
             cause = DROP_LINK_LOST;
         if (flight) {
             lane_void(b, flight, index, cause, code);
         } else {
-            gap_at_tail(b, peer, lane, message->topic, message->sender, message->id, code);
-            count_lost(b, peer, kind, row, cause);
+            gap_at_tail(b, peer, lane, message->topic, message->sender, message->id, message->count,
+                        code);
+            count_lost(b, peer, kind, row, cause, message->count);
         }
         outbox_queued(b, peer);
         return;
@@ -487,11 +491,11 @@ void lane_clear(struct broker *b, struct broker_peer *peer, enum broker_drop cau
             }
             flight = e->flight;
             if (!flight) {
-                count_lost(b, peer, (enum lane_kind)kind, e->row, cause);
+                count_lost(b, peer, (enum lane_kind)kind, e->row, cause, e->message->count);
             } else if (flight->readers[e->flight_index].peer) {
                 struct flight_reader *fr = &flight->readers[e->flight_index];
 
-                count_lost(b, peer, (enum lane_kind)kind, fr->row, cause);
+                count_lost(b, peer, (enum lane_kind)kind, fr->row, cause, 1);
                 fr->peer = NULL;
                 fr->first = fr->last = NULL;
             }
@@ -538,6 +542,7 @@ static void message_sent(struct broker *b, struct broker_peer *peer, enum lane_k
     struct flight *flight = e->flight;
     struct ledger_row *row = e->row;
     bool last = e->message->last;
+    uint64_t count = e->message->count;
 
     if (flight) {
         struct flight_reader *fr = &flight->readers[e->flight_index];
@@ -553,11 +558,11 @@ static void message_sent(struct broker *b, struct broker_peer *peer, enum lane_k
         flight_unref(flight);
     if (!last)
         return;
-    lane->messages--;
+    lane->messages -= count;
     if (kind == LANE_TOPIC)
-        count_delivered(b, peer, row);
+        count_delivered(b, peer, row, count);
     else
-        b->totals.direct_delivered++;
+        b->totals.direct_delivered += count;
 }
 
 void lane_head_sent(struct broker *b, struct broker_peer *peer, enum lane_kind kind)

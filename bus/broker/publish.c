@@ -129,6 +129,12 @@ static bool is_acceptable(struct incoming *in)
     return true;
 }
 
+/* Messages in a PUBLISH: the publisher's word, for what is counted and reported. */
+static uint32_t message_count(const struct record_publish *p)
+{
+    return p->count ? p->count : 1;
+}
+
 static struct message *render(struct incoming *in)
 {
     const struct record_publish *p = in->p;
@@ -148,8 +154,10 @@ static struct message *render(struct incoming *in)
     };
     struct message *message = message_new(in->b, &deliver, in->topic, in->peer->member);
 
-    if (message)
+    if (message) {
         message->session = in->peer->serial;
+        message->count = message_count(p);
+    }
     return message;
 }
 
@@ -180,9 +188,9 @@ static void complete(struct incoming *in, bool direct)
     if (direct)
         in->b->totals.direct++;
     else
-        in->b->totals.published++;
-    in->peer->published++;
-    in->topic->messages++;
+        in->b->totals.published += message_count(in->p);
+    in->peer->published += message_count(in->p);
+    in->topic->messages += message_count(in->p);
     in->topic->bytes += in->p->total;
 }
 
@@ -238,7 +246,7 @@ static void route_to_readers(struct incoming *in, struct message *message, struc
         if (!is_reader(in, reader))
             continue;
         row = row_of(in, reader);
-        count_routed(in->b, reader->peer, row);
+        count_routed(in->b, reader->peer, row, message_count(in->p));
         if (flight) {
             flight->readers[index] =
                 (struct flight_reader){.peer = reader->peer, .row = row, .policy = reader->policy};

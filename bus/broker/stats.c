@@ -43,29 +43,31 @@ struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
     return row;
 }
 
-void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row *row)
+void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
+                  uint64_t count)
 {
     (void)peer;
-    b->totals.routed++;
-    b->totals.queued++;
-    row->routed++;
+    b->totals.routed += count;
+    b->totals.queued += count;
+    row->routed += count;
 }
 
-void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row)
+void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
+                     uint64_t count)
 {
-    b->totals.delivered++;
-    b->totals.queued--;
-    peer->delivered++;
-    row->delivered++;
+    b->totals.delivered += count;
+    b->totals.queued -= count;
+    peer->delivered += count;
+    row->delivered += count;
 }
 
 void count_dropped(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
-                   enum broker_drop cause)
+                   enum broker_drop cause, uint64_t count)
 {
-    b->totals.dropped[cause]++;
-    b->totals.queued--;
-    peer->dropped++;
-    row->dropped[cause]++;
+    b->totals.dropped[cause] += count;
+    b->totals.queued -= count;
+    peer->dropped += count;
+    row->dropped[cause] += count;
 }
 
 void ledger_free(struct broker *b)

@@ -12,7 +12,8 @@
 #define IDENTITY_BYTES 32
 
 #define PUBLISH_FLAGS                                                                              \
-    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY)
+    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY |           \
+     RECORD_FLAG_COUNT)
 #define DELIVER_FLAGS (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT)
 
 /* --- frames and heads ----------------------------------------------------------------------- */
@@ -441,12 +442,14 @@ static bool message_is_sound(const struct record *record, uint8_t delivery, bool
 }
 
 /* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
- * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [topic 0: lp8 name],
+ * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [COUNT: u16 messages],
+ * [topic 0: lp8 name],
  * [to NUMBER_BY_NAME: lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
     struct reader r = body_of(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
     bool timeout = record->flags & RECORD_FLAG_TIMEOUT;
+    bool counted = record->flags & RECORD_FLAG_COUNT;
     struct record_publish m = {
         .delivery = (uint8_t)(record->aux >> 8),
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
@@ -465,6 +468,8 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         m.request = reader_u64(&r);
     if (timeout)
         m.timeout_ms = reader_u32(&r);
+    if (counted)
+        m.count = reader_u16(&r);
     if (m.topic == 0)
         m.topic_name = reader_lp8(&r);
     if (m.to == NUMBER_BY_NAME)
@@ -476,6 +481,8 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
         (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) ||
+        counted != (m.count >= 2) ||
+        (counted && (m.delivery != DELIVERY_EVENT || m.to != 0 || m.fragment)) ||
         (m.topic == 0 && m.topic_name.size == 0) ||
         (m.to == NUMBER_BY_NAME && m.to_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
@@ -487,7 +494,8 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
 static size_t publish_head_size(const struct record_publish *m)
 {
     return RECORD_HEAD_SIZE + 8 + 4 + 4 + (m->fragment ? 8 : 0) + (m->reply ? 8 : 0) +
-           (m->timeout_ms ? 4 : 0) + (m->topic == 0 ? 1 + m->topic_name.size : 0) +
+           (m->timeout_ms ? 4 : 0) + (m->count ? 2 : 0) +
+           (m->topic == 0 ? 1 + m->topic_name.size : 0) +
            (m->to == NUMBER_BY_NAME ? 1 + m->to_name.size : 0);
 }
 
@@ -500,7 +508,8 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
 {
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
-                  (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0));
+                  (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0) |
+                  (m->count ? RECORD_FLAG_COUNT : 0));
     size_t begin = record_begin(w, RECORD_PUBLISH, flags, (uint16_t)(m->delivery << 8));
     uint8_t *payload;
 
@@ -515,6 +524,8 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
         writer_u64(w, m->request);
     if (m->timeout_ms)
         writer_u32(w, m->timeout_ms);
+    if (m->count)
+        writer_u16(w, m->count);
     if (m->topic == 0)
         writer_lp8(w, m->topic_name);
     if (m->to == NUMBER_BY_NAME)

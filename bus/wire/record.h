@@ -91,6 +91,7 @@ enum slow_policy {
 #define RECORD_FLAG_DIRECT 0x04   /* DELIVER, GAP: addressed to this component by name */
 #define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
+#define RECORD_FLAG_COUNT 0x20    /* PUBLISH only: u16 messages follows; an event by subscription */
 /* Flags of SUBSCRIBE. */
 #define RECORD_FLAG_SERVE 0x01 /* this client answers requests on these topics */
 
@@ -196,6 +197,7 @@ struct record_publish {
     bool copy; /* of what goes to all readers of the topic, each in its own envelope: goes to
                   this one even if it has not subscribed, since a number of its channel
                   that never came would look like a loss */
+    uint16_t count;      /* messages in the payload, a sealed batch: 2 or more; 0: one */
     struct bytes topic_name;
     struct bytes to_name;
     struct bytes payload; /* 0..FRAGMENT_SIZE_MAX */

@@ -145,6 +145,38 @@ static void go_on(struct client *c)
     pump(c->world);
 }
 
+/* A batch that is dropped counts for as many messages as its publisher says. */
+static void a_dropped_batch_counts_its_messages(void **state)
+{
+    static const uint8_t zeros[20000];
+    struct broker_settings settings = small_settings();
+    struct broker_totals totals;
+    struct world w;
+    struct client *a, *b;
+    struct story story;
+
+    (void)state;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe(b, "open/#");
+    b->stalled = true;
+    for (int i = 0; i < 200; i++)
+        send_publish(a, (struct record_publish){.topic_name = bytes_text("open/x"),
+                                                .count = 7,
+                                                .payload = bytes_of(zeros, sizeof(zeros))});
+    pump(&w);
+    drop_items(b);
+    go_on(b);
+    story = tell(b);
+    assert_true(story.missing > 0);
+    assert_int_equal(story.delivered * 7 + story.missing, 200 * 7);
+    broker_get_totals(w.broker, &totals);
+    assert_int_equal(totals.published, 200 * 7);
+    assert_int_equal(totals.delivered, story.delivered * 7);
+    world_deinit(&w);
+}
+
 static void a_drop_old_reader_loses_the_oldest_and_is_told_in_their_place(void **state)
 {
     struct broker_settings settings = small_settings();
@@ -816,6 +848,7 @@ int main(void)
         cmocka_unit_test(direct_messages_and_answers_do_not_wait_for_credit),
         cmocka_unit_test(a_publisher_gets_its_credit_back_in_large_steps),
         cmocka_unit_test(more_than_the_window_ends_the_session),
+        cmocka_unit_test(a_dropped_batch_counts_its_messages),
         cmocka_unit_test(a_drop_old_reader_loses_the_oldest_and_is_told_in_their_place),
         cmocka_unit_test(a_drop_new_reader_keeps_the_oldest_and_is_told_at_the_end),
         cmocka_unit_test(gaps_of_different_topics_are_told_apart),

@@ -154,6 +154,8 @@ static struct record_publish random_publish(void)
         p.offset = (uint32_t)below(1000);
         p.total += p.offset + (uint32_t)below(1000);
     }
+    if (p.delivery == DELIVERY_EVENT && p.to == 0 && !p.fragment && below(2))
+        p.count = (uint16_t)(2 + below(65534));
     return p;
 }
 
@@ -444,6 +446,7 @@ static void every_field_of_a_publish_survives(void **state)
         assert_true(p.id == q.id && p.topic == q.topic && p.to == q.to && p.total == q.total);
         assert_true(p.fragment == q.fragment && p.offset == q.offset && p.reply == q.reply);
         assert_true(p.request == q.request && p.timeout_ms == q.timeout_ms);
+        assert_int_equal(p.count, q.count);
         assert_true(bytes_equal(p.topic_name, q.topic_name));
         assert_true(bytes_equal(p.to_name, q.to_name));
         assert_true(bytes_equal(p.payload, q.payload));
@@ -577,7 +580,8 @@ static void an_unknown_flag_is_refused_not_ignored(void **state)
     static const uint8_t known[COUNT_OF(makers)] = {
         [RECORD_SUBSCRIBE] = RECORD_FLAG_SERVE,
         [RECORD_PUBLISH] =
-            RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY,
+        [RECORD_PUBLISH] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT |
+                           RECORD_FLAG_COPY | RECORD_FLAG_COUNT,
         [RECORD_DELIVER] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT,
         [RECORD_GAP] = RECORD_FLAG_DIRECT,
     };
