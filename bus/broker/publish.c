@@ -149,6 +149,7 @@ static struct message *render(struct incoming *in)
         .offset = p->offset,
         .reply = p->reply,
         .request = p->request,
+        .count = p->count,
         .topic_name = topic_view(in->topic),
         .payload = p->payload,
     };

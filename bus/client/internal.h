@@ -66,6 +66,7 @@ struct arrival {
     struct client_topic *topic;
     uint64_t number;  /* counts arrivals */
     uint64_t request; /* a reply's; 0 otherwise */
+    uint32_t count;   /* messages in it, by the sender's word */
     uint64_t id;
     size_t wire_size;
     uint8_t wire[64];
@@ -77,7 +78,8 @@ struct arrival {
 /* A sealed (or unsealed) message in the window between us and the broker. Payload follows. */
 struct sent {
     uint64_t id;     /* on the wire */
-    uint64_t app_id; /* 0: control */
+    uint64_t app_id; /* of the first message; 0: control */
+    uint32_t count;  /* messages: more than 1 in a batch, whose ids follow each other */
     struct client_topic *topic;
     struct client_component *to; /* NULL: to the subscribers */
     uint64_t request;

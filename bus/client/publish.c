@@ -11,6 +11,10 @@
 #include "client/internal.h"
 
 #define PUBLISH_FIELDS_MAX 48 /* of a PUBLISH: all but head, names and payload */
+/* What is sealed together: with padding and trailer it still fits one record. */
+#define BATCH_MESSAGES_MAX 1024
+#define BATCH_CONTENT_MAX (48 * 1024)
+#define BATCH_ROOM 64 /* of it, for the message's number */
 
 size_t outgoing_size(const struct outgoing *outgoing)
 {
@@ -109,8 +113,9 @@ static void refuse_sent(struct client *client, struct sent *sent, int code, cons
         refuse_copy(client, sent->app_id, topic_name(sent->topic), sent->to, code, text);
         return;
     }
-    client->unacknowledged--;
-    refuse_app(client, sent->app_id, topic_name(sent->topic), code, text);
+    client->unacknowledged -= sent->count;
+    for (uint32_t i = 0; i < sent->count; i++)
+        refuse_app(client, sent->app_id + i, topic_name(sent->topic), code, text);
 }
 
 /* A new block in the window with room for @room payload bytes. */
@@ -123,6 +128,7 @@ static struct sent *window_push(struct client *client, struct client_topic *topi
     memset(sent, 0, sizeof(*sent));
     sent->id = client->next_id++;
     sent->topic = topic;
+    sent->count = 1;
     client->last_publish_id = sent->id;
     return sent;
 }
@@ -132,7 +138,7 @@ static void window_keep(struct client *client, struct sent *sent, size_t size)
     sent->size = (uint32_t)size;
     fifo_shrink_last(&client->window, sent, sizeof(*sent) + size);
     if (sent->app_id != 0 && !sent->quiet)
-        client->unacknowledged++;
+        client->unacknowledged += sent->count;
 }
 
 /* Sealing failed: the block stays as an answered one until it is popped. */
@@ -152,8 +158,8 @@ static void window_release(struct client *client)
         if (!sent->answered && !(sent->handed && sent->id <= client->acked_id))
             return;
         if (!sent->answered && sent->app_id != 0 && !sent->quiet) {
-            client->unacknowledged--;
-            client->stats.acknowledged++;
+            client->unacknowledged -= sent->count;
+            client->stats.acknowledged += sent->count;
         }
         if (client->window_sent.chunk) {
             struct fifo_cursor probe = {0};
@@ -198,6 +204,7 @@ static bool render(struct client *client, struct sent *sent, struct writer *fram
             .request = sent->request,
             .timeout_ms = sent->timeout_ms,
             .copy = sent->quiet,
+            .count = sent->count > 1 ? (uint16_t)sent->count : 0,
             .topic_name = topic_name(sent->topic),
             .payload = bytes_of(sent_payload(sent) + sent->sent, piece),
         };
@@ -258,6 +265,69 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     }
     sent->delivery = out->delivery;
     sent->app_id = out->id;
+    window_keep(client, sent, w.size);
+    return 0;
+}
+
+/* Whether @a and @b, events for the subscribers of one topic, may travel in one envelope. */
+static bool is_alike(const struct outgoing *a, const struct outgoing *b)
+{
+    return b->to_size == 0 && a->delivery == b->delivery && a->topic_size == b->topic_size &&
+           memcmp(a + 1, b + 1, a->topic_size) == 0;
+}
+
+/*
+ * The messages at the front of the queue that are sealed together with the first: what waits
+ * already, for the same topic, as far as one record holds it and the broker's window lets it go.
+ * An idle publisher never has two.
+ */
+static size_t gather(struct client *client, const struct outgoing *first, size_t room,
+                     struct content_item items[BATCH_MESSAGES_MAX], size_t *ret_bytes)
+{
+    size_t most = MIN(client->settings.session.max_message_size, (size_t)BATCH_CONTENT_MAX);
+    size_t content = 0, bytes = 0, count = 0;
+    struct fifo_cursor cursor = {0};
+    const struct outgoing *out;
+
+    most = (size_t)MIN((uint64_t)most, client->send_window / 2);
+    while (count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
+        struct outgoing_parts parts = parts_of(out);
+        size_t size = content_batch_item_size(true, out->headers_size, out->payload_size);
+
+        if (out != first && (!is_alike(first, out) || content + size > most - BATCH_ROOM))
+            break;
+        items[count++] = (struct content_item){parts.headers, parts.payload};
+        content += size;
+        bytes += out->headers_size + out->payload_size;
+        if (content > BATCH_CONTENT_MAX || most <= BATCH_ROOM)
+            break;
+    }
+    *ret_bytes = bytes;
+    return count;
+}
+
+/* As seal_group(), for @count messages from the front of the queue. */
+static int seal_batch(struct client *client, struct moment now, struct client_topic *topic,
+                      const struct outgoing *out, const struct content_item *items, size_t count,
+                      size_t bytes)
+{
+    size_t room = sessions_batch_size(count, bytes);
+    struct sent *sent = window_push(client, topic, room);
+    struct writer w;
+    int r;
+
+    if (!sent)
+        return AICO_ENOMEM;
+    w = writer_over(sent_payload(sent), room);
+    r = sessions_seal_batch(client->sessions, now, topic_name(topic), out->delivery, items, count,
+                            &w);
+    if (r < 0) {
+        window_void(client, sent);
+        return r;
+    }
+    sent->delivery = out->delivery;
+    sent->app_id = out->id;
+    sent->count = (uint32_t)count;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -393,10 +463,12 @@ static bool rule_allows_self(struct client *client, const struct rule *rule)
 }
 
 static int take_by_rule(struct client *client, struct moment now, struct client_topic *topic,
-                        const struct outgoing *out, enum taken *ret_taken)
+                        const struct outgoing *out, enum taken *ret_taken, size_t *ret_count)
 {
     const struct rule *rule = client_topic_rule(client, topic);
     struct outgoing_parts parts = parts_of(out);
+    struct content_item items[BATCH_MESSAGES_MAX];
+    size_t bytes;
     int r;
 
     if (!rule)
@@ -408,7 +480,11 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
             *ret_taken = TAKEN_NOT_YET;
             return 0;
         }
-        return r < 0 ? r : seal_group(client, now, topic, out, &parts);
+        if (r < 0)
+            return r;
+        *ret_count = gather(client, out, items, &bytes);
+        return *ret_count == 1 ? seal_group(client, now, topic, out, &parts)
+                               : seal_batch(client, now, topic, out, items, *ret_count, bytes);
     case SEAL_CHANNEL:
         if (!rule_allows_self(client, rule))
             return AICO_EDENIED;
@@ -425,14 +501,16 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     }
 }
 
-/* Seals the entry at the front of the queue, parks it, or refuses it. */
-static enum taken take(struct client *client, struct moment now, const struct outgoing *out)
+/* Seals what is at the front of the queue, @out and perhaps more, parks it, or refuses it. */
+static enum taken take(struct client *client, struct moment now, const struct outgoing *out,
+                       size_t *ret_count)
 {
     struct outgoing_parts parts = parts_of(out);
     struct client_topic *topic = client_topic_get(client, parts.topic);
     enum taken taken = TAKEN;
     int r;
 
+    *ret_count = 1;
     if (!topic) {
         r = AICO_ENOMEM;
     } else if (out->to_size > 0) {
@@ -440,10 +518,10 @@ static enum taken take(struct client *client, struct moment now, const struct ou
 
         r = to ? send_direct(client, now, topic, to, out, false) : AICO_EPEERUNKNOWN;
     } else {
-        r = take_by_rule(client, now, topic, out, &taken);
+        r = take_by_rule(client, now, topic, out, &taken, ret_count);
     }
-    if (r < 0)
-        refuse_app(client, out->id, parts.topic, r, aico_error_string(r));
+    for (size_t i = 0; r < 0 && i < *ret_count; i++)
+        refuse_app(client, out->id + i, parts.topic, r, aico_error_string(r));
     return taken;
 }
 
@@ -458,6 +536,7 @@ static size_t record_bound(const struct client *client, const struct outgoing *o
 
 bool publish_fill(struct client *client, struct moment now, struct writer *frame)
 {
+    size_t count;
     const struct outgoing *out;
 
     window_release(client);
@@ -471,9 +550,10 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
             break;
         if (frame->size > FRAME_BATCH_SIZE)
             return false;
-        if (take(client, now, out) == TAKEN_NOT_YET)
+        if (take(client, now, out, &count) == TAKEN_NOT_YET)
             break;
-        fifo_pop(&client->queue);
+        while (count-- > 0)
+            fifo_pop(&client->queue);
     }
     window_release(client);
     return true;

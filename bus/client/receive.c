@@ -207,6 +207,7 @@ static void receive_clear(struct client *client, struct moment now, struct clien
         deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
                                                 .topic = topic_name(topic),
                                                 .sender = bytes_text(sender->name),
+                                                .count = 1,
                                                 .code = AICO_EDENIED,
                                                 .text = "came in clear, and no rule allows that",
                                                 .direct = record->direct});
@@ -238,6 +239,7 @@ static struct arrival *arrival_new(struct client *client, struct client_componen
     arrival->topic = topic;
     arrival->number = ++client->arrival_count;
     arrival->request = record->request;
+    arrival->count = record->count ? record->count : 1;
     arrival->id = record->id;
     arrival->direct = record->direct;
     arrival->wire_size = payload.size;
@@ -404,7 +406,7 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
 /* The sessions found @count messages missing; what the broker named already is not told again. */
 static void report_gap(struct client *client, const struct session_event *event)
 {
-    uint64_t count = event->unknown ? 0 : event->last - event->first + 1;
+    uint64_t count = event->unknown ? 0 : event->count;
     struct client_component *sender = component_get(client, event->peer);
     struct client_topic *topic =
         event->topic.size > 0 ? client_topic_get(client, event->topic) : NULL;
@@ -476,15 +478,17 @@ static void report_failed(struct client *client, const struct session_event *eve
     /* A repetition is no loss, and nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
-    if (claim(arrival->sender, arrival->direct ? NULL : arrival->topic, 1, arrival->number) < 0) {
+    if (claim(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->count,
+              arrival->number) < 0) {
         client_end(client, AICO_ENOMEM, "out of memory");
     } else if (request) {
         operation_fail(client, request, event->code, event->text);
     } else {
-        client->stats.unopened++;
+        client->stats.unopened += arrival->count;
         deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
                                                 .topic = event->topic,
                                                 .sender = event->peer,
+                                                .count = arrival->count,
                                                 .code = event->code,
                                                 .text = event->text,
                                                 .direct = arrival->direct});

@@ -23,6 +23,11 @@
 AICO_MUST_USE int content_split(struct bytes content, bool has_headers, struct bytes *ret_headers,
                                 struct bytes *ret_payload);
 
+/* One message of a batch: its header block (empty: none) and payload, borrowed. */
+struct content_item {
+    struct bytes headers, payload;
+};
+
 /* The size one message takes in a batch. */
 size_t content_batch_item_size(bool has_headers, size_t headers_size, size_t payload_size);
 /* Appends one message to a batch; 0, AICO_ETOOLARGE (its content is above @content_max), AICO_ESIZE

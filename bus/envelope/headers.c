@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Header blocks, read and written. Pure, any thread. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "envelope/headers.h"
 
@@ -18,6 +21,34 @@ bool header_value_is_valid(struct bytes value)
     /* Applications get values as C strings: one with a zero would not arrive as it was sent. */
     return value.size <= HEADER_VALUE_MAX &&
            (value.size == 0 || !memchr(value.at, 0, value.size)) && utf8_is_valid(value);
+}
+
+void header_write_number(struct writer *to, uint64_t number)
+{
+    char text[24];
+    int size = snprintf(text, sizeof(text), "%" PRIu64, number);
+
+    writer_lp8(to, bytes_text(HEADER_NUMBER));
+    writer_lp16(to, bytes_of(text, (size_t)size));
+}
+
+bool header_take_number(struct bytes *block, uint64_t *ret_number)
+{
+    struct header_cursor cursor = header_cursor_over(*block);
+    struct bytes key, value;
+    uint64_t number = 0;
+
+    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, HEADER_NUMBER) ||
+        value.size == 0 || value.size > 19)
+        return false;
+    for (size_t i = 0; i < value.size; i++) {
+        if (value.at[i] < '0' || value.at[i] > '9')
+            return false;
+        number = number * 10 + (uint64_t)(value.at[i] - '0');
+    }
+    *block = reader_rest(&cursor.reader);
+    *ret_number = number;
+    return true;
 }
 
 struct header_cursor header_cursor_over(struct bytes block)

@@ -35,6 +35,22 @@ AICO_MUST_USE int header_next(struct header_cursor *cursor, struct bytes *ret_ke
 /* The number of headers in @block, or AICO_EFORMAT when it does not parse to its end. */
 AICO_MUST_USE int header_block_check(struct bytes block);
 
+/*
+ * Keys that begin with `$` are the bus's. `$n`, first in the block of an envelope's first message,
+ * is that message's number on its topic in this generation, in decimal. It is there once a batch
+ * was sealed, because from then on sequences, which count envelopes, no longer tell it.
+ */
+#define HEADER_BUS '$'
+#define HEADER_NUMBER "$n"
+#define HEADER_NUMBER_SIZE_MAX 25 /* of the whole header */
+/* The least room for its own headers that the bus keeps in every block: count and bytes. */
+#define HEADERS_RESERVED 1
+#define HEADER_BLOCK_RESERVED 32
+/* Appends `$n`. */
+void header_write_number(struct writer *to, uint64_t number);
+/* Takes `$n` off the front of @block (checked): true when it was there. */
+bool header_take_number(struct bytes *block, uint64_t *ret_number);
+
 bool header_key_is_valid(struct bytes key);
 bool header_value_is_valid(struct bytes value);
 /* Appends one header; 0 or AICO_EINVAL (key or value). Room is the writer's to tell; that there

@@ -127,26 +127,28 @@ static int write_headers(const struct aico_header *headers, size_t count, struct
 {
     size_t size = 0;
 
-    if (count > HEADERS_MAX)
+    if (count > HEADERS_MAX - HEADERS_RESERVED)
         return aico_error_set(err, AICO_EINVAL, "%zu headers, but at most %d are possible", count,
-                              HEADERS_MAX);
+                              HEADERS_MAX - HEADERS_RESERVED);
     for (size_t i = 0; i < count; i++)
         size += 3 + strlen(headers[i].key) + strlen(headers[i].value);
-    if (size > HEADER_BLOCK_MAX)
+    if (size > HEADER_BLOCK_MAX - HEADER_BLOCK_RESERVED)
         return aico_error_set(err, AICO_EINVAL,
                               "the headers take %zu bytes, at most %d are "
                               "possible",
-                              size, HEADER_BLOCK_MAX);
+                              size, HEADER_BLOCK_MAX - HEADER_BLOCK_RESERVED);
     if (!buffer_reserve(ret_block, size))
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
 
     struct writer w = writer_over(ret_block->at, size);
 
     for (size_t i = 0; i < count; i++)
-        if (header_write(&w, bytes_text(headers[i].key), bytes_text(headers[i].value)) < 0)
+        if (headers[i].key[0] == HEADER_BUS ||
+            header_write(&w, bytes_text(headers[i].key), bytes_text(headers[i].value)) < 0)
             return aico_error_set(err, AICO_EINVAL,
                                   "header \"%.64s\": a key has 1..64 printable characters without "
-                                  "=, a value at most 4096 bytes of UTF-8",
+                                  "= and does not begin with $, a value at most 4096 bytes of "
+                                  "UTF-8",
                                   headers[i].key);
     ret_block->size = w.size;
     return 0;

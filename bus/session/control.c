@@ -107,6 +107,45 @@ bool control_next_head(struct reader *topics, struct bytes *ret_topic, uint32_t 
     return !topics->failed;
 }
 
+#define NUMBER_HEAD "$n"
+#define HEAD_SIZE(topic_size) (2 + (topic_size) + 4)
+
+bool control_next_stand(struct reader *topics, struct control_stand *ret_stand)
+{
+    struct control_stand stand;
+    bool has_number = false;
+    uint32_t number = 0;
+
+    while (control_next_head(topics, &stand.topic, &stand.next)) {
+        if (!bytes_equal_text(stand.topic, NUMBER_HEAD)) {
+            stand.messages = has_number ? number : stand.next;
+            *ret_stand = stand;
+            return true;
+        }
+        has_number = true;
+        number = stand.next;
+    }
+    return false;
+}
+
+unsigned control_stand_heads(const struct control_stand *stand)
+{
+    return stand->messages == stand->next ? 1 : 2;
+}
+
+size_t control_stand_size(const struct control_stand *stand)
+{
+    return HEAD_SIZE(stand->topic.size) +
+           (stand->messages == stand->next ? 0 : HEAD_SIZE(sizeof(NUMBER_HEAD) - 1));
+}
+
+void control_write_stand(struct writer *to, const struct control_stand *stand)
+{
+    if (stand->messages != stand->next)
+        control_write_head(to, bytes_text(NUMBER_HEAD), stand->messages);
+    control_write_head(to, stand->topic, stand->next);
+}
+
 bool control_next_heads(struct reader *heads, uint64_t *ret_generation, struct reader *ret_topics)
 {
     if (heads->left == 0 || heads->failed)

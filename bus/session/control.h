@@ -5,7 +5,7 @@
  *
  *   1 GROUP_KEY: u8 authenticity, lp16(filter), u64 generation, u32 epoch, 32 chain key,
  *     12 group id, u8 slot, 32 reader key, u16 count (65535: not listed), count x (lp16(topic),
- *     u32 next)
+ *     u32 next), see control_next_stand()
  *   2 KEY_REQUEST: lp16(filter), 12 key id seen, u32 epoch seen, u64 generation known
  *   3 KEY_REFUSE: u16 code, lp16(filter)
  *   4 REGISTRY: the document
@@ -68,6 +68,20 @@ AICO_MUST_USE int control_parse(struct bytes content, struct control *ret_contro
 
 /* Steps through a checked list: false at its end. */
 bool control_next_head(struct reader *topics, struct bytes *ret_topic, uint32_t *ret_next);
+/*
+ * Where a topic stands: the next envelope's sequence, and how many messages the envelopes before it
+ * held. A head named `$n`, before that of the topic, tells the latter when the two differ.
+ */
+struct control_stand {
+    struct bytes topic;
+    uint32_t next;
+    uint32_t messages;
+};
+bool control_next_stand(struct reader *topics, struct control_stand *ret_stand);
+/* Bytes and heads one takes. */
+size_t control_stand_size(const struct control_stand *stand);
+unsigned control_stand_heads(const struct control_stand *stand);
+void control_write_stand(struct writer *to, const struct control_stand *stand);
 /* Steps through a checked HEADS: the list of one generation, for control_next_head(). */
 bool control_next_heads(struct reader *heads, uint64_t *ret_generation, struct reader *ret_topics);
 

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/kdf.h"
+#include "envelope/headers.h"
 #include "session/channel.h"
 #include "session/group.h"
 #include "wire/record.h"
@@ -353,20 +354,101 @@ static int seal(struct group *group, struct moment now, uint8_t format, uint8_t 
     return 0;
 }
 
+/* Whether the sequence no longer says which message it is. */
+static bool needs_number(const struct group_topic *topic)
+{
+    return topic->messages != topic->next;
+}
+
 int group_seal(struct group *group, struct moment now, uint8_t format, uint8_t delivery,
                struct bytes topic, bool has_headers, struct bytes headers, struct bytes payload,
                struct writer *out)
 {
+    CLEANUP(buffer_deinit)
+    struct buffer numbered = {0};
     struct group_topic *known;
+    struct writer w;
     int r;
 
+    r = topic_of(group, topic, &known);
+    if (r < 0)
+        return r;
+    if (needs_number(known)) {
+        w = writer_over(buffer_reserve(&numbered, HEADER_NUMBER_SIZE_MAX + headers.size),
+                        HEADER_NUMBER_SIZE_MAX + headers.size);
+        if (!w.at)
+            return AICO_ENOMEM;
+        header_write_number(&w, known->messages);
+        writer_bytes(&w, headers);
+        headers = writer_view(&w);
+        has_headers = true;
+    }
     r = seal(group, now, format, delivery, topic, has_headers, headers, payload, out, &known);
+    if (r < 0)
+        return r;
+    known->messages++;
+    mark_dirty(group, known);
+    return 0;
+}
+
+int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, struct bytes topic,
+                     const struct content_item *items, size_t count, struct writer *out)
+{
+    size_t limit = group->settings.max_message_size;
+    struct bytes first_headers = items[0].headers;
+    uint8_t number[HEADER_NUMBER_SIZE_MAX];
+    struct group_topic *known;
+    struct writer batch;
+    size_t offset;
+    bool has_headers;
+    int r = topic_of(group, topic, &known);
+
+    if (r < 0)
+        return r;
+    has_headers = needs_number(known);
+    for (size_t i = 0; i < count && !has_headers; i++)
+        has_headers = items[i].headers.size > 0;
+    /* Written where it will be sealed. */
+    offset = envelope_content_offset(ENVELOPE_FORMAT_BATCH, group->padded);
+    if (offset > out->capacity - out->size)
+        return AICO_ESIZE;
+    batch = writer_over(out->at + out->size + offset, out->capacity - out->size - offset);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        CLEANUP(buffer_deinit)
+        struct buffer block = {0};
+        struct bytes headers = items[i].headers;
+
+        if (i == 0 && needs_number(known)) {
+            struct writer w = writer_over(number, sizeof(number));
+
+            header_write_number(&w, known->messages);
+            headers = writer_view(&w);
+            if (first_headers.size > 0) {
+                if (buffer_append(&block, headers) < 0 || buffer_append(&block, first_headers) < 0)
+                    return AICO_ENOMEM;
+                headers = buffer_view(&block);
+            }
+        }
+        r = content_batch_add(&batch, has_headers, headers, items[i].payload, limit);
+    }
     if (r == 0)
-        mark_dirty(group, known);
-    return r;
+        r = seal(group, now, ENVELOPE_FORMAT_BATCH, delivery, topic, has_headers, bytes_of(NULL, 0),
+                 writer_view(&batch), out, &known);
+    if (r < 0)
+        return r;
+    known->messages += count;
+    group->top = MAX(group->top, known->messages); /* it is said in 32 bits */
+    mark_dirty(group, known);
+    return 0;
 }
 
 /* --- what readers are told -------------------------------------------------------------------- */
+
+static struct control_stand stand_of(const struct group_topic *topic)
+{
+    return (struct control_stand){bytes_of(topic->name, topic->size), (uint32_t)topic->next,
+                                  (uint32_t)topic->messages};
+}
 
 int group_write_key(struct group *group, struct moment now, const struct group_member *member,
                     uint32_t epoch, struct buffer *out)
@@ -393,12 +475,15 @@ int group_write_key(struct group *group, struct moment now, const struct group_m
     if (group->secret->alive != GROUP_ALIVE)
         return AICO_EFORKED;
     for (struct group_topic *topic = group->topics; topic; topic = topic->hh.next) {
+        struct control_stand stand = stand_of(topic);
+
         if (topic->name[0] == '$')
             continue;
-        topics += 2u + topic->size + 4u;
-        count++;
+        topics += control_stand_size(&stand);
+        count += control_stand_heads(&stand);
     }
-    if (size + topics > MIN((size_t)CONTROL_GROUP_KEY_MAX, group->settings.max_message_size)) {
+    if (count >= CONTROL_NOT_LISTED ||
+        size + topics > MIN((size_t)CONTROL_GROUP_KEY_MAX, group->settings.max_message_size)) {
         count = CONTROL_NOT_LISTED;
         topics = 0;
     }
@@ -407,9 +492,12 @@ int group_write_key(struct group *group, struct moment now, const struct group_m
         return AICO_ENOMEM;
     control_write_group_key(&w, &key, (uint16_t)count);
     for (struct group_topic *topic = group->topics; topic && count != CONTROL_NOT_LISTED;
-         topic = topic->hh.next)
+         topic = topic->hh.next) {
+        struct control_stand stand = stand_of(topic);
+
         if (topic->name[0] != '$')
-            control_write_head(&w, bytes_of(topic->name, topic->size), (uint32_t)topic->next);
+            control_write_stand(&w, &stand);
+    }
     out->size += w.size;
     return 0;
 }
@@ -421,27 +509,31 @@ bool group_has_traffic(const struct group *group)
 
 bool group_take_heads(struct group *group, struct buffer *out)
 {
-    size_t limit = MIN((size_t)HEADS_BODY_MAX, group->settings.max_message_size - HEADS_HEAD_SIZE);
-    struct writer section;
+    size_t limit = MIN((size_t)HEADS_BODY_MAX, group->settings.max_message_size - 1);
     size_t size = HEADS_HEAD_SIZE;
-    unsigned count = 0;
+    unsigned topics = 0, heads = 0;
+    struct writer section;
 
-    for (struct group_topic *topic = group->dirty;
-         topic && count < HEADS_COUNT_MAX && size + 2u + topic->size + 4u <= limit;
-         topic = topic->dirty_next) {
-        size += 2u + topic->size + 4u;
-        count++;
+    for (struct group_topic *topic = group->dirty; topic; topic = topic->dirty_next) {
+        struct control_stand stand = stand_of(topic);
+
+        if (heads + 2 > HEADS_COUNT_MAX || size + control_stand_size(&stand) > limit)
+            break;
+        size += control_stand_size(&stand);
+        heads += control_stand_heads(&stand);
+        topics++;
     }
-    if (count == 0 || !buffer_reserve(out, size))
+    if (topics == 0 || !buffer_reserve(out, size))
         return false;
     section = writer_over(out->at + out->size, size);
-    control_write_heads_section(&section, group->generation, (uint16_t)count);
-    for (; count > 0; count--) {
+    control_write_heads_section(&section, group->generation, (uint16_t)heads);
+    for (; topics > 0; topics--) {
         struct group_topic *topic = group->dirty;
+        struct control_stand stand = stand_of(topic);
 
         group->dirty = topic->dirty_next;
         topic->dirty = false;
-        control_write_head(&section, bytes_of(topic->name, topic->size), (uint32_t)topic->next);
+        control_write_stand(&section, &stand);
     }
     out->size += section.size;
     return true;

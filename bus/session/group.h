@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "crypto/identity.h"
 #include "crypto/random.h"
+#include "envelope/content.h"
 #include "envelope/envelope.h"
 #include "session/chain.h"
 #include "session/control.h"
@@ -52,6 +53,7 @@ struct group_topic {
     UT_hash_handle hh;
     struct topic_secret *secret; /* in the group's vault; of `epoch` when has_key */
     uint64_t next;               /* sequence, continuous over epochs */
+    uint64_t messages;           /* sealed: more than `next` once there was a batch */
     uint32_t epoch;
     bool has_key, has_context;
     uint8_t delivery; /* of `context` */
@@ -89,7 +91,7 @@ struct group {
     struct vault vault;
     struct group_topic *topics;
     struct group_topic *dirty;
-    uint64_t top; /* highest sequence of any topic */
+    uint64_t top; /* highest sequence, or number of messages, of any topic */
     uint8_t filter_size;
     char filter[TOPIC_SIZE_MAX + 1];
 };
@@ -132,6 +134,11 @@ bool group_update(struct group *group, const struct rule *rule, struct group_mem
 AICO_MUST_USE int group_seal(struct group *group, struct moment now, uint8_t format,
                              uint8_t delivery, struct bytes topic, bool has_headers,
                              struct bytes headers, struct bytes payload, struct writer *out);
+/* The same for @count messages (1..65535) in one envelope. Also AICO_ETOOLARGE (together above
+ * max_message_size). */
+AICO_MUST_USE int group_seal_batch(struct group *group, struct moment now, uint8_t delivery,
+                                   struct bytes topic, const struct content_item *items,
+                                   size_t count, struct writer *out);
 /* Appends GROUP_KEY for @member to @out: of @epoch if that chain key is still held, else of the
  * current one. 0, AICO_EFORKED, AICO_ENOMEM. Wipe the buffer. */
 AICO_MUST_USE int group_write_key(struct group *group, struct moment now,
@@ -161,12 +168,15 @@ struct reader_topic {
     bool has_key, has_context;
     uint8_t delivery;
     uint8_t context[HASH_SIZE];
-    uint64_t listed; /* where GROUP_KEY says the topic stands */
-    bool skip;       /* not listened to meanwhile: the next number is no gap */
-    bool is_ruled;   /* the rule of this group is the one that decides for the topic */
-    bool is_guessed; /* the window began at the first number that came, `start` */
-    uint64_t start;
+    uint64_t listed; /* where GROUP_KEY says the topic stands: envelopes, messages */
+    uint64_t listed_messages;
+    bool is_uncounted; /* `messages` is not known until something opens, or HEADS tells */
+    bool skip;         /* not listened to meanwhile: the next number is no gap */
+    bool is_ruled;     /* the rule of this group is the one that decides for the topic */
+    bool is_guessed;   /* the window began at the first number that came, `start` */
+    uint64_t start, start_number;
     struct replay replay;
+    uint64_t messages; /* strict: those before replay.next, as far as is known */
     uint8_t size;
     char name[];
 };
@@ -187,6 +197,7 @@ struct group_reader {
     int64_t until_ms; /* boot clock: replaced, erased then; 0: current */
     uint8_t trailer, slot;
     bool padded;
+    uint64_t missing;   /* while a gap is reported: messages in it; 0: as many as envelopes */
     bool listed;        /* topics not named by GROUP_KEY start at 0 */
     uint64_t listed_at; /* the caller's count when it asked for that list; 0: it did not */
     /* Whether what is missing from the start of @topic is a gap; NULL: group_open()'s @expected. */
@@ -214,9 +225,11 @@ void group_reader_free(struct group_reader **reader, size_t *windows);
 void group_reader_renew(struct group_reader *reader, const struct control *group_key);
 
 struct group_opened {
-    struct bytes content; /* borrowed from @plain */
+    struct bytes content; /* borrowed from @plain; a batch was checked */
     int64_t sent_ms;      /* sender's clock */
     uint64_t sequence;
+    uint64_t number; /* of its first message on the topic, in this generation */
+    size_t count;    /* messages */
 };
 /*
  * Opens a parsed envelope of this (publisher, key id) into @plain (its ciphertext's size).
@@ -235,12 +248,12 @@ AICO_MUST_USE int group_open(struct group_reader *reader, struct moment now,
                              const struct gap_sink *sink, struct group_opened *ret_opened);
 /* Another registry is in force (borrowed): every topic is asked about again. */
 void group_reader_set_registry(struct group_reader *reader, const struct registry *registry);
-/* A list we asked for after we had subscribed says @topic stands at @next: all from there on comes
+/* A list we asked for after we had subscribed says where a topic stands: all from there on comes
  * or is a gap, what was lost before the first number that came included. */
-void group_reader_list(struct group_reader *reader, struct bytes topic, uint32_t next,
+void group_reader_list(struct group_reader *reader, const struct control_stand *stand,
                        size_t *windows, const struct gap_sink *sink);
-/* HEADS says @topic stands at @next. */
-void group_reader_announce(struct group_reader *reader, struct bytes topic, uint32_t next,
+/* HEADS says where a topic stands. */
+void group_reader_announce(struct group_reader *reader, const struct control_stand *stand,
                            bool expected, size_t *windows, const struct gap_sink *sink);
 void group_reader_tick(struct group_reader *reader, struct moment now, bool backlogged);
 int64_t group_reader_deadline(const struct group_reader *reader, bool backlogged);

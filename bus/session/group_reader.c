@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/kdf.h"
+#include "envelope/headers.h"
 #include "session/channel.h"
 #include "session/group.h"
 
@@ -60,9 +61,8 @@ int group_reader_new(const uint8_t *self, const struct session_settings *setting
 {
     struct group_reader *reader;
     struct reader topics = reader_over(key->topics);
+    struct control_stand stand;
     struct secret chain_key;
-    struct bytes name;
-    uint32_t next;
 
     if (key->filter.size == 0 || key->filter.size > TOPIC_SIZE_MAX ||
         key->generation > GENERATION_MAX)
@@ -94,20 +94,21 @@ int group_reader_new(const uint8_t *self, const struct session_settings *setting
                         !settings->strict_ordering);
     secret_wipe(&chain_key);
     bytes_copy(reader->secret->reader_key.at, key->reader_key);
-    while (control_next_head(&topics, &name, &next)) {
-        struct reader_topic *topic = find_topic(reader, name);
+    while (control_next_stand(&topics, &stand)) {
+        struct reader_topic *topic = find_topic(reader, stand.topic);
 
-        if (!belongs(reader, name)) {
+        if (!belongs(reader, stand.topic)) {
             group_reader_free(&reader, windows);
             return AICO_EFORMAT;
         }
         if (!topic)
-            topic = add_topic(reader, name, windows);
+            topic = add_topic(reader, stand.topic, windows);
         if (!topic) {
             group_reader_free(&reader, windows);
             return *windows >= GROUP_TOPICS_MAX ? AICO_ELIMIT : AICO_ENOMEM;
         }
-        topic->listed = next;
+        topic->listed = stand.next;
+        topic->listed_messages = stand.messages;
     }
     *ret_reader = reader;
     return 0;
@@ -218,8 +219,10 @@ static void keep(struct group_reader *reader, struct moment now, struct reader_t
 static void begin_window(const struct group_reader *reader, struct reader_topic *topic,
                          uint64_t sequence, bool expected)
 {
-    if (topic->skip && topic->replay.begun)
+    if (topic->skip && topic->replay.begun) {
         replay_skip(&topic->replay, sequence);
+        topic->is_uncounted = true;
+    }
     topic->skip = false;
     if (topic->replay.begun)
         return;
@@ -227,6 +230,57 @@ static void begin_window(const struct group_reader *reader, struct reader_topic 
     topic->is_guessed = !expected || !reader->listed;
     topic->start = sequence;
     replay_start(&topic->replay, topic->is_guessed ? sequence : MIN(topic->listed, sequence));
+    topic->is_uncounted = topic->is_guessed || topic->listed > sequence;
+    topic->messages = topic->listed_messages;
+}
+
+/*
+ * What is in an envelope that opened: its first message's number, and how many. Numbers begin as
+ * the sequence and run ahead of it with the first batch.
+ */
+static int count_messages(const struct envelope *e, struct bytes content, uint64_t *ret_number,
+                          size_t *ret_count)
+{
+    struct content_cursor cursor = content_cursor_over(content);
+    struct bytes first = content, headers, payload;
+    size_t count = 1;
+    int r = 0;
+
+    if (e->format == ENVELOPE_FORMAT_BATCH) {
+        r = content_batch_check(content, e->headers, &count);
+        if (r == 0)
+            r = content_next(&cursor, &first) > 0 ? 0 : AICO_EFORMAT;
+    }
+    if (r == 0)
+        r = content_split(first, e->headers, &headers, &payload);
+    if (r < 0)
+        return r;
+    *ret_number = e->sequence;
+    (void)header_take_number(&headers, ret_number);
+    *ret_count = count;
+    return 0;
+}
+
+/* How many messages are missing before number @number; 0: not known, or none. */
+static uint64_t missing_before(const struct group_reader *reader, const struct reader_topic *topic,
+                               uint64_t number)
+{
+    if (!reader->settings.strict_ordering || topic->is_uncounted || number <= topic->messages)
+        return 0;
+    return number - topic->messages;
+}
+
+/* The window moves over an envelope that opened, and its messages are counted. */
+static void move_window(struct group_reader *reader, struct reader_topic *topic,
+                        const struct group_opened *opened, const struct gap_sink *sink)
+{
+    reader->missing = missing_before(reader, topic, opened->number);
+    replay_move(&topic->replay, (uint32_t)opened->sequence, sink);
+    reader->missing = 0;
+    topic->is_uncounted = false;
+    topic->messages = MAX(topic->messages, opened->number + opened->count);
+    if (opened->sequence == topic->start)
+        topic->start_number = opened->number;
 }
 
 /* Only asked while the topic's window has not begun. */
@@ -261,21 +315,26 @@ void group_reader_set_registry(struct group_reader *reader, const struct registr
         topic->is_ruled = false;
 }
 
-void group_reader_list(struct group_reader *reader, struct bytes name, uint32_t next,
+void group_reader_list(struct group_reader *reader, const struct control_stand *stand,
                        size_t *windows, const struct gap_sink *sink)
 {
-    struct reader_topic *topic = find_topic(reader, name);
+    struct reader_topic *topic = find_topic(reader, stand->topic);
 
-    if (!topic && belongs(reader, name))
-        topic = add_topic(reader, name, windows);
+    if (!topic && belongs(reader, stand->topic))
+        topic = add_topic(reader, stand->topic, windows);
     if (!topic)
         return;
-    topic->listed = next;
+    topic->listed = stand->next;
+    topic->listed_messages = stand->messages;
     if (topic->skip && topic->replay.begun) {
-        replay_skip(&topic->replay, next);
+        replay_skip(&topic->replay, stand->next);
         topic->skip = false;
-    } else if (topic->replay.begun && topic->is_guessed && next < topic->start) {
-        sink->report(sink->context, next, topic->start - 1);
+        topic->is_uncounted = true;
+    } else if (topic->replay.begun && topic->is_guessed && stand->next < topic->start) {
+        if (topic->start_number > stand->messages)
+            reader->missing = topic->start_number - stand->messages;
+        sink->report(sink->context, stand->next, topic->start - 1);
+        reader->missing = 0;
     }
     topic->is_guessed = false;
 }
@@ -373,33 +432,43 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
         return AICO_ELIMIT;
     if (r < 0)
         return r;
+    *ret_opened =
+        (struct group_opened){content, reader->t0_ms + e->time, e->sequence, e->sequence, 1};
+    /* Malformed content is the publisher's doing; its number is used all the same. */
+    if (!heads)
+        r = count_messages(e, content, &ret_opened->number, &ret_opened->count);
     begin_window(reader, topic, e->sequence, !heads && is_expected(reader, topic, name, expected));
-    replay_move(&topic->replay, e->sequence, sink);
+    move_window(reader, topic, ret_opened, sink);
     if (heads) {
         reader->unheard_ms = 0;
         reader->heads_missed = false;
     } else if (reader->unheard_ms == 0) {
         reader->unheard_ms = now.boot_ms;
     }
-    *ret_opened = (struct group_opened){content, reader->t0_ms + e->time, e->sequence};
-    return 0;
+    return r;
 }
 
-void group_reader_announce(struct group_reader *reader, struct bytes name, uint32_t next,
+void group_reader_announce(struct group_reader *reader, const struct control_stand *stand,
                            bool expected, size_t *windows, const struct gap_sink *sink)
 {
-    struct reader_topic *topic = find_topic(reader, name);
+    struct reader_topic *topic = find_topic(reader, stand->topic);
 
-    expected = is_expected(reader, topic, name, expected);
-    if (!topic && expected && reader->listed && belongs(reader, name))
-        topic = add_topic(reader, name, windows);
+    expected = is_expected(reader, topic, stand->topic, expected);
+    if (!topic && expected && reader->listed && belongs(reader, stand->topic))
+        topic = add_topic(reader, stand->topic, windows);
     if (!topic || (!topic->replay.begun && !(expected && reader->listed)))
         return;
     /* Said before the list was, which overtook it: news only of what we did not listen to. */
-    if (!topic->replay.begun && next < topic->listed)
+    if (!topic->replay.begun && stand->next < topic->listed)
         return;
-    begin_window(reader, topic, next, expected);
-    replay_announce(&topic->replay, next, sink);
+    begin_window(reader, topic, stand->next, expected);
+    if (stand->next < topic->replay.next)
+        return; /* it was overtaken */
+    reader->missing = missing_before(reader, topic, stand->messages);
+    replay_announce(&topic->replay, stand->next, sink);
+    reader->missing = 0;
+    topic->is_uncounted = false;
+    topic->messages = MAX(topic->messages, (uint64_t)stand->messages);
 }
 
 void group_reader_tick(struct group_reader *reader, struct moment now, bool backlogged)

@@ -23,6 +23,7 @@
 #include "base/writer.h"
 #include "crypto/identity.h"
 #include "crypto/random.h"
+#include "envelope/content.h"
 #include "session/settings.h"
 #include "trust/registry.h"
 
@@ -72,12 +73,13 @@ struct session_event {
     bool more;         /* further messages of the same envelope (a batch) follow */
     bool unknown;      /* GAP: how many is not known; first and last are 0 */
     int64_t sent_ms;   /* the sender's clock, ms since 1970 */
-    uint64_t sequence; /* of the envelope in its direction (direct) or on its topic; format 0, which
-                          has none: how many opened before it */
+    uint64_t sequence; /* of the envelope in its direction (direct), of the message on its topic;
+                          format 0, which has none: how many opened before it */
     uint32_t index;    /* of the message in its envelope */
     struct bytes headers, payload;
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
     uint64_t first, last;          /* GAP: the missing envelopes, both included */
+    uint64_t count;                /* GAP: messages in them, at least */
     enum session_gap_cause cause;  /* GAP */
     uint64_t generation;           /* PERSIST_GEN; MESSAGE of a group: its generation */
     int code;                      /* FAILED, LOST, NOTICE, GAP: AICO_E... */
@@ -147,6 +149,8 @@ void sessions_receive_group(struct sessions *sessions, struct moment now, struct
 /* Bytes an envelope around this content takes at most, whoever seals it. */
 size_t sessions_envelope_size(const struct sessions *sessions, size_t headers_size,
                               size_t payload_size);
+/* The same for a batch of @count messages with so many bytes of headers and payload together. */
+size_t sessions_batch_size(size_t count, size_t bytes);
 
 /* The same for a message to @peer alone. */
 size_t sessions_direct_size(const struct sessions *sessions, struct bytes peer, size_t headers_size,
@@ -166,6 +170,13 @@ size_t sessions_direct_size(const struct sessions *sessions, struct bytes peer, 
 AICO_MUST_USE int sessions_seal_group(struct sessions *sessions, struct moment now,
                                       struct bytes topic, uint8_t delivery, struct bytes headers,
                                       struct bytes payload, struct writer *out);
+/* The same for @count messages (2..65535) that travel as one: one sealing, one count in the
+ * sequence. Room: sessions_batch_size(). Also AICO_ETOOLARGE: together they are above
+ * max_message_size. */
+AICO_MUST_USE int sessions_seal_batch(struct sessions *sessions, struct moment now,
+                                      struct bytes topic, uint8_t delivery,
+                                      const struct content_item *items, size_t count,
+                                      struct writer *out);
 /*
  * Whether the readers of @topic have what they need to open what is sealed now. The first call
  * starts handshakes with all readers the registry entitles (when they are at most 16) and sends

@@ -2,6 +2,7 @@
 /* Channels: which one is used, what is said on them, and the messages between two components. */
 #include <stdio.h>
 
+#include "envelope/headers.h"
 #include "session/control.h"
 #include "session/peers_internal.h"
 
@@ -237,14 +238,23 @@ int control_send(struct sessions *s, struct moment now, struct peer *peer, struc
     return 0;
 }
 
+/* Padded, with the longest trailer a publisher of ours makes, and the message's number. */
+static size_t envelope_size(uint8_t format, size_t content)
+{
+    return envelope_sealed_size(format, content + 2 + HEADER_NUMBER_SIZE_MAX, true,
+                                ENVELOPE_TRAILER_VECTOR, GROUP_VECTOR_MAX);
+}
+
 size_t sessions_envelope_size(const struct sessions *s, size_t headers_size, size_t payload_size)
 {
-    size_t content = headers_size + payload_size + (headers_size > 0 ? 2 : 0);
-
     (void)s;
-    /* Padded, with the longest trailer a publisher of ours makes. */
-    return envelope_sealed_size(ENVELOPE_FORMAT_MESSAGE, content, true, ENVELOPE_TRAILER_VECTOR,
-                                GROUP_VECTOR_MAX);
+    return envelope_size(ENVELOPE_FORMAT_MESSAGE, headers_size + payload_size);
+}
+
+size_t sessions_batch_size(size_t count, size_t bytes)
+{
+    return envelope_size(ENVELOPE_FORMAT_BATCH,
+                         count * content_batch_item_size(true, 0, 0) + bytes);
 }
 
 size_t sessions_direct_size(const struct sessions *s, struct bytes peer, size_t headers_size,
@@ -324,7 +334,7 @@ int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint
 static struct gap_report channel_gaps(struct sessions *s, struct peer *peer,
                                       enum session_gap_cause cause)
 {
-    return (struct gap_report){s, peer_name(peer), bytes_of(NULL, 0), cause};
+    return (struct gap_report){s, peer_name(peer), bytes_of(NULL, 0), cause, NULL};
 }
 
 static void on_ping(struct sessions *s, struct moment now, struct peer *peer, struct line *line,

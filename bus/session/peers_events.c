@@ -2,6 +2,7 @@
 /* What the caller is told, in order, and the envelopes that wait. */
 #include "base/secret.h"
 #include "envelope/content.h"
+#include "envelope/headers.h"
 #include "session/peers_internal.h"
 
 /* Copies @from to @at and makes @view point there. */
@@ -84,6 +85,7 @@ void event_notice(struct sessions *s, struct bytes peer, int code, const char *t
 static void report_gap(void *context, uint64_t first, uint64_t last)
 {
     const struct gap_report *report = context;
+    uint64_t count = report->messages ? *report->messages : 0;
 
     event_push(report->s, &(struct session_event){.type = SESSION_GAP,
                                                   .peer = report->peer,
@@ -91,6 +93,7 @@ static void report_gap(void *context, uint64_t first, uint64_t last)
                                                   .direct = report->topic.size == 0,
                                                   .first = first,
                                                   .last = last,
+                                                  .count = count ? count : last - first + 1,
                                                   .cause = report->cause,
                                                   .code = AICO_ENOTFOUND,
                                                   .text = "did not arrive"});
@@ -125,6 +128,7 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
 {
     struct content_cursor cursor = content_cursor_over(content);
     struct bytes one = content;
+    uint64_t number = event->sequence, ignored;
     size_t count = 1;
     int r = 0;
 
@@ -135,6 +139,9 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
         if (e->format == ENVELOPE_FORMAT_BATCH)
             (void)!content_next(&cursor, &one); /* checked above */
         r = content_split(one, e->headers, &event->headers, &event->payload);
+        if (event->index == 0 && !event->direct)
+            (void)header_take_number(&event->headers, &ignored);
+        event->sequence = event->direct ? number : number + event->index;
         event->more = event->index + 1 < count;
         if (r == 0)
             event_push(s, event);

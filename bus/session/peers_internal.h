@@ -233,6 +233,7 @@ struct gap_report {
     struct sessions *s;
     struct bytes peer, topic;
     enum session_gap_cause cause;
+    const uint64_t *messages; /* in the gap being reported; NULL, or 0: as many as envelopes */
 };
 struct gap_sink gap_sink_for(struct gap_report *report);
 /* Room for what is opened, lent by @s so that it is not allocated every time; what is opened while

@@ -322,6 +322,17 @@ bool publications_owe(const struct sessions *s, struct moment now, const struct 
 
 /* --- sealing -------------------------------------------------------------------------------- */
 
+/* @count messages of @p were sealed. */
+static void note_sealed(struct sessions *s, struct moment now, struct publication *p, size_t count)
+{
+    s->stats.sealed += count;
+    if (p->heads_ms == 0) {
+        p->heads_ms = now.boot_ms + s->settings.keepalive_interval_ms;
+        peers_wake_at(s, p->heads_ms);
+    }
+    peers_wake_at(s, group_deadline(p->group));
+}
+
 int sessions_seal_group(struct sessions *s, struct moment now, struct bytes topic, uint8_t delivery,
                         struct bytes headers, struct bytes payload, struct writer *out)
 {
@@ -331,15 +342,22 @@ int sessions_seal_group(struct sessions *s, struct moment now, struct bytes topi
     if (r == 0)
         r = group_seal(p->group, now, ENVELOPE_FORMAT_MESSAGE, delivery, topic, headers.size > 0,
                        headers, payload, out);
-    if (r < 0)
-        return r;
-    s->stats.sealed++;
-    if (p->heads_ms == 0) {
-        p->heads_ms = now.boot_ms + s->settings.keepalive_interval_ms;
-        peers_wake_at(s, p->heads_ms);
-    }
-    peers_wake_at(s, group_deadline(p->group));
-    return 0;
+    if (r == 0)
+        note_sealed(s, now, p, 1);
+    return r;
+}
+
+int sessions_seal_batch(struct sessions *s, struct moment now, struct bytes topic, uint8_t delivery,
+                        const struct content_item *items, size_t count, struct writer *out)
+{
+    struct publication *p;
+    int r = publication_of(s, now, topic, &p);
+
+    if (r == 0)
+        r = group_seal_batch(p->group, now, delivery, topic, items, count, out);
+    if (r == 0)
+        note_sealed(s, now, p, count);
+    return r;
 }
 
 static void send_heads(struct sessions *s, struct moment now, struct publication *p,

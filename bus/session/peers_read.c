@@ -234,9 +234,8 @@ static void on_heads(struct sessions *s, struct peer *peer, const uint8_t *ident
 {
     struct control c;
     struct reader sections, topics;
-    struct bytes name;
+    struct control_stand stand;
     uint64_t generation;
-    uint32_t next;
 
     if (control_parse(content, &c) < 0 || c.type != CONTROL_HEADS)
         return;
@@ -252,12 +251,13 @@ static void on_heads(struct sessions *s, struct peer *peer, const uint8_t *ident
             continue;
         reader->unheard_ms = 0;
         reader->heads_missed = false;
-        while (control_next_head(&topics, &name, &next)) {
-            struct gap_report report = {s, peer_name(peer), name, SESSION_GAP_HEADS};
+        while (control_next_stand(&topics, &stand)) {
+            struct gap_report report = {s, peer_name(peer), stand.topic, SESSION_GAP_HEADS,
+                                        &reader->missing};
             struct gap_sink sink = gap_sink_for(&report);
 
-            if (!s->heard_any || peers_is_subscribed(s, name))
-                group_reader_announce(reader, name, next, true, &peer->windows, &sink);
+            if (!s->heard_any || peers_is_subscribed(s, stand.topic))
+                group_reader_announce(reader, &stand, true, &peer->windows, &sink);
         }
     }
 }
@@ -272,7 +272,7 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
                                   .topic = topic,
                                   .delivery = delivery,
                                   .sent_ms = opened->sent_ms,
-                                  .sequence = opened->sequence,
+                                  .sequence = opened->number,
                                   .generation = reader->generation,
                                   .cookie = cookie};
     struct writer ref = writer_over(event.ref, sizeof(event.ref));
@@ -294,7 +294,7 @@ static int open_with(struct sessions *s, struct moment now, struct peer *peer,
                      struct group_reader *reader, struct bytes topic, uint8_t delivery,
                      const struct envelope *e, void *cookie)
 {
-    struct gap_report report = {s, peer_name(peer), topic, SESSION_GAP_SEQUENCE};
+    struct gap_report report = {s, peer_name(peer), topic, SESSION_GAP_SEQUENCE, &reader->missing};
     struct gap_sink sink = gap_sink_for(&report);
     bool heads = bytes_equal_text(topic, SESSION_TOPIC_HEADS);
     struct group_opened opened;
@@ -402,19 +402,19 @@ static void take_list(struct sessions *s, struct peer *peer, struct group_reader
                       const struct control *key, uint64_t order)
 {
     struct reader topics = reader_over(key->topics);
-    struct bytes name;
-    uint32_t next;
+    struct control_stand stand;
 
     if (!key->listed)
         return;
     reader->listed = true;
     reader->listed_at = order;
-    while (control_next_head(&topics, &name, &next)) {
-        struct gap_report report = {s, peer_name(peer), name, SESSION_GAP_HEADS};
+    while (control_next_stand(&topics, &stand)) {
+        struct gap_report report = {s, peer_name(peer), stand.topic, SESSION_GAP_HEADS,
+                                    &reader->missing};
         struct gap_sink sink = gap_sink_for(&report);
 
-        if (expects(s, reader, name))
-            group_reader_list(reader, name, next, &peer->windows, &sink);
+        if (expects(s, reader, stand.topic))
+            group_reader_list(reader, &stand, &peer->windows, &sink);
     }
 }
 

@@ -14,7 +14,8 @@
 #define PUBLISH_FLAGS                                                                              \
     (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY |           \
      RECORD_FLAG_COUNT)
-#define DELIVER_FLAGS (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT)
+#define DELIVER_FLAGS                                                                              \
+    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT)
 
 /* --- frames and heads ----------------------------------------------------------------------- */
 
@@ -442,9 +443,8 @@ static bool message_is_sound(const struct record *record, uint8_t delivery, bool
 }
 
 /* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
- * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [COUNT: u16 messages],
- * [topic 0: lp8 name],
- * [to NUMBER_BY_NAME: lp8 name], payload */
+ * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [COUNT: u16
+ * messages], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
     struct reader r = body_of(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
@@ -480,8 +480,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
 
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
-        (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) ||
-        counted != (m.count >= 2) ||
+        (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) || counted != (m.count >= 2) ||
         (counted && (m.delivery != DELIVERY_EVENT || m.to != 0 || m.fragment)) ||
         (m.topic == 0 && m.topic_name.size == 0) ||
         (m.to == NUMBER_BY_NAME && m.to_name.size == 0) ||
@@ -568,6 +567,7 @@ void record_write_ack(struct writer *w, uint64_t id)
 int record_parse_deliver(const struct record *record, struct record_deliver *ret)
 {
     struct reader r = body_of(record, RECORD_DELIVER, DELIVER_FLAGS, UINT16_MAX);
+    bool counted = record->flags & RECORD_FLAG_COUNT;
     struct record_deliver m = {
         .delivery = (uint8_t)(record->aux >> 8),
         .direct = record->flags & RECORD_FLAG_DIRECT,
@@ -584,6 +584,8 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
     }
     if (m.reply)
         m.request = reader_u64(&r);
+    if (counted)
+        m.count = reader_u16(&r);
     if (m.topic == 0)
         m.topic_name = reader_lp8(&r);
     m.payload = reader_rest(&r);
@@ -591,6 +593,8 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
         m.total = (uint32_t)m.payload.size;
 
     if (!reader_done(&r) || m.id == 0 || m.sender == 0 || m.sender == NUMBER_BY_NAME ||
+        counted != (m.count >= 2) ||
+        (counted && (m.delivery != DELIVERY_EVENT || m.direct || m.fragment)) ||
         (m.reply && m.request == 0) || (m.topic == 0 && m.topic_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
         return AICO_EPROTO;
@@ -601,14 +605,14 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
 size_t record_size_deliver(const struct record_deliver *m)
 {
     return RECORD_HEAD_SIZE + 8 + 4 + 4 + (m->fragment ? 8 : 0) + (m->reply ? 8 : 0) +
-           (m->topic == 0 ? 1 + m->topic_name.size : 0) + m->payload.size;
+           (m->count ? 2 : 0) + (m->topic == 0 ? 1 + m->topic_name.size : 0) + m->payload.size;
 }
 
 void record_write_deliver(struct writer *w, const struct record_deliver *m)
 {
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
-                  (m->direct ? RECORD_FLAG_DIRECT : 0));
+                  (m->direct ? RECORD_FLAG_DIRECT : 0) | (m->count ? RECORD_FLAG_COUNT : 0));
     size_t begin = record_begin(w, RECORD_DELIVER, flags, (uint16_t)(m->delivery << 8));
 
     writer_u64(w, m->id);
@@ -620,6 +624,8 @@ void record_write_deliver(struct writer *w, const struct record_deliver *m)
     }
     if (m->reply)
         writer_u64(w, m->request);
+    if (m->count)
+        writer_u16(w, m->count);
     if (m->topic == 0)
         writer_lp8(w, m->topic_name);
     writer_bytes(w, m->payload);

@@ -91,7 +91,7 @@ enum slow_policy {
 #define RECORD_FLAG_DIRECT 0x04   /* DELIVER, GAP: addressed to this component by name */
 #define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
-#define RECORD_FLAG_COUNT 0x20    /* PUBLISH only: u16 messages follows; an event by subscription */
+#define RECORD_FLAG_COUNT 0x20    /* an event by subscription: u16 messages in it follows */
 /* Flags of SUBSCRIBE. */
 #define RECORD_FLAG_SERVE 0x01 /* this client answers requests on these topics */
 
@@ -194,10 +194,10 @@ struct record_publish {
     bool reply;
     uint64_t request;    /* reply: id of the request as delivered */
     uint32_t timeout_ms; /* request: how long the requester waits; else 0 */
-    bool copy; /* of what goes to all readers of the topic, each in its own envelope: goes to
-                  this one even if it has not subscribed, since a number of its channel
-                  that never came would look like a loss */
-    uint16_t count;      /* messages in the payload, a sealed batch: 2 or more; 0: one */
+    bool copy;      /* of what goes to all readers of the topic, each in its own envelope: goes to
+                       this one even if it has not subscribed, since a number of its channel
+                       that never came would look like a loss */
+    uint16_t count; /* messages in the payload, a sealed batch: 2 or more; 0: one */
     struct bytes topic_name;
     struct bytes to_name;
     struct bytes payload; /* 0..FRAGMENT_SIZE_MAX */
@@ -221,6 +221,7 @@ struct record_deliver {
     uint32_t offset;
     bool reply;
     uint64_t request; /* reply: which PUBLISH id of ours it answers */
+    uint16_t count;   /* as in PUBLISH: the sender's word; 0: one message */
     struct bytes topic_name;
     struct bytes payload;
 };

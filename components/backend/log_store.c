@@ -336,7 +336,7 @@ int log_store_add_loss(struct log_store *store, const struct aico_message *messa
                        int64_t received_ms, struct aico_error *err)
 {
     bool is_gap = message->kind == AICO_MESSAGE_GAP;
-    uint64_t count = is_gap ? message->count : 1;
+    uint64_t count = message->count;
     sqlite3_stmt *insert = store->insert_loss;
     int r = begin(store, err);
 

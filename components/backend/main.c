@@ -113,8 +113,7 @@ static int on_loss(struct backend *backend, const struct aico_message *message,
     int r = log_store_add_loss(backend->store, message, calendar_ms(), err);
 
     log_write(LOG_WARNING, "%s: %" PRIu64 " messages of %s %s: %s (%s)", message->topic,
-              message->kind == AICO_MESSAGE_GAP ? message->count : 1,
-              *message->sender ? message->sender : "an unknown sender",
+              message->count, *message->sender ? message->sender : "an unknown sender",
               message->kind == AICO_MESSAGE_GAP ? "are missing" : "did not open",
               message->text && *message->text ? message->text : aico_error_string(message->code),
               aico_error_name(message->code));

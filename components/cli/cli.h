@@ -11,7 +11,7 @@
 #include "common/connect.h"
 
 #define CLI_TIMEOUT_MS 5000
-#define CLI_HEADERS_MAX 64
+#define CLI_HEADERS_MAX 63
 
 struct cli {
     struct connect_options connect;

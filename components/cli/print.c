@@ -98,8 +98,8 @@ static void print_notice_json(const struct aico_message *m)
         print_json(json_pack("{s:{s:s, s:s, s:I, s:s}}", "gap", "topic", m->topic, "sender",
                              m->sender, "count", (json_int_t)m->count, "cause", cause));
     else if (m->kind == AICO_MESSAGE_UNOPENED)
-        print_json(json_pack("{s:{s:s, s:s, s:s}}", "unopened", "topic", m->topic, "sender",
-                             m->sender, "cause", cause));
+        print_json(json_pack("{s:{s:s, s:s, s:I, s:s}}", "unopened", "topic", m->topic, "sender",
+                             m->sender, "count", (json_int_t)m->count, "cause", cause));
 }
 
 void print_notice(const struct cli *cli, const struct aico_message *message)

@@ -47,7 +47,7 @@ static void take_message(struct sub *sub, const struct aico_message *message)
         sub->missing += message->count;
         break;
     case AICO_MESSAGE_UNOPENED:
-        sub->unopened++;
+        sub->unopened += message->count;
         break;
     default:
         break;

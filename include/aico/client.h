@@ -82,14 +82,14 @@ AICO_API int aico_client_close(struct aico_client **client, int64_t timeout_ms,
 
 /** One header of a message; sealed with its payload. */
 struct aico_header {
-    const char *key;   /* 1..64 printable ASCII characters without '=' */
+    const char *key;   /* 1..64 printable ASCII characters without '=', not beginning with '$' */
     const char *value; /* UTF-8, at most 4096 bytes */
 };
 
 struct aico_publish_options {
     const char *to;                    /* a component's name: only it receives; NULL: subscribers */
     const struct aico_header *headers; /* header_count of them; copied */
-    size_t header_count;               /* at most 64 */
+    size_t header_count;               /* at most 63 */
     int64_t wait_ms;                   /* how long to wait for room in the queue: 0 not at all,
                                           -1 for ever */
 };
@@ -156,7 +156,7 @@ enum aico_message_kind {
     AICO_MESSAGE_REPLY,    /* only as the result of aico_request() */
     AICO_MESSAGE_GAP,      /* messages that will not come: sender, topic, count, code */
     AICO_MESSAGE_REFUSED,  /* a message of ours was refused: id, topic, code, text */
-    AICO_MESSAGE_UNOPENED, /* something came that did not open: sender, topic, code */
+    AICO_MESSAGE_UNOPENED, /* something came that did not open: sender, topic, count, code */
     AICO_MESSAGE_STATE,    /* the connection changed: code 0 connected, else why it was lost */
 };
 
@@ -177,7 +177,7 @@ struct aico_message {
     const void *wire;   /* the first wire_prefix bytes of that envelope */
     size_t wire_prefix; /* at most 64 */
     uint64_t id;        /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
-    uint64_t count;     /* GAP: how many messages; 0: unknown */
+    uint64_t count;     /* GAP, UNOPENED: how many messages; 0: unknown */
     int code;           /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
     const char *text;   /* the same for people: rule, cause, repair; "" where there is none */
     uint8_t reference[64]; /* REQUEST: what binds the reply to it; opaque */

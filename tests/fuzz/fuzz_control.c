@@ -145,8 +145,11 @@ static void read_with(const struct control *key)
         if (group_reader_new(self, &settings, publisher, false, key, now, &windows, &reader) < 0)
             continue;
         open_one(reader, key, &windows);
-        group_reader_announce(reader, bytes_text("a/b"), key->epoch, true, &windows, &sink);
-        group_reader_announce(reader, bytes_text("a/c"), UINT32_MAX, true, &windows, &sink);
+        group_reader_announce(reader, &(struct control_stand){bytes_text("a/b"), key->epoch, 7},
+                              true, &windows, &sink);
+        group_reader_announce(reader,
+                              &(struct control_stand){bytes_text("a/c"), UINT32_MAX, UINT32_MAX},
+                              true, &windows, &sink);
         group_reader_renew(reader, key);
         (void)group_reader_deadline(reader, false);
         group_reader_tick(reader, (struct moment){now.real_ms, 1000000}, false);

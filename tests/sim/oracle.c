@@ -210,7 +210,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     struct world *w = reader->world;
     int sender = node_index(message->sender), topic = topic_index(message->topic);
     bool gap = message->kind == AICO_MESSAGE_GAP;
-    uint64_t count = gap ? message->count : 1;
+    uint64_t count = message->count;
     struct told *told;
 
     sim_note(w, "%s: %s %llu of %s on %s%s: %s", reader->name, gap ? "misses" : "could not open",
@@ -227,7 +227,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     else if (gap)
         told->gaps += count;
     else
-        told->unopened++;
+        told->unopened += message->count;
     w->losses += count;
 }
 
@@ -415,7 +415,7 @@ void oracle_delivered(struct node *node, struct aico_message *message)
                             message->kind == AICO_MESSAGE_RETAINED ||
                             message->kind == AICO_MESSAGE_REQUEST;
     node->tally_gaps += message->kind == AICO_MESSAGE_GAP ? message->count : 0;
-    node->tally_unopened += message->kind == AICO_MESSAGE_UNOPENED;
+    node->tally_unopened += message->kind == AICO_MESSAGE_UNOPENED ? message->count : 0;
     if (swap(node, message))
         return;
     if (break_message(node, message))

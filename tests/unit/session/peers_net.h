@@ -22,7 +22,7 @@ struct note {
     enum session_event_type type;
     char peer[65], topic[256], text[600];
     size_t size;
-    uint64_t sequence, first, last;
+    uint64_t sequence, first, last, count;
     bool unknown;
     int code;
     uint8_t ref[SESSION_REF_SIZE];
@@ -122,6 +122,7 @@ static inline void net_note(struct node *node, const struct session_event *event
     note->sequence = event->sequence;
     note->first = event->first;
     note->last = event->last;
+    note->count = event->count;
     note->unknown = event->unknown;
     note->code = event->code;
     note->delivery = event->delivery;

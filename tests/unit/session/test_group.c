@@ -74,6 +74,12 @@ static struct group *group_make(enum rule_authenticity authenticity, bool padded
 
 static uint8_t sealed[8192];
 
+static void announce(struct group_reader *reader, struct bytes topic, uint32_t next, bool expected)
+{
+    group_reader_announce(reader, &(struct control_stand){topic, next, next}, expected, &windows,
+                          &sink);
+}
+
 static struct bytes seal_at(struct group *group, int64_t at_ms, const char *topic, const char *text)
 {
     struct writer out = writer_over(sealed, sizeof(sealed));
@@ -537,18 +543,18 @@ static void heads_name_a_dropped_tail_and_a_topic_lost_whole(void **state UNUSED
 
     gaps.count = 0;
     assert_int_equal(open_event(reader, seal(group, "0")), 0);
-    group_reader_announce(reader, bytes_text(TOPIC), 3, true, &windows, &sink);
+    announce(reader, bytes_text(TOPIC), 3, true);
     assert_int_equal(gaps.count, 1);
     assert_int_equal(gaps.first[0], 1);
     assert_int_equal(gaps.last[0], 2);
-    group_reader_announce(reader, bytes_text(TOPIC), 3, true, &windows, &sink);
+    announce(reader, bytes_text(TOPIC), 3, true);
     assert_int_equal(gaps.count, 1);
-    group_reader_announce(reader, bytes_text(OTHER), 2, true, &windows, &sink);
+    announce(reader, bytes_text(OTHER), 2, true);
     assert_int_equal(gaps.count, 2);
     assert_int_equal(gaps.first[1], 0);
     assert_int_equal(gaps.last[1], 1);
     /* A topic we do not listen to is none of our business. */
-    group_reader_announce(reader, bytes_text("conversation/x"), 9, false, &windows, &sink);
+    announce(reader, bytes_text("conversation/x"), 9, false);
     assert_int_equal(gaps.count, 2);
     group_reader_free(&reader, &windows);
     group_free(&group);
@@ -564,7 +570,7 @@ static void heads_that_are_older_than_the_list_are_no_news(void **state UNUSED)
     reader = reader_of(group, frontend, true); /* lists the topic at 3 */
     gaps.count = 0;
     /* Said before, it waited behind messages while the key overtook it. */
-    group_reader_announce(reader, bytes_text(TOPIC), 2, true, &windows, &sink);
+    announce(reader, bytes_text(TOPIC), 2, true);
     assert_int_equal(open_event(reader, seal(group, "now")), 0);
     assert_int_equal(gaps.count, 0);
     group_reader_free(&reader, &windows);

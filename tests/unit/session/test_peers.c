@@ -592,6 +592,97 @@ static void what_a_window_missed_is_told_when_its_generation_is_forgotten(void *
     assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->last, 1);
 }
 
+static void publish_batch(size_t count, const char *text)
+{
+    struct node *cli = &net.nodes[CLI];
+    struct content_item items[100] = {0};
+    size_t size = sessions_batch_size(count, count * strlen(text));
+    uint8_t *room = malloc(size);
+    struct writer w = writer_over(room, size);
+
+    for (size_t i = 0; i < count; i++)
+        items[i].payload = bytes_text(text);
+    assert_int_equal(sessions_seal_batch(cli->sessions, net_moment(&net, cli), bytes_text(LOGS),
+                                         DELIVERY_EVENT, items, count, &w),
+                     0);
+    net_drain(&net, CLI);
+    net_post(&net, CLI, -1, DELIVERY_EVENT, bytes_text(LOGS), NULL, writer_view(&w));
+    free(room);
+}
+
+static void a_batch_is_many_messages_and_one_envelope(void **state UNUSED)
+{
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "zero"), 0);
+    publish_batch(10, "batched");
+    assert_int_equal(net_publish(&net, CLI, LOGS, "eleven"), 0);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 12);
+    for (size_t i = 0; i < 12; i++)
+        assert_int_equal(note_at(&net, BACKEND, SESSION_MESSAGE, i)->sequence, i);
+    assert_heard(&net, BACKEND, 10, "batched");
+    assert_heard(&net, BACKEND, 11, "eleven");
+    assert_no_gaps();
+}
+
+/* Envelopes are numbered, messages are lost. */
+static void a_lost_batch_counts_by_its_messages(void **state UNUSED)
+{
+    int left = 2;
+
+    net_prepare(&net, CLI, LOGS);
+    publish_batch(5, "heard");
+    net_run(&net);
+    net.pass = drop_published;
+    net.pass_context = &left;
+    publish_batch(10, "gone");
+    publish_batch(20, "gone");
+    net_run(&net);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "heard"), 0);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 1);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->count, 30);
+    /* ... also at the very end, where only HEADS tell. */
+    left = 1;
+    publish_batch(7, "gone");
+    net_advance(&net, 61000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 2);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 1)->count, 7);
+    /* ... and in a generation that is over. */
+    left = 1;
+    publish_batch(9, "gone");
+    net_run(&net);
+    net_set_registry(&net, changed(revoke_studio), 1u << STUDIO);
+    net_advance(&net, 1000);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 2)->count, 9);
+}
+
+static void a_late_reader_counts_from_where_it_came(void **state UNUSED)
+{
+    int left = 1;
+
+    net_stop_node(&net, STUDIO);
+    net_prepare(&net, CLI, LOGS);
+    publish_batch(50, "before");
+    net_run(&net);
+    net_start_node(&net, STUDIO);
+    assert_int_equal(sessions_subscribed(net.nodes[STUDIO].sessions,
+                                         net_moment(&net, &net.nodes[STUDIO]),
+                                         bytes_text("logs/**")),
+                     0);
+    publish_batch(3, "after");
+    net_advance(&net, 1000);
+    assert_int_equal(count_notes(&net, STUDIO, SESSION_MESSAGE), 3);
+    assert_int_equal(note_at(&net, STUDIO, SESSION_MESSAGE, 0)->sequence, 50);
+    assert_no_gaps();
+    net.pass = drop_published;
+    net.pass_context = &left;
+    publish_batch(4, "gone");
+    publish_batch(2, "heard");
+    net_run(&net);
+    assert_int_equal(note_at(&net, STUDIO, SESSION_GAP, 0)->count, 4);
+}
+
 static void who_stops_listening_hears_of_no_gap(void **state UNUSED)
 {
     struct node *backend = &net.nodes[BACKEND];
@@ -785,6 +876,9 @@ int main(void)
         TEST(a_dropped_first_message_is_a_gap_by_heads),
         TEST(what_ended_with_a_generation_is_still_counted),
         TEST(what_a_window_missed_is_told_when_its_generation_is_forgotten),
+        TEST(a_batch_is_many_messages_and_one_envelope),
+        TEST(a_lost_batch_counts_by_its_messages),
+        TEST(a_late_reader_counts_from_where_it_came),
         TEST(who_stops_listening_hears_of_no_gap),
         TEST(false_members_get_no_key),
         TEST(invented_key_ids_cost_a_reader_little),

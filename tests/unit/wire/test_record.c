@@ -182,7 +182,8 @@ static struct record_deliver random_deliver(void)
         .id = p.id,
         .topic = p.topic,
         .sender = not_zero_u32(),
-        .direct = below(2),
+        .direct = p.count == 0 && below(2),
+        .count = p.count,
         .fragment = p.fragment,
         .total = p.total,
         .offset = p.offset,
@@ -579,10 +580,10 @@ static void an_unknown_flag_is_refused_not_ignored(void **state)
 {
     static const uint8_t known[COUNT_OF(makers)] = {
         [RECORD_SUBSCRIBE] = RECORD_FLAG_SERVE,
-        [RECORD_PUBLISH] =
         [RECORD_PUBLISH] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT |
                            RECORD_FLAG_COPY | RECORD_FLAG_COUNT,
-        [RECORD_DELIVER] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT,
+        [RECORD_DELIVER] =
+            RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT,
         [RECORD_GAP] = RECORD_FLAG_DIRECT,
     };
 
