@@ -279,7 +279,7 @@ static bool is_alike(const struct outgoing *a, const struct outgoing *b)
 /*
  * The messages at the front of the queue that are sealed together with the first: what waits
  * already, for the same topic, as far as one record holds it and the broker's window lets it go.
- * An idle publisher never has two.
+ * An idle publisher never has two. Not where order is not enforced: a window counts envelopes.
  */
 static size_t gather(struct client *client, const struct outgoing *first, size_t room,
                      struct content_item items[BATCH_MESSAGES_MAX], size_t *ret_bytes)
@@ -290,6 +290,8 @@ static size_t gather(struct client *client, const struct outgoing *first, size_t
     const struct outgoing *out;
 
     most = (size_t)MIN((uint64_t)most, client->send_window / 2);
+    if (!client->settings.session.strict_ordering)
+        most = 0;
     while (count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
         struct outgoing_parts parts = parts_of(out);
         size_t size = content_batch_item_size(true, out->headers_size, out->payload_size);

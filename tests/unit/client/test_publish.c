@@ -270,6 +270,36 @@ static void a_flush_ends_in_time(void **state UNUSED)
 /* --- lost links ---------------------------------------------------------------------------------
  */
 
+/* One sealing for what waits for one topic; everything is answered message by message. */
+static void what_waits_for_one_topic_is_sealed_together(void **state UNUSED)
+{
+    struct world w;
+    uint64_t first, other;
+
+    world_init(&w);
+    link_up(&w);
+    first = publish(&w, "g/x", "a");
+    publish(&w, "g/x", "b");
+    publish(&w, "g/x", "c");
+    other = publish(&w, "g/y", "d");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 2);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSG|a|b|c");
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 1)->text, "AICO-MSGd");
+    assert_int_equal(fake.sealed, 2);
+    assert_int_equal(client_unacknowledged(w.client), 4);
+    say_refuse(&w, sent(&w, RECORD_PUBLISH, 0)->id, AICO_EFULL);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 1)->id);
+    assert_int_equal(client_unacknowledged(w.client), 0);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_REFUSED), 3);
+    for (size_t i = 0, n = 0; i < w.told_count; i++)
+        if (w.told[i]->kind == AICO_MESSAGE_REFUSED)
+            assert_int_equal(w.told[i]->id, first + n++);
+    assert_int_equal(other, first + 3);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
 static void sealed_messages_without_an_answer_are_sent_again_as_they_were(void **state UNUSED)
 {
     struct world w;
@@ -281,8 +311,8 @@ static void sealed_messages_without_an_answer_are_sent_again_as_they_were(void *
         char text[2] = {(char)('a' + i), '\0'};
 
         publish(&w, "g/x", text);
+        pull(&w);
     }
-    pull(&w);
     for (size_t i = 0; i < 3; i++)
         ids[i] = sent(&w, RECORD_PUBLISH, i)->id;
     say_ack(&w, ids[0]);
@@ -754,6 +784,7 @@ int main(void)
         cmocka_unit_test(in_clear_only_where_the_security_level_lets_it),
         cmocka_unit_test(a_refusal_is_told_once_to_the_reader_and_once_to_flush),
         cmocka_unit_test(a_flush_ends_in_time),
+        cmocka_unit_test(what_waits_for_one_topic_is_sealed_together),
         cmocka_unit_test(sealed_messages_without_an_answer_are_sent_again_as_they_were),
         cmocka_unit_test(fragments_begin_again_after_a_lost_link),
         cmocka_unit_test(clear_messages_go_again_only_to_a_broker_that_remembers),

@@ -99,6 +99,7 @@ static inline void fake_gap(const char *peer, const char *topic, uint64_t count)
     fake_push((struct session_event){.type = SESSION_GAP,
                                      .first = 10,
                                      .last = 9 + count,
+                                     .count = count,
                                      .unknown = count == 0,
                                      .code = AICO_ENOTFOUND},
               peer, topic, "");
@@ -205,6 +206,27 @@ int sessions_seal_group(struct sessions *s, struct moment now UNUSED, struct byt
         fake_push((struct session_event){.type = SESSION_PERSIST_GEN, .generation = 7}, "", "", "");
     s->new_group = false;
     return fake_seal(s, payload, out);
+}
+
+size_t sessions_batch_size(size_t count, size_t bytes)
+{
+    return 8 + count + bytes;
+}
+
+/* The payloads, each behind a `|`. */
+int sessions_seal_batch(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED,
+                        uint8_t delivery UNUSED, const struct content_item *items, size_t count,
+                        struct writer *out)
+{
+    if (s->seal_code < 0)
+        return s->seal_code;
+    writer_bytes(out, bytes_text("AICO-MSG"));
+    for (size_t i = 0; i < count; i++) {
+        writer_u8(out, '|');
+        writer_bytes(out, items[i].payload);
+    }
+    s->sealed++;
+    return 0;
 }
 
 int sessions_seal_direct(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
