@@ -14,7 +14,9 @@
 /* What is sealed together: with padding and trailer it still fits one record. */
 #define BATCH_MESSAGES_MAX 1024
 #define BATCH_CONTENT_MAX (48 * 1024)
-#define BATCH_ROOM 64 /* of it, for the message's number */
+#define BATCH_ROOM 64     /* of it, for the message's number */
+#define BATCH_OUTSIDE 700 /* of a record: head, names, envelope, trailer; padding adds an eighth   \
+                           */
 
 size_t outgoing_size(const struct outgoing *outgoing)
 {
@@ -278,7 +280,7 @@ static bool is_alike(const struct outgoing *a, const struct outgoing *b)
 
 /*
  * The messages at the front of the queue that are sealed together with the first: what waits
- * already, for the same topic, as far as one record holds it and the broker's window lets it go.
+ * already, for the same topic, as far as @room in the frame and the broker's window let it go.
  * An idle publisher never has two. Not where order is not enforced: a window counts envelopes.
  */
 static size_t gather(struct client *client, const struct outgoing *first, size_t room,
@@ -290,6 +292,7 @@ static size_t gather(struct client *client, const struct outgoing *first, size_t
     const struct outgoing *out;
 
     most = (size_t)MIN((uint64_t)most, client->send_window / 2);
+    most = MIN(most, room > BATCH_OUTSIDE ? (room - BATCH_OUTSIDE) / 8 * 7 : 0);
     if (!client->settings.session.strict_ordering)
         most = 0;
     while (count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
@@ -465,7 +468,8 @@ static bool rule_allows_self(struct client *client, const struct rule *rule)
 }
 
 static int take_by_rule(struct client *client, struct moment now, struct client_topic *topic,
-                        const struct outgoing *out, enum taken *ret_taken, size_t *ret_count)
+                        const struct outgoing *out, size_t room, enum taken *ret_taken,
+                        size_t *ret_count)
 {
     const struct rule *rule = client_topic_rule(client, topic);
     struct outgoing_parts parts = parts_of(out);
@@ -484,7 +488,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         }
         if (r < 0)
             return r;
-        *ret_count = gather(client, out, items, &bytes);
+        *ret_count = gather(client, out, room, items, &bytes);
         return *ret_count == 1 ? seal_group(client, now, topic, out, &parts)
                                : seal_batch(client, now, topic, out, items, *ret_count, bytes);
     case SEAL_CHANNEL:
@@ -503,9 +507,10 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     }
 }
 
-/* Seals what is at the front of the queue, @out and perhaps more, parks it, or refuses it. */
+/* Seals what is at the front of the queue, @out and as much more as goes into @room bytes of the
+ * frame, parks it, or refuses it. */
 static enum taken take(struct client *client, struct moment now, const struct outgoing *out,
-                       size_t *ret_count)
+                       size_t room, size_t *ret_count)
 {
     struct outgoing_parts parts = parts_of(out);
     struct client_topic *topic = client_topic_get(client, parts.topic);
@@ -520,7 +525,7 @@ static enum taken take(struct client *client, struct moment now, const struct ou
 
         r = to ? send_direct(client, now, topic, to, out, false) : AICO_EPEERUNKNOWN;
     } else {
-        r = take_by_rule(client, now, topic, out, &taken, ret_count);
+        r = take_by_rule(client, now, topic, out, room, &taken, ret_count);
     }
     for (size_t i = 0; r < 0 && i < *ret_count; i++)
         refuse_app(client, out->id + i, parts.topic, r, aico_error_string(r));
@@ -552,7 +557,8 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
             break;
         if (frame->size > FRAME_BATCH_SIZE)
             return false;
-        if (take(client, now, out, &count) == TAKEN_NOT_YET)
+        if (take(client, now, out, FRAME_BATCH_SIZE - MIN(frame->size, (size_t)FRAME_BATCH_SIZE),
+                 &count) == TAKEN_NOT_YET)
             break;
         while (count-- > 0)
             fifo_pop(&client->queue);

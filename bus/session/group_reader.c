@@ -278,7 +278,7 @@ static void move_window(struct group_reader *reader, struct reader_topic *topic,
     replay_move(&topic->replay, (uint32_t)opened->sequence, sink);
     reader->missing = 0;
     topic->is_uncounted = false;
-    topic->messages = MAX(topic->messages, opened->number + opened->count);
+    topic->messages = opened->number + opened->count;
     if (opened->sequence == topic->start)
         topic->start_number = opened->number;
 }
@@ -468,7 +468,7 @@ void group_reader_announce(struct group_reader *reader, const struct control_sta
     replay_announce(&topic->replay, stand->next, sink);
     reader->missing = 0;
     topic->is_uncounted = false;
-    topic->messages = MAX(topic->messages, (uint64_t)stand->messages);
+    topic->messages = stand->messages;
 }
 
 void group_reader_tick(struct group_reader *reader, struct moment now, bool backlogged)
