@@ -558,8 +558,8 @@ class Client:
     def _skip(self, publisher, topic, count):
         """The broker has said that these are lost: they are not reported twice."""
         for (identity, _), receiver in self.receivers.items():
-            if identity == publisher and topic in receiver.expected:
-                receiver.expected[topic] += count
+            if identity == publisher and topic in receiver.messages:
+                receiver.messages[topic] += count
 
     def _on_group(self, component, topic, d):
         h = envelope.Head(d.payload)
@@ -598,10 +598,9 @@ class Client:
                 (x for (i, _), x in self.receivers.items() if i == component.identity and x.gen == gen),
                 None,
             )
-            for _ in range(count):
-                topic, following = r.lp16().decode(), r.u32()
+            for topic, following, messages in group.stands(r, count):
                 if receiver and any(filter_matches(f, topic) for f in self.subscriptions.values()):
-                    gap = receiver.heads(topic, following)
+                    gap = receiver.heads(topic, following, messages)
                     if gap:
                         self.events.append(
                             Message(kind="gap", topic=topic, count=gap, cause=component.name)

@@ -118,6 +118,19 @@ class Sender:
         )
 
 
+def stands(r, count):
+    """The heads of a list: (topic, next envelope, messages before it). One named `$n` says how many
+    messages the envelopes of the topic behind it held."""
+    number = None
+    for _ in range(count):
+        topic, following = r.lp16().decode(), r.u32()
+        if topic == "$n":
+            number = following
+            continue
+        yield topic, following, following if number is None else number
+        number = None
+
+
 class Receiver:
     """One generation of one publisher, from its GROUP_KEY."""
 
@@ -133,14 +146,12 @@ class Receiver:
         count = r.u16()
         self.list = None
         if count != NOT_LISTED:
-            self.list = {}
-            for _ in range(count):
-                topic = r.lp16().decode()
-                self.list[topic] = r.u32()
+            self.list = {topic: messages for topic, _, messages in stands(r, count)}
         if not r.done():
             raise ProtocolError("E_PROTOCOL")
         self.t0 = self.gen - 2**20
-        self.expected = {}
+        self.expected = {}  # envelopes
+        self.messages = {}
 
     def check(self, h):
         if self.trailer == envelope.VECTOR:
@@ -151,13 +162,13 @@ class Receiver:
             return lambda d: verify(self.publisher, h.proof, "envelope", d)
         return None
 
-    def missing_before(self, topic, sequence):
-        """How many are lost when `sequence` is the next that stands or comes."""
-        if topic in self.expected:
-            return max(0, sequence - self.expected[topic])
+    def missing_before(self, topic, number):
+        """How many are lost when message `number` is the next that stands or comes."""
+        if topic in self.messages:
+            return max(0, number - self.messages[topic])
         if self.list is None:
             return 0
-        return max(0, sequence - self.list.get(topic, 0))
+        return max(0, number - self.list.get(topic, 0))
 
     def open(self, h, topic, delivery, padded):
         """(messages, gap, time of the sender)"""
@@ -180,13 +191,18 @@ class Receiver:
             self.ns, envelope.GROUP, delivery, self.publisher, NOBODY, bytes(16), topic
         )
         messages = envelope.read(h, topic_key(chain, topic), ctx, padded, self.check(h))
-        gap = self.missing_before(topic, h.sequence)
+        number, (headers, payload) = h.sequence, messages[0]
+        if headers and headers[0][0] == "$n":
+            number = int(headers[0][1])
+            messages[0] = (headers[1:], payload)
+        gap = self.missing_before(topic, number)
         self.chain, self.epoch, self.expected[topic] = chain, h.epoch, h.sequence + 1
+        self.messages[topic] = number + len(messages)
         return messages, gap, self.t0 + h.time
 
-    def heads(self, topic, count):
+    def heads(self, topic, following, messages):
         """How many of the topic are lost at its end, by a HEADS."""
-        gap = self.missing_before(topic, count)
+        gap = self.missing_before(topic, messages)
         if gap:
-            self.expected[topic] = count
+            self.expected[topic], self.messages[topic] = following, messages
         return gap

@@ -11,6 +11,7 @@ TOPIC_CONTROL, TOPIC_HEADS = 1, 2
 BY_NAME = 0xFFFFFFFF
 MAX_PAYLOAD = 66560
 FRAGMENT, REPLY_FLAG, DIRECT, TIMEOUT, COPY = 1, 2, 4, 8, 16
+COUNT = 32
 
 
 class Reader:
@@ -107,6 +108,7 @@ class Deliver:
         self.id, self.topic_number, self.sender = r.u64(), r.u32(), r.u32()
         self.total, self.offset = (r.u32(), r.u32()) if flags & FRAGMENT else (None, 0)
         self.request = r.u64() if flags & REPLY_FLAG else None
+        self.count = r.u16() if flags & COUNT else 1
         self.topic = r.lp8().decode() if self.topic_number == 0 else None
         self.payload = r.rest()
 
