@@ -14,9 +14,9 @@
 /* What is sealed together: with padding and trailer it still fits one record. */
 #define BATCH_MESSAGES_MAX 1024
 #define BATCH_CONTENT_MAX (48 * 1024)
-#define BATCH_ROOM 64     /* of it, for the message's number */
-#define BATCH_OUTSIDE 700 /* of a record: head, names, envelope, trailer; padding adds an eighth   \
-                           */
+#define BATCH_ROOM 64 /* of it, for the message's number */
+/* Of a record: head, names, envelope, trailer; padding adds an eighth. */
+#define BATCH_OUTSIDE 700
 
 size_t outgoing_size(const struct outgoing *outgoing)
 {

@@ -34,6 +34,7 @@ def arguments():
     c.add_argument("filters", nargs="+")
     c.add_argument("--count", type=int, default=1, help="end after so many messages")
     c.add_argument("--epoch", type=int, default=0, help="and when one of an epoch so high was read")
+    c.add_argument("--total", type=int, default=0, help="and when so many were read or reported")
     c.add_argument("--gaps", type=int, default=0, help="and when so many were reported missing")
     c.add_argument("--heads", type=int, default=0, help="and when so many HEADS were read")
     c.add_argument("--stall", type=int, default=0, help="no credit before the broker dropped so many")
@@ -123,6 +124,7 @@ def sub(client, a):
         return (
             messages >= a.count
             and gaps >= a.gaps
+            and messages + gaps >= a.total
             and epoch >= a.epoch
             and client.heads_seen >= a.heads
         )
