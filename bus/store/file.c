@@ -25,8 +25,13 @@ static int system_error(struct aico_error *err, const char *path)
 static int check_access(const struct stat *st, const char *path, enum file_access access,
                         struct aico_error *err)
 {
-    mode_t refused = access == FILE_SECRET ? S_IRWXG | S_IRWXO : S_IWGRP | S_IWOTH;
-    bool is_ours = st->st_uid == geteuid() || (access == FILE_TRUSTED && st->st_uid == 0);
+    static const mode_t refusals[] = {
+        [FILE_SECRET] = S_IRWXG | S_IRWXO,
+        [FILE_CREDENTIAL] = S_IWGRP | S_IRWXO,
+        [FILE_TRUSTED] = S_IWGRP | S_IWOTH,
+    };
+    mode_t refused = refusals[access];
+    bool is_ours = st->st_uid == geteuid() || (access != FILE_SECRET && st->st_uid == 0);
 
     if (!S_ISREG(st->st_mode))
         return aico_error_set(err, AICO_EINVAL, "%s: not a regular file", path);
@@ -36,7 +41,7 @@ static int check_access(const struct stat *st, const char *path, enum file_acces
     if (st->st_mode & refused)
         return aico_error_set(err, AICO_EMODE, "%s: open to others (mode %03o), run: chmod %s '%s'",
                               path, (unsigned)(st->st_mode & 0777),
-                              access == FILE_SECRET ? "600" : "go-w", path);
+                              access == FILE_TRUSTED ? "go-w" : "600", path);
     return 0;
 }
 
@@ -48,7 +53,7 @@ int file_read(const char *path, enum file_access access, size_t size_max,
     struct stat st;
     int r;
 
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (access == FILE_SECRET ? O_NOFOLLOW : 0));
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (access != FILE_TRUSTED ? O_NOFOLLOW : 0));
     if (fd < 0 && errno == ELOOP)
         return aico_error_set(err, AICO_ESYMLINK,
                               "%s: is a symbolic link, put the file itself there", path);

@@ -10,8 +10,9 @@
 #include <aico/error.h>
 
 enum file_access {
-    FILE_SECRET,  /* mode 0600 or stricter, ours, no symbolic link */
-    FILE_TRUSTED, /* ours or root's, not writable by others */
+    FILE_SECRET,     /* mode 0600 or stricter, ours, no symbolic link */
+    FILE_CREDENTIAL, /* of systemd: ours or root's, closed to others; its group bits are an ACL */
+    FILE_TRUSTED,    /* ours or root's, not writable by others */
 };
 
 /* Appends the whole regular file to @ret_content (wipe it when @access is FILE_SECRET). 0,

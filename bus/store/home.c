@@ -113,21 +113,78 @@ int keyfile_load(const char *path, struct bytes passphrase, struct identity **re
     return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
 }
 
+/* A line from a descriptor, byte by byte: what follows is somebody else's. */
+static int read_line(int fd, struct buffer *ret_text, struct aico_error *err)
+{
+    for (size_t size = 0; size < PASSPHRASE_MAX; size++) {
+        uint8_t *to = buffer_reserve(ret_text, 1);
+        ssize_t got = -1;
+
+        if (!to)
+            return out_of_memory(err);
+        do
+            got = read(fd, to, 1);
+        while (got < 0 && errno == EINTR);
+        if (got < 0)
+            return aico_error_set(err, AICO_EINVAL, "descriptor %d: %s", fd, strerror(errno));
+        if (got == 0 || *to == '\n')
+            return 0;
+        ret_text->size++;
+    }
+    return aico_error_set(err, AICO_EINVAL, "descriptor %d: longer than %d bytes", fd,
+                          PASSPHRASE_MAX);
+}
+
+static bool is_credential(const char *file)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+
+    return folder && *folder && strncmp(file, folder, strlen(folder)) == 0 &&
+           file[strlen(folder)] == '/';
+}
+
+int passphrase_read(const char *file, struct buffer *ret_text, struct aico_error *err)
+{
+    static const char descriptor[] = "/dev/fd/";
+    size_t begin = ret_text->size;
+    const uint8_t *end;
+    char *rest;
+    long fd;
+    int r;
+
+    if (strncmp(file, descriptor, strlen(descriptor)) == 0) {
+        fd = strtol(file + strlen(descriptor), &rest, 10);
+        if (file[strlen(descriptor)] < '0' || *rest || fd > 1000000)
+            return aico_error_set(err, AICO_EINVAL, "%s: no descriptor", file);
+        return read_line((int)fd, ret_text, err);
+    }
+    r = file_read(file, is_credential(file) ? FILE_CREDENTIAL : FILE_SECRET, PASSPHRASE_MAX,
+                  ret_text, err);
+    if (r < 0)
+        return r;
+    end =
+        ret_text->size > begin ? memchr(ret_text->at + begin, '\n', ret_text->size - begin) : NULL;
+    if (end)
+        ret_text->size = (size_t)(end - ret_text->at);
+    return 0;
+}
+
 int keyfile_open(const char *path, const char *passphrase_file, struct identity **ret_identity,
                  struct aico_error *err)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer passphrase = {0};
-    const uint8_t *end;
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    CLEANUP(free_memory)
+    char *credential = folder ? home_path(folder, "aico.passphrase") : NULL;
     int r = 0;
 
     if (passphrase_file)
-        r = file_read(passphrase_file, FILE_SECRET, PASSPHRASE_MAX, &passphrase, err);
+        r = passphrase_read(passphrase_file, &passphrase, err);
+    else if (credential && access(credential, F_OK) == 0)
+        r = passphrase_read(credential, &passphrase, err);
     if (r < 0)
         return aico_error_prefix(err, r, "passphrase");
-    end = passphrase.size > 0 ? memchr(passphrase.at, '\n', passphrase.size) : NULL;
-    if (end)
-        passphrase.size = (size_t)(end - passphrase.at);
     return keyfile_load(path, buffer_view(&passphrase), ret_identity, err);
 }
 

@@ -32,7 +32,15 @@ AICO_MUST_USE int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZ
 /* Opens a key file (mode, owner and link checked). Errors of file_read() and keydoc_open(). */
 AICO_MUST_USE int keyfile_load(const char *path, struct bytes passphrase,
                                struct identity **ret_identity, struct aico_error *err);
-/* The same with the first line of @passphrase_file (mode 0600), NULL: unprotected. */
+/*
+ * Appends the first line of @file to @ret_text (wipe it): a file of mode 0600, "/dev/fd/N" for a
+ * descriptor that stays open, or a credential of systemd. Errors of file_read(), AICO_EINVAL (no
+ * such descriptor, too long).
+ */
+AICO_MUST_USE int passphrase_read(const char *file, struct buffer *ret_text,
+                                  struct aico_error *err);
+/* The same with what passphrase_read() says of @passphrase_file. NULL: unprotected, unless systemd
+ * gave a credential of the name aico.passphrase. */
 AICO_MUST_USE int keyfile_open(const char *path, const char *passphrase_file,
                                struct identity **ret_identity, struct aico_error *err);
 /* A new key file with mode 0600; never overwrites (AICO_EEXISTS). @passphrase empty: unprotected.

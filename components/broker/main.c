@@ -27,6 +27,8 @@ static const struct option_entry options[] = {
     {CONNECT_CONFIG, NULL, "config", 0, "FILE", "security.yaml (the home's)", NULL, false},
     {CONNECT_PASSPHRASE_FILE, NULL, "passphrase-file", 0, "FILE",
      "its first line opens the key file", NULL, false},
+    {CONNECT_PASSPHRASE_FD, NULL, "passphrase-fd", 0, "N", "the same from an open descriptor", NULL,
+     false},
     {OPTION_CHECK, NULL, "check", 0, NULL,
      "check configuration, registry and key, write nothing, and end", NULL, false},
     {OPTION_PRINT_CONFIG, NULL, "print-config", 0, NULL,

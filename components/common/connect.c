@@ -27,6 +27,14 @@ int connect_take(struct connect_options *options, int id, const char *value, str
     case CONNECT_PASSPHRASE_FILE:
         options->client.passphrase_file = value;
         return 0;
+    case CONNECT_PASSPHRASE_FD:
+        if (!text_number(value, 0, 1000000, &number))
+            return aico_error_set(err, AICO_EINVAL, "--passphrase-fd: \"%.40s\" is no descriptor",
+                                  value);
+        (void)snprintf(options->passphrase_fd, sizeof(options->passphrase_fd), "/dev/fd/%u",
+                       (unsigned)number);
+        options->client.passphrase_file = options->passphrase_fd;
+        return 0;
     case CONNECT_TIMEOUT:
         if (!text_duration(value, &options->timeout_ms))
             return aico_error_set(err, AICO_EINVAL,
@@ -87,7 +95,7 @@ static const struct repair {
     {AICO_EPEERAWAY, "see aico-bus peers for who is connected"},
     {AICO_ENORESPONDER, "start the component that serves this topic; see aico-bus peers"},
     {AICO_ETIMEOUT, "try again, or wait longer with --timeout"},
-    {AICO_EPASSPHRASE, "give it with --passphrase-file"},
+    {AICO_EPASSPHRASE, "give it with --passphrase-file or --passphrase-fd"},
 };
 
 /* Whether the cause came with its own repair. A program counts only with a blank behind it: paths

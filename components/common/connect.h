@@ -19,7 +19,8 @@ struct connect_options {
     bool is_verbose;
     bool is_quiet;
     bool is_json;
-    int ready_fd; /* -1: none */
+    int ready_fd;           /* -1: none */
+    char passphrase_fd[32]; /* "/dev/fd/N", which client.passphrase_file then points at */
 };
 
 #define CONNECT_OPTIONS_INIT                                                                       \
@@ -33,6 +34,7 @@ enum {
     CONNECT_BROKER,
     CONNECT_CONFIG,
     CONNECT_PASSPHRASE_FILE,
+    CONNECT_PASSPHRASE_FD,
     CONNECT_TIMEOUT,
     CONNECT_VERBOSE,
     CONNECT_QUIET,
@@ -54,6 +56,8 @@ enum {
      "security.yaml (the home's)", "Connection", false},                                           \
     {CONNECT_PASSPHRASE_FILE, NULL, "passphrase-file", 0, "FILE",                                  \
      "its first line opens the key file", "Connection", false},                                    \
+    {CONNECT_PASSPHRASE_FD, NULL, "passphrase-fd", 0, "N",                                         \
+     "the same from an open descriptor", "Connection", false},                                     \
     {CONNECT_TIMEOUT, NULL, "timeout", 0, "TIME",                                                  \
      "how long to wait: 500ms, 5s, 2m", "Connection", false}
 /* clang-format on */

@@ -64,7 +64,8 @@ typedef void (*aico_broker_log)(void *context, const struct aico_broker_event *e
 struct aico_broker_options {
     const char *home;            /* NULL: $AICO_HOME, else ~/.aico */
     const char *config;          /* security.yaml; NULL: the home's, defaults if there is none */
-    const char *passphrase_file; /* its first line opens a protected broker.key; NULL: none */
+    const char *passphrase_file; /* its first line opens a protected broker.key, "/dev/fd/N": of
+                                    that descriptor; NULL: none, or systemd's aico.passphrase */
     aico_broker_log log;         /* NULL: nothing is logged */
     void *log_context;           /* handed to log */
 };

@@ -41,7 +41,8 @@ struct aico_client_options {
                              else the home's socket run/bus.sock */
     const char *config;   /* security.yaml; NULL: the home's, defaults if there is none */
     const char *software; /* shown in `aico-bus peers`; NULL: the library's version */
-    const char *passphrase_file; /* first line opens a protected key file; NULL: none */
+    const char *passphrase_file; /* first line opens a protected key file, "/dev/fd/N": of that
+                                    descriptor; NULL: none, or systemd's aico.passphrase */
     bool wait_for_broker; /* keep trying until timeout instead of failing on the first refusal of
                              the connection (a named refusal of the key still fails at once) */
 };

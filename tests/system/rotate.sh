@@ -132,4 +132,20 @@ say_lines 652 700 7
 exec 7>&-
 check "all was acknowledged" wait_for "$PUB" 0
 check "and nothing was lost" until_true 20 has_all "$WORK/early.out" 1 700
+
+# --- programs open protected keys -------------------------------------------------------------------------------
+printf 'open sesame\n' >"$WORK/words" && chmod 600 "$WORK/words"
+for name in broker other; do
+    check "a passphrase for $name" aico-keytool -q passwd "$name" --new-passphrase-file "$WORK/words"
+done
+check_exit "a protected key does not open without it" 5 aico-bus --as other status
+check "  and says how" grep -q -e '--passphrase-fd' "$WORK/err"
+LIMIT_MS=15000 # Argon2id takes its time
+check_exit "it opens by a file" 0 aico-bus --as other status --passphrase-file "$WORK/words"
+check_exit "by a descriptor" 0 bash -c "aico-bus --as other status --passphrase-fd 3 3<'$WORK/words'"
+mkdir -m 700 "$WORK/credentials"
+cp "$WORK/words" "$WORK/credentials/aico.passphrase"
+check_exit "by a credential of systemd" 0 env CREDENTIALS_DIRECTORY="$WORK/credentials" aico-bus --as other status
+check_exit "the broker's does not open without" 5 aico-broker --check
+check_exit "it opens by a descriptor" 0 bash -c "aico-broker --check --passphrase-fd 3 3<'$WORK/words'"
 finish

@@ -21,30 +21,6 @@ void passphrase_wipe(struct passphrase *passphrase)
     buffer_wipe_deinit(&passphrase->text);
 }
 
-/* Reads one line from @fd. 0, AICO_ESTATE (a signal came), AICO_EINVAL, AICO_ESYSTEM. */
-static int read_line(int fd, volatile sig_atomic_t *caught, struct buffer *ret_text,
-                     struct aico_error *err)
-{
-    while (ret_text->size < PASSPHRASE_MAX) {
-        uint8_t *to = buffer_reserve(ret_text, 1);
-        ssize_t got;
-
-        if (!to)
-            return out_of_memory(err);
-        got = read(fd, to, 1);
-        if (got < 0 && errno == EINTR && !(caught && *caught))
-            continue;
-        if (got < 0 && errno == EINTR)
-            return AICO_ESTATE;
-        if (got < 0)
-            return aico_error_set(err, AICO_ESYSTEM, "passphrase: %s", strerror(errno));
-        if (got == 0 || *to == '\n')
-            return 0;
-        ret_text->size++;
-    }
-    return aico_error_set(err, AICO_EINVAL, "passphrase: longer than %d bytes", PASSPHRASE_MAX);
-}
-
 /* --- a person ------------------------------------------------------------------------------- */
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
@@ -53,6 +29,29 @@ static volatile sig_atomic_t caught;
 static void on_signal(int number)
 {
     caught = number;
+}
+
+/* Reads one line from the terminal. 0, AICO_ESTATE (a signal came), AICO_EINVAL, AICO_ESYSTEM. */
+static int read_line(int fd, struct buffer *ret_text, struct aico_error *err)
+{
+    while (ret_text->size < PASSPHRASE_MAX) {
+        uint8_t *to = buffer_reserve(ret_text, 1);
+        ssize_t got;
+
+        if (!to)
+            return out_of_memory(err);
+        got = read(fd, to, 1);
+        if (got < 0 && errno == EINTR && caught)
+            return AICO_ESTATE;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return aico_error_set(err, AICO_ESYSTEM, "passphrase: %s", strerror(errno));
+        if (got == 0 || *to == '\n')
+            return 0;
+        ret_text->size++;
+    }
+    return aico_error_set(err, AICO_EINVAL, "passphrase: longer than %d bytes", PASSPHRASE_MAX);
 }
 
 /* With the echo off; a signal puts the terminal back before it does its work. */
@@ -72,7 +71,7 @@ static int read_hidden(int fd, const char *prompt, struct buffer *ret_text, stru
         (void)sigaction(signals[i], &action, &former[i]);
     (void)tcsetattr(fd, TCSAFLUSH, &quiet);
     (void)dprintf(fd, "%s: ", prompt);
-    r = read_line(fd, &caught, ret_text, err);
+    r = read_line(fd, ret_text, err);
     (void)tcsetattr(fd, TCSAFLUSH, &old);
     (void)dprintf(fd, "\n");
     for (size_t i = 0; i < COUNT_OF(signals); i++)
@@ -134,21 +133,16 @@ static int ask_twice(const char *whose, bool may_be_empty, struct passphrase *re
 int passphrase_given(const struct passphrase_source *source, const char *whose,
                      struct passphrase *ret, struct aico_error *err)
 {
-    const uint8_t *end;
+    char descriptor[32];
     int r;
 
     ret->text.size = 0;
-    if (source->file)
-        r = file_read(source->file, FILE_SECRET, PASSPHRASE_MAX, &ret->text, err);
-    else if (source->fd >= 0)
-        r = read_line(source->fd, NULL, &ret->text, err);
-    else
+    (void)snprintf(descriptor, sizeof(descriptor), "/dev/fd/%d", source->fd);
+    if (!source->file && source->fd < 0)
         return 0;
+    r = passphrase_read(source->file ? source->file : descriptor, &ret->text, err);
     if (r < 0)
         return r;
-    end = ret->text.size > 0 ? memchr(ret->text.at, '\n', ret->text.size) : NULL;
-    if (end)
-        ret->text.size = (size_t)(end - ret->text.at);
     if (ret->text.size == 0)
         return aico_error_set(err, AICO_EINVAL, "the passphrase given for %s is empty", whose);
     return 1;

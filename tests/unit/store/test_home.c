@@ -105,6 +105,42 @@ static void a_passphrase_file_opens_its_key_by_the_first_line(void **state UNUSE
     assert_int_equal(keyfile_open(path, words, &identity, NULL), AICO_ENOTFOUND);
 }
 
+static void a_passphrase_comes_from_a_descriptor_or_a_credential_too(void **state UNUSED)
+{
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer text = {0};
+    CLEANUP(free_memory)
+    char *path = in("sealed.key"), *credential = in("aico.passphrase");
+    char name[32];
+    int ends[2];
+
+    assert_int_equal(keyfile_create(path, "bob", &owner_seed, bytes_text("open sesame"), NULL), 0);
+    assert_int_equal(pipe(ends), 0);
+    (void)snprintf(name, sizeof(name), "/dev/fd/%d", ends[0]);
+    assert_int_equal(write(ends[1], "open sesame\nand more", 20), 20);
+    assert_int_equal(close(ends[1]), 0);
+    assert_int_equal(keyfile_open(path, name, &identity, NULL), 0);
+    identity_free(&identity);
+    assert_int_equal(passphrase_read(name, &text, NULL), 0); /* the next line is still there */
+    assert_true(bytes_equal_text(buffer_view(&text), "and more"));
+    assert_int_equal(close(ends[0]), 0);
+    assert_int_equal(passphrase_read(name, &text, NULL), AICO_EINVAL);
+    assert_int_equal(passphrase_read("/dev/fd/x", &text, NULL), AICO_EINVAL);
+    assert_int_equal(passphrase_read("/dev/fd/1x", &text, NULL), AICO_EINVAL);
+
+    put("aico.passphrase", 0440, "open sesame\n");
+    assert_int_equal(keyfile_open(path, NULL, &identity, NULL), AICO_EPASSPHRASE);
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", folder, 1), 0);
+    assert_int_equal(keyfile_open(path, NULL, &identity, NULL), 0);
+    identity_free(&identity);
+    put("aico.passphrase", 0444, "open sesame\n");
+    assert_int_equal(keyfile_open(path, NULL, &identity, NULL), AICO_EMODE);
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    assert_int_equal(unlink(credential), 0);
+}
+
 static void a_created_key_is_never_overwritten(void **state UNUSED)
 {
     CLEANUP(free_memory)
@@ -453,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_file_errors_are_told_apart),
         cmocka_unit_test(a_passphrase_file_opens_its_key_by_the_first_line),
+        cmocka_unit_test(a_passphrase_comes_from_a_descriptor_or_a_credential_too),
         cmocka_unit_test(a_created_key_is_never_overwritten),
         cmocka_unit_test(a_failed_write_leaves_the_old_file),
         cmocka_unit_test(a_changed_file_is_noticed),
