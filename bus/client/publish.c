@@ -362,8 +362,8 @@ static int seal_direct(struct client *client, struct moment now, struct client_t
                        struct client_component *to, const struct outgoing *out,
                        const struct outgoing_parts *parts, bool quiet)
 {
-    size_t room = sessions_direct_size(client->sessions, bytes_text(to->name), out->headers_size,
-                                       out->payload_size);
+    size_t room = sessions_direct_size(client->sessions, now, bytes_text(to->name),
+                                       out->headers_size, out->payload_size);
     bool is_reply = out->delivery == DELIVERY_REPLY;
     struct sent *sent;
     struct writer w;
@@ -572,7 +572,7 @@ int publish_request(struct client *client, struct moment now, struct operation *
 {
     struct bytes payload = buffer_view(&operation->payload);
     struct bytes peer = bytes_text(operation->peer->name);
-    size_t room = sessions_direct_size(client->sessions, peer, 0, payload.size);
+    size_t room = sessions_direct_size(client->sessions, now, peer, 0, payload.size);
     struct sent *sent;
     struct writer w;
     int r;

@@ -153,8 +153,8 @@ size_t sessions_envelope_size(const struct sessions *sessions, size_t headers_si
 size_t sessions_batch_size(size_t count, size_t bytes);
 
 /* The same for a message to @peer alone. */
-size_t sessions_direct_size(const struct sessions *sessions, struct bytes peer, size_t headers_size,
-                            size_t payload_size);
+size_t sessions_direct_size(struct sessions *sessions, struct moment now, struct bytes peer,
+                            size_t headers_size, size_t payload_size);
 
 /*
  * Seals one message for the readers of @topic straight into @out. Does not allocate once a topic is

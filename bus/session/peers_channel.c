@@ -21,10 +21,17 @@ struct line *line_best(const struct peer *peer)
     return NULL;
 }
 
+/* The line of the registry that what is said to @name is meant for; NULL: none. */
+static const struct component *addressee(const struct sessions *s, struct moment now,
+                                         struct bytes name, const struct peer *peer)
+{
+    return peer ? peer_component(s, now, peer) : registry_find_name(s->registry, name);
+}
+
 bool sessions_has_channel(struct sessions *s, struct moment now, struct bytes name)
 {
     const struct peer *peer = peer_find(s, name, false);
-    const struct component *component = registry_find_name(s->registry, name);
+    const struct component *component = addressee(s, now, name, peer);
 
     if (seed_is_spoken(s, component))
         return seed_may_meet(s, now, component) == 0;
@@ -257,10 +264,10 @@ size_t sessions_batch_size(size_t count, size_t bytes)
                          count * content_batch_item_size(true, 0, 0) + bytes);
 }
 
-size_t sessions_direct_size(const struct sessions *s, struct bytes peer, size_t headers_size,
-                            size_t payload_size)
+size_t sessions_direct_size(struct sessions *s, struct moment now, struct bytes name,
+                            size_t headers_size, size_t payload_size)
 {
-    return seed_is_spoken(s, registry_find_name(s->registry, peer))
+    return seed_is_spoken(s, addressee(s, now, name, peer_find(s, name, false)))
                ? seed_sealed_size(payload_size)
                : sessions_envelope_size(s, headers_size, payload_size);
 }
@@ -281,8 +288,8 @@ int sessions_seal_direct(struct sessions *s, struct moment now, struct bytes nam
                          struct bytes headers, struct bytes payload, struct writer *out,
                          uint8_t *ret_ref)
 {
-    const struct component *component = registry_find_name(s->registry, name);
     struct peer *peer = peer_find(s, name, false);
+    const struct component *component = addressee(s, now, name, peer);
     struct line *line = peer ? line_best(peer) : NULL;
     struct channel_message message = {.format = ENVELOPE_FORMAT_MESSAGE,
                                       .delivery = delivery,
@@ -322,8 +329,7 @@ int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint
     struct line *line = peer ? line_best(peer) : NULL;
 
     if (!line)
-        return seed_is_spoken(s, registry_find_name(s->registry, name)) ? AICO_EFORMAT
-                                                                        : AICO_ESTATE;
+        return seed_is_spoken(s, addressee(s, now, name, peer)) ? AICO_EFORMAT : AICO_ESTATE;
     say_ping(s, now, peer, line);
     *ret_number = line->pings;
     return 0;

@@ -177,8 +177,8 @@ size_t sessions_envelope_size(const struct sessions *s UNUSED, size_t headers_si
     return 8 + headers_size + payload_size;
 }
 
-size_t sessions_direct_size(const struct sessions *s, struct bytes peer UNUSED, size_t headers_size,
-                            size_t payload_size)
+size_t sessions_direct_size(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
+                            size_t headers_size, size_t payload_size)
 {
     return sessions_envelope_size(s, headers_size, payload_size);
 }

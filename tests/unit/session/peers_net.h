@@ -315,8 +315,8 @@ static inline int net_say(struct net *net, int from, int to, const char *topic, 
                           const uint8_t *ref, const char *text, uint8_t *ret_ref)
 {
     struct node *node = &net->nodes[from];
-    size_t size =
-        sessions_direct_size(node->sessions, bytes_text(net->nodes[to].name), 0, strlen(text));
+    size_t size = sessions_direct_size(node->sessions, net_moment(net, node),
+                                       bytes_text(net->nodes[to].name), 0, strlen(text));
     uint8_t *room = malloc(size);
     struct writer w = writer_over(room, size);
     int r = sessions_seal_direct(node->sessions, net_moment(net, node),

@@ -96,6 +96,27 @@ static void who_was_met_with_a_key_is_dialled_by_that(void **state UNUSED)
     net_close(&net);
 }
 
+static void marked_rules(struct registry_draft *draft)
+{
+    rules(draft);
+    assert_int_equal(registry_draft_set_peer_aico(draft, "backend"), 0);
+}
+
+static void format_0_is_sealed_for_the_key_that_was_met(void **state UNUSED)
+{
+    static const char *const names[] = {"backend", "cli"};
+
+    net_open(&net, names, 2, marked_rules);
+    net.stamps_identity = true;
+    say_and_hear(CLI, BACKEND, "before");
+    rotate();
+    sessions_peer_identity(at(CLI), now_at(CLI), bytes_text("backend"),
+                           net.nodes[BACKEND].identity->public);
+    say_and_hear(CLI, BACKEND, "to the former key");
+    say_and_hear(BACKEND, CLI, "from the former key");
+    net_close(&net);
+}
+
 static void what_stood_before_the_rotation_goes_on(void **state UNUSED)
 {
     begin();
@@ -242,6 +263,7 @@ int main(void)
         TEST(a_process_on_its_former_key_is_found_at_once),
         TEST(who_was_met_with_a_key_is_dialled_by_that),
         TEST(what_stood_before_the_rotation_goes_on),
+        TEST(format_0_is_sealed_for_the_key_that_was_met),
         TEST(a_late_reader_gets_the_keys_of_the_former_identity),
         TEST(the_restarted_process_is_met_with_its_new_key),
         TEST(at_the_end_of_the_overlap_the_former_key_is_out),

@@ -238,7 +238,8 @@ static void it_has_no_headers_and_no_ping(void **state UNUSED)
 static void the_longest_topic_has_room(void **state UNUSED)
 {
     char topic[TOPIC_SIZE_MAX + 1];
-    size_t with = sessions_direct_size(net.nodes[CLI].sessions, bytes_text("backend"), 0, 100);
+    size_t with =
+        sessions_direct_size(net.nodes[CLI].sessions, now_at(CLI), bytes_text("backend"), 0, 100);
 
     memset(topic, '"', TOPIC_SIZE_MAX);
     memcpy(topic, "talk/", 5);
@@ -248,8 +249,9 @@ static void the_longest_topic_has_room(void **state UNUSED)
     assert_heard(&net, BACKEND, 0, "fits");
     assert_true(with > 100 + TOPIC_SIZE_MAX * 6);
     /* And only where it is needed. */
-    assert_int_equal(sessions_direct_size(net.nodes[CLI].sessions, bytes_text("frontend"), 0, 100),
-                     sessions_envelope_size(net.nodes[CLI].sessions, 0, 100));
+    assert_int_equal(
+        sessions_direct_size(net.nodes[CLI].sessions, now_at(CLI), bytes_text("frontend"), 0, 100),
+        sessions_envelope_size(net.nodes[CLI].sessions, 0, 100));
 }
 
 /* --- replay ----------------------------------------------------------------------------------- */
