@@ -556,10 +556,14 @@ class Client:
     # ---- groups
 
     def _skip(self, publisher, topic, count):
-        """The broker has said that these are lost: they are not reported twice."""
+        """The broker has said that these are lost: they are not reported twice. What waits for a
+        key came before."""
+        waiting = [held for (identity, _), held in self.held.items() if identity == publisher]
+        for held in waiting:
+            held.append((topic, count))
         for (identity, _), receiver in self.receivers.items():
-            if identity == publisher and topic in receiver.messages:
-                receiver.messages[topic] += count
+            if identity == publisher and not waiting:
+                receiver.skip(topic, count)
 
     def _on_group(self, component, topic, d):
         h = envelope.Head(d.payload)
@@ -648,6 +652,9 @@ class Client:
         if not asked:
             self._ask_key(component, receiver.filter, receiver.id, receiver.epoch)
         for topic, d in self.held.pop((component.identity, receiver.id), []):
+            if isinstance(d, int):
+                self.receivers[(component.identity, receiver.id)].skip(topic, d)
+                continue
             try:
                 self._on_group(component, topic, d)
             except ProtocolError as error:

@@ -200,6 +200,13 @@ class Receiver:
         self.messages[topic] = number + len(messages)
         return messages, gap, self.t0 + h.time
 
+    def skip(self, topic, count):
+        """So many messages from where the topic stands have been reported already."""
+        if topic in self.messages:
+            self.messages[topic] += count
+        elif self.list is not None:
+            self.list[topic] = self.list.get(topic, 0) + count
+
     def heads(self, topic, following, messages):
         """How many of the topic are lost at its end, by a HEADS."""
         gap = self.missing_before(topic, messages)
