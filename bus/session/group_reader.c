@@ -371,6 +371,8 @@ static int open_derived(struct group_reader *reader, struct moment now, const st
     in->key = &attempt.topic.key;
     in->commit = &attempt.topic.commit;
     r = envelope_open(e, in, plain, ret_content);
+    in->key = NULL; /* they go with this scope */
+    in->commit = NULL;
     if (r < 0)
         return r;
     if (!*topic)

@@ -258,7 +258,7 @@ int seed_receive(struct sessions *s, struct moment now, const struct arrival *a,
         r = seed_may_meet(s, now, component);
     if (r == 0)
         r = seed_with(s, a->peer, a->identity, &seed);
-    if (r < 0)
+    if (r != 0)
         return r;
     hash_n(e->nonce, event.ref, sizeof(event.ref));
     if (has_seen(seed, now, event.ref))
@@ -276,7 +276,7 @@ int seed_receive(struct sessions *s, struct moment now, const struct arrival *a,
                 ? remember(&seed->timed, SEED_TIMED_MAX, event.ref,
                            now.boot_ms + 2 * s->settings.synchrony_bound_ms)
                 : remember(&seed->lasting, SEED_LASTING_MAX, event.ref, MOMENT_NEVER);
-    if (r < 0)
+    if (r != 0)
         return r;
     /* There is no number in the envelope; ours at least tells them apart. */
     event.sequence = seed->opened++;

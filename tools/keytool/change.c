@@ -381,7 +381,8 @@ static int open_owner(struct keytool *k, struct change *change, struct aico_erro
         return aico_error_prefix(err, r, "owner (--owner-passphrase-file FILE)");
     if (r < 0)
         return r;
-    if (memcmp(change->owner.identity->public, registry_owner(change->current), SIGN_PUBLIC_SIZE))
+    if (memcmp(change->owner.identity->public, registry_owner(change->current), SIGN_PUBLIC_SIZE) !=
+        0)
         return aico_error_set(err, AICO_EKEYFILEMISMATCH,
                               "%s: is not the owner of this registry, compare: aico-keytool "
                               "fingerprint owner, aico-keytool fingerprint '%s'",

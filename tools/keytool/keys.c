@@ -317,7 +317,7 @@ static int open_master(struct keytool *k, struct secret *ret_master, struct aico
     struct passphrase passphrase = {0};
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
-    struct masterdoc doc;
+    struct masterdoc doc = {0};
     uint8_t verifier[sizeof(doc.verifier)];
     bool is_new = false;
     int r = path ? load_salt(path, &doc, &is_new, err) : out_of_memory(err);

@@ -290,7 +290,7 @@ static void put_key_file(struct keytool *k, const struct component *c)
     CLEANUP(buffer_wipe_deinit)
     struct buffer text = {0};
     struct aico_error err = {0};
-    struct keydoc doc;
+    struct keydoc doc = {0};
     int r = path ? file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, &err) : AICO_ENOMEM;
 
     if (r == 0)

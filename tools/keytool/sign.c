@@ -95,8 +95,8 @@ int verb_sign(struct keytool *k, char **arguments, int count UNUSED, struct aico
     struct registry *registry = NULL;
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
-    uint8_t hash[FILE_HASH_SIZE];
-    uint64_t size;
+    uint8_t hash[FILE_HASH_SIZE] = {0};
+    uint64_t size = 0;
     int r;
 
     if (!k->as)
@@ -192,8 +192,8 @@ static int check_signer(struct keytool *k, const struct sigdoc *doc, struct aico
 
 static int check_content(const char *file, const struct sigdoc *doc, struct aico_error *err)
 {
-    uint8_t hash[FILE_HASH_SIZE];
-    uint64_t size;
+    uint8_t hash[FILE_HASH_SIZE] = {0};
+    uint64_t size = 0;
     int r = hash_file(file, &size, hash, err);
 
     if (r < 0)
