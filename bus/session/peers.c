@@ -172,6 +172,11 @@ const struct component *peer_other_component(const struct sessions *s, struct mo
     return NULL;
 }
 
+const struct component *peers_self(const struct sessions *s)
+{
+    return registry_find_identity(s->registry, s->self->public);
+}
+
 int64_t peers_jitter(struct sessions *s, int64_t bound)
 {
     uint32_t value = 0;

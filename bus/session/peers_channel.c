@@ -119,14 +119,6 @@ static void insert(struct peer *peer, struct line *line)
         DL_APPEND(peer->lines, line);
 }
 
-static void send_bytes(struct sessions *s, struct peer *peer, struct bytes bytes)
-{
-    event_push(s, &(struct session_event){.type = SESSION_SEND,
-                                          .peer = peer_name(peer),
-                                          .delivery = DELIVERY_CONTROL,
-                                          .bytes = bytes});
-}
-
 static void say_ping(struct sessions *s, struct moment now, struct peer *peer, struct line *line)
 {
     uint8_t room[CONTROL_SMALL_MAX];
@@ -176,7 +168,7 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
     s->stats.handshakes++;
     if (hello3) {
         memcpy(line->hello3, hello3, HELLO3_SIZE);
-        send_bytes(s, peer, bytes_of(hello3, HELLO3_SIZE));
+        event_send(s, peer, bytes_of(hello3, HELLO3_SIZE));
     }
     if (line_best(peer) != line) {
         /* Handshakes crossed and the other one is later: this one is only received on. */
@@ -232,7 +224,7 @@ static void line_control(struct sessions *s, struct moment now, struct peer *pee
     if (channel_seal(line->channel, now, &message, &w, NULL) < 0)
         return;
     note_sealed(s, now, line);
-    send_bytes(s, peer, writer_view(&w));
+    event_send(s, peer, writer_view(&w));
 }
 
 int control_send(struct sessions *s, struct moment now, struct peer *peer, struct bytes content)
@@ -275,7 +267,7 @@ size_t sessions_direct_size(struct sessions *s, struct moment now, struct bytes 
 static int may_send(const struct sessions *s, const struct component *peer, struct bytes topic)
 {
     const struct rule *rule = registry_rule_for(s->registry, topic);
-    const struct component *me = registry_find_identity(s->registry, s->self->public);
+    const struct component *me = peers_self(s);
 
     return rule && me && rule_allows(rule, me, RIGHT_PUBLISH) &&
                    rule_allows(rule, peer, RIGHT_SUBSCRIBE)
@@ -524,7 +516,7 @@ static void line_heard(struct sessions *s, struct moment now, struct peer *peer,
 int direct_may_receive(const struct sessions *s, const struct component *component,
                        const struct rule *rule, uint8_t delivery)
 {
-    const struct component *me = registry_find_identity(s->registry, s->self->public);
+    const struct component *me = peers_self(s);
 
     if (delivery == DELIVERY_REPLY)
         return 0; /* bound to our request */
@@ -727,7 +719,7 @@ static void tick_used(struct sessions *s, struct moment now, struct peer *peer, 
     bool spent = now.boot_ms >= spent_ms(s, line) || channel_is_spent(line->channel, now, 0);
 
     if (line->repeat_ms > 0 && now.boot_ms >= line->repeat_ms) {
-        send_bytes(s, peer, bytes_of(line->hello3, HELLO3_SIZE));
+        event_send(s, peer, bytes_of(line->hello3, HELLO3_SIZE));
         say_ping(s, now, peer, line);
         line->unanswered = 0; /* the handshake, not the peer, is what is being waited for */
         line->repeat_ms = now.boot_ms + s->settings.handshake_timeout_ms / 8;

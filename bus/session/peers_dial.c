@@ -8,14 +8,6 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 
-static void send_handshake(struct sessions *s, struct peer *peer, struct bytes bytes)
-{
-    event_push(s, &(struct session_event){.type = SESSION_SEND,
-                                          .peer = peer_name(peer),
-                                          .delivery = DELIVERY_CONTROL,
-                                          .bytes = bytes});
-}
-
 /* --- dialling ------------------------------------------------------------------------------- */
 
 void dial_stop(struct sessions *s, struct peer *peer)
@@ -88,7 +80,7 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
                      peer->dialer);
     if (r < 0)
         return r;
-    send_handshake(s, peer, bytes_of(peer->dialer->hello1, HELLO1_SIZE));
+    event_send(s, peer, bytes_of(peer->dialer->hello1, HELLO1_SIZE));
     peer->hello_ms = now.boot_ms + quarter * 3 / 4 + peers_jitter(s, quarter / 2);
     return 0;
 }
@@ -226,7 +218,7 @@ static void refuse(struct sessions *s, struct moment now, struct peer *peer, int
     if (!bucket_take(&peer->refuses, now.boot_ms, REFUSES_RATE, REFUSES_BURST))
         return;
     refuse_write(code, now, about, bytes);
-    send_handshake(s, peer, bytes_of(bytes, sizeof(bytes)));
+    event_send(s, peer, bytes_of(bytes, sizeof(bytes)));
 }
 
 void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
@@ -361,7 +353,7 @@ static int answer_hello1(struct sessions *s, struct moment now, struct peer *pee
     }
     LL_PREPEND(peer->half_open, half_open);
     peer->half_open_count++;
-    send_handshake(s, peer, bytes_of(hello2, sizeof(hello2)));
+    event_send(s, peer, bytes_of(hello2, sizeof(hello2)));
     peers_wake_at(s, half_open->state->deadline_ms + 1);
     if (peer->half_open_count > HALF_OPEN_MAX) {
         while (half_open->next)

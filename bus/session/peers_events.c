@@ -63,6 +63,14 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
     return true;
 }
 
+void event_send(struct sessions *s, const struct peer *peer, struct bytes bytes)
+{
+    event_push(s, &(struct session_event){.type = SESSION_SEND,
+                                          .peer = peer_name(peer),
+                                          .delivery = DELIVERY_CONTROL,
+                                          .bytes = bytes});
+}
+
 void event_failed(struct sessions *s, struct bytes peer, struct bytes topic, int code, void *cookie)
 {
     s->stats.failed++;

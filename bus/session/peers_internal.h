@@ -219,11 +219,15 @@ void peer_meet(struct peer *peer, const uint8_t identity[SIGN_PUBLIC_SIZE]);
 /* Another key of the same name, valid as well, than @identity: NULL when there is none. */
 const struct component *peer_other_component(const struct sessions *s, struct moment now,
                                              const struct peer *peer, const uint8_t *identity);
+/* Our own line in the registry in force; NULL: it names us no more. */
+const struct component *peers_self(const struct sessions *s);
 void peers_wake_at(struct sessions *s, int64_t boot_ms);
 int64_t peers_jitter(struct sessions *s, int64_t bound);
 bool peers_is_subscribed(const struct sessions *s, struct bytes topic);
 
 /* peers_events.c */
+/* One record for @peer on $bus/control. */
+void event_send(struct sessions *s, const struct peer *peer, struct bytes bytes);
 void event_push(struct sessions *s, const struct session_event *event);
 void event_failed(struct sessions *s, struct bytes peer, struct bytes topic, int code,
                   void *cookie);

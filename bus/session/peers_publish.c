@@ -12,11 +12,6 @@ static struct bytes filter_of(const struct publication *p)
     return bytes_of(p->filter, p->filter_size);
 }
 
-static const struct component *self_component(const struct sessions *s)
-{
-    return registry_find_identity(s->registry, s->self->public);
-}
-
 /* --- keys for readers ----------------------------------------------------------------------- */
 
 /* NULL also for one that is marked `peer aico`: it has no channel to get the key over. */
@@ -174,7 +169,7 @@ static int publication_make(struct sessions *s, struct moment now, const struct 
 static int rule_of(const struct sessions *s, struct bytes topic, const struct rule **ret_rule)
 {
     const struct rule *rule = registry_rule_for(s->registry, topic);
-    const struct component *me = self_component(s);
+    const struct component *me = peers_self(s);
 
     if (!rule || !me || !rule_allows(rule, me, RIGHT_PUBLISH))
         return AICO_EDENIED;
@@ -437,7 +432,7 @@ void publication_on_request(struct sessions *s, struct moment now, struct peer *
 static void update(struct sessions *s, struct moment now, struct publication *p)
 {
     const struct rule *rule = registry_rule_named(s->registry, filter_of(p));
-    const struct component *me = self_component(s);
+    const struct component *me = peers_self(s);
     struct group_member *members = NULL;
     size_t count = 0;
 

@@ -13,16 +13,11 @@ static struct bytes filter_of(const struct group_reader *reader)
     return bytes_of(reader->filter, reader->filter_size);
 }
 
-static const struct component *self_component(const struct sessions *s)
-{
-    return registry_find_identity(s->registry, s->self->public);
-}
-
 /* Whether @rule lets @publisher say something to us by group. */
 static bool may_read(const struct sessions *s, const struct rule *rule,
                      const struct component *publisher)
 {
-    const struct component *me = self_component(s);
+    const struct component *me = peers_self(s);
 
     return rule && me && publisher && rule->seal == SEAL_GROUP &&
            rule_allows(rule, publisher, RIGHT_PUBLISH) && rule_allows(rule, me, RIGHT_SUBSCRIBE);
