@@ -3,6 +3,7 @@
 # What `cmake --install` puts somewhere else works from there: the library shows its public functions and
 # nothing more, its headers stand alone, and others build against it in every way that is offered.
 # AICO_BIN: bin/ of a build tree. Ends with "N passed, N failed".
+# Not under sanitizers: it builds other programs against the installed library without those flags.
 . "$(dirname "$0")/lib.sh"
 
 SOURCE=$(cd "$(dirname "$0")/../.." && pwd)

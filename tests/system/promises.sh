@@ -3,6 +3,7 @@
 # What the bus must show, with the programs as they are: large inputs whole at several readers, floods in
 # order or with every loss told, content nowhere where the broker could have it, refusals with reasons,
 # revocation. AICO_TEST_SCALE=full takes the sizes that are meant for a run by hand.
+# Runs alone: it measures times.
 . "$(dirname "$0")/lib.sh"
 
 LINES=20000 MIB=20 FLOOD=100000
