@@ -7,23 +7,16 @@
 
 #include "base/cleanup.h"
 #include "config/endpoint.h"
+#include "config/nested.h"
+#include "config/parse_internal.h"
 #include "config/tree.h"
 #include "config/value.h"
 
-#define PATH_SIZE 96
 #define ALLOWED_SIZE 160
 #define OWN_SECTION "transport_config" /* the component file's keys may stand in it */
 #define BROKER_NAME "broker"
 
-struct parse {
-    const struct config_input *input;
-    struct problem_list *problems;
-    struct aico_config *config;
-    struct value_context context;
-    enum schema_file file;
-};
-
-static struct config_origin *origin_of(const struct parse *p, const struct schema_key *key)
+struct config_origin *origin_of(const struct parse *p, const struct schema_key *key)
 {
     return &p->config->origins->of[key - schema_keys];
 }
@@ -34,7 +27,7 @@ static const struct config_origin *origin_named(const struct parse *p, enum sche
     return origin_of(p, schema_find(file, section, name));
 }
 
-static bool is_given(const struct config_origin *origin)
+bool is_given(const struct config_origin *origin)
 {
     return origin->kind != ORIGIN_DEFAULT;
 }
@@ -85,13 +78,13 @@ static int is_not_yet(const struct parse *p, const struct schema_key *key)
                              : strcmp(text, key->initial) != 0;
 }
 
-static int take_value(struct parse *p, const struct schema_key *key, const struct tree_node *node)
+int take_value(struct parse *p, const struct schema_key *key, const char *path,
+               const struct tree_node *node)
 {
-    char path[PATH_SIZE], allowed[ALLOWED_SIZE], why[VALUE_WHY_SIZE], shown[VALUE_SHOWN_SIZE];
+    char allowed[ALLOWED_SIZE], why[VALUE_WHY_SIZE], shown[VALUE_SHOWN_SIZE];
     struct place place;
     int r;
 
-    (void)schema_path(key, path, sizeof(path));
     r = value_read(key, node, &p->context, p->config, &place, why);
     if (r == AICO_ECONFIG) {
         (void)problem_add(p->problems, place, "key `%s`: %s; allowed: %s", path, why,
@@ -132,6 +125,13 @@ static void refuse_unknown(struct parse *p, const char *section, const struct tr
                           "key `%s`: unknown; `aico-broker --print-config` shows all keys", path);
 }
 
+void require_map(struct parse *p, const char *path, const struct tree_node *entry)
+{
+    if (!tree_is_empty(entry)) /* all its keys commented out is no mistake */
+        (void)problem_add(p->problems, entry->place, "key `%s`: must hold keys, indented below",
+                          path);
+}
+
 /* The entries of one mapping: settings, or mappings that hold settings. */
 static int walk(struct parse *p, const char *section, const struct tree_node *map)
 {
@@ -143,14 +143,15 @@ static int walk(struct parse *p, const char *section, const struct tree_node *ma
         key = schema_find(p->file, section, entry->key);
         (void)snprintf(path, sizeof(path), "%s%s%.64s", section, *section ? "." : "", entry->key);
         if (key)
-            r = take_value(p, key, entry);
+            r = take_value(p, key, path, entry);
+        else if (p->file == SCHEMA_SECURITY && strcmp(path, NESTED_ROOT) == 0)
+            r = nested_walk(p, map, entry);
         else if (!*entry->key || strchr(entry->key, '.') || !schema_is_section(p->file, path))
             refuse_unknown(p, section, entry);
         else if (entry->kind == TREE_MAP)
             r = walk(p, path, entry);
-        else if (!tree_is_empty(entry)) /* all its keys commented out is no mistake */
-            (void)problem_add(p->problems, entry->place, "key `%s`: must hold keys, indented below",
-                              path);
+        else
+            require_map(p, path, entry);
     }
     return r;
 }

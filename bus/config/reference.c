@@ -8,6 +8,7 @@
 #include <aico/config.h>
 
 #include "base/cleanup.h"
+#include "config/nested.h"
 #include "config/parse.h"
 #include "config/value.h"
 
@@ -256,6 +257,30 @@ static void write_table(enum schema_file file, const char *section, FILE *out)
             write_row(&schema_keys[i], out);
 }
 
+static void write_nested(FILE *out)
+{
+    (void)fputs(
+        "\n## security.yaml: the other shape\n\n"
+        "Where `transport:` stands at the top of the file, without `security:`, these keys are "
+        "read\n"
+        "below it. A setting they have no word for stands directly below `transport:` by its name\n"
+        "above. `broker:` is the same in both; a file that has both shapes is refused\n"
+        "([why](decisions/0033-two-shapes-of-security-yaml.md)).\n\n"
+        "| key | means |\n| --- | --- |\n",
+        out);
+    for (size_t i = 0; i < nested_count; i++) {
+        const struct nested_key *key = &nested_keys[i];
+
+        (void)fprintf(out, "| `%s` | ", key->path);
+        if (key->name)
+            (void)fprintf(out, "`%s` |\n", key->name);
+        else if (key->only)
+            (void)fprintf(out, "only `%s`: %s |\n", key->only, key->why);
+        else
+            (void)fprintf(out, "refused: %s |\n", key->why);
+    }
+}
+
 int config_reference_write(FILE *out)
 {
     (void)fputs(introduction, out);
@@ -264,6 +289,7 @@ int config_reference_write(FILE *out)
     (void)fputs("\n`allow_key_reuse: true` needs `require_fresh_handshake: false`.\n", out);
     (void)fputs("\n## security.yaml: `broker`\n\n", out);
     write_table(SCHEMA_SECURITY, "broker", out);
+    write_nested(out);
     (void)fputs("\n## config/NAME.yaml\n\n", out);
     write_table(SCHEMA_COMPONENT, "", out);
     return finish(out);

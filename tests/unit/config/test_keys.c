@@ -507,8 +507,8 @@ static void a_key_in_the_wrong_place_is_answered_with_the_right_one(void **state
     refused("security:\n  padding: none\n", NULL, NULL,
             SECURITY_PATH ":2:3: key `security.padding`: unknown, did you mean "
                           "`security.transport.padding`?");
-    refused("transport: {}\n", NULL, NULL,
-            SECURITY_PATH ":1:1: key `transport`: unknown, did you mean `security.transport`?");
+    refused("transprot: {}\n", NULL, NULL,
+            SECURITY_PATH ":1:1: key `transprot`: unknown, did you mean `security.transport`?");
     refused("brokers: {}\n", NULL, NULL,
             SECURITY_PATH ":1:1: key `brokers`: unknown, did you mean `broker`?");
     refused("security.transport: {padding: none}\n", NULL, NULL,
