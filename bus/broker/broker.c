@@ -12,6 +12,7 @@ void broker_settings_default(struct broker_settings *ret_settings)
     *ret_settings = (struct broker_settings){
         .software = "aico-broker",
         .max_connections = 1000,
+        .max_connections_per_component = 32,
         .max_topics = 200000,
         .max_subscriptions = 10000,
         .max_requests = 4096,
@@ -29,6 +30,7 @@ void broker_settings_default(struct broker_settings *ret_settings)
 static void raise_limits(struct broker_settings *s)
 {
     s->max_connections = MAX(s->max_connections, (size_t)1);
+    s->max_connections_per_component = MAX(s->max_connections_per_component, (size_t)1);
     s->max_topics = MAX(s->max_topics, (size_t)TOPIC_NUMBER_HEADS);
     s->outbox_limit = MAX(s->outbox_limit, OUTBOX_LIMIT_MIN);
     s->control_limit = MAX(s->control_limit, OUTBOX_LIMIT_MIN);

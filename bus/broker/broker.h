@@ -35,10 +35,12 @@ struct registry;
 struct broker_settings {
     const char *name;     /* of the broker, shown in WELCOME; NULL: the registry's broker; copied */
     const char *software; /* shown in WELCOME and status; copied */
-    size_t max_connections;   /* links at once, HELLO or not */
+    size_t max_connections; /* links at once, HELLO or not */
+    size_t max_connections_per_component;
     size_t max_topics;        /* topics that get a number; others go by name */
     size_t max_subscriptions; /* per link */
     size_t max_requests;      /* unanswered, per requester */
+    size_t publish_rate;      /* PUBLISH records a second and component; 0: no limit */
     size_t max_message_size;  /* bytes of content; envelopes may be larger by what sealing adds */
     size_t outbox_limit;      /* bytes by subscription that may wait for one reader */
     size_t direct_limit;     /* bytes addressed by name that may wait for one reader, + 1 message */
@@ -70,8 +72,8 @@ void broker_free(struct broker **broker);
  * @ret_code  why there is no peer
  *
  * Returns a peer that lives until broker_peer_gone(), or NULL with AICO_EREVOKED, AICO_EUNKNOWN
- * (the registry in force does not name it), AICO_EQUOTA (max_connections), AICO_EDRAIN,
- * AICO_ENOMEM.
+ * (the registry in force does not name it), AICO_EQUOTA (max_connections, or that of one
+ * component), AICO_ERATE (it comes again and again), AICO_EDRAIN, AICO_ENOMEM.
  */
 struct broker_peer *broker_peer_open(struct broker *broker, struct moment now, struct bytes name,
                                      const uint8_t identity[32], const char *address, void *cookie,

@@ -245,7 +245,7 @@ static void answer_ok(struct broker *b, struct broker_peer *peer, uint64_t id, u
 
 int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
-    char canonical[TOPIC_SIZE_MAX + 1];
+    char canonical[TOPIC_SIZE_MAX + 1], hint[QUOTA_HINT_SIZE];
     const struct rule *rule = NULL;
     struct subscription *s = NULL;
     struct record_subscribe m;
@@ -268,9 +268,8 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
         refuse(b, peer, m.id, AICO_ENOTYET, NULL, "queue groups are not available in this version");
         return 0;
     }
-    if (peer->subscription_count >= b->settings.max_subscriptions) {
-        refuse(b, peer, m.id, AICO_EQUOTA, NULL, "at most %zu subscriptions; use wider filters",
-               b->settings.max_subscriptions);
+    if (!quota_allows(b, peer->member, peer, QUOTA_SUBSCRIPTIONS, peer->subscription_count)) {
+        refuse(b, peer, m.id, AICO_EQUOTA, NULL, "%s", quota_hint(b, QUOTA_SUBSCRIPTIONS, hint));
         return 0;
     }
     if (!may_subscribe(b, peer, filter, &rule)) {

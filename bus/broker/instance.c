@@ -6,38 +6,63 @@
  */
 #include "broker/internal.h"
 
-struct instance *instance_get(struct broker *b, const struct member *member, uint64_t number)
+static void away_add(struct broker *b, struct instance *instance)
+{
+    DL_APPEND(b->away_instances, instance);
+    instance->member->away_count++;
+}
+
+static void away_remove(struct broker *b, struct instance *instance)
+{
+    DL_DELETE(b->away_instances, instance);
+    instance->member->away_count--;
+}
+
+/* The oldest of @member that is away. */
+static struct instance *oldest_away(struct broker *b, const struct member *member)
+{
+    struct instance *instance;
+
+    DL_FOREACH(b->away_instances, instance)
+    if (instance->member == member)
+        return instance;
+    return NULL;
+}
+
+struct instance *instance_get(struct broker *b, struct member *member, uint64_t number)
 {
     struct instance_key key = {.number = number};
-    struct instance *instance = NULL, *oldest;
+    struct instance *instance = NULL;
 
     memcpy(key.identity, member->identity, sizeof(key.identity));
     HASH_FIND(hh, b->instances, &key, sizeof(key), instance);
     if (instance)
         return instance;
 
-    while (b->instance_count >= 2 * b->settings.max_connections && b->away_instances) {
-        oldest = b->away_instances;
+    /* Each identity makes room for itself: none can push out what is remembered of others. */
+    while (member->away_count >= INSTANCES_PER_MEMBER) {
+        struct instance *oldest = oldest_away(b, member);
+
         instance_free(b, &oldest);
     }
     instance = calloc(1, sizeof(*instance));
     if (!instance)
         return NULL;
     instance->key = key;
+    instance->member = member;
     HASH_ADD(hh, b->instances, key, sizeof(instance->key), instance);
     if (!HASH_ADDED(hh, instance)) {
         free(instance);
         return NULL;
     }
-    b->instance_count++;
-    DL_APPEND(b->away_instances, instance);
+    away_add(b, instance);
     return instance;
 }
 
 void instance_attach(struct broker *b, struct instance *instance, struct broker_peer *peer)
 {
     if (!instance->peer)
-        DL_DELETE(b->away_instances, instance);
+        away_remove(b, instance);
     instance->peer = peer;
     peer->instance = instance;
 }
@@ -47,7 +72,7 @@ void instance_detach(struct broker *b, struct instance *instance)
     instance->peer->instance = NULL;
     instance->peer = NULL;
     instance->forget_at_ms = b->now.boot_ms + BROKER_INSTANCE_KEPT_MS;
-    DL_APPEND(b->away_instances, instance);
+    away_add(b, instance);
     for (int lane = 0; lane < LANES; lane++)
         if (instance->flights[lane]) {
             instance->flights[lane]->suspended_until_ms = b->now.boot_ms + FLIGHT_SUSPENDED_MS;
@@ -67,9 +92,8 @@ void instance_free(struct broker *b, struct instance **instance)
     if (i->peer)
         i->peer->instance = NULL;
     else
-        DL_DELETE(b->away_instances, i);
+        away_remove(b, i);
     HASH_DEL(b->instances, i);
-    b->instance_count--;
     free(i->refusals);
     free(i);
     *instance = NULL;

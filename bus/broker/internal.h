@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "broker/broker.h"
+#include "broker/quota.h"
 #include "trust/registry.h"
 #include "wire/batch.h"
 #include "wire/record.h"
@@ -35,6 +36,9 @@
 #define REQUEST_TIMEOUT_MAX_MS (60 * 60 * 1000)
 #define TOKENS_PER_SECOND 200
 #define TOKENS_BURST 1000
+#define LINKS_PER_SECOND 20 /* of one component */
+#define LINKS_BURST 100
+#define INSTANCES_PER_MEMBER 8 /* remembered while away */
 #define EVENTS_KEPT 256
 #define LEDGER_ROWS_MAX 4096
 #define SWEEP_MIN_MS 50
@@ -56,6 +60,8 @@ struct member {
     bool active;
     struct broker_peer *peer; /* its READY session, NULL when away */
     uint64_t instance;        /* of its last session, 0: had none */
+    struct quotas quotas;
+    size_t away_count; /* of its instances */
 };
 
 /* Who gets a topic's messages. */
@@ -173,6 +179,7 @@ struct instance {
     UT_hash_handle hh;
     struct instance *prev, *next; /* broker.away_instances, oldest first, while without link */
     struct instance_key key;
+    struct member *member;
     struct broker_peer *peer; /* NULL: away */
     uint64_t last_id;         /* highest id routed or refused */
     int64_t forget_at_ms;
@@ -215,7 +222,6 @@ struct broker_peer {
     int64_t opened_ms, ready_ms, heard_ms;
     int64_t ready_real_ms;
     unsigned pings;
-    int64_t tokens_milli, tokens_at_ms;
     int64_t denied_logged_ms;
     uint32_t denied_unlogged;
     bool slow_logged;
@@ -321,7 +327,6 @@ struct broker {
     size_t leaving; /* peers in PEER_LEAVING */
     uint64_t next_serial;
     struct instance *instances, *away_instances;
-    size_t instance_count;
     struct flight *flights;
     struct request *requests;
     uint64_t next_id; /* of the broker's own messages */
@@ -333,6 +338,9 @@ struct broker {
 
     struct broker_totals totals;
     uint64_t refused_by_code[256];
+    uint64_t quota_warnings[QUOTAS]; /* components that came near */
+    uint64_t quota_refusals[QUOTAS];
+    int64_t links_warned_ms;
     struct ledger_row *ledger, ledger_rest;
     size_t ledger_count;
     struct broker_event events[EVENTS_KEPT];
@@ -450,7 +458,7 @@ void flight_unref(struct flight *flight);
 void flights_forget(struct broker *broker, struct broker_peer *peer);
 void flights_recheck(struct broker *broker);
 /* instance.c */
-struct instance *instance_get(struct broker *broker, const struct member *member, uint64_t number);
+struct instance *instance_get(struct broker *broker, struct member *member, uint64_t number);
 void instance_attach(struct broker *broker, struct instance *instance, struct broker_peer *peer);
 void instance_detach(struct broker *broker, struct instance *instance);
 void instance_free(struct broker *broker, struct instance **instance);
@@ -492,6 +500,7 @@ void peer_end_later(struct broker *broker, struct broker_peer *peer, int code, c
 void peer_become_ready(struct broker *broker, struct broker_peer *peer);
 /* The session is over without BYE; the peer stays until broker_peer_gone(). */
 void peer_cut(struct broker *broker, struct broker_peer *peer, int code, const char *text);
+/* For control messages and questions: TOKENS_PER_SECOND, at most TOKENS_BURST at once. */
 bool peer_take_tokens(struct broker *broker, struct broker_peer *peer, unsigned count);
 /* Keep-alive and deadlines of one peer. */
 void peer_sweep(struct broker *broker, struct broker_peer *peer);

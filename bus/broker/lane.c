@@ -387,6 +387,7 @@ static bool make_room(struct broker *b, struct broker_peer *peer, uint8_t policy
     struct lane *lane = &peer->lanes[LANE_TOPIC];
     size_t limit = b->settings.outbox_limit;
 
+    quota_watch(b, peer->member, peer, QUOTA_OUTBOX, lane->bytes + size);
     if (lane->bytes + size <= limit || policy == SLOW_BLOCK)
         return true;
     log_slow(b, peer);

@@ -27,12 +27,13 @@ static struct broker_peer *peer_new(struct broker *b, struct member *member, con
     peer->serial = ++b->next_serial;
     peer->cookie = cookie;
     peer->member = member;
-    peer->opened_ms = peer->heard_ms = peer->tokens_at_ms = b->now.boot_ms;
+    peer->opened_ms = peer->heard_ms = b->now.boot_ms;
     peer->denied_logged_ms = INT64_MIN / 2;
-    peer->tokens_milli = (int64_t)TOKENS_BURST * 1000;
     (void)snprintf(peer->address, sizeof(peer->address), "%s", address);
     DL_APPEND(b->peers, peer);
     b->peer_count++;
+    member->quotas.links++;
+    quota_watch_links(b);
     return peer;
 }
 
@@ -55,6 +56,11 @@ struct broker_peer *broker_peer_open(struct broker *b, struct moment now, struct
     if (b->peer_count >= b->settings.max_connections)
         return refuse_link(b, name, address, AICO_EQUOTA, ret_code);
     member = member_get(b, name, identity);
+    if (member &&
+        !bucket_take(&member->quotas.links_opened, now.boot_ms, LINKS_PER_SECOND, LINKS_BURST))
+        return refuse_link(b, name, address, AICO_ERATE, ret_code);
+    if (member && !quota_allows(b, member, NULL, QUOTA_CONNECTIONS, member->quotas.links))
+        return refuse_link(b, name, address, AICO_EQUOTA, ret_code);
     peer = member ? peer_new(b, member, address, cookie) : NULL;
     if (!peer)
         return refuse_link(b, name, address, AICO_ENOMEM, ret_code);
@@ -67,6 +73,7 @@ void peer_free(struct broker *b, struct broker_peer *peer)
     output_remove(b, peer);
     DL_DELETE(b->peers, peer);
     b->peer_count--;
+    peer->member->quotas.links--;
     if (peer->end_noted)
         b->ending--;
     if (peer->state == PEER_LEAVING)
@@ -212,21 +219,10 @@ bool broker_next_kick(struct broker *b, struct moment now, struct broker_peer **
     return false;
 }
 
-/* A token bucket: TOKENS_PER_SECOND, at most TOKENS_BURST at once. */
 bool peer_take_tokens(struct broker *b, struct broker_peer *peer, unsigned count)
 {
-    int64_t passed = b->now.boot_ms - peer->tokens_at_ms, cost = (int64_t)count * 1000;
-
-    if (passed > 0) {
-        passed = MIN(passed, (int64_t)60000);
-        peer->tokens_milli =
-            MIN(peer->tokens_milli + passed * TOKENS_PER_SECOND, (int64_t)TOKENS_BURST * 1000);
-        peer->tokens_at_ms = b->now.boot_ms;
-    }
-    if (peer->tokens_milli < cost)
-        return false;
-    peer->tokens_milli -= cost;
-    return true;
+    return bucket_take_many(&peer->member->quotas.control, b->now.boot_ms, count, TOKENS_PER_SECOND,
+                            TOKENS_BURST);
 }
 
 static void ping(struct broker *b, struct broker_peer *peer)

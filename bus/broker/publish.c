@@ -411,6 +411,7 @@ static void publish_to_component(struct incoming *in)
     const struct record_publish *p = in->p;
     struct flight *flight = NULL;
     struct message *message = NULL;
+    char hint[QUOTA_HINT_SIZE];
     int r = AICO_ENOMEM;
 
     if (!direct_has_room(in)) {
@@ -463,7 +464,7 @@ static void publish_to_component(struct incoming *in)
 refused: /* one exit for three places, nothing of them is kept */
     message_unref(message);
     refuse_publish(b, in->peer, p->id, r, NULL, "%s",
-                   r == AICO_EQUOTA ? "too many requests wait for a reply"
+                   r == AICO_EQUOTA ? quota_hint(b, QUOTA_REQUESTS, hint)
                                     : "the broker is out of memory");
 }
 
@@ -566,6 +567,7 @@ static int accept_publish(struct incoming *in)
     struct instance *instance = in->peer->instance;
     enum lane_kind lane = p->to ? LANE_DIRECT : LANE_TOPIC;
     struct flight *flight = instance->flights[lane];
+    char hint[QUOTA_HINT_SIZE];
 
     if (flight && flight->id == p->id)
         return continue_flight(in, flight);
@@ -584,6 +586,11 @@ static int accept_publish(struct incoming *in)
     if (p->delivery == DELIVERY_CONTROL && !peer_take_tokens(b, in->peer, 1)) {
         refuse_publish(b, in->peer, p->id, AICO_ERATE, NULL,
                        "more than %d control messages a second", TOKENS_PER_SECOND);
+        return 0;
+    }
+    if (p->delivery != DELIVERY_CONTROL && !quota_take_publish(b, in->peer)) {
+        refuse_publish(b, in->peer, p->id, AICO_EQUOTA, NULL, "%s",
+                       quota_hint(b, QUOTA_PUBLISH_RATE, hint));
         return 0;
     }
     return accept_new(in);

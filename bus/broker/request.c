@@ -8,7 +8,7 @@ int request_add(struct broker *b, struct broker_peer *requester, uint64_t id,
     int64_t timeout = timeout_ms ? timeout_ms : REQUEST_TIMEOUT_DEFAULT_MS;
     struct request *request;
 
-    if (requester->request_count >= b->settings.max_requests)
+    if (!quota_allows(b, requester->member, requester, QUOTA_REQUESTS, requester->request_count))
         return AICO_EQUOTA;
     request = calloc(1, sizeof(*request));
     if (!request)

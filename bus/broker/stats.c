@@ -141,6 +141,7 @@ static void put_peer(const struct broker *b, struct json *json, const char *key,
     json_put_u64(json, "credit", peer->window);
     json_put_u64(json, "bytes_in", peer->bytes_in);
     json_put_u64(json, "bytes_out", peer->bytes_out);
+    quota_put_peer(b, json, peer);
     json_close_object(json);
 }
 
@@ -167,6 +168,7 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     json_put_u64(json, "direct_dropped", t->direct_dropped);
     json_put_u64(json, "gaps", t->gaps);
     put_refusals(b, json);
+    quota_put_totals(b, json);
     json_put_u64(json, "bytes_in", t->bytes_in);
     json_put_u64(json, "bytes_out", t->bytes_out);
     json_put_u64(json, "handshakes", t->handshakes);

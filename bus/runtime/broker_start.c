@@ -207,6 +207,10 @@ static int start_core(struct aico_broker *b, struct aico_error *err)
     broker_settings_default(&settings);
     settings.software = "aico-broker " AICO_VERSION;
     settings.max_connections = (size_t)config->max_connections;
+    settings.max_connections_per_component = (size_t)config->max_connections_per_component;
+    settings.max_subscriptions = (size_t)config->max_subscriptions;
+    settings.max_requests = (size_t)config->max_requests;
+    settings.publish_rate = (size_t)config->publish_rate;
     settings.max_topics = (size_t)config->max_topics;
     settings.max_message_size = (size_t)config->max_message_size;
     settings.outbox_limit = (size_t)config->outbox_limit_bytes;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "session/bucket.h"
+#include "base/bucket.h"
 #include "session/guard.h"
 
 #define DIALER_PER_SECOND 10

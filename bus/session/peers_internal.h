@@ -17,7 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fifo.h"
 #include "base/hash.h"
-#include "session/bucket.h"
+#include "base/bucket.h"
 #include "session/channel.h"
 #include "session/group.h"
 #include "session/peers.h"

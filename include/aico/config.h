@@ -77,6 +77,10 @@ struct aico_config {
     int64_t outbox_limit_bytes;        /* queued for one peer */
     int64_t publish_window_bytes;      /* publish credit of one client */
     int64_t max_connections;
+    int64_t max_connections_per_component;
+    int64_t max_subscriptions; /* of one component, as the next two */
+    int64_t max_requests;
+    int64_t publish_rate; /* records a second; 0: no limit */
     int64_t max_topics;
     int64_t io_threads;
     int log_level; /* enum aico_log_level */

@@ -716,6 +716,7 @@ static void events_tell_what_happened_and_that_some_were_lost(void **state)
     for (int i = 0; i < 400; i++) {
         client_go(a);
         client_lose_link(a);
+        advance(&w, 100);
     }
     while (broker_next_event(w.broker, &e)) {
         connected |= e.kind == BROKER_EVENT_CONNECTED && strcmp(e.name, "a") == 0;

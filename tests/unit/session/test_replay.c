@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replay windows, the gaps they name, epoch chains and token buckets, each against a naive model.
- */
+/* Replay windows, the gaps they name and epoch chains, each against a naive model. */
 #include "world.h"
 
-#include "session/bucket.h"
 #include "session/chain.h"
 #include "session/replay.h"
 
@@ -300,25 +298,6 @@ static void an_epoch_ends_by_count_or_time_but_only_if_used(void **state UNUSED)
     assert_true(chain_sender_is_due(&sender, moment_at(START_MS), 60000));
 }
 
-/* --- buckets -------------------------------------------------------------------------------------
- */
-
-static void a_bucket_gives_its_burst_and_then_its_rate(void **state UNUSED)
-{
-    struct bucket bucket = {0};
-    int taken = 0;
-
-    for (int i = 0; i < 100; i++)
-        taken += bucket_take(&bucket, 5000, 10, 20);
-    assert_int_equal(taken, 20);
-    for (int64_t ms = 5001; ms <= 6000; ms++)
-        taken += bucket_take(&bucket, ms, 10, 20);
-    assert_int_equal(taken, 30);
-    assert_true(bucket_take(&bucket, INT64_MAX / 2, 10, 20));
-    /* A clock that goes back neither fills nor drains. */
-    assert_true(bucket_take(&bucket, 0, 10, 20));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,7 +313,6 @@ int main(void)
         cmocka_unit_test(a_window_keeps_the_last_two_epochs_for_a_while),
         cmocka_unit_test(an_idle_reader_steps_once),
         cmocka_unit_test(an_epoch_ends_by_count_or_time_but_only_if_used),
-        cmocka_unit_test(a_bucket_gives_its_burst_and_then_its_rate),
     };
 
     return cmocka_run_group_tests_name("session/replay", tests, NULL, NULL);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one component may take of the broker. A quota belongs to an identity, not to a link: who
+ * connects again has used up what it had. Each is warned about in the log and in the statistics
+ * when 80 % of it are in use, and only then refused, by the name of its key.
+ */
+#ifndef BROKER_QUOTA_H
+#define BROKER_QUOTA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bucket.h"
+
+struct broker;
+struct broker_peer;
+struct json;
+struct member;
+
+enum quota {
+    QUOTA_CONNECTIONS,   /* links at once */
+    QUOTA_SUBSCRIPTIONS, /* at once */
+    QUOTA_REQUESTS,      /* that wait for a reply */
+    QUOTA_PUBLISH_RATE,  /* PUBLISH records a second, control messages aside */
+    QUOTA_OUTBOX,        /* bytes by subscription that wait for it: the slow policy decides then */
+    QUOTAS
+};
+
+/* Of one member; zero-initialised. */
+struct quotas {
+    size_t links;
+    struct bucket publish; /* QUOTA_PUBLISH_RATE */
+    struct bucket control; /* control messages and questions: fixed, see TOKENS_PER_SECOND */
+    struct bucket links_opened;
+    struct quota_state {
+        bool was_warned, was_refused;  /* since the broker started */
+        int64_t warned_ms, refused_ms; /* boot_ms of the last line in the log about it */
+        uint64_t refused;
+    } states[QUOTAS];
+};
+
+/* The key in security.yaml, section broker; never NULL. */
+const char *quota_key(enum quota quota);
+/* 0: none. */
+uint64_t quota_limit(const struct broker *broker, enum quota quota);
+/*
+ * Whether @member, which uses @used, may take one more; else that is counted and logged, and the
+ * caller refuses with quota_hint(). @peer: for the log, may be NULL.
+ */
+bool quota_allows(struct broker *broker, struct member *member, const struct broker_peer *peer,
+                  enum quota quota, uint64_t used);
+/* The same for QUOTA_PUBLISH_RATE, and the token is taken. */
+bool quota_take_publish(struct broker *broker, struct broker_peer *peer);
+/* @used is in use now: warns if that is near the limit. For what is not refused. */
+void quota_watch(struct broker *broker, struct member *member, const struct broker_peer *peer,
+                 enum quota quota, uint64_t used);
+/* All links of the broker together. */
+void quota_watch_links(struct broker *broker);
+
+#define QUOTA_HINT_SIZE 200
+/* "max_requests: 4096 for one component, all in use; raise broker.max_requests in security.yaml":
+ * written to @to, which is returned. */
+const char *quota_hint(const struct broker *broker, enum quota quota, char to[QUOTA_HINT_SIZE]);
+
+/* Two objects: "quota_warnings" and "quota_refusals", by key. */
+void quota_put_totals(const struct broker *broker, struct json *json);
+/* "limits": for every quota that is in force what is used of it. */
+void quota_put_peer(const struct broker *broker, struct json *json, const struct broker_peer *peer);
+
+#endif
