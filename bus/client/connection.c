@@ -180,7 +180,6 @@ void client_link_up(struct client *client, struct moment now)
 static bool is_final(int code)
 {
     switch (code) {
-    case AICO_EAUTH:
     case AICO_EREVOKED:
     case AICO_EUNKNOWN:
     case AICO_EBROKERKEY:
@@ -232,7 +231,7 @@ void client_link_down(struct client *client, struct moment now, int code, const 
 
     if (client->state == CLIENT_ENDED || client->state == CLIENT_DOWN)
         return;
-    if (code == AICO_EAUTH && me && !component_is_active(client->registry, me, now.real_ms))
+    if (code == AICO_EUNKNOWN && me && !component_is_active(client->registry, me, now.real_ms))
         code = AICO_EREVOKED;
     (void)snprintf(reason, sizeof(reason), "%s", text);
 
@@ -263,6 +262,39 @@ void client_link_down(struct client *client, struct moment now, int code, const 
     schedule_dial(client, now);
 }
 
+/* None of it is more than the broker's word: nothing changes here, but a person may look. */
+static void compare_with_broker(struct client *client, struct moment now,
+                                const struct record_welcome *welcome)
+{
+    int64_t bound_ms = client->settings.session.synchrony_bound_ms;
+    int64_t ahead_ms = now.real_ms - (int64_t)welcome->time_ms;
+    uint64_t ours = registry_version(client->registry);
+    char text[HINT_SIZE_MAX + 1];
+
+    if (ahead_ms > bound_ms || ahead_ms < -bound_ms) {
+        (void)snprintf(text, sizeof(text),
+                       "our clock is %lld s %s the broker's; %lld s are accepted, set it: "
+                       "timedatectl set-ntp true",
+                       llabs((long long)ahead_ms / 1000), ahead_ms > 0 ? "ahead of" : "behind",
+                       (long long)bound_ms / 1000);
+        deliver_state(client, AICO_ECLOCK, text);
+    }
+    if (welcome->registry_version < ours) {
+        (void)snprintf(text, sizeof(text),
+                       "the broker has registry %llu, we have %llu; its home needs the newer one",
+                       (unsigned long long)welcome->registry_version, (unsigned long long)ours);
+        deliver_state(client, AICO_EREGISTRYOLD, text);
+    } else if (welcome->registry_version == ours &&
+               !bytes_equal(welcome->registry_hash,
+                            bytes_of(registry_hash(client->registry), REGISTRY_HASH_SIZE))) {
+        (void)snprintf(text, sizeof(text),
+                       "the broker has another registry of version %llu than we; compare: "
+                       "aico-keytool inspect FILE",
+                       (unsigned long long)ours);
+        deliver_state(client, AICO_EEQUIVOCATION, text);
+    }
+}
+
 static int on_welcome(struct client *client, struct moment now, const struct record *record)
 {
     struct record_welcome welcome;
@@ -290,6 +322,7 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
         deliver_state(client, 0, "connected again");
     }
     client->was_ready = true;
+    compare_with_broker(client, now, &welcome);
     return 0;
 }
 

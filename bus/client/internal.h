@@ -138,6 +138,7 @@ struct operation {
     uint32_t subscription;
     int64_t started_ms;
     struct client_component *peer; /* request: the responder; ping: the component */
+    int claim; /* why there is no channel, as the peer or the broker in its name says; 0: nothing */
     bool resolved, reference_known;
     uint8_t reference[16]; /* request: key id and sequence, what the reply is bound to */
     uint64_t flush_id;     /* flush: application id that must be answered */
@@ -303,6 +304,8 @@ void receive_component_pong(struct client *client, struct moment now, struct byt
                             uint64_t number);
 /* A channel with @peer stands now, or there will be none. */
 void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+/* @name, or the broker in its name, gave @code as why it makes no channel with us. */
+void operations_peer_claims(struct client *client, struct bytes name, int code);
 void operations_peer_lost(struct client *client, struct client_component *peer, int code,
                           const char *text);
 struct operation *operation_find_resolve(struct client *client, uint64_t id);

@@ -527,6 +527,23 @@ static void on_ready(struct client *client, struct moment now, const struct sess
     operations_peer_ready(client, now, peer);
 }
 
+/* Why two components make no channel, where a person can repair it. */
+static bool is_refused_handshake(int code)
+{
+    switch (code) {
+    case AICO_ECLOCK:
+    case AICO_EPOLICY:
+    case AICO_ENOTALLOWED:
+    case AICO_EREVOKED:
+    case AICO_EUNKNOWN:
+    case AICO_EREGISTRYSTALE:
+    case AICO_EEQUIVOCATION:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void receive_session_events(struct client *client, struct moment now)
 {
     struct session_event event;
@@ -574,8 +591,10 @@ void receive_session_events(struct client *client, struct moment now)
                 deliver_state(client, r, "a peer holds another registry of the same version");
             break;
         case SESSION_NOTICE:
-            if (event.code == AICO_EEQUIVOCATION || event.code == AICO_ECLOCK ||
-                event.code == AICO_EPEERSILENT || event.code == AICO_EHEADSMISSING)
+            if (is_refused_handshake(event.code))
+                operations_peer_claims(client, event.peer, event.code);
+            if (is_refused_handshake(event.code) || event.code == AICO_EPEERSILENT ||
+                event.code == AICO_EHEADSMISSING)
                 deliver_report(client, &(struct report){.kind = AICO_MESSAGE_STATE,
                                                         .sender = event.peer,
                                                         .code = event.code,

@@ -98,6 +98,25 @@ int64_t operations_deadline(const struct client *client)
     return deadline;
 }
 
+/* A word about the handshake ends no attempt, it may be forged; but whoever waited in vain hears
+ * it. */
+static void operation_time_out(struct client *client, struct operation *operation)
+{
+    char text[200];
+
+    if (operation->claim < 0) {
+        (void)snprintf(text, sizeof(text),
+                       "%s did not answer; it, or the broker in its name, claims: %s",
+                       operation->peer->name, aico_error_string(operation->claim));
+        operation_fail(client, operation, operation->claim, text);
+        return;
+    }
+    operation_fail(client, operation, AICO_ETIMEOUT,
+                   operation->kind == OPERATION_REQUEST && operation->id != 0
+                       ? "the responder did not answer in time"
+                       : "no answer in time");
+}
+
 void operations_tick(struct client *client, struct moment now)
 {
     struct operation *operation, *next;
@@ -108,11 +127,17 @@ void operations_tick(struct client *client, struct moment now)
             continue;
         if (operation->kind == OPERATION_SUBSCRIBE)
             subscription_give_up(client, operation->subscription);
-        operation_fail(client, operation, AICO_ETIMEOUT,
-                       operation->kind == OPERATION_REQUEST && operation->id != 0
-                           ? "the responder did not answer in time"
-                           : "no answer in time");
+        operation_time_out(client, operation);
     }
+}
+
+void operations_peer_claims(struct client *client, struct bytes name, int code)
+{
+    struct operation *operation;
+
+    DL_FOREACH(client->operations, operation)
+    if (operation->peer && operation->id == 0 && bytes_equal_text(name, operation->peer->name))
+        operation->claim = code;
 }
 
 static void send_query(struct client *client, struct operation *operation)

@@ -64,6 +64,7 @@ struct aico_broker {
     int64_t refusals_ms;  /* boot_ms at which refused keys may be logged again */
     unsigned refusals_left;
     unsigned long refusals_unsaid;
+    uint64_t other_keys; /* connections that expected another key, so far */
 
     /* broker.c */
     bool is_draining;

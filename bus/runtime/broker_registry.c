@@ -91,13 +91,19 @@ int broker_allow(struct aico_broker *b, struct aico_error *err)
     for (size_t i = 0; directory && i < registry_component_count(registry); i++) {
         const struct component *component = registry_component_at(registry, i);
         const struct pass *pass;
+        int r;
 
-        if (!component_is_active(registry, component, now_ms) ||
-            component_has_role(component, REGISTRY_ROLE_BROKER))
+        if (component_has_role(component, REGISTRY_ROLE_BROKER))
             continue;
-        pass = pass_of(b, component);
-        if (!pass || zap_directory_add(directory, component->transport, pass->user_id,
-                                       component->replaced_until_ms) < 0)
+        if (!component_is_active(registry, component, now_ms)) {
+            r = zap_directory_add_former(directory, component->transport);
+        } else {
+            pass = pass_of(b, component);
+            r = pass ? zap_directory_add(directory, component->transport, pass->user_id,
+                                         component->replaced_until_ms)
+                     : AICO_ENOMEM;
+        }
+        if (r < 0)
             zap_directory_free(&directory);
     }
     if (!directory)
@@ -181,6 +187,26 @@ static int take_successions(struct aico_broker *b, const struct registry *found,
     return r;
 }
 
+/* The file was put back to what it was once: what we accepted since stays in force, but whoever
+ * starts from that file alone believes the revoked. */
+static void say_if_older(struct aico_broker *b)
+{
+    CLEANUP(registry_unref)
+    struct registry *file = NULL;
+    const struct registry *ours = b->home.registry;
+    const char *home = b->home.config->home;
+
+    if (registry_load_file(home, BROKER_NAME, registry_namespace(ours), b->registry_path, &file,
+                           NULL) < 0 ||
+        registry_version(file) >= registry_version(ours))
+        return;
+    broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REGISTRY, NULL, NULL, AICO_EREGISTRYOLD,
+               "%s has version %" PRIu64 ", older than %" PRIu64
+               ", which stays in force; put it back: cp '%s/state/" BROKER_NAME "/registry' '%s'",
+               b->registry_path, registry_version(file), registry_version(ours), home,
+               b->registry_path);
+}
+
 void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked)
 {
     CLEANUP(registry_unref)
@@ -199,8 +225,10 @@ void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_a
                       &found, &err);
     if (r == 0)
         r = registry_may_replace(b->home.registry, 0, NULL, found);
-    if (r == AICO_EEXISTS) /* the same */
+    if (r == AICO_EEXISTS) { /* the same */
+        say_if_older(b);
         return;
+    }
     if (r == 0)
         r = take_successions(b, found, &err);
     if (r == 0)
@@ -237,6 +265,22 @@ static void say_refusal(struct aico_broker *b, const struct zap_refusal *refusal
     }
 }
 
+/* Told from the outside only: who they are, nobody can know. */
+static void say_other_keys(struct aico_broker *b)
+{
+    struct router_counters counters;
+    uint64_t fresh;
+
+    router_get_counters(b->router, &counters);
+    fresh = counters.refused_cipher - b->other_keys;
+    b->other_keys = counters.refused_cipher;
+    if (fresh > 0)
+        broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REFUSED, NULL, NULL, AICO_EBROKERKEY,
+                   "%" PRIu64 " connections expected another key than this broker's: their "
+                   "registry is of another bus, or names the key of before or after a rotation",
+                   fresh);
+}
+
 void broker_say_refusals(struct aico_broker *b, struct moment now)
 {
     struct zap_refusal refusal;
@@ -248,6 +292,7 @@ void broker_say_refusals(struct aico_broker *b, struct moment now)
             broker_say(b, AICO_LOG_WARNING, AICO_BROKER_REFUSED, NULL, NULL, AICO_EAUTH,
                        "%lu more connections were refused", b->refusals_unsaid);
         b->refusals_unsaid = 0;
+        say_other_keys(b);
     }
     while (zap_next_refusal(b->zap, &refusal)) {
         b->refusals_unsaid += refusal.more;

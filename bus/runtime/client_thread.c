@@ -204,7 +204,7 @@ static void handle_link(struct aico_client *c, struct moment now, unsigned event
     if (c->dealer && events & DEALER_DOWN) {
         int code = dealer_reason(c->dealer, &err);
 
-        if (code == AICO_EAUTH) /* perhaps the home knows why */
+        if (code == AICO_EUNKNOWN || code == AICO_EREVOKED) /* perhaps the home knows why */
             look_at_registry(c, now);
         link_failed(c, now, code, err.text);
     }

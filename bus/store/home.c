@@ -461,6 +461,19 @@ int registry_load(const char *home, const char *name, struct bytes namespace,
     return 0;
 }
 
+int registry_load_file(const char *home, const char *name, struct bytes namespace, const char *path,
+                       struct registry **ret_registry, struct aico_error *err)
+{
+    CLEANUP(registry_chain_deinit)
+    struct registry_chain chain = {0};
+    uint8_t pinned[SIGN_PUBLIC_SIZE];
+    int r = home_owner(home, pinned, err);
+
+    if (r == 0)
+        r = walk_chain(home, name, pinned, namespace, &chain, err);
+    return r < 0 ? r : load_of_chain(path, pinned, &chain, 0, namespace, ret_registry, err);
+}
+
 /* state/NAME, made when missing. */
 static int state_folder(const char *home, const char *name, struct aico_error *err)
 {

@@ -80,6 +80,11 @@ AICO_MUST_USE int registry_chain_load(const char *home, const char *name, struct
  */
 AICO_MUST_USE int registry_load(const char *home, const char *name, struct bytes namespace,
                                 struct registry **ret_registry, struct aico_error *err);
+/* The registry at @path alone, signed by one of the owners of this home, whatever was accepted
+ * since. Errors as above, AICO_ENOTFOUND. */
+AICO_MUST_USE int registry_load_file(const char *home, const char *name, struct bytes namespace,
+                                     const char *path, struct registry **ret_registry,
+                                     struct aico_error *err);
 /* Keeps @registry as what @name accepted last, and for good if it names a successor of its owner;
  * writes nothing when it is kept already. */
 AICO_MUST_USE int registry_keep(const char *home, const char *name, const struct registry *registry,

@@ -82,12 +82,16 @@ static void on_handshake_failed_protocol(struct dealer *dealer, uint32_t value)
         go_down_by_greeting(dealer, GREETING_OTHER, true);
 }
 
+/* The status of the broker's ZAP handler (zap.h). */
 static void on_refused_key(struct dealer *dealer, uint32_t value)
 {
     if (value == 400)
-        go_down(dealer, AICO_EAUTH,
-                "the broker does not accept our key: it is not registered there, or revoked; see: "
-                "aico-keytool list");
+        go_down(dealer, AICO_EUNKNOWN,
+                "the broker does not know our key; the owner registers it: aico-keytool add FILE");
+    else if (value == 500)
+        go_down(dealer, AICO_EREVOKED,
+                "the broker says that our key is revoked, or was replaced by another; a new "
+                "identity is made by: aico-keytool new NAME");
     else
         go_down(dealer, AICO_EUNREACHABLE, "the broker cannot check keys now; see its log");
 }

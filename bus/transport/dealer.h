@@ -67,7 +67,8 @@ bool dealer_is_up(const struct dealer *dealer);
  *   AICO_EUNREACHABLE  nobody listens there, or no connection within timeout_ms
  *   AICO_ENOTBROKER    something listens that is not a broker: no CURVE, no ZeroMQ, or silence
  *   AICO_EBROKERKEY    a broker, but not the one whose key we pin
- *   AICO_EAUTH         the broker does not accept our key
+ *   AICO_EUNKNOWN      the broker does not know our key
+ *   AICO_EREVOKED      the broker knows it as one that is valid no more
  *   AICO_ETIMEOUT      a broker that did not finish the handshake within timeout_ms
  *   AICO_ECLOSED       the link was up and was lost
  *   AICO_EPROTO        the link was up and the broker sent something that is not a frame

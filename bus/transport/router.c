@@ -118,7 +118,8 @@ int router_new(struct transport *transport, const struct router_settings *settin
     /* Without it anybody is let in while no handler answers: never trust that it was taken. */
     if (!is_domain_enforced(router->socket))
         return aico_error_set(err, AICO_ESYSTEM, "this libzmq does not enforce the check of keys");
-    router->monitor = monitor_open(transport, router->socket, ZMQ_EVENT_DISCONNECTED);
+    router->monitor = monitor_open(transport, router->socket,
+                                   ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
     if (!router->monitor)
         return aico_error_set(err, AICO_ESYSTEM, "watching the broker's socket: %s",
                               zmq_strerror(errno));
@@ -584,9 +585,12 @@ bool router_next_gone(struct router *router, struct moment now, struct link **re
     uint32_t value;
     struct link *link;
 
-    while (monitor_next(router->monitor, &event, &value))
+    while (monitor_next(router->monitor, &event, &value)) {
         if (event == ZMQ_EVENT_DISCONNECTED)
             on_disconnected(router, (int)value, now.boot_ms);
+        else if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
+            router->counters.refused_cipher++;
+    }
     if (now.boot_ms >= router->due_ms)
         pass_time(router, now.boot_ms);
 

@@ -88,11 +88,12 @@ void link_set_owner(struct link *link, void *owner);
 /* Since router_new(). */
 struct router_counters {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
-    uint64_t links;         /* opened */
-    uint64_t refused_id;    /* connections cut because they chose their routing id */
-    uint64_t refused_user;  /* ... because they had no User-Id */
-    uint64_t refused_shape; /* messages of several parts, or empty */
-    uint64_t late;          /* frames of links that were cut or gone */
+    uint64_t links;          /* opened */
+    uint64_t refused_id;     /* connections cut because they chose their routing id */
+    uint64_t refused_user;   /* ... because they had no User-Id */
+    uint64_t refused_shape;  /* messages of several parts, or empty */
+    uint64_t refused_cipher; /* handshakes sealed for another key than ours */
+    uint64_t late;           /* frames of links that were cut or gone */
 };
 void router_get_counters(const struct router *router, struct router_counters *ret_counters);
 

@@ -24,7 +24,7 @@
 
 struct entry {
     uint8_t key[ZAP_KEY_SIZE];
-    char user_id[ZAP_USER_ID_MAX + 1];
+    char user_id[ZAP_USER_ID_MAX + 1]; /* "": valid no more */
     int64_t until_ms;
     UT_hash_handle hh;
 };
@@ -64,13 +64,11 @@ void zap_directory_free(struct zap_directory **directory)
     *directory = NULL;
 }
 
-int zap_directory_add(struct zap_directory *directory, const uint8_t key[ZAP_KEY_SIZE],
-                      const char *user_id, int64_t until_ms)
+static int add(struct zap_directory *directory, const uint8_t key[ZAP_KEY_SIZE],
+               const char *user_id, int64_t until_ms)
 {
     struct entry *entry;
 
-    if (!*user_id || strlen(user_id) > ZAP_USER_ID_MAX)
-        return AICO_EINVAL;
     HASH_FIND(hh, directory->entries, key, ZAP_KEY_SIZE, entry);
     if (entry)
         return AICO_EEXISTS;
@@ -86,6 +84,19 @@ int zap_directory_add(struct zap_directory *directory, const uint8_t key[ZAP_KEY
         return AICO_ENOMEM;
     }
     return 0;
+}
+
+int zap_directory_add(struct zap_directory *directory, const uint8_t key[ZAP_KEY_SIZE],
+                      const char *user_id, int64_t until_ms)
+{
+    if (!*user_id || strlen(user_id) > ZAP_USER_ID_MAX)
+        return AICO_EINVAL;
+    return add(directory, key, user_id, until_ms);
+}
+
+int zap_directory_add_former(struct zap_directory *directory, const uint8_t key[ZAP_KEY_SIZE])
+{
+    return add(directory, key, "", 0);
 }
 
 /* --- requests ------------------------------------------------------------------------------- */
@@ -169,35 +180,47 @@ static void remember_refusal(struct zap *zap, struct request *request)
     bytes_copy(refusal->address, address);
 }
 
+/* libzmq hands no other status on, and not the text: so each stands for one cause. */
+enum verdict { GRANTED, UNKNOWN_KEY, FORMER_KEY };
+static const struct {
+    const char *status, *text;
+} verdicts[] = {
+    [GRANTED] = {"200", "OK"},
+    [UNKNOWN_KEY] = {"400", "unknown key"},
+    [FORMER_KEY] = {"500", "key is no longer valid"},
+};
+
 /* Whether the request is granted, and to whom. */
-static bool decide(struct zap *zap, struct request *request, char ret_user_id[ZAP_USER_ID_MAX + 1])
+static enum verdict decide(struct zap *zap, struct request *request,
+                           char ret_user_id[ZAP_USER_ID_MAX + 1])
 {
     const struct entry *entry = NULL;
+    enum verdict verdict = UNKNOWN_KEY;
 
     (void)pthread_mutex_lock(&zap->lock);
     if (is_for_us(request) && zap->directory)
         HASH_FIND(hh, zap->directory->entries, part(request, PART_CREDENTIAL).at, ZAP_KEY_SIZE,
                   entry);
-    if (entry && moment_now().real_ms >= entry->until_ms)
-        entry = NULL;
     if (entry)
+        verdict = *entry->user_id && moment_now().real_ms < entry->until_ms ? GRANTED : FORMER_KEY;
+    if (verdict == GRANTED)
         memcpy(ret_user_id, entry->user_id, sizeof(entry->user_id));
     else
         remember_refusal(zap, request);
     (void)pthread_mutex_unlock(&zap->lock);
-    return entry != NULL;
+    return verdict;
 }
 
 static void answer(struct zap *zap, struct request *request)
 {
     char user_id[ZAP_USER_ID_MAX + 1] = "";
-    bool is_granted = decide(zap, request, user_id);
+    enum verdict verdict = decide(zap, request, user_id);
     struct bytes id = part(request, PART_REQUEST_ID);
     const struct bytes reply[] = {
         bytes_text(VERSION),
         id,
-        bytes_text(is_granted ? "200" : "400"),
-        bytes_text(is_granted ? "OK" : "unknown key"),
+        bytes_text(verdicts[verdict].status),
+        bytes_text(verdicts[verdict].text),
         bytes_text(user_id),
         bytes_text(""), /* metadata */
     };

@@ -2,7 +2,8 @@
 /*
  * Who may open a broker link: the handler of ZeroMQ's authentication protocol (ZAP, RFC 27), a CZMQ
  * actor with a thread of its own. It knows a directory of X25519 keys and answers 200 with the
- * User-Id found there, or 400.
+ * User-Id found there, 500 to a key that was valid once and is no more, or 400 to one it does not
+ * know. Who gets that far has proven that it holds the secret of the key.
  *
  * Its socket lies in the context of the broker's ROUTER, where libzmq looks for it; only the pipe
  * that starts and stops the actor lies in CZMQ's own context, which is one for the process. So
@@ -39,6 +40,10 @@ void zap_directory_free(struct zap_directory **directory);
 AICO_MUST_USE int zap_directory_add(struct zap_directory *directory,
                                     const uint8_t key[ZAP_KEY_SIZE], const char *user_id,
                                     int64_t until_ms);
+
+/* Knows @key as one that is valid no more. 0, AICO_EEXISTS (@key is there), AICO_ENOMEM. */
+AICO_MUST_USE int zap_directory_add_former(struct zap_directory *directory,
+                                           const uint8_t key[ZAP_KEY_SIZE]);
 
 /*
  * Starts the handler; it must run before the ROUTER binds. Until a directory is set nobody is let

@@ -87,7 +87,6 @@ static const struct repair {
     {AICO_EDRAIN, "try again when the broker is back"},
     {AICO_EDENIED, "the owner may allow it: aico-keytool rule set"},
     {AICO_EBROKERKEY, "this is not the broker of this home: check --home and --broker"},
-    {AICO_EAUTH, "the owner registers a key with aico-keytool add; see aico-keytool list"},
     {AICO_EUNKNOWN, "the owner registers a key with aico-keytool add; see aico-keytool list"},
     {AICO_EREVOKED, "the owner can make a new identity: aico-keytool new NAME"},
     {AICO_EDUPLICATE, "use another identity with --as NAME"},

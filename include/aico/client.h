@@ -54,8 +54,8 @@ struct aico_client_options {
  * @ret_client  receives a client the caller owns; untouched on failure
  *
  * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_EMODE, AICO_EKEYFILEDAMAGED,
- * AICO_EREGISTRY...), AICO_EUNREACHABLE, AICO_ENOTBROKER, AICO_EBROKERKEY, AICO_EAUTH or
- * AICO_EREVOKED, AICO_EUNKNOWN (no such key file, or not in the registry), AICO_EDUPLICATE,
+ * AICO_EREGISTRY...), AICO_EUNREACHABLE, AICO_ENOTBROKER, AICO_EBROKERKEY, AICO_EREVOKED
+ * (or replaced), AICO_EUNKNOWN (no such key file, or not in the registry), AICO_EDUPLICATE,
  * AICO_EINVAL (no identity was named, or a wrong address), AICO_ETIMEOUT, AICO_ENOMEM,
  * AICO_ESYSTEM.
  */

@@ -566,7 +566,7 @@ static void a_revoked_component_is_cut_within_a_second_and_stays_out(void **stat
     again = link_to(bus, BOB, 0, BROKER);
     while (!(dealer_wait(again, -1, 50) & DEALER_DOWN))
         assert_false(dealer_is_up(again));
-    assert_int_equal(dealer_reason(again, NULL), AICO_EAUTH);
+    assert_int_equal(dealer_reason(again, NULL), AICO_EREVOKED);
     dealer_close(&again, 0);
     expect_log(bus, "refused bob E_REVOKED");
 

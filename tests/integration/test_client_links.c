@@ -65,7 +65,7 @@ static void a_key_the_broker_does_not_know_is_told(void **state)
     assert_int_equal(registry_draft_add(draft, &line), 0);
     assert_int_equal(registry_draft_sign(draft, &world->seeds[OWNER], 1, &document), 0);
     world_write(home, "registry", buffer_view(&document));
-    expect_refusal(home, DAVE, NULL, AICO_EAUTH, "does not accept our key");
+    expect_refusal(home, DAVE, NULL, AICO_EUNKNOWN, "does not know our key");
 }
 
 static void a_revoked_key_is_told(void **state)
@@ -86,7 +86,7 @@ static void a_revoked_key_is_told(void **state)
             break;
         (void)usleep(5000);
     }
-    expect_refusal(home, CAROL, NULL, AICO_EAUTH, "does not accept our key");
+    expect_refusal(home, CAROL, NULL, AICO_EREVOKED, "is revoked, or was replaced");
     leave(&bob);
 }
 

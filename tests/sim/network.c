@@ -201,9 +201,7 @@ void link_connect(struct node *node)
         /* What the transport says of a key the broker does not take. */
         link->client_side = link->broker_side = false;
         sim_note(w, "%s: the broker takes no link: %s", node->name, aico_error_name(code));
-        client_link_down(node->client, node_moment(node),
-                         code == AICO_EREVOKED || code == AICO_EUNKNOWN ? AICO_EAUTH : code,
-                         "not taken");
+        client_link_down(node->client, node_moment(node), code, "not taken");
         node_settle(node);
         return;
     }

@@ -216,8 +216,7 @@ static void note_end(struct node *node)
     if (!client_is_ended(node->client, &code, &text))
         return;
     sim_note(w, "%s: ended: %s: %s", node->name, aico_error_name(code), text);
-    if (code != AICO_EREVOKED && code != AICO_EDUPLICATE && code != AICO_EAUTH &&
-        code != AICO_EUNKNOWN)
+    if (code != AICO_EREVOKED && code != AICO_EDUPLICATE && code != AICO_EUNKNOWN)
         sim_fail(w, "%s ended: %s: %s", node->name, aico_error_name(code), text);
     node->over = true;
     node->ready_ms = MOMENT_NEVER;

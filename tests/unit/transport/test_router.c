@@ -175,7 +175,7 @@ static void a_revoked_key_cannot_come_back_and_others_stay(void **state)
     assert_int_equal(down_code(&bob, DEADLINE_MS), AICO_ECLOSED);
 
     bob = dial(net, net->tcp, &net->bob, &net->broker);
-    assert_int_equal(down_code(&bob, DEADLINE_MS), AICO_EAUTH);
+    assert_int_equal(down_code(&bob, DEADLINE_MS), AICO_EUNKNOWN);
     send_text(alice, "still here");
     assert_true(bytes_equal_text(router_expect(net).frame, "still here"));
     dealer_close(&alice, 0);
@@ -192,9 +192,13 @@ static void a_key_is_let_in_until_its_time_is_over(void **state)
     assert_int_equal(zap_directory_add(directory, net->bob.public, "bob#2", now + 60000), 0);
     assert_int_equal(zap_directory_add(directory, net->bob.public, "bob#3", now), AICO_EEXISTS);
     assert_int_equal(zap_directory_add(directory, net->mallory.public, "", now), AICO_EINVAL);
+    assert_int_equal(zap_directory_add_former(directory, net->bob.public), AICO_EEXISTS);
+    assert_int_equal(zap_directory_add_former(directory, net->mallory.public), 0);
     zap_set_directory(net->zap, &directory);
     dealer = dial(net, net->tcp, &net->alice, &net->broker);
-    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EAUTH);
+    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EREVOKED);
+    dealer = dial(net, net->tcp, &net->mallory, &net->broker);
+    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EREVOKED);
     dealer = dial_up(net, net->tcp, &net->bob);
     dealer_close(&dealer, 0);
 }
