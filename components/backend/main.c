@@ -12,6 +12,7 @@
 
 #include "backend/answers.h"
 #include "backend/log_store.h"
+#include "backend/table.h"
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/log.h"
@@ -24,38 +25,6 @@
 #define LAST_TAKE_MS 1000 /* for what has arrived when we are told to stop */
 #define CLOSE_MS 2000
 #define PATH_SIZE 4096
-
-enum { OPTION_DB = CONNECT_END };
-
-static const struct verb_entry verbs[] = {{"", "", "", 0, 0, NULL}, {0}};
-
-static const struct option_entry options[] = {
-    {OPTION_DB, NULL, "db", 0, "FILE", "the database (state/NAME/logs.db of the home)", "Service",
-     false},
-    {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
-     "for scripts: writes a byte to descriptor N when everything is subscribed", "Service", false},
-    {CONNECT_JSON, NULL, "json", 0, NULL, "log lines on stderr as JSON", "Service", false},
-    {CONNECT_VERBOSE, NULL, "verbose", 'v', NULL, "log more", "Service", false},
-    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "log warnings and errors only", "Service", false},
-    CONNECT_OPTION_ENTRIES,
-    {0},
-};
-
-static const struct program program = {
-    .name = PROGRAM,
-    .summary =
-        "Collects logs/** into SQLite, answers logs/query/v1 and system/status/v1, and takes\n"
-        "part in conversation/**. Runs in the foreground, logs on stderr; TERM commits and\n"
-        "ends with exit 0. Its identity is \"backend\" unless --as says otherwise.",
-    .verbs = verbs,
-    .options = options,
-    .details =
-        "logs/query/v1 takes {\"text\",\"sender\",\"topic\",\"since_ms\",\"after_id\",\"limit\",\n"
-        "\"count_only\"}, all optional, and answers {\"count\": rows that match, \"total\": rows\n"
-        "stored, \"rows\":[...]} or {\"error\"}. Without after_id the newest rows come first; "
-        "with\n"
-        "it, rows of larger id in order, so the last id of one page asks for the next.",
-};
 
 struct backend {
     struct connect_options connect;
@@ -379,7 +348,7 @@ int main(int argc, char **argv)
 
     guard_process();
     guard_files();
-    r = options_parse(&program, argc, argv, take, &backend, &command, &err);
+    r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);
     if (r > 0)
         return 0;
     if (r < 0)

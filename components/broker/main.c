@@ -11,51 +11,12 @@
 
 #include "broker/accept_guard.h"
 #include "broker/notify.h"
+#include "broker/table.h"
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/log.h"
 
 #define PROGRAM "aico-broker"
-
-enum { OPTION_CHECK = CONNECT_END, OPTION_PRINT_CONFIG };
-
-static const struct verb_entry verbs[] = {{"", "", "", 0, 0, NULL}, {0}};
-
-static const struct option_entry options[] = {
-    {CONNECT_HOME, NULL, "home", 0, "DIR", "home of the bus ($AICO_HOME, else ~/.aico)", NULL,
-     false},
-    {CONNECT_CONFIG, NULL, "config", 0, "FILE", "security.yaml (the home's)", NULL, false},
-    {CONNECT_PASSPHRASE_FILE, NULL, "passphrase-file", 0, "FILE",
-     "its first line opens the key file", NULL, false},
-    {CONNECT_PASSPHRASE_FD, NULL, "passphrase-fd", 0, "N", "the same from an open descriptor", NULL,
-     false},
-    {OPTION_CHECK, NULL, "check", 0, NULL,
-     "check configuration, registry and key, write nothing, and end", NULL, false},
-    {OPTION_PRINT_CONFIG, NULL, "print-config", 0, NULL,
-     "print every setting, its meaning and where it comes from, and end", NULL, false},
-    {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
-     "for scripts: writes a byte to descriptor N when it listens", NULL, false},
-    {CONNECT_JSON, NULL, "json", 0, NULL, "log lines on stderr as JSON", NULL, false},
-    {CONNECT_VERBOSE, NULL, "verbose", 'v', NULL, "log more", NULL, false},
-    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "log warnings and errors only", NULL, false},
-    {0},
-};
-
-static const struct program program = {
-    .name = PROGRAM,
-    .summary =
-        "Connects the components of one home: routes their sealed messages and enforces\n"
-        "the owner's rules. Runs in the foreground and logs on stderr. HUP looks at registry\n"
-        "and configuration again, TERM delivers what is held and ends with exit 0.",
-    .verbs = verbs,
-    .options = options,
-    .details = "A new registry in the home is in force within a second, without HUP. Settings are\n"
-               "described in docs/configuration.md; a changed one takes effect at the next start.\n"
-               "Tells systemd when it is ready (Type=notify or notify-reload).\n"
-               "\n"
-               "Exit: 0 stopped in order, 1 in use or system error, 2 usage, 3 configuration,\n"
-               "5 key or registry.",
-};
 
 struct arguments {
     struct connect_options connect;
@@ -233,7 +194,7 @@ int main(int argc, char **argv)
 
     guard_process();
     guard_files();
-    r = options_parse(&program, argc, argv, take, &arguments, &command, &err);
+    r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);
     if (r > 0)
         return 0;
     if (r < 0)

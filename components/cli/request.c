@@ -60,6 +60,20 @@ int verb_request(struct cli *cli)
     return 0;
 }
 
+/* With --json the question that got this reply is printed. */
+static int send_reply(struct cli *cli, const struct aico_message *request, const void *at,
+                      size_t size, struct aico_error *err)
+{
+    int r = aico_reply(cli->client, request, at, size, err);
+
+    if (r < 0 || !cli->connect.is_json)
+        return r;
+    print_message(cli, request);
+    if (fflush(stdout) != 0)
+        return aico_error_set(err, AICO_ESYSTEM, "stdout: %m");
+    return 0;
+}
+
 /* Answers one request. A command that fails to answer is noted; the next request is served. */
 static int answer(struct cli *cli, const struct aico_message *request, int stop_fd,
                   struct aico_error *err)
@@ -69,7 +83,7 @@ static int answer(struct cli *cli, const struct aico_message *request, int stop_
     int status = 0, r;
 
     if (cli->is_echo)
-        return aico_reply(cli->client, request, request->payload, request->size, err);
+        return send_reply(cli, request, request->payload, request->size, err);
 
     r = exec_run(cli->exec, request, connect_timeout(&cli->connect, EXEC_TIMEOUT_MS), stop_fd,
                  &output, &size, &status, err);
@@ -81,7 +95,7 @@ static int answer(struct cli *cli, const struct aico_message *request, int stop_
         return r;
     if (status != 0)
         cli_note(cli, "reply: the command ended with status %d", status);
-    r = aico_reply(cli->client, request, output ? output : (uint8_t *)"", size, err);
+    r = send_reply(cli, request, output ? output : (uint8_t *)"", size, err);
     free(output);
     return r;
 }

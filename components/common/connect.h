@@ -62,6 +62,18 @@ enum {
      "how long to wait: 500ms, 5s, 2m", "Connection", false}
 /* clang-format on */
 
+/* Parts of the manual that all of them share. */
+#define CONNECT_MANUAL_PARTS                                                                       \
+    {"Environment", "  AICO_HOME      home of the bus where --home is not given; else ~/.aico\n"   \
+                    "  AICO_IDENTITY  who we are where --as is not given"},                        \
+    {                                                                                              \
+        "Files", "Below the home:\n"                                                               \
+                 "  owner.key broker.key identities/NAME.key   keys\n"                             \
+                 "  registry        who takes part, and the owner's rules\n"                       \
+                 "  security.yaml   settings\n"                                                    \
+                 "  state/ run/ log/  what the programs keep, sockets, logs"                       \
+    }
+
 /* Takes an option of the rows above. 0; 1: not one of them; AICO_EINVAL with the mistake. */
 int connect_take(struct connect_options *options, int id, const char *value,
                  struct aico_error *err);

@@ -12,7 +12,7 @@
 #define ID_HELP (-1)
 #define ID_VERSION (-2)
 
-static const struct option_entry own[] = {
+const struct option_entry options_own[] = {
     {ID_HELP, NULL, "help", 'h', NULL, "show this help", "Other options", false},
     {ID_VERSION, NULL, "version", 0, NULL, "show the version", "Other options", false},
     {0},
@@ -26,20 +26,32 @@ struct given {
     const char *value;
 };
 
-static bool is_for(const struct option_entry *entry, const struct verb_entry *verb)
+/* Whether @word is among the words of @list, which commas part. */
+static bool is_listed(const char *list, const char *word)
 {
-    const char *at = entry->verbs;
-    size_t size;
+    size_t size = strlen(word);
 
-    if (!entry->verbs || !verb || !*verb->name)
-        return true;
-    size = strlen(verb->name);
-    while ((at = strstr(at, verb->name)) != NULL) {
-        if (at > entry->verbs && at[-1] == ' ' && at[size] == ' ')
+    for (const char *at = list; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, word, size) == 0 && (at[size] == ',' || at[size] == '\0'))
             return true;
-        at++;
     }
     return false;
+}
+
+static bool is_for(const struct option_entry *entry, const struct verb_entry *verb)
+{
+    return !entry->verbs || !verb || !*verb->name || is_listed(entry->verbs, verb->name);
+}
+
+bool option_is_shown(const struct option_entry *entry, const struct verb_entry *verb)
+{
+    return !entry->is_later && (verb ? is_for(entry, verb) : !entry->verbs);
+}
+
+bool verb_is_in_group(const struct verb_entry *verb, const char *word, size_t size)
+{
+    return strncmp(verb->name, word, size) == 0 && verb->name[size] == ' ';
 }
 
 static bool is_named(const struct option_entry *entry, const struct given *given)
@@ -55,7 +67,7 @@ static const struct option_entry *find(const struct program *program, const stru
                                        const struct given *given)
 {
     const struct option_entry *other = NULL;
-    const struct option_entry *const tables[] = {program->options, own};
+    const struct option_entry *const tables[] = {program->options, options_own};
 
     for (size_t i = 0; i < 2; i++) {
         for (const struct option_entry *entry = tables[i]; entry->id; entry++) {
@@ -75,6 +87,14 @@ static const struct verb_entry *find_verb(const struct program *program, const c
         if (strcmp(verb->name, name) == 0)
             return verb;
     return NULL;
+}
+
+static bool is_group(const struct program *program, const char *word)
+{
+    for (const struct verb_entry *verb = program->verbs; verb->name; verb++)
+        if (verb_is_in_group(verb, word, strlen(word)))
+            return true;
+    return false;
 }
 
 /* How many letters must change to make one word of the other; small words only. */
@@ -202,17 +222,46 @@ static int take_all(const struct program *program, const struct given *list, int
     return 0;
 }
 
-/* --help and --version win over everything else on the line. */
-static bool answer_own(const struct program *program, const struct given *list, int count,
-                       const struct verb_entry *verb)
+/* The words of a line that are no options: the verb, of one word or two, and its arguments. */
+struct words {
+    const struct program *program;
+    struct command *command;
+    const char *group;   /* the first word of two, as long as the second is missing */
+    const char *unknown; /* a first word that is no verb */
+    char name[64];
+};
+
+static void take_word(struct words *words, char *word)
 {
+    struct command *command = words->command;
+
+    if (command->verb || words->unknown) {
+        command->arguments[command->count++] = word;
+    } else if (words->group) {
+        (void)snprintf(words->name, sizeof(words->name), "%s %s", words->group, word);
+        command->verb = find_verb(words->program, words->name);
+        if (!command->verb)
+            words->unknown = words->name;
+    } else if (is_group(words->program, word)) {
+        words->group = word;
+    } else if (!(command->verb = find_verb(words->program, word))) {
+        words->unknown = word;
+    }
+}
+
+/* --help and --version win over everything else on the line. */
+static bool answer_own(const struct given *list, int count, const struct words *words)
+{
+    const struct verb_entry *verb = words->command->verb;
+
     for (int i = 0; i < count; i++) {
-        const struct option_entry *entry = find(program, verb, &list[i]);
+        const struct option_entry *entry = find(words->program, verb, &list[i]);
 
         if (entry->id == ID_HELP)
-            options_print_help(program, verb && *verb->name ? verb : NULL, stdout);
+            options_print_help(words->program, verb && *verb->name ? verb : NULL, words->group,
+                               stdout);
         else if (entry->id == ID_VERSION)
-            (void)printf("%s %s\n", program->name, AICO_VERSION);
+            (void)printf("%s %s\n", words->program->name, AICO_VERSION);
         else
             continue;
         return true;
@@ -220,15 +269,39 @@ static bool answer_own(const struct program *program, const struct given *list, 
     return false;
 }
 
+static int check_verb(const struct words *words, struct aico_error *err)
+{
+    const char *between = "";
+    char list[160] = "";
+
+    if (words->command->verb)
+        return 0;
+    if (!words->unknown && !words->group)
+        return aico_error_set(err, AICO_EINVAL, "no command given");
+    for (const struct verb_entry *verb = words->program->verbs; words->group && verb->name;
+         verb++) {
+        size_t size = strlen(list);
+
+        if (!verb_is_in_group(verb, words->group, strlen(words->group)))
+            continue;
+        (void)snprintf(list + size, sizeof(list) - size, "%s%s", between, verb->name);
+        between = ", ";
+    }
+    if (words->unknown)
+        return aico_error_set(err, AICO_EINVAL, "unknown command \"%.40s\"%s%s", words->unknown,
+                              *list ? "; there is " : "", list);
+    return aico_error_set(err, AICO_EINVAL, "something is missing: %s", list);
+}
+
 int options_parse(const struct program *program, int argc, char **argv, option_function *take,
                   void *context, struct command *ret_command, struct aico_error *err)
 {
     struct given list[OPTIONS_MAX];
-    bool has_verbs = *program->verbs->name != '\0', is_over = false;
-    const char *unknown = NULL;
+    struct words words = {.program = program, .command = ret_command};
+    bool is_over = false;
     int given = 0, r = 0;
 
-    ret_command->verb = has_verbs ? NULL : program->verbs;
+    ret_command->verb = *program->verbs->name ? NULL : program->verbs;
     ret_command->arguments = argv;
     ret_command->count = 0;
 
@@ -237,17 +310,13 @@ int options_parse(const struct program *program, int argc, char **argv, option_f
             is_over = true;
         else if (!is_over && argv[i][0] == '-' && argv[i][1])
             r = read_option(program, argc, argv, &i, list, &given, err);
-        else if (ret_command->verb || unknown)
-            argv[ret_command->count++] = argv[i];
-        else if (!(ret_command->verb = find_verb(program, argv[i])))
-            unknown = argv[i];
+        else
+            take_word(&words, argv[i]);
     }
-    if (r == 0 && answer_own(program, list, given, ret_command->verb))
+    if (r == 0 && answer_own(list, given, &words))
         return 1;
-    if (r == 0 && unknown)
-        r = aico_error_set(err, AICO_EINVAL, "unknown command \"%.40s\"", unknown);
-    if (r == 0 && !ret_command->verb)
-        r = aico_error_set(err, AICO_EINVAL, "no command given");
+    if (r == 0)
+        r = check_verb(&words, err);
     if (r == 0)
         r = take_all(program, list, given, take, context, ret_command, err);
     return r < 0 ? r : check_arguments(ret_command, err);
@@ -272,52 +341,69 @@ static const char *section_of(const struct option_entry *entry)
     return entry->section ? entry->section : "Options";
 }
 
-static bool is_shown(const struct option_entry *entry, const struct verb_entry *verb)
-{
-    return !entry->is_later && (verb ? is_for(entry, verb) : !entry->verbs);
-}
-
 /* Options under their headings, in the order in which the headings first appear in the table. */
 static void print_options(const struct option_entry *table, const struct verb_entry *verb, FILE *to)
 {
     for (const struct option_entry *first = table; first->id; first++) {
-        bool is_new = is_shown(first, verb);
+        bool is_new = option_is_shown(first, verb);
 
         for (const struct option_entry *e = table; e < first; e++)
-            if (is_shown(e, verb) && strcmp(section_of(e), section_of(first)) == 0)
+            if (option_is_shown(e, verb) && strcmp(section_of(e), section_of(first)) == 0)
                 is_new = false;
         if (!is_new)
             continue;
         (void)fprintf(to, "\n%s:\n", section_of(first));
         for (const struct option_entry *e = first; e->id; e++)
-            if (is_shown(e, verb) && strcmp(section_of(e), section_of(first)) == 0)
+            if (option_is_shown(e, verb) && strcmp(section_of(e), section_of(first)) == 0)
                 print_option(e, to);
     }
 }
 
-void options_print_help(const struct program *program, const struct verb_entry *verb, FILE *to)
+static void print_verbs(const struct program *program, const char *group, FILE *to)
+{
+    char left[80];
+
+    (void)fprintf(to, "\nCommands (%s COMMAND --help tells more):\n", program->name);
+    for (const struct verb_entry *verb = program->verbs; verb->name; verb++) {
+        if (group && !verb_is_in_group(verb, group, strlen(group)))
+            continue;
+        (void)snprintf(left, sizeof(left), "%s%s%s", verb->name, *verb->arguments ? " " : "",
+                       verb->arguments);
+        if (strlen(left) > HELP_COLUMN - 1)
+            (void)fprintf(to, "  %s\n  %-*s%s\n", left, HELP_COLUMN, "", verb->help);
+        else
+            (void)fprintf(to, "  %-*s%s\n", HELP_COLUMN, left, verb->help);
+    }
+}
+
+static void print_program(const struct program *program, const char *group, FILE *to)
 {
     bool has_verbs = *program->verbs->name != '\0';
 
+    (void)fprintf(to, "usage: %s %s%s%s[options]\n", program->name, group ? group : "",
+                  group ? " " : "", has_verbs ? "COMMAND ... " : "");
+    if (!group)
+        (void)fprintf(to, "\n%s\n%s%s%s", program->summary, program->description ? "\n" : "",
+                      program->description ? program->description : "",
+                      program->description ? "\n" : "");
+    if (has_verbs)
+        print_verbs(program, group, to);
+}
+
+void options_print_help(const struct program *program, const struct verb_entry *verb,
+                        const char *group, FILE *to)
+{
     if (verb) {
-        (void)fprintf(to, "usage: %s %s %s [options]\n\n%s\n", program->name, verb->name,
-                      verb->arguments, verb->help);
+        (void)fprintf(to, "usage: %s %s%s%s [options]\n\n%s\n", program->name, verb->name,
+                      *verb->arguments ? " " : "", verb->arguments, verb->help);
         if (verb->details)
             (void)fprintf(to, "\n%s\n", verb->details);
     } else {
-        (void)fprintf(to, "usage: %s %s[options]\n\n%s\n", program->name,
-                      has_verbs ? "COMMAND ... " : "", program->summary);
-        if (has_verbs)
-            (void)fprintf(to, "\nCommands (%s COMMAND --help tells more):\n", program->name);
-    }
-    for (const struct verb_entry *v = program->verbs; has_verbs && !verb && v->name; v++) {
-        char left[80];
-
-        (void)snprintf(left, sizeof(left), "%s %s", v->name, v->arguments);
-        (void)fprintf(to, "  %-*s%s\n", HELP_COLUMN, left, v->help);
+        print_program(program, group, to);
     }
     print_options(program->options, verb, to);
-    print_options(own, verb, to);
-    if (!verb && program->details)
-        (void)fprintf(to, "\n%s\n", program->details);
+    print_options(options_own, verb, to);
+    for (const struct manual_part *part = program->parts; part && !verb && !group && part->title;
+         part++)
+        (void)fprintf(to, "\n%s:\n%s\n", part->title, part->text);
 }

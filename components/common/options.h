@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines from one table per program: the same data parses the options, prints --help, and is
- * complete enough to make man pages and shell completion from. Used by main() only.
+ * Command lines from one table per program: the same data parses the options, prints --help, and
+ * makes the man pages and the shell completion (tools/pages). Used by main() only.
  */
 #ifndef COMMON_OPTIONS_H
 #define COMMON_OPTIONS_H
@@ -11,9 +11,14 @@
 
 #include <aico/error.h>
 
+/*
+ * One option. What its argument is called says what completion offers for it: words in lower case,
+ * "drop-old|drop-new", are typed as they stand; FILE and DIR are paths, NAME a component of the
+ * home. The same holds for the arguments of a verb.
+ */
 struct option_entry {
     int id;               /* handed to the program's function, > 0 */
-    const char *verbs;    /* " pub sub ": the verbs that know it, between blanks; NULL: all */
+    const char *verbs;    /* "pub,rule set": the verbs that take it; NULL: all */
     const char *name;     /* long name without dashes */
     char letter;          /* short name, 0: none */
     const char *argument; /* shown name of its argument, "DIR"; NULL: a flag */
@@ -23,21 +28,37 @@ struct option_entry {
 };
 
 struct verb_entry {
-    const char *name;
+    const char *name;      /* one word, or two: "rule set" */
     const char *arguments; /* "TOPIC [TEXT|-]", "" for none */
     const char *help;      /* one line */
     int min, max;          /* how many arguments; max -1: any number */
     const char *details;   /* paragraphs for `PROGRAM VERB --help`; NULL: none */
 };
 
+/* A part of the manual below the options. Lines that begin with two blanks stand as they are in the
+ * man page too, the others are filled. */
+struct manual_part {
+    const char *title; /* "Exit status" */
+    const char *text;  /* no newline at the end */
+};
+
 struct program {
     const char *name;                   /* "aico-bus" */
-    const char *summary;                /* one line */
+    char section;                       /* of the manual: '1' or '8' */
+    const char *summary;                /* one line, as in the list of a package's programs */
+    const char *description;            /* paragraphs; NULL: none */
     const struct verb_entry *verbs;     /* up to a NULL name. A program without verbs has one
                                            whose name is "" */
     const struct option_entry *options; /* up to id 0; --help and --version are understood anyway */
-    const char *details;                /* exit codes, files, examples: end of --help; or NULL */
+    const struct manual_part *parts;    /* up to a NULL title */
 };
+
+/* --help and --version, which every verb has: up to id 0. */
+extern const struct option_entry options_own[];
+/* Whether the option is to be shown for @verb; NULL: for the program, what all verbs take. */
+bool option_is_shown(const struct option_entry *entry, const struct verb_entry *verb);
+/* Whether @name is of two words and begins with @word, of @size bytes: "rule" of "rule set". */
+bool verb_is_in_group(const struct verb_entry *verb, const char *word, size_t size);
 
 /* Takes one option; value is NULL for a flag, else borrowed from argv. 0, or AICO_EINVAL with the
  * mistake in @err. */
@@ -60,7 +81,8 @@ struct command {
 int options_parse(const struct program *program, int argc, char **argv, option_function *take,
                   void *context, struct command *ret_command, struct aico_error *err);
 
-/* The text of --help: of one verb, or (@verb NULL) of the program. */
-void options_print_help(const struct program *program, const struct verb_entry *verb, FILE *to);
+/* The text of --help: of one verb, of a @group of verbs ("rule"), or of the program (both NULL). */
+void options_print_help(const struct program *program, const struct verb_entry *verb,
+                        const char *group, FILE *to);
 
 #endif

@@ -16,45 +16,13 @@
 #include "common/text.h"
 #include "frontend/command.h"
 #include "frontend/session.h"
+#include "frontend/table.h"
 
 #define PROGRAM "aico-frontend"
 #define TIMEOUT_MS 5000
 #define CLOSE_MS 1000
 #define LINE_MAX_SIZE 8192
 #define STATUS_UNMET 1
-
-enum { OPTION_SCRIPT = CONNECT_END, OPTION_SUB };
-
-static const struct verb_entry verbs[] = {{"", "", "", 0, 0, NULL}, {0}};
-
-static const struct option_entry options[] = {
-    {OPTION_SCRIPT, NULL, "script", 0, "FILE|-",
-     "run the commands in FILE, or of stdin, without a terminal", "Frontend", false},
-    {OPTION_SUB, NULL, "sub", 0, "FILTER",
-     "watch these topics instead of conversation/** and system/**; repeatable", "Frontend", false},
-    {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
-     "for scripts: writes a byte to descriptor N when everything is subscribed", "Frontend", false},
-    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "no notes on stderr", "Frontend", false},
-    CONNECT_OPTION_ENTRIES,
-    {0},
-};
-
-static const struct program program = {
-    .name = PROGRAM,
-    .summary =
-        "Shows who is on the bus and what is said, and lets you speak: a typed line goes to\n"
-        "conversation/user/input/v1, a line with / in front is a command (/help lists them).\n"
-        "Its identity is \"frontend\" unless --as says otherwise.",
-    .verbs = verbs,
-    .options = options,
-    .details =
-        "A script holds one command a line, as /help lists them but without the /; lines that\n"
-        "begin with # are comments. \"wait FILTER [SECONDS]\" takes the next message under FILTER\n"
-        "(5 s), \"expect TEXT\" demands TEXT in the last result.\n"
-        "\n"
-        "Exit status of a script: 0 all of it ran, 1 a wait or an expect was disappointed, else\n"
-        "that of the command that failed, as in aico-bus --help.",
-};
 
 struct frontend {
     struct connect_options connect;
@@ -283,7 +251,7 @@ int main(int argc, char **argv)
     int status, r;
 
     guard_process();
-    r = options_parse(&program, argc, argv, take, &frontend, &command, &err);
+    r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)
         return 0;
     if (r < 0)

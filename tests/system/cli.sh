@@ -91,11 +91,12 @@ check "it arrives" wait_for "$SUB" 0
 check "and says who sent it" grep -q ' frontend for you' "$WORK/sub.out"
 
 # --- request and reply -----------------------------------------------------------------------------
-start reply aico-bus --as backend reply system/echo/v1 --echo --count 1
+start reply aico-bus --as backend reply system/echo/v1 --echo --count 1 --json
 REPLY=$STARTED
 check_exit "request prints the reply" 0 aico-bus request system/echo/v1 'same words'
 check "  the words" test "$(cat "$WORK/out")" = 'same words'
 check "reply --count ends" wait_for "$REPLY" 0
+check "reply --json prints the question" grep -q '"topic":"system/echo/v1","sender":"cli",.*"payload":"same words"' "$WORK/reply.out"
 start reply aico-bus --as backend reply system/upper/v1 --exec 'tr a-z A-Z; echo " $AICO_TOPIC $AICO_SENDER"' --count 1
 REPLY=$STARTED
 check_exit "reply --exec answers with a command" 0 aico-bus request system/upper/v1 'loud'

@@ -166,7 +166,9 @@ int verb_public(struct keytool *k, char **arguments, int count, struct aico_erro
 int verb_add(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_revoke(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_rotate(struct keytool *k, char **arguments, int count, struct aico_error *err);
-int verb_rule(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_rule_set(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_rule_list(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_rule_remove(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_may(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_passwd(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_export(struct keytool *k, char **arguments, int count, struct aico_error *err);

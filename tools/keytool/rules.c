@@ -76,7 +76,8 @@ static void put_rule(const struct keytool *k, const struct rule *rule)
                  rule->freshness_s, rule->history ? "true" : "false");
 }
 
-static int rule_list(struct keytool *k, struct aico_error *err)
+int verb_rule_list(struct keytool *k, char **arguments UNUSED, int count UNUSED,
+                   struct aico_error *err)
 {
     CLEANUP(registry_unref)
     struct registry *registry = NULL;
@@ -138,8 +139,9 @@ static void warn_unknown(struct keytool *k, const struct registry *registry, con
             say(k, "note: %s is not registered yet", who);
 }
 
-static int rule_set(struct keytool *k, const char *filter, struct aico_error *err)
+int verb_rule_set(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
 {
+    const char *filter = arguments[0];
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     char canonical[TOPIC_SIZE_MAX + 1], before[TOPIC_SIZE_MAX + 1];
@@ -174,8 +176,9 @@ static int rule_set(struct keytool *k, const char *filter, struct aico_error *er
     return 0;
 }
 
-static int rule_remove(struct keytool *k, const char *filter, struct aico_error *err)
+int verb_rule_remove(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
 {
+    const char *filter = arguments[0];
     CLEANUP(change_end)
     struct change change = {.lock = -1};
     char canonical[TOPIC_SIZE_MAX + 1];
@@ -194,20 +197,6 @@ static int rule_remove(struct keytool *k, const char *filter, struct aico_error 
     if (r == 0)
         say(k, "rule %s removed in version %" PRIu64, canonical, change.version);
     return r;
-}
-
-int verb_rule(struct keytool *k, char **arguments, int count, struct aico_error *err)
-{
-    const char *what = arguments[0];
-
-    if (strcmp(what, "list") == 0 && count == 1)
-        return rule_list(k, err);
-    if (strcmp(what, "set") == 0 && count == 2)
-        return rule_set(k, arguments[1], err);
-    if (strcmp(what, "remove") == 0 && count == 2)
-        return rule_remove(k, arguments[1], err);
-    return aico_error_set(err, AICO_EINVAL,
-                          "usage: aico-keytool rule set FILTER | list | remove FILTER");
 }
 
 int verb_may(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)

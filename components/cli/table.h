@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of aico-bus. To add a verb: a word in CLI_VERBS, its row in table.c, its
+ * function, declared in cli.h. An option: its id below, its row in table.c, and who takes it in
+ * main.c.
+ */
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
+
+#include "common/connect.h"
+
+/* X(id, function) in the order of --help. */
+/* clang-format off */
+#define CLI_VERBS(X)                                                                               \
+    X(PUB, verb_pub)                                                                               \
+    X(SUB, verb_sub)                                                                               \
+    X(REQUEST, verb_request)                                                                       \
+    X(REPLY, verb_reply)                                                                           \
+    X(STATUS, verb_query)                                                                          \
+    X(PEERS, verb_query)                                                                           \
+    X(TOPICS, verb_query)                                                                          \
+    X(PING, verb_ping)
+/* clang-format on */
+
+enum cli_verb {
+#define CLI_VERB_ID(id, function) VERB_##id,
+    CLI_VERBS(CLI_VERB_ID)
+#undef CLI_VERB_ID
+        VERB_COUNT
+};
+
+enum {
+    OPTION_LINES = CONNECT_END,
+    OPTION_CHUNK,
+    OPTION_HEADER,
+    OPTION_TO,
+    OPTION_ACK,
+    OPTION_COUNT,
+    OPTION_FOR,
+    OPTION_SLOW,
+    OPTION_RAW,
+    OPTION_WIRE,
+    OPTION_EXEC,
+    OPTION_ECHO,
+    OPTION_LATER,
+};
+
+extern const struct program cli_program;
+
+#endif
