@@ -263,6 +263,10 @@ void sim_fail(struct world *w, const char *text, ...) __attribute__((format(prin
 /* One line of the trace; every line counts for its hash, printed or not. */
 void sim_note(struct world *w, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
+/* cheap.c */
+/* Before the first identity is made; there is no way back. */
+void cheap_begin(void);
+
 /* schedule.c */
 /* Until @until_ms, or the actions are used up when @until_ms is MOMENT_NEVER. */
 void schedule_run(struct world *w, int64_t until_ms);
