@@ -131,6 +131,8 @@ const struct schema_key schema_keys[] = {
     {BROKER, "log_level", SCHEMA_WORD, FIELD(log_level), "info",
      WORDS("error", "warning", "info", "debug"),
      .help = "The least important entries still written. Never holds content or secrets."},
+    {BROKER, "log_format", SCHEMA_WORD, FIELD(log_format), "text", WORDS("text", "json", "journal"),
+     .help = "Log lines on stderr as text or JSON, or entries with fields for systemd's journal."},
     {BROKER, "drain_timeout", SCHEMA_SECONDS, FIELD(drain_timeout_ms), "5", RANGE(0, 300),
      .help = "How long a stopping broker goes on delivering what it holds."},
 

@@ -24,6 +24,7 @@
 #define WAIT_MAX_MS 200
 #define DRAIN_SLACK_MS 300 /* for the BYEs, beyond drain_timeout */
 #define LINGER_MS 500
+#define PULSE_MS 250
 
 /* --- log ------------------------------------------------------------------------------------ */
 
@@ -283,6 +284,25 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     return has_more ? 0 : wait_ms(b, now);
 }
 
+/* Not with the lock held: who is called may ask for the status. */
+static void tell_pulse(struct aico_broker *b, struct moment now)
+{
+    struct broker_totals totals;
+    struct aico_broker_pulse pulse;
+
+    if (!b->pulse || now.boot_ms < b->pulse_ms)
+        return;
+    b->pulse_ms = now.boot_ms + PULSE_MS;
+    broker_get_totals(b->core, &totals);
+    pulse = (struct aico_broker_pulse){
+        .components = totals.peers,
+        .published = totals.published + totals.direct,
+        .delivered = totals.delivered + totals.direct_delivered,
+        .queued = totals.queued,
+    };
+    b->pulse(b->pulse_context, &pulse);
+}
+
 int aico_broker_run(struct aico_broker *b, struct aico_error *err)
 {
     struct broker_totals totals;
@@ -298,6 +318,7 @@ int aico_broker_run(struct aico_broker *b, struct aico_error *err)
         now = moment_now();
         timeout_ms = turn(b, now);
         (void)pthread_mutex_unlock(&b->lock);
+        tell_pulse(b, now);
         if (is_over(b, now))
             break;
     }
@@ -340,6 +361,11 @@ int aico_broker_open(const struct aico_broker_options *options, struct aico_brok
     b->next_serial = 1;
     b->log = options->log;
     b->log_context = options->log_context;
+    b->pulse = options->pulse;
+    b->pulse_context = options->pulse_context;
+    r = broker_inherit(b, options, err);
+    if (r < 0)
+        return r;
     if (wake_open(&b->wake) < 0)
         return aico_error_set(err, AICO_ESYSTEM, "no descriptor left");
     r = broker_home_load(options, &b->home, err);
@@ -405,6 +431,7 @@ void aico_broker_close(struct aico_broker **broker)
     zap_stop(&b->zap);
     transport_free(&b->transport);
     broker_remove_sockets(b); /* while the home is still locked */
+    broker_close_inherited(b);
     broker_free(&b->core);
     broker_free_passes(b);
     for (size_t i = 0; i < b->endpoint_count; i++)

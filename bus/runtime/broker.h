@@ -5,6 +5,7 @@
  *
  *   broker.c           the loop and the public functions
  *   broker_start.c     from a home to something that listens
+ *   broker_sockets.c   listening sockets that somebody else made
  *   broker_registry.c  who may open a link, and following the registry's file
  *
  * The thread in aico_broker_run() owns everything; `lock` is there for aico_broker_status() and is
@@ -27,6 +28,7 @@
 #include "trust/registry.h"
 
 struct pass;
+struct inherited;
 
 /* Everything a start reads from the home. */
 struct broker_home {
@@ -46,9 +48,14 @@ struct aico_broker {
     struct wake wake;
     char **endpoints; /* as bound; endpoint_count of them */
     size_t endpoint_count;
+    struct inherited *inherited; /* sockets that listened before us; inherited_count of them */
+    size_t inherited_count;
     pthread_mutex_t lock;
     aico_broker_log log;
     void *log_context;
+    aico_broker_pulse_function pulse;
+    void *pulse_context;
+    int64_t pulse_ms; /* boot_ms of the next one */
 
     /* From other threads and signal handlers. */
     atomic_int stops; /* how often aico_broker_stop() was called */
@@ -88,6 +95,19 @@ void broker_home_deinit(struct broker_home *home);
 AICO_MUST_USE int broker_start(struct aico_broker *b, struct aico_error *err);
 /* Takes away the socket files that broker_start() made. */
 void broker_remove_sockets(struct aico_broker *b);
+
+/* --- broker_sockets.c --- */
+
+/* Takes over what the options hand over; owned by the broker also when this fails. */
+AICO_MUST_USE int broker_inherit(struct aico_broker *b, const struct aico_broker_options *options,
+                                 struct aico_error *err);
+/* The socket that listens at @endpoint already, and is taken by that; -1: none. */
+int broker_find_inherited(struct aico_broker *b, const char *endpoint);
+/* Whether the path of this endpoint is somebody else's affair. */
+bool broker_is_inherited(const struct aico_broker *b, const char *endpoint);
+/* All of them must have been taken: AICO_EINVAL names the first that was not. */
+AICO_MUST_USE int broker_check_inherited(const struct aico_broker *b, struct aico_error *err);
+void broker_close_inherited(struct aico_broker *b);
 
 /* --- broker_registry.c --- */
 

@@ -161,12 +161,12 @@ static int prepare_socket_path(const char *path, struct aico_error *err)
 static int listen_on(struct aico_broker *b, const char *endpoint, struct aico_error *err)
 {
     static const char ipc[] = "ipc://";
-    int r = 0;
+    int listener = broker_find_inherited(b, endpoint), r = 0;
 
-    if (strncmp(endpoint, ipc, strlen(ipc)) == 0)
+    if (listener < 0 && strncmp(endpoint, ipc, strlen(ipc)) == 0)
         r = prepare_socket_path(endpoint + strlen(ipc), err);
     if (r == 0)
-        r = router_bind(b->router, endpoint, &b->endpoints[b->endpoint_count], err);
+        r = router_bind(b->router, endpoint, listener, &b->endpoints[b->endpoint_count], err);
     if (r < 0)
         return r;
     b->endpoint_count++;
@@ -178,7 +178,8 @@ void broker_remove_sockets(struct aico_broker *b)
     static const char ipc[] = "ipc://";
 
     for (size_t i = 0; i < b->endpoint_count; i++)
-        if (strncmp(b->endpoints[i], ipc, strlen(ipc)) == 0)
+        if (strncmp(b->endpoints[i], ipc, strlen(ipc)) == 0 &&
+            !broker_is_inherited(b, b->endpoints[i]))
             (void)unlink(b->endpoints[i] + strlen(ipc));
 }
 
@@ -243,7 +244,7 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     for (size_t i = 0; r == 0 && i < config->endpoints.count; i++)
         r = listen_on(b, config->endpoints.items[i], err);
-    return r;
+    return r < 0 ? r : broker_check_inherited(b, err);
 }
 
 static void say_if_few_descriptors(struct aico_broker *b)

@@ -3,11 +3,13 @@
 #include "transport/router.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -145,21 +147,43 @@ static int bind_error(const char *endpoint, int number, struct aico_error *err)
     }
 }
 
-int router_bind(struct router *router, const char *endpoint, char **ret_endpoint,
+/* libzmq closes what it is given, at some time. With the listener it neither binds nor unlinks. */
+static int bind_listener(struct router *router, const char *endpoint, int listener)
+{
+    int copy = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+    int flags = copy < 0 ? -1 : fcntl(copy, F_GETFL);
+    int r = -1, saved;
+
+    /* Its I/O thread must not wait for a connection that ended before it was accepted. */
+    if (flags >= 0 && fcntl(copy, F_SETFL, flags | O_NONBLOCK) == 0 &&
+        socket_set_int(router->socket, ZMQ_USE_FD, copy))
+        r = zmq_bind(router->socket, endpoint);
+    saved = errno;
+    if (r < 0 && copy >= 0)
+        (void)close(copy);
+    (void)socket_set_int(router->socket, ZMQ_USE_FD, -1);
+    errno = saved;
+    return r;
+}
+
+int router_bind(struct router *router, const char *endpoint, int listener, char **ret_endpoint,
                 struct aico_error *err)
 {
     static const char local[] = "tcp://localhost:";
     char text[512], real[512];
     size_t size = sizeof(real);
     char *copy;
+    int r;
 
     /* libzmq resolves host names for connecting only. */
     if (strncmp(endpoint, local, strlen(local)) == 0)
         (void)snprintf(text, sizeof(text), "tcp://127.0.0.1:%s", endpoint + strlen(local));
     else
         (void)snprintf(text, sizeof(text), "%s", endpoint);
-    if (!socket_set_int(router->socket, ZMQ_IPV6, endpoint_is_ipv6(text)) ||
-        zmq_bind(router->socket, text) < 0)
+    if (!socket_set_int(router->socket, ZMQ_IPV6, endpoint_is_ipv6(text)))
+        return bind_error(endpoint, errno, err);
+    r = listener < 0 ? zmq_bind(router->socket, text) : bind_listener(router, text, listener);
+    if (r < 0)
         return bind_error(endpoint, errno, err);
     if (zmq_getsockopt(router->socket, ZMQ_LAST_ENDPOINT, real, &size) < 0)
         (void)snprintf(real, sizeof(real), "%s", text);

@@ -39,11 +39,13 @@ AICO_MUST_USE int router_new(struct transport *transport, const struct router_se
  *
  * @endpoint      "tcp://ADDRESS:PORT" (port 0 or *: any free one) or "ipc:///PATH", whose folder is
  *                the caller's affair: what lies at PATH is replaced
+ * @listener      a socket that listens there already, of which a copy is used: nothing is bound,
+ *                and an ipc path stays where it is; -1: none
  * @ret_endpoint  what it really is; the caller frees it
  * 0, AICO_EEXISTS (address in use), AICO_EINVAL, AICO_ENOMEM, AICO_ESYSTEM.
  */
-AICO_MUST_USE int router_bind(struct router *router, const char *endpoint, char **ret_endpoint,
-                              struct aico_error *err);
+AICO_MUST_USE int router_bind(struct router *router, const char *endpoint, int listener,
+                              char **ret_endpoint, struct aico_error *err);
 
 enum router_event {
     ROUTER_NONE = 0,

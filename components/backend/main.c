@@ -17,11 +17,14 @@
 #include "common/guard.h"
 #include "common/log.h"
 #include "common/moment.h"
+#include "common/notify.h"
+#include "common/privilege.h"
 #include "common/stop.h"
 
 #define PROGRAM "aico-backend"
 #define CONNECT_MS 10000
 #define SUBSCRIBE_MS 5000
+#define TURN_MS 1000      /* a busy bus does not keep the loop from its other affairs longer */
 #define LAST_TAKE_MS 1000 /* for what has arrived when we are told to stop */
 #define CLOSE_MS 2000
 #define PATH_SIZE 4096
@@ -212,12 +215,26 @@ static int wait_for_more(struct backend *backend, struct aico_error *err)
         {.fd = backend->stop_fd, .events = POLLIN},
     };
     int64_t left = backend->batch_end_ms == 0 ? -1 : backend->batch_end_ms - steady_ms();
+    int64_t alive_ms = notify_interval_ms();
 
     if (backend->batch_end_ms != 0 && left <= 0)
         return commit(backend, err);
+    if (alive_ms > 0 && (left < 0 || left > alive_ms))
+        left = alive_ms;
     if (poll(fds, 2, (int)left) < 0 && errno != EINTR)
         return aico_error_set(err, AICO_ESYSTEM, "poll: %s", strerror(errno));
     return 0;
+}
+
+/* After a turn of the loop, so that the watchdog hears of a loop that turns. */
+static void tell_state(const struct backend *backend)
+{
+    char text[100];
+
+    notify_alive();
+    (void)snprintf(text, sizeof(text), "%" PRIu64 " log messages taken, %" PRIu64 " questions",
+                   backend->received, backend->questions);
+    notify_status(text);
 }
 
 static int run(struct backend *backend, struct aico_error *err)
@@ -225,12 +242,14 @@ static int run(struct backend *backend, struct aico_error *err)
     int r = 0;
 
     while (r == 0 && stop_signal() == 0) {
-        r = take_messages(backend, false, -1, err);
+        r = take_messages(backend, false, steady_ms() + TURN_MS, err);
         if (r == 0)
             r = wait_for_more(backend, err);
+        tell_state(backend);
     }
     if (r == 0) {
         log_write(LOG_INFO, "signal %d: storing what has arrived", stop_signal());
+        notify_send("STOPPING=1");
         r = take_messages(backend, true, steady_ms() + LAST_TAKE_MS, err);
     }
     return r;
@@ -310,6 +329,7 @@ static int start(struct backend *backend, struct aico_error *err)
     log_write(LOG_INFO, "ready: %s collects %s in %s", aico_client_name(backend->client),
               TOPIC_LOGS, path);
     connect_ready(&backend->connect);
+    notify_send("READY=1");
     return 0;
 }
 
@@ -333,7 +353,7 @@ static int finish(struct backend *backend, int r, struct aico_error *err)
                   left.unread + lost);
     log_store_close(&backend->store);
     if (r < 0)
-        return connect_report(PROGRAM, NULL, r, err);
+        return connect_fail(PROGRAM, r, err);
 
     log_write(LOG_INFO, "stopped");
     return 0;
@@ -354,11 +374,12 @@ int main(int argc, char **argv)
     if (r < 0)
         return connect_report(PROGRAM, NULL, r, &err);
 
-    log_open("backend",
-             backend.connect.is_verbose ? LOG_DEBUG
-             : backend.connect.is_quiet ? LOG_WARNING
-                                        : LOG_INFO,
-             backend.connect.is_json);
+    if (backend.connect.user && (r = privilege_drop(backend.connect.user, &err)) < 0)
+        return connect_report(PROGRAM, NULL, r, &err);
+    guard_process(); /* another user is dumpable again */
+    r = connect_log(&backend.connect, "backend", &err);
+    if (r < 0)
+        return connect_report(PROGRAM, NULL, r, &err);
     if (!backend.connect.client.identity && !getenv("AICO_IDENTITY"))
         backend.connect.client.identity = "backend";
     backend.connect.client.software = PROGRAM " " AICO_VERSION;

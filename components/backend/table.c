@@ -9,9 +9,8 @@ static const struct option_entry options[] = {
      false},
     {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
      "for scripts: writes a byte to descriptor N when everything is subscribed", "Service", false},
-    {CONNECT_JSON, NULL, "json", 0, NULL, "log lines on stderr as JSON", "Service", false},
-    {CONNECT_VERBOSE, NULL, "verbose", 'v', NULL, "log more", "Service", false},
-    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "log warnings and errors only", "Service", false},
+    CONNECT_USER_ENTRY,
+    CONNECT_LOG_ENTRIES,
     CONNECT_OPTION_ENTRIES,
     {0},
 };

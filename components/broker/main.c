@@ -10,11 +10,13 @@
 #include <aico/broker.h>
 
 #include "broker/accept_guard.h"
-#include "broker/notify.h"
+#include "broker/activation.h"
 #include "broker/table.h"
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/log.h"
+#include "common/notify.h"
+#include "common/privilege.h"
 
 #define PROGRAM "aico-broker"
 
@@ -56,7 +58,6 @@ static void on_event(void *context, const struct aico_broker_event *event)
         [AICO_LOG_INFO] = LOG_INFO,
         [AICO_LOG_DEBUG] = LOG_DEBUG,
     };
-    const struct arguments *arguments = context;
     const char *name = aico_broker_event_name(event->kind);
     const char *code = event->code < 0 ? aico_error_name(event->code) : "";
     const struct log_field fields[] = {
@@ -70,7 +71,8 @@ static void on_event(void *context, const struct aico_broker_event *event)
         notify_send("STOPPING=1");
     if (event->kind == AICO_BROKER_RELOADED)
         notify_reloaded();
-    if (arguments->connect.is_json)
+    (void)context;
+    if (log_has_fields())
         log_write_fields(levels[event->level], fields, sizeof(fields) / sizeof(fields[0]), "%s",
                          event->text);
     else
@@ -81,30 +83,33 @@ static void on_event(void *context, const struct aico_broker_event *event)
                   code);
 }
 
-static int report(const struct arguments *arguments, int code, const struct aico_error *err)
+/* After a turn of the loop: so the watchdog hears of a loop that turns, and of no other. */
+static void on_pulse(void *context, const struct aico_broker_pulse *pulse)
 {
-    const struct log_field fields[] = {{"event", "failed"}, {"code", aico_error_name(code)}};
+    char text[160];
 
-    if (!arguments->connect.is_json)
-        return connect_report(PROGRAM, NULL, code, err);
-    log_write_fields(LOG_ERROR, fields, 2, "%s", *err->text ? err->text : aico_error_string(code));
-    return aico_error_exit_status(code);
+    (void)context;
+    notify_alive();
+    (void)snprintf(text, sizeof(text),
+                   "%zu components, %llu messages in, %llu delivered, %llu held", pulse->components,
+                   pulse->published, pulse->delivered, pulse->queued);
+    notify_status(text);
 }
 
 /* Everything that is wrong with the configuration, then the first thing beyond it. */
-static int check(const struct arguments *arguments, const struct aico_broker_options *broker)
+static int check(const struct aico_broker_options *broker)
 {
     struct aico_config_problems problems;
     struct aico_error err = {0};
     int r = aico_config_check(broker->home, broker->config, "broker", &problems);
 
     for (size_t i = 0; r < 0 && i < problems.count; i++)
-        (void)report(arguments, problems.problems[i].code, &problems.problems[i]);
+        (void)connect_fail(PROGRAM, problems.problems[i].code, &problems.problems[i]);
     if (r < 0)
         return aico_error_exit_status(r);
     r = aico_broker_check(broker, &err);
     if (r < 0)
-        return report(arguments, r, &err);
+        return connect_fail(PROGRAM, r, &err);
     log_write(LOG_INFO, "check: configuration, registry and key are in order");
     return 0;
 }
@@ -119,24 +124,22 @@ static int print_config(const struct arguments *arguments)
     if (r == 0 && (aico_config_print(config, stdout) < 0 || fflush(stdout) != 0))
         r = aico_error_set(&err, AICO_ESYSTEM, "the output does not take it");
     aico_config_free(&config);
-    return r < 0 ? report(arguments, r, &err) : 0;
+    return r < 0 ? connect_fail(PROGRAM, r, &err) : 0;
 }
 
-/* Of the options, else of the configuration; what is wrong with it is told by the start. */
-static enum log_level find_level(const struct arguments *arguments)
+/* What the options leave open the configuration says; what is wrong with it is told by the start.
+ */
+static void complete_log(struct connect_options *connect)
 {
     struct aico_config *config = NULL;
-    enum log_level level = LOG_INFO;
 
-    if (arguments->connect.is_verbose)
-        return LOG_DEBUG;
-    if (arguments->connect.is_quiet)
-        return LOG_WARNING;
-    if (aico_config_load(arguments->connect.client.home, arguments->connect.client.config, "broker",
-                         &config, NULL) == 0)
-        level = (enum log_level)config->log_level; /* the same order */
+    if (aico_config_load(connect->client.home, connect->client.config, "broker", &config, NULL) < 0)
+        return;
+    if (!connect->has_log_level)
+        connect->log_level = (enum log_level)config->log_level; /* the same order */
+    if (!connect->has_log_format)
+        connect->log_format = (enum log_format)config->log_format;
     aico_config_free(&config);
-    return level;
 }
 
 /* The signals wait until there is a broker to be told; threads of libraries never see them. */
@@ -164,30 +167,36 @@ static void take_signals(const sigset_t *ours)
     (void)sigprocmask(SIG_UNBLOCK, ours, NULL);
 }
 
-static int serve(struct arguments *arguments, const struct aico_broker_options *broker)
+static int serve(struct arguments *arguments, struct aico_broker_options *broker)
 {
+    struct activation activation = {0};
     struct aico_error err = {0};
     sigset_t ours;
     int r;
 
     accept_guard_start();
     block_signals(&ours);
+    r = activation_take(&activation, &err);
+    if (r < 0)
+        return connect_fail(PROGRAM, r, &err);
+    broker->sockets = activation.sockets;
+    broker->socket_count = activation.count;
     r = aico_broker_open(broker, &served, &err);
     if (r < 0)
-        return report(arguments, r, &err);
+        return connect_fail(PROGRAM, r, &err);
     take_signals(&ours);
     connect_ready(&arguments->connect);
     notify_send("READY=1");
     r = aico_broker_run(served, &err);
     (void)sigprocmask(SIG_BLOCK, &ours, NULL);
     aico_broker_close(&served);
-    return r < 0 ? report(arguments, r, &err) : 0;
+    return r < 0 ? connect_fail(PROGRAM, r, &err) : 0;
 }
 
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.connect = CONNECT_OPTIONS_INIT};
-    struct aico_broker_options broker = {.log = on_event, .log_context = &arguments};
+    struct aico_broker_options broker = {.log = on_event, .pulse = on_pulse};
     struct aico_error err = {0};
     struct command command = {0};
     int r;
@@ -200,11 +209,17 @@ int main(int argc, char **argv)
     if (r < 0)
         return connect_report(PROGRAM, NULL, r, &err);
 
+    if (arguments.connect.user && (r = privilege_drop(arguments.connect.user, &err)) < 0)
+        return connect_report(PROGRAM, NULL, r, &err);
+    guard_process(); /* another user is dumpable again */
     broker.home = arguments.connect.client.home;
     broker.config = arguments.connect.client.config;
     broker.passphrase_file = arguments.connect.client.passphrase_file;
     if (arguments.is_print_config)
         return print_config(&arguments);
-    log_open("broker", find_level(&arguments), arguments.connect.is_json);
-    return arguments.is_check ? check(&arguments, &broker) : serve(&arguments, &broker);
+    complete_log(&arguments.connect);
+    r = connect_log(&arguments.connect, "broker", &err);
+    if (r < 0)
+        return connect_report(PROGRAM, NULL, r, &err);
+    return arguments.is_check ? check(&broker) : serve(&arguments, &broker);
 }

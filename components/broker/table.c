@@ -18,9 +18,8 @@ static const struct option_entry options[] = {
      "print every setting, its meaning and where it comes from, and end", NULL, false},
     {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
      "for scripts: writes a byte to descriptor N when it listens", NULL, false},
-    {CONNECT_JSON, NULL, "json", 0, NULL, "log lines on stderr as JSON", NULL, false},
-    {CONNECT_VERBOSE, NULL, "verbose", 'v', NULL, "log more", NULL, false},
-    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "log warnings and errors only", NULL, false},
+    CONNECT_USER_ENTRY,
+    CONNECT_LOG_ENTRIES,
     {0},
 };
 
@@ -44,7 +43,8 @@ const struct program broker_program = {
         "\n"
         "A new registry in the home is in force within a second, without HUP. Settings\n"
         "are described in docs/configuration.md; --print-config shows them all. Tells\n"
-        "systemd when it is ready (Type=notify or notify-reload).",
+        "systemd when it is ready, reloads and stops, and serves its watchdog from the\n"
+        "main loop; takes listening sockets that systemd hands over.",
     .verbs = verbs,
     .options = options,
     .parts = parts,

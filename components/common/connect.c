@@ -7,9 +7,55 @@
 
 #include "common/text.h"
 
-int connect_take(struct connect_options *options, int id, const char *value, struct aico_error *err)
+static int take_descriptor(const char *option, const char *value, unsigned *ret,
+                           struct aico_error *err)
 {
     uint64_t number;
+
+    if (!text_number(value, 0, 1000000, &number))
+        return aico_error_set(err, AICO_EINVAL, "--%s: \"%.40s\" is no descriptor", option, value);
+    *ret = (unsigned)number;
+    return 0;
+}
+
+/* How much is said, and in which form. */
+static int take_log(struct connect_options *options, int id, const char *value,
+                    struct aico_error *err)
+{
+    switch (id) {
+    case CONNECT_LOG_FORMAT:
+        options->has_log_format = true;
+        if (!log_format_parse(value, &options->log_format))
+            return aico_error_set(err, AICO_EINVAL,
+                                  "--log-format: \"%.40s\" is unknown; text, json or journal",
+                                  value);
+        return 0;
+    case CONNECT_LOG_LEVEL:
+        options->has_log_level = true;
+        if (!log_level_parse(value, &options->log_level))
+            return aico_error_set(
+                err, AICO_EINVAL,
+                "--log-level: \"%.40s\" is unknown; error, warning, info or debug", value);
+        return 0;
+    case CONNECT_LOG_JSON:
+        options->has_log_format = true;
+        options->log_format = LOG_JSON;
+        return 0;
+    case CONNECT_VERBOSE:
+    case CONNECT_QUIET:
+        options->has_log_level = true;
+        options->log_level = id == CONNECT_VERBOSE ? LOG_DEBUG : LOG_WARNING;
+        *(id == CONNECT_VERBOSE ? &options->is_verbose : &options->is_quiet) = true;
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+int connect_take(struct connect_options *options, int id, const char *value, struct aico_error *err)
+{
+    unsigned number;
+    int r;
 
     switch (id) {
     case CONNECT_HOME:
@@ -28,11 +74,11 @@ int connect_take(struct connect_options *options, int id, const char *value, str
         options->client.passphrase_file = value;
         return 0;
     case CONNECT_PASSPHRASE_FD:
-        if (!text_number(value, 0, 1000000, &number))
-            return aico_error_set(err, AICO_EINVAL, "--passphrase-fd: \"%.40s\" is no descriptor",
-                                  value);
+        r = take_descriptor("passphrase-fd", value, &number, err);
+        if (r < 0)
+            return r;
         (void)snprintf(options->passphrase_fd, sizeof(options->passphrase_fd), "/dev/fd/%u",
-                       (unsigned)number);
+                       number);
         options->client.passphrase_file = options->passphrase_fd;
         return 0;
     case CONNECT_TIMEOUT:
@@ -40,23 +86,19 @@ int connect_take(struct connect_options *options, int id, const char *value, str
             return aico_error_set(err, AICO_EINVAL,
                                   "--timeout: \"%.40s\" is no time; write 500ms, 5s or 2m", value);
         return 0;
-    case CONNECT_VERBOSE:
-        options->is_verbose = true;
-        return 0;
-    case CONNECT_QUIET:
-        options->is_quiet = true;
-        return 0;
     case CONNECT_JSON:
         options->is_json = true;
         return 0;
-    case CONNECT_READY_FD:
-        if (!text_number(value, 0, 1000000, &number))
-            return aico_error_set(err, AICO_EINVAL, "--ready-fd: \"%.40s\" is no descriptor",
-                                  value);
-        options->ready_fd = (int)number;
+    case CONNECT_USER:
+        options->user = value;
         return 0;
+    case CONNECT_READY_FD:
+        r = take_descriptor("ready-fd", value, &number, err);
+        if (r == 0)
+            options->ready_fd = (int)number;
+        return r;
     default:
-        return 1;
+        return take_log(options, id, value, err);
     }
 }
 
@@ -131,5 +173,21 @@ int connect_report(const char *program, const char *verb, int code, const struct
     text_write_escaped(stderr, text, strlen(text));
     (void)fprintf(stderr, " (%s)%s%s\n", aico_error_name(code), repair ? "; " : "",
                   repair ? repair : "");
+    return aico_error_exit_status(code);
+}
+
+int connect_log(const struct connect_options *options, const char *program, struct aico_error *err)
+{
+    return log_open(program, options->log_level, options->log_format, err);
+}
+
+int connect_fail(const char *program, int code, const struct aico_error *err)
+{
+    const struct log_field fields[] = {{"event", "failed"}, {"code", aico_error_name(code)}};
+
+    if (!log_has_fields())
+        return connect_report(program, NULL, code, err);
+    log_write_fields(LOG_ERROR, fields, sizeof(fields) / sizeof(fields[0]), "%s",
+                     *err->text ? err->text : aico_error_string(code));
     return aico_error_exit_status(code);
 }

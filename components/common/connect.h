@@ -11,6 +11,7 @@
 
 #include <aico/client.h>
 
+#include "common/log.h"
 #include "common/options.h"
 
 struct connect_options {
@@ -19,13 +20,17 @@ struct connect_options {
     bool is_verbose;
     bool is_quiet;
     bool is_json;
-    int ready_fd;           /* -1: none */
+    bool has_log_level, has_log_format; /* whether they were given */
+    enum log_level log_level;           /* info */
+    enum log_format log_format;         /* text */
+    const char *user;                   /* --user; NULL: whoever started us */
+    int ready_fd;                       /* -1: none */
     char passphrase_fd[32]; /* "/dev/fd/N", which client.passphrase_file then points at */
 };
 
 #define CONNECT_OPTIONS_INIT                                                                       \
     {                                                                                              \
-        .timeout_ms = -1, .ready_fd = -1                                                           \
+        .timeout_ms = -1, .ready_fd = -1, .log_level = LOG_INFO                                    \
     }
 
 enum {
@@ -40,6 +45,10 @@ enum {
     CONNECT_QUIET,
     CONNECT_JSON,
     CONNECT_READY_FD,
+    CONNECT_LOG_FORMAT,
+    CONNECT_LOG_LEVEL,
+    CONNECT_LOG_JSON,
+    CONNECT_USER,
     CONNECT_END, /* a program's own ids begin here */
 };
 
@@ -60,6 +69,22 @@ enum {
      "the same from an open descriptor", "Connection", false},                                     \
     {CONNECT_TIMEOUT, NULL, "timeout", 0, "TIME",                                                  \
      "how long to wait: 500ms, 5s, 2m", "Connection", false}
+/* clang-format on */
+
+/* And for those that keep a log. */
+/* clang-format off */
+#define CONNECT_LOG_ENTRIES                                                                        \
+    {CONNECT_LOG_FORMAT, NULL, "log-format", 0, "text|json|journal",                               \
+     "the log on stderr as text (default) or JSON, or in systemd's journal", "Log", false},        \
+    {CONNECT_LOG_LEVEL, NULL, "log-level", 0, "error|warning|info|debug",                          \
+     "the least important entries still written (info)", "Log", false},                            \
+    {CONNECT_LOG_JSON, NULL, "json", 0, NULL, "the same as --log-format json", "Log", false},      \
+    {CONNECT_VERBOSE, NULL, "verbose", 'v', NULL, "the same as --log-level debug", "Log", false},  \
+    {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "the same as --log-level warning", "Log", false}
+
+#define CONNECT_USER_ENTRY                                                                         \
+    {CONNECT_USER, NULL, "user", 0, "USER",                                                        \
+     "started by root: become this user for good before anything is read", "Service", false}
 /* clang-format on */
 
 /* Parts of the manual that all of them share. */
@@ -89,5 +114,11 @@ void connect_ready(struct connect_options *options);
  * @verb  NULL or "" for none
  */
 int connect_report(const char *program, const char *verb, int code, const struct aico_error *err);
+
+/* Opens the log as the options say. 0, or AICO_ESYSTEM without a journal. */
+AICO_MUST_USE int connect_log(const struct connect_options *options, const char *program,
+                              struct aico_error *err);
+/* The same as an entry of the log, {"event":"failed","code"}, where it has fields. */
+int connect_fail(const char *program, int code, const struct aico_error *err);
 
 #endif

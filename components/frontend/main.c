@@ -61,7 +61,9 @@ static int subscribe_all(struct frontend *frontend, struct aico_error *err)
 
         r = session_subscribe(&frontend->session, filter, err);
         if (r == AICO_EDENIED && !is_asked) {
-            if (!frontend->connect.is_quiet)
+            if (log_has_fields())
+                log_write(LOG_WARNING, "%s is not watched: %s", filter, err->text);
+            else if (!frontend->connect.is_quiet)
                 (void)fprintf(stderr, PROGRAM ": %s is not watched: %s\n", filter, err->text);
             r = 0;
         }
@@ -87,7 +89,7 @@ static int fail_at(const struct frontend *frontend, unsigned number, int code,
     (void)aico_error_prefix(err, code, "%s:%u",
                             strcmp(frontend->script, "-") == 0 ? "stdin" : frontend->script,
                             number);
-    return connect_report(PROGRAM, NULL, code, err);
+    return connect_fail(PROGRAM, code, err);
 }
 
 /* Runs the script and returns the exit status. */
@@ -204,7 +206,7 @@ static int run_live(struct frontend *frontend)
             r = session_take(session, &err);
     }
     if (r < 0)
-        return connect_report(PROGRAM, NULL, r, &err);
+        return connect_fail(PROGRAM, r, &err);
     return stop_signal() != 0 ? 128 + stop_signal() : 0;
 }
 
@@ -225,7 +227,7 @@ static int run(struct frontend *frontend)
     int status, r = 0;
 
     if (frontend->script && !(script = open_script(frontend->script, &err)))
-        return connect_report(PROGRAM, NULL, err.code, &err);
+        return connect_fail(PROGRAM, err.code, &err);
     session->timeout_ms = connect_timeout(&frontend->connect, TIMEOUT_MS);
     r = aico_client_open(&frontend->connect.client, session->timeout_ms, &session->client, &err);
     if (r == 0)
@@ -233,7 +235,7 @@ static int run(struct frontend *frontend)
     if (r >= 0)
         r = subscribe_all(frontend, &err);
     if (r < 0) {
-        status = connect_report(PROGRAM, NULL, r, &err);
+        status = connect_fail(PROGRAM, r, &err);
     } else {
         connect_ready(&frontend->connect);
         status = script ? run_script(frontend, script) : run_live(frontend);
@@ -254,6 +256,9 @@ int main(int argc, char **argv)
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)
         return 0;
+    if (r < 0)
+        return connect_report(PROGRAM, NULL, r, &err);
+    r = connect_log(&frontend.connect, "frontend", &err);
     if (r < 0)
         return connect_report(PROGRAM, NULL, r, &err);
     if (!frontend.connect.client.identity && !getenv("AICO_IDENTITY"))

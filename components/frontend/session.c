@@ -11,6 +11,7 @@
 
 #include "common/moment.h"
 #include "common/stop.h"
+#include "common/log.h"
 #include "common/text.h"
 
 #define PRESENCE "$bus/presence/"
@@ -74,24 +75,41 @@ static void on_event(struct session *session, struct aico_message *message)
     session->inbox[session->inbox_count++] = message;
 }
 
-static void on_notice(const struct session *session, const struct aico_message *message)
+/* What there is to say about @message; false: nothing. */
+static bool notice_text(const struct session *session, const struct aico_message *message, char *to,
+                        size_t size)
 {
     const char *text =
         message->text && *message->text ? message->text : aico_error_string(message->code);
-    FILE *to = session->is_live ? stdout : stderr;
 
     if (message->kind == AICO_MESSAGE_GAP)
-        (void)fprintf(to, "! %s: %" PRIu64 " messages of %s are missing: %s\n", message->topic,
-                      message->count, message->sender, text);
+        (void)snprintf(to, size, "%s: %" PRIu64 " messages of %s are missing: %s", message->topic,
+                       message->count, message->sender, text);
     else if (message->kind == AICO_MESSAGE_UNOPENED)
-        (void)fprintf(to, "! %s: a message of %s did not open: %s\n", message->topic,
-                      message->sender, text);
+        (void)snprintf(to, size, "%s: a message of %s did not open: %s", message->topic,
+                       message->sender, text);
     else if (message->kind == AICO_MESSAGE_REFUSED)
-        (void)fprintf(to, "! %s: refused: %s\n", message->topic, text);
+        (void)snprintf(to, size, "%s: refused: %s", message->topic, text);
     else if (message->kind == AICO_MESSAGE_STATE && message->code != 0)
-        (void)fprintf(to, "! connection lost: %s\n", text);
+        (void)snprintf(to, size, "connection lost: %s", text);
     else if (message->kind == AICO_MESSAGE_STATE && session->is_live)
-        (void)fputs("* connected\n", to);
+        (void)snprintf(to, size, "connected");
+    else
+        return false;
+    return true;
+}
+
+static void on_notice(const struct session *session, const struct aico_message *message)
+{
+    bool is_good = message->kind == AICO_MESSAGE_STATE && message->code == 0;
+    char text[1000];
+
+    if (!notice_text(session, message, text, sizeof(text)))
+        return;
+    if (log_has_fields() && !session->is_live)
+        log_write(LOG_WARNING, "%s", text);
+    else
+        (void)fprintf(session->is_live ? stdout : stderr, "%c %s\n", is_good ? '*' : '!', text);
 }
 
 int session_take(struct session *session, struct aico_error *err)

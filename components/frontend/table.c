@@ -11,6 +11,8 @@ static const struct option_entry options[] = {
      "watch these topics instead of conversation/** and system/**; repeatable", "Frontend", false},
     {CONNECT_READY_FD, NULL, "ready-fd", 0, "N",
      "for scripts: writes a byte to descriptor N when everything is subscribed", "Frontend", false},
+    {CONNECT_LOG_FORMAT, NULL, "log-format", 0, "text|json|journal",
+     "notes and errors as text (default) or JSON, or in systemd's journal", "Frontend", false},
     {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "no notes on stderr", "Frontend", false},
     CONNECT_OPTION_ENTRIES,
     {0},

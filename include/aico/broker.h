@@ -60,6 +60,17 @@ struct aico_broker_event {
  * aico_broker_reload() and no other function of this broker. */
 typedef void (*aico_broker_log)(void *context, const struct aico_broker_event *event);
 
+/** What a running broker has done so far. */
+struct aico_broker_pulse {
+    size_t components;            /* connected */
+    unsigned long long published; /* messages taken, all kinds */
+    unsigned long long delivered; /* ... given out */
+    unsigned long long queued;    /* ... held for somebody now */
+};
+/** Called by the loop of aico_broker_run() after a whole turn, about four times a second: for a
+ * watchdog, which hears nothing of a loop that hangs. May call what aico_broker_log may. */
+typedef void (*aico_broker_pulse_function)(void *context, const struct aico_broker_pulse *pulse);
+
 /** Zero-initialise and set what differs; texts are only read during the call they are given to. */
 struct aico_broker_options {
     const char *home;            /* NULL: $AICO_HOME, else ~/.aico */
@@ -68,6 +79,13 @@ struct aico_broker_options {
                                     that descriptor; NULL: none, or systemd's aico.passphrase */
     aico_broker_log log;         /* NULL: nothing is logged */
     void *log_context;           /* handed to log */
+    aico_broker_pulse_function pulse; /* NULL: none */
+    void *pulse_context;              /* handed to pulse */
+    const int *sockets;  /* listening sockets made by somebody else, socket_count of them; each must
+                            be at one of the endpoints, which is then not bound again. The broker
+                            closes them, also when it does not start, and leaves the path of an ipc
+                            one where it is; only read during the call */
+    size_t socket_count; /* at most 64 */
 };
 
 /**
@@ -79,8 +97,8 @@ struct aico_broker_options {
  * Returns 0, AICO_ECONFIG, a key file or registry error (AICO_ENOTFOUND, AICO_EUNKNOWN, AICO_EMODE,
  * AICO_EKEYFILEDAMAGED, AICO_EREGISTRYSIGNATURE...), AICO_EKEYFILEMISMATCH (the registry names
  * another key or none as this bus's broker), AICO_EEXISTS (a broker of this home is running, or an
- * endpoint is in use), AICO_EINVAL (an endpoint that this machine does not have), AICO_ENOMEM,
- * AICO_ESYSTEM.
+ * endpoint is in use), AICO_EINVAL (an endpoint that this machine does not have, a socket that
+ * does not listen at any of them), AICO_ENOMEM, AICO_ESYSTEM.
  */
 AICO_API AICO_MUST_USE int aico_broker_open(const struct aico_broker_options *options,
                                             struct aico_broker **ret_broker,

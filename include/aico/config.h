@@ -37,6 +37,7 @@ enum aico_security_level {
 enum aico_padding { AICO_PADDING_NONE = 0, AICO_PADDING_PADME = 1 };
 
 enum aico_log_level { AICO_LOG_ERROR, AICO_LOG_WARNING, AICO_LOG_INFO, AICO_LOG_DEBUG };
+enum aico_log_format { AICO_LOG_TEXT, AICO_LOG_JSON, AICO_LOG_JOURNAL };
 
 /** Texts in the order of the file; owned by the configuration they stand in. */
 struct aico_config_list {
@@ -83,7 +84,8 @@ struct aico_config {
     int64_t publish_rate; /* records a second; 0: no limit */
     int64_t max_topics;
     int64_t io_threads;
-    int log_level; /* enum aico_log_level */
+    int log_level;  /* enum aico_log_level */
+    int log_format; /* enum aico_log_format */
     int64_t drain_timeout_ms;
 
     /* the component file */

@@ -274,6 +274,7 @@ static void words_are_those_of_the_list(void **state)
         {T, "security_level", FIELD(security_level), AICO_SECURITY_HIGH, {"standard", "high"}},
         {T, "padding", FIELD(padding), AICO_PADDING_NONE, {"none", "padme"}},
         {B, "log_level", FIELD(log_level), AICO_LOG_INFO, {"error", "warning", "info", "debug"}},
+        {B, "log_format", FIELD(log_format), AICO_LOG_TEXT, {"text", "json", "journal"}},
     };
 
     (void)state;

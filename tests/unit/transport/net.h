@@ -78,8 +78,8 @@ static inline void net_router(struct net *net)
 
     (void)snprintf(path, sizeof(path), "ipc://%s/bus.sock", net->folder);
     assert_int_equal(router_new(net->server, &settings, &net->router, &err), 0);
-    assert_int_equal(router_bind(net->router, "tcp://127.0.0.1:*", &net->tcp, &err), 0);
-    assert_int_equal(router_bind(net->router, path, &net->ipc, &err), 0);
+    assert_int_equal(router_bind(net->router, "tcp://127.0.0.1:*", -1, &net->tcp, &err), 0);
+    assert_int_equal(router_bind(net->router, path, -1, &net->ipc, &err), 0);
 }
 
 static inline int net_up(void **state)

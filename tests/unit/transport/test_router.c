@@ -370,10 +370,10 @@ static void a_bound_address_is_in_use(void **state)
     struct aico_error err = {0};
 
     assert_int_equal(router_new(net->server, &settings, &second, &err), 0);
-    assert_int_equal(router_bind(second, net->tcp, &endpoint, &err), AICO_EEXISTS);
+    assert_int_equal(router_bind(second, net->tcp, -1, &endpoint, &err), AICO_EEXISTS);
     assert_non_null(strstr(err.text, "in use"));
-    assert_int_equal(router_bind(second, "tcp://203.0.113.7:1", &endpoint, &err), AICO_EINVAL);
-    assert_int_equal(router_bind(second, "tcp://localhost:*", &endpoint, &err), 0);
+    assert_int_equal(router_bind(second, "tcp://203.0.113.7:1", -1, &endpoint, &err), AICO_EINVAL);
+    assert_int_equal(router_bind(second, "tcp://localhost:*", -1, &endpoint, &err), 0);
     assert_non_null(strstr(endpoint, "tcp://127.0.0.1:"));
     free(endpoint);
     router_free(&second, 0);
