@@ -155,14 +155,34 @@ static int put_owner_next(struct registry_draft *d, const uint8_t *owner, const 
     return r < 0 ? r : buffer_append_text(&d->owner_next, "\n");
 }
 
+static int put_store(struct buffer *words, const struct rule_store *store)
+{
+    const char *before = " store ";
+    int r = 0;
+
+    if (store->age_s > 0) {
+        r = buffer_printf(words, "%sage=%" PRIu64, before, store->age_s);
+        before = ",";
+    }
+    if (r == 0 && store->count > 0) {
+        r = buffer_printf(words, "%scount=%" PRIu64, before, store->count);
+        before = ",";
+    }
+    if (r == 0 && store->bytes > 0)
+        r = buffer_printf(words, "%sbytes=%" PRIu64, before, store->bytes);
+    return r;
+}
+
 /* publish WHO subscribe WHO are in @words already; the rest follows. */
 static int put_rule_words(struct buffer *words, enum rule_seal seal,
                           enum rule_authenticity authenticity, bool padding, uint32_t freshness_s,
-                          bool history)
+                          bool history, const struct rule_store *store)
 {
-    return buffer_printf(words, " seal %s authenticity %s padding %s freshness %" PRIu32 "%s",
-                         seal_words[seal], authenticity_words[authenticity],
-                         padding ? "padme" : "none", freshness_s, history ? " history" : "");
+    int r = buffer_printf(words, " seal %s authenticity %s padding %s freshness %" PRIu32 "%s",
+                          seal_words[seal], authenticity_words[authenticity],
+                          padding ? "padme" : "none", freshness_s, history ? " history" : "");
+
+    return r == 0 && store->on ? put_store(words, store) : r;
 }
 
 static int copy_rule(struct registry_draft *d, const struct rule *from)
@@ -184,7 +204,7 @@ static int copy_rule(struct registry_draft *d, const struct rule *from)
         r = put_list(&rule->words, from->subscribe.entries, from->subscribe.count);
     if (r == 0)
         r = put_rule_words(&rule->words, from->seal, from->authenticity, from->padding,
-                           from->freshness_s, from->history);
+                           from->freshness_s, from->history, &from->store);
     return r;
 }
 
@@ -339,7 +359,7 @@ int registry_draft_set_rule(struct registry_draft *draft, const struct rule_line
     r = buffer_printf(&words, "publish %s subscribe %s", line->publish, line->subscribe);
     if (r == 0)
         r = put_rule_words(&words, line->seal, line->authenticity, line->padding, line->freshness_s,
-                           line->history);
+                           line->history, &line->store);
     if (r == 0 && !rule) {
         rule = calloc(1, sizeof(*rule));
         if (!rule || (r = buffer_append(&rule->filter, line->filter)) < 0) {

@@ -29,6 +29,7 @@ struct rule_line {
     bool padding;
     uint32_t freshness_s;
     bool history;
+    struct rule_store store;
 };
 
 /* From @current (borrowed during the call), or an empty one of @namespace when NULL. NULL without

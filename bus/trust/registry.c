@@ -448,6 +448,53 @@ static int parse_word(struct parser *p, size_t at, const char *key, const char *
     return aico_error_set(p->err, AICO_EREGISTRY, "registry line %zu: unknown %s", p->line, key);
 }
 
+/* `WORD=NUMBER` at the front of @rest, and the comma behind it if more follows. */
+static bool take_limit(struct bytes *rest, const char *word, uint64_t max, uint64_t *ret)
+{
+    size_t size = strlen(word), end;
+    struct bytes digits;
+
+    if (rest->size <= size || memcmp(rest->at, word, size) != 0)
+        return true;
+    for (end = size; end < rest->size && rest->at[end] != ','; end++)
+        ;
+    digits = bytes_of(rest->at + size, end - size);
+    if (!number(digits, max, ret) || *ret == 0 || end + 1 == rest->size)
+        return false;
+    end += end < rest->size;
+    *rest = bytes_of(rest->at + end, rest->size - end);
+    return true;
+}
+
+bool rule_store_parse(struct bytes text, struct rule_store *ret_store)
+{
+    struct rule_store store = {.on = text.size > 0};
+
+    if (!store.on || !take_limit(&text, "age=", RULE_STORE_AGE_MAX, &store.age_s) ||
+        !take_limit(&text, "count=", RULE_STORE_MAX, &store.count) ||
+        !take_limit(&text, "bytes=", RULE_STORE_MAX, &store.bytes) || text.size > 0)
+        return false;
+    *ret_store = store;
+    return true;
+}
+
+/* `[history] [store LIMITS]` behind freshness. */
+static int parse_rule_tail(struct parser *p, struct rule *rule)
+{
+    size_t at = 14;
+
+    rule->history = field_is(p, at, "history");
+    at += rule->history;
+    if (field_is(p, at, "store")) {
+        if (at + 1 >= p->count || !rule_store_parse(p->fields[at + 1], &rule->store))
+            return refuse(p, "store takes age=SECONDS,count=N,bytes=N, one of them at least");
+        if (rule->seal == SEAL_CHANNEL || rule->seal == SEAL_RATCHET)
+            return refuse(p, "store needs seal group or none: nobody could open it later");
+        at += 2;
+    }
+    return p->count == at ? 0 : refuse(p, "unknown word after the rule");
+}
+
 static int parse_rule_words(struct parser *p, struct rule *rule)
 {
     static const char *const seals[] = {"channel", "group", "ratchet", "none"};
@@ -468,8 +515,7 @@ static int parse_rule_words(struct parser *p, struct rule *rule)
     rule->authenticity = (enum rule_authenticity)authenticity;
     rule->padding = padding == 1;
     rule->freshness_s = (uint32_t)freshness;
-    rule->history = field_is(p, 14, "history");
-    return p->count == 14u + rule->history ? 0 : refuse(p, "unknown word after the rule");
+    return parse_rule_tail(p, rule);
 }
 
 static int parse_rule(struct parser *p)

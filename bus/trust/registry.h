@@ -52,6 +52,14 @@ struct who {
     size_t count;
 };
 
+/* What of a topic the broker stores, docs/streams.md; a limit of 0 is none. */
+struct rule_store {
+    bool on;
+    uint64_t age_s, count, bytes; /* at least one limit is given; bytes are those of envelopes */
+};
+#define RULE_STORE_AGE_MAX ((uint64_t)10 * 366 * 86400)
+#define RULE_STORE_MAX ((uint64_t)1 << 50) /* of count and bytes */
+
 /* One `rule` line; `line` is its 1-based line in the document: the name a refusal gives it. */
 struct rule {
     struct bytes filter; /* decoded (%XX undone); borrowed from the registry */
@@ -63,7 +71,11 @@ struct rule {
     bool padding;
     uint32_t freshness_s; /* 0: none */
     bool history;
+    struct rule_store store;
 };
+
+/* `age=SECONDS,count=N,bytes=N`: any of them, in this order. False: something else. */
+bool rule_store_parse(struct bytes text, struct rule_store *ret_store);
 
 struct registry; /* opaque; counted */
 

@@ -61,6 +61,11 @@ extern "C" {
     X(EKICKED, 36, "E_KICKED", 5, "disconnected by an administrator")                              \
     X(ESLOW, 37, "E_SLOW", 10, "reader too slow")                                                  \
     X(EEXPIRED, 38, "E_EXPIRED", 1, "expired")                                                     \
+    X(ESTOREFULL, 45, "E_STORE_FULL", 10, "the message store is full")                             \
+    X(ESTORE, 46, "E_STORE", 1, "the message store cannot be used")                                \
+    X(ESTOREDAMAGED, 47, "E_STORE_DAMAGED", 1, "the message store is damaged")                     \
+    X(ENOTSTORED, 48, "E_NOT_STORED", 4, "the rule of the topic does not store")                   \
+    X(EDEADLETTER, 49, "E_DEAD_LETTER", 1, "delivered too often without being acknowledged")       \
     /* handshake, PROTOCOL 4 */                                                                    \
     X(ESIZE, 50, "E_SIZE", 9, "wrong size")                                                        \
     X(EVERSION, 51, "E_VERSION", 9, "unknown protocol version")                                    \

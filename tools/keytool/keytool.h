@@ -42,7 +42,8 @@ struct keytool {
     struct buffer roles; /* comma list */
     /* rule set */
     const char *publish, *subscribe, *seal, *authenticity, *padding, *before;
-    const char *freshness;
+    const char *freshness, *store;
+    bool history;
 };
 
 extern const unsigned char default_security_yaml[];

@@ -62,6 +62,7 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         {OPTION_AUTHENTICITY, &k->authenticity},
         {OPTION_PADDING, &k->padding},
         {OPTION_FRESHNESS, &k->freshness},
+        {OPTION_STORE, &k->store},
         {OPTION_BEFORE, &k->before},
     };
     const struct {
@@ -71,7 +72,7 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         {OPTION_STARTER, &k->starter},     {OPTION_JSON, &k->json},
         {OPTION_QUIET, &k->quiet},         {OPTION_UNPROTECTED, &k->unprotected},
         {OPTION_TRANSPORT, &k->transport}, {OPTION_PREPARE, &k->prepare},
-        {OPTION_SWITCH, &k->switch_over},
+        {OPTION_SWITCH, &k->switch_over},  {OPTION_HISTORY, &k->history},
     };
     const struct {
         int id;

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "common/text.h"
 #include "keytool/keytool.h"
 #include "wire/topic.h"
 
@@ -52,6 +53,31 @@ static void put_who(const struct who *who, const char *between)
         (void)printf("%s%s", i > 0 ? between : "", who->entries[i]);
 }
 
+/* One limit of a `store`, if there is one. */
+static void put_limit(const char *before, const char *key, uint64_t limit, const char *unit)
+{
+    if (limit > 0)
+        (void)printf("%s%s%" PRIu64 "%s", before, key, limit, unit);
+}
+
+static void put_store(const struct rule_store *store, bool json)
+{
+    if (!store->on)
+        return;
+    if (json) {
+        (void)printf(",\"store\":{\"on\":true");
+        put_limit(",", "\"age_s\":", store->age_s, "");
+        put_limit(",", "\"count\":", store->count, "");
+        put_limit(",", "\"bytes\":", store->bytes, "");
+        (void)putchar('}');
+        return;
+    }
+    (void)printf(" store ");
+    put_limit("", "age=", store->age_s, "s");
+    put_limit(store->age_s > 0 ? "," : "", "count=", store->count, "");
+    put_limit(store->age_s > 0 || store->count > 0 ? "," : "", "bytes=", store->bytes, "");
+}
+
 static void put_rule(const struct keytool *k, const struct rule *rule)
 {
     if (!k->json) {
@@ -59,9 +85,11 @@ static void put_rule(const struct keytool *k, const struct rule *rule)
         put_who(&rule->publish, ",");
         (void)printf(" subscribe ");
         put_who(&rule->subscribe, ",");
-        (void)printf(" seal %s authenticity %s padding %s freshness %" PRIu32 "%s\n",
+        (void)printf(" seal %s authenticity %s padding %s freshness %" PRIu32 "%s",
                      seals[rule->seal], authenticities[rule->authenticity], paddings[rule->padding],
                      rule->freshness_s, rule->history ? " history" : "");
+        put_store(&rule->store, false);
+        (void)putchar('\n');
         return;
     }
     (void)printf("{\"line\":%zu,\"filter\":", rule->line);
@@ -71,9 +99,11 @@ static void put_rule(const struct keytool *k, const struct rule *rule)
     (void)printf("\"],\"subscribe\":[\"");
     put_who(&rule->subscribe, "\",\"");
     (void)printf("\"],\"seal\":\"%s\",\"authenticity\":\"%s\",\"padding\":\"%s\","
-                 "\"freshness_s\":%" PRIu32 ",\"history\":%s}\n",
+                 "\"freshness_s\":%" PRIu32 ",\"history\":%s",
                  seals[rule->seal], authenticities[rule->authenticity], paddings[rule->padding],
                  rule->freshness_s, rule->history ? "true" : "false");
+    put_store(&rule->store, true);
+    (void)puts("}");
 }
 
 int verb_rule_list(struct keytool *k, char **arguments UNUSED, int count UNUSED,
@@ -88,10 +118,52 @@ int verb_rule_list(struct keytool *k, char **arguments UNUSED, int count UNUSED,
     return r;
 }
 
+/* One KEY=VALUE of --store. */
+static bool take_limit(const char *text, struct rule_store *store)
+{
+    int64_t age_ms;
+
+    if (strncmp(text, "age=", 4) == 0 && store->age_s == 0 && text_duration(text + 4, &age_ms) &&
+        age_ms >= 1000 && (uint64_t)age_ms / 1000 <= RULE_STORE_AGE_MAX) {
+        store->age_s = (uint64_t)age_ms / 1000;
+        return true;
+    }
+    return (strncmp(text, "count=", 6) == 0 && store->count == 0 &&
+            text_number(text + 6, 1, RULE_STORE_MAX, &store->count)) ||
+           (strncmp(text, "bytes=", 6) == 0 && store->bytes == 0 &&
+            text_size(text + 6, 1, RULE_STORE_MAX, &store->bytes));
+}
+
+static int parse_store(const char *text, unsigned seal, struct rule_store *ret,
+                       struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *copy = strdup(text);
+    char *rest = copy, *word;
+    struct rule_store store = {.on = true};
+
+    if (!copy)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    while ((word = strsep(&rest, ",")) != NULL)
+        if (!take_limit(word, &store))
+            return aico_error_set(
+                err, AICO_EINVAL,
+                "--store: '%.40s' is no limit; write age=7d,count=100000,bytes=1G, "
+                "any of them, each once",
+                word);
+    if (seal != SEAL_GROUP && seal != SEAL_NONE)
+        return aico_error_set(err, AICO_EINVAL,
+                              "--store needs --seal group: what is sealed for a channel cannot be "
+                              "opened later");
+    *ret = store;
+    return 0;
+}
+
 static int parse_rule(struct keytool *k, struct bytes filter, struct rule_line *ret,
                       struct aico_error *err)
 {
     unsigned seal, authenticity, padding;
+    struct rule_store store = {0};
     unsigned long freshness = 0;
     char *end = NULL;
     int r;
@@ -115,6 +187,8 @@ static int parse_rule(struct keytool *k, struct bytes filter, struct rule_line *
         if (k->freshness[0] < '0' || k->freshness[0] > '9' || *end || freshness > UINT32_MAX)
             return aico_error_set(err, AICO_EINVAL, "--freshness takes seconds");
     }
+    if (k->store && (r = parse_store(k->store, seal, &store, err)) < 0)
+        return r;
     *ret = (struct rule_line){
         .filter = filter,
         .publish = k->publish,
@@ -123,6 +197,8 @@ static int parse_rule(struct keytool *k, struct bytes filter, struct rule_line *
         .authenticity = (enum rule_authenticity)authenticity,
         .padding = padding == 1,
         .freshness_s = (uint32_t)freshness,
+        .history = k->history,
+        .store = store,
     };
     return 0;
 }

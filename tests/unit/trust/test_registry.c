@@ -157,6 +157,12 @@ static void a_signed_line_that_does_not_fit_is_refused_with_its_number(void **st
         {"padding none", "padding some"},
         {"freshness 60", "freshness"},
         {"freshness 60", "freshness 60 histori"},
+        {"freshness 60", "freshness 60 store"},
+        {"freshness 60", "freshness 60 store age=0"},
+        {"freshness 60", "freshness 60 store count=1,age=1"},
+        {"freshness 60", "freshness 60 store age=1,"},
+        {"freshness 60", "freshness 60 store size=1"},
+        {"freshness 60", "freshness 60 store age=1 history"},
         {"publish backend,@ui", "publish backend,,@ui"},
         {"rule logs/**", "rule logs/**/x"},
         {"rule logs/**", "rule logs%2f**"},
@@ -418,7 +424,8 @@ static void rules_are_set_in_place_before_or_behind(void **state UNUSED)
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     struct rule_line rule = {bytes_text("a/**"),  "*",  "@ui,bob", SEAL_GROUP,
-                             AUTHENTICITY_SENDER, true, 60,        true};
+                             AUTHENTICITY_SENDER, true, 60,        true,
+                             {true, 86400, 0, 1}};
     struct bytes anchor = bytes_text("a/**");
 
     assert_int_equal(registry_draft_set_rule(draft, &rule, NULL), 0);
@@ -435,6 +442,10 @@ static void rules_are_set_in_place_before_or_behind(void **state UNUSED)
     assert_true(bytes_equal_text(registry_rule_at(registry, 0)->filter, "a/with space%"));
     assert_false(registry_rule_at(registry, 1)->padding);
     assert_true(registry_rule_at(registry, 1)->history);
+    assert_true(registry_rule_at(registry, 1)->store.on);
+    assert_int_equal(registry_rule_at(registry, 1)->store.age_s, 86400);
+    assert_int_equal(registry_rule_at(registry, 1)->store.count, 0);
+    assert_int_equal(registry_rule_at(registry, 1)->store.bytes, 1);
     assert_int_equal(registry_draft_remove_rule(draft, bytes_text("a/**")), 0);
     assert_int_equal(registry_draft_remove_rule(draft, bytes_text("a/**")), AICO_ENOTFOUND);
 }

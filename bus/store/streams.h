@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The message store of a broker: one SQLite file in WAL mode with synchronous=FULL. It holds what
+ * the broker was given, envelopes: no key that opens one. Layout: docs/streams.md.
+ *
+ * Every message has a number; numbers rise over all streams and are never used again. A stream is
+ * what one rule of the registry stores, named by the rule's filter.
+ *
+ * Writing happens between streams_begin() and streams_commit(): when that has returned 0, a power
+ * cut loses nothing of it. After any failure the caller rolls back; nothing of the transaction is
+ * kept then, and what was stored before stays readable.
+ *
+ * One connection, used by one thread at a time. Failures: AICO_ESTOREFULL (disk full or a limit of
+ * the process), AICO_ESTOREDAMAGED (not our file, or a page that is not what was written),
+ * AICO_ESTORE (everything else: read-only, I/O error), each with the path and cause in @err.
+ */
+#ifndef STORE_STREAMS_H
+#define STORE_STREAMS_H
+
+#include <aico/error.h>
+
+#include "base/buffer.h"
+#include "base/bytes.h"
+#include "crypto/crypto.h"
+#include "trust/registry.h"
+
+#define STREAMS_SCOPE_SIZE 16  /* of a sender's count: group id and zeros, or its instance */
+#define STREAMS_KEY_ID_SIZE 12 /* of a group */
+
+struct streams; /* opaque; streams_open() .. streams_close() */
+
+/* Opens or makes the file (mode 0600). Also AICO_EVERSION: a later program's layout. */
+AICO_MUST_USE int streams_open(const char *path, struct streams **ret_streams,
+                               struct aico_error *err);
+void streams_close(struct streams **streams);
+
+AICO_MUST_USE int streams_begin(struct streams *streams, struct aico_error *err);
+AICO_MUST_USE int streams_commit(struct streams *streams, struct aico_error *err);
+void streams_rollback(struct streams *streams);
+
+/* The highest number ever given, 0: none. */
+AICO_MUST_USE int streams_last(struct streams *streams, uint64_t *ret_number,
+                               struct aico_error *err);
+
+/* --- messages ------------------------------------------------------------------------------- */
+
+/* One message, or a sealed batch of them. Everything is borrowed. */
+struct stored_message {
+    uint64_t number;     /* read: its own */
+    struct bytes stream; /* filter of the rule; put only */
+    struct bytes topic;
+    const uint8_t *identity; /* of the sender, SIGN_PUBLIC_SIZE */
+    struct bytes sender;     /* its name */
+    uint64_t publish_id;
+    int64_t stored_ms; /* the broker's clock; put: never lower than the one before */
+    uint32_t count;    /* messages in it */
+    uint8_t scope[STREAMS_SCOPE_SIZE]; /* put: a sender's messages on a topic rise in `position`
+                                          within a scope; what does not rise is there already */
+    uint64_t position;
+    struct bytes payload;
+    struct bytes key; /* read: what opens it for the reader asked for; empty: nothing is stored */
+};
+/* Appends. *ret_number: 0 when it was stored before (sent again, by whatever run of the broker). */
+AICO_MUST_USE int streams_put(struct streams *streams, const struct stored_message *message,
+                              uint64_t *ret_number, struct aico_error *err);
+
+struct streams_query {
+    uint64_t after;              /* numbers above this */
+    struct bytes filter;         /* topics, canonical */
+    uint64_t reader;             /* leaves out what it has settled; 0: nothing */
+    const uint8_t *identity;     /* whose keys are looked up; NULL: nobody's */
+    size_t count_max, bytes_max; /* one message is read however large it is */
+};
+/* Where a message is read to; false stops. */
+typedef bool (*streams_sink)(void *context, const struct stored_message *message);
+/* Messages in the order of their numbers. *ret_after: everything up to there was looked at;
+ * *ret_more: there is something behind it. */
+AICO_MUST_USE int streams_read(struct streams *streams, const struct streams_query *query,
+                               streams_sink sink, void *context, uint64_t *ret_after,
+                               bool *ret_more, struct aico_error *err);
+/* One message by its number; AICO_ENOTFOUND: retention has taken it. */
+AICO_MUST_USE int streams_read_one(struct streams *streams, uint64_t number,
+                                   const uint8_t *identity, streams_sink sink, void *context,
+                                   struct aico_error *err);
+
+/* --- readers -------------------------------------------------------------------------------- */
+
+enum streams_start {
+    STREAMS_NEW,    /* what is stored from now on */
+    STREAMS_ALL,    /* everything there is */
+    STREAMS_TIME,   /* stored at or after a time */
+    STREAMS_NUMBER, /* from this number on */
+    STREAMS_LAST,   /* from the last message there is */
+};
+#define STREAMS_START_MAX STREAMS_LAST
+
+struct streams_reader {
+    uint64_t id;    /* 0: has no name and is not kept */
+    uint64_t floor; /* everything up to there is settled */
+    bool existed;   /* it goes on where it was, wherever it would have started */
+};
+/*
+ * The durable reader @name (empty: none is kept, only the place is found) of @component. A new one
+ * begins at @start, @value: ms since 1970, or the number.
+ *
+ * Within a transaction if @name is not empty. Also AICO_EEXISTS: it reads another filter, which
+ * @err names.
+ */
+AICO_MUST_USE int streams_follow(struct streams *streams, struct bytes component, struct bytes name,
+                                 struct bytes filter, enum streams_start start, uint64_t value,
+                                 struct streams_reader *ret_reader, struct aico_error *err);
+/* @number is done with; everything up to @floor is. */
+AICO_MUST_USE int streams_settle(struct streams *streams, uint64_t reader, uint64_t number,
+                                 uint64_t floor, struct aico_error *err);
+/* @number goes to the dead letters of @reader: after @attempts deliveries, because of @code. It
+ * stays there as long as the message is stored. */
+AICO_MUST_USE int streams_bury(struct streams *streams, uint64_t reader, uint64_t number, int code,
+                               uint32_t attempts, struct bytes reason, int64_t now_ms,
+                               struct aico_error *err);
+/* Forgets a durable reader. AICO_ENOTFOUND. */
+AICO_MUST_USE int streams_forget(struct streams *streams, struct bytes component, struct bytes name,
+                                 struct aico_error *err);
+
+/* --- keys, as the broker was given them ------------------------------------------------------ */
+
+/* What opens the messages of (@sender, @key_id) for @reader. Replaces an earlier one. */
+AICO_MUST_USE int streams_put_key(struct streams *streams, const uint8_t sender[SIGN_PUBLIC_SIZE],
+                                  const uint8_t key_id[STREAMS_KEY_ID_SIZE],
+                                  const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key,
+                                  int64_t now_ms, struct aico_error *err);
+/* The reading key of @identity, as it signed it. Replaces an earlier one. */
+AICO_MUST_USE int streams_put_statement(struct streams *streams,
+                                        const uint8_t identity[SIGN_PUBLIC_SIZE],
+                                        struct bytes statement, struct aico_error *err);
+typedef int (*streams_statement_sink)(void *context, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                                      struct bytes statement);
+AICO_MUST_USE int streams_statements(struct streams *streams, streams_statement_sink sink,
+                                     void *context, struct aico_error *err);
+
+/* --- retention ------------------------------------------------------------------------------ */
+
+/* Deletes from the front of @stream what is beyond @limits, at most @rows_max; *ret_removed
+ * messages went; *ret_more: there is more to do. Within a transaction. */
+AICO_MUST_USE int streams_trim(struct streams *streams, struct bytes stream,
+                               const struct rule_store *limits, int64_t now_ms, size_t rows_max,
+                               uint64_t *ret_removed, bool *ret_more, struct aico_error *err);
+/* Deletes everything of @stream up to @up_to (0: all of it). AICO_ENOTFOUND: no such stream. Within
+ * a transaction. */
+AICO_MUST_USE int streams_purge(struct streams *streams, struct bytes stream, uint64_t up_to,
+                                uint64_t *ret_removed, struct aico_error *err);
+/* Keys and counts whose messages are all gone, for a day at least. Within a transaction. */
+AICO_MUST_USE int streams_sweep(struct streams *streams, int64_t now_ms, struct aico_error *err);
+
+/* Appends a JSON array: streams with count, bytes, first, last; with a @stream also its readers and
+ * dead letters. AICO_ENOTFOUND: no such stream. */
+AICO_MUST_USE int streams_json(struct streams *streams, struct bytes stream, struct buffer *out,
+                               struct aico_error *err);
+
+#endif

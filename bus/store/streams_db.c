@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The file of the message store: opened, its layout, transactions, and what its failures mean. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "store/streams_internal.h"
+
+#define APPLICATION_ID 0x6169636f /* "aico" */
+#define LAYOUT 1
+#define BUSY_MS 5000
+#define CHECKPOINT_PAGES "4000"
+
+static const char layout[] =
+    "CREATE TABLE stream(id INTEGER PRIMARY KEY, filter TEXT UNIQUE NOT NULL,"
+    " count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE topic(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL);"
+    "CREATE TABLE sender(id INTEGER PRIMARY KEY, identity BLOB UNIQUE NOT NULL,"
+    " name TEXT NOT NULL);"
+    /* payload last: it is not read where only the rest is asked for */
+    "CREATE TABLE item(number INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL,"
+    " topic INTEGER NOT NULL, sender INTEGER NOT NULL, publish_id INTEGER NOT NULL,"
+    " stored_ms INTEGER NOT NULL, count INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " payload BLOB NOT NULL);"
+    "CREATE INDEX item_stream ON item(stream, number);"
+    "CREATE TABLE mark(sender INTEGER NOT NULL, topic INTEGER NOT NULL, scope BLOB NOT NULL,"
+    " high INTEGER NOT NULL, last INTEGER NOT NULL, at_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(sender, scope, topic)) WITHOUT ROWID;"
+    "CREATE TABLE reader(id INTEGER PRIMARY KEY AUTOINCREMENT, component TEXT NOT NULL,"
+    " name TEXT NOT NULL, filter TEXT NOT NULL, floor INTEGER NOT NULL,"
+    " UNIQUE(component, name));"
+    "CREATE TABLE settled(reader INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " PRIMARY KEY(reader, number)) WITHOUT ROWID;"
+    "CREATE TABLE dead(reader INTEGER NOT NULL, number INTEGER NOT NULL, code INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(reader, number)) WITHOUT ROWID;"
+    "CREATE TABLE key(sender INTEGER NOT NULL, key_id BLOB NOT NULL, reader BLOB NOT NULL,"
+    " key BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(sender, key_id, reader))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE statement(identity BLOB PRIMARY KEY, statement BLOB NOT NULL) WITHOUT ROWID;";
+
+static const char *const sql[SQL_COUNT] = {
+#define STREAMS_SQL(name, text) [SQL_##name] = text,
+    STREAMS_STATEMENTS(STREAMS_SQL)
+#undef STREAMS_SQL
+};
+
+/* SQLite tells a full disk from other failures to write, but not this. */
+static bool has_size_limit(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+int streams_fail(struct streams *s, struct aico_error *err)
+{
+    const char *cause = sqlite3_errmsg(s->db);
+
+    switch (sqlite3_errcode(s->db) & 0xff) {
+    case SQLITE_FULL:
+        return aico_error_set(err, AICO_ESTOREFULL,
+                              "%s: %s; make room there, or store less: aico-keytool rule set "
+                              "--store, aico-bus stream purge",
+                              s->path, cause);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: %s", s->path, cause);
+    case SQLITE_NOMEM:
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    case SQLITE_IOERR:
+        if (sqlite3_extended_errcode(s->db) == SQLITE_IOERR_WRITE && has_size_limit())
+            return aico_error_set(err, AICO_ESTOREFULL,
+                                  "%s: the limit on the size of files (ulimit -f) is reached",
+                                  s->path);
+        return aico_error_set(err, AICO_ESTORE, "%s: %s", s->path, cause);
+    default:
+        return aico_error_set(err, AICO_ESTORE, "%s: %s", s->path, cause);
+    }
+}
+
+sqlite3_stmt *streams_statement(struct streams *s, enum streams_statement which,
+                                struct aico_error *err)
+{
+    sqlite3_stmt **q = &s->statements[which];
+
+    if (!*q && sqlite3_prepare_v3(s->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, q, NULL) !=
+                   SQLITE_OK) {
+        (void)streams_fail(s, err);
+        return NULL;
+    }
+    return *q;
+}
+
+void statement_end(sqlite3_stmt **statement)
+{
+    if (!*statement)
+        return;
+    (void)sqlite3_reset(*statement);
+    (void)sqlite3_clear_bindings(*statement);
+}
+
+/* NULL is another thing than nothing. */
+void bind_bytes(sqlite3_stmt *q, int index, struct bytes bytes)
+{
+    (void)sqlite3_bind_blob64(q, index, bytes.at ? bytes.at : (const uint8_t *)"", bytes.size,
+                              SQLITE_STATIC);
+}
+
+void bind_text(sqlite3_stmt *q, int index, struct bytes text)
+{
+    (void)sqlite3_bind_text64(q, index, text.at ? (const char *)text.at : "", text.size,
+                              SQLITE_STATIC, SQLITE_UTF8);
+}
+
+void bind_number(sqlite3_stmt *q, int index, uint64_t number)
+{
+    (void)sqlite3_bind_int64(q, index, (sqlite3_int64)number);
+}
+
+struct bytes column_bytes(sqlite3_stmt *q, int index)
+{
+    const void *at = sqlite3_column_blob(q, index);
+
+    return bytes_of(at, (size_t)sqlite3_column_bytes(q, index));
+}
+
+uint64_t column_number(sqlite3_stmt *q, int index)
+{
+    return (uint64_t)sqlite3_column_int64(q, index);
+}
+
+int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err)
+{
+    int r = sqlite3_step(q) == SQLITE_DONE ? 0 : streams_fail(s, err);
+
+    statement_end(&q);
+    return r;
+}
+
+static int run_text(struct streams *s, const char *text, struct aico_error *err)
+{
+    return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : streams_fail(s, err);
+}
+
+static int pragma_number(struct streams *s, const char *text, int64_t *ret, struct aico_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    int r = 0;
+
+    if (sqlite3_prepare_v2(s->db, text, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW)
+        *ret = sqlite3_column_int64(q, 0);
+    else
+        r = streams_fail(s, err);
+    (void)sqlite3_finalize(q);
+    return r;
+}
+
+static int make_layout(struct streams *s, struct aico_error *err)
+{
+    char text[128];
+    int r = run_text(s, "BEGIN IMMEDIATE", err);
+
+    if (r == 0)
+        r = run_text(s, layout, err);
+    (void)snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+                   APPLICATION_ID, LAYOUT);
+    if (r == 0)
+        r = run_text(s, text, err);
+    if (r < 0)
+        streams_rollback(s);
+    return r;
+}
+
+static int check_layout(struct streams *s, struct aico_error *err)
+{
+    int64_t application = 0, version = 0, tables = 0;
+    int r = pragma_number(s, "PRAGMA application_id", &application, err);
+
+    if (r == 0)
+        r = pragma_number(s, "PRAGMA user_version", &version, err);
+    if (r == 0)
+        r = pragma_number(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
+    if (r < 0)
+        return r;
+    if (tables == 0)
+        return make_layout(s, err);
+    if (application != APPLICATION_ID)
+        return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: not a message store of ours", s->path);
+    if (version != LAYOUT)
+        return aico_error_set(err, AICO_EVERSION, "%s: layout %lld, this program knows %d", s->path,
+                              (long long)version, LAYOUT);
+    return 0;
+}
+
+/* Mode 0600 from the first moment; SQLite gives the WAL the same. */
+static int make_file(const char *path, struct aico_error *err)
+{
+    CLEANUP(fd_close)
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+
+    if (fd < 0 && (errno == EROFS || errno == EACCES))
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return aico_error_set(err, errno == ENOSPC ? AICO_ESTOREFULL : AICO_ESTORE, "%s: %s", path,
+                              strerror(errno));
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return aico_error_set(err, AICO_EMODE, "%s: others can read it (mode %03o), run: chmod 600",
+                              path, (unsigned)(st.st_mode & 0777));
+    return 0;
+}
+
+int streams_open(const char *path, struct streams **ret_streams, struct aico_error *err)
+{
+    CLEANUP(streams_close)
+    struct streams *s = calloc(1, sizeof(*s));
+    int r = make_file(path, err);
+
+    if (r < 0)
+        return r;
+    if (!s || !(s->path = strdup(path)))
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    if (sqlite3_open_v2(path, &s->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+                        NULL) != SQLITE_OK)
+        return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
+    (void)sqlite3_extended_result_codes(s->db, 1);
+    (void)sqlite3_busy_timeout(s->db, BUSY_MS);
+    r = run_text(s,
+                 "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                 "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;"
+                 "PRAGMA wal_autocheckpoint=" CHECKPOINT_PAGES,
+                 err);
+    if (r == 0)
+        r = check_layout(s, err);
+    if (r < 0)
+        return r;
+    *ret_streams = STEAL(s);
+    return 0;
+}
+
+void streams_close(struct streams **streams)
+{
+    struct streams *s = *streams;
+
+    if (!s)
+        return;
+    for (size_t i = 0; i < SQL_COUNT; i++)
+        (void)sqlite3_finalize(s->statements[i]);
+    (void)sqlite3_close(s->db);
+    free(s->path);
+    free(s);
+    *streams = NULL;
+}
+
+int streams_begin(struct streams *s, struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, SQL_BEGIN, err);
+
+    return q ? streams_run(s, q, err) : streams_fail(s, err);
+}
+
+int streams_commit(struct streams *s, struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, SQL_COMMIT, err);
+
+    return q ? streams_run(s, q, err) : streams_fail(s, err);
+}
+
+void streams_rollback(struct streams *s)
+{
+    if (!sqlite3_get_autocommit(s->db))
+        (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int streams_last(struct streams *s, uint64_t *ret_number, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_LAST, err);
+    int r = q ? sqlite3_step(q) : SQLITE_ERROR;
+
+    if (r != SQLITE_ROW && r != SQLITE_DONE)
+        return streams_fail(s, err);
+    *ret_number = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return 0;
+}

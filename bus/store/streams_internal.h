@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the message store share. Not included outside bus/store. */
+#ifndef STORE_STREAMS_INTERNAL_H
+#define STORE_STREAMS_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "store/streams.h"
+
+/* Every statement is prepared once, when it is first used. */
+#define STREAMS_STATEMENTS(X)                                                                      \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
+    X(COMMIT, "COMMIT")                                                                            \
+    X(LAST, "SELECT seq FROM sqlite_sequence WHERE name='item'")                                   \
+    X(STREAM_FIND, "SELECT id, count, bytes FROM stream WHERE filter=?1")                          \
+    X(STREAM_ADD, "INSERT INTO stream(filter) VALUES(?1)")                                         \
+    X(STREAM_GROW, "UPDATE stream SET count=count+?2, bytes=bytes+?3 WHERE id=?1")                 \
+    X(TOPIC_FIND, "SELECT id FROM topic WHERE name=?1")                                            \
+    X(TOPIC_ADD, "INSERT INTO topic(name) VALUES(?1)")                                             \
+    X(SENDER_FIND, "SELECT id FROM sender WHERE identity=?1")                                      \
+    X(SENDER_ADD, "INSERT INTO sender(identity, name) VALUES(?1, ?2)")                             \
+    X(MARK, "INSERT INTO mark(sender, topic, scope, high, last, at_ms) VALUES(?1,?2,?3,?4,?5,?6) " \
+            "ON CONFLICT DO UPDATE SET high=excluded.high, last=excluded.last, "                   \
+            "at_ms=excluded.at_ms WHERE excluded.high > high")                                     \
+    X(MARK_NUMBER, "UPDATE mark SET last=?4 WHERE sender=?1 AND topic=?2 AND scope=?3")            \
+    X(ITEM_ADD, "INSERT INTO item(stream, topic, sender, publish_id, stored_ms, count, size, "     \
+                "payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                        \
+    X(ITEM_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, "        \
+                 "i.count, i.payload, d.number, i.sender FROM item i JOIN topic t ON "             \
+                 "t.id=i.topic JOIN sender s ON s.id=i.sender LEFT JOIN settled d ON "             \
+                 "d.reader=?2 AND d.number=i.number WHERE i.number>?1 ORDER BY i.number")          \
+    X(ITEM_ONE, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, "         \
+                "i.count, i.payload, NULL, i.sender FROM item i JOIN topic t ON t.id=i.topic "     \
+                "JOIN sender s ON s.id=i.sender WHERE i.number=?1")                                \
+    X(ITEM_LAST, "SELECT i.number, t.name FROM item i JOIN topic t ON t.id=i.topic "               \
+                 "ORDER BY i.number DESC")                                                         \
+    X(ITEM_TIME, "SELECT number, stored_ms FROM item WHERE number>=?1 ORDER BY number LIMIT 1")    \
+    X(ITEM_FRONT, "SELECT number, size, stored_ms, count FROM item WHERE stream=?1 "               \
+                  "ORDER BY number LIMIT ?2")                                                      \
+    X(ITEM_CUT, "DELETE FROM item WHERE stream=?1 AND number<=?2")                                 \
+    X(ITEM_SUM, "SELECT coalesce(sum(count),0), coalesce(sum(size),0) FROM item WHERE stream=?1 "  \
+                "AND number<=?2")                                                                  \
+    X(READER_FIND, "SELECT id, filter, floor FROM reader WHERE component=?1 AND name=?2")          \
+    X(READER_ADD, "INSERT INTO reader(component, name, filter, floor) VALUES(?1,?2,?3,?4)")        \
+    X(READER_FLOOR, "UPDATE reader SET floor=max(floor, ?2) WHERE id=?1")                          \
+    X(READER_DROP, "DELETE FROM reader WHERE component=?1 AND name=?2 RETURNING id")               \
+    X(SETTLED_ADD, "INSERT OR IGNORE INTO settled(reader, number) VALUES(?1, ?2)")                 \
+    X(SETTLED_CUT, "DELETE FROM settled WHERE reader=?1 AND number<=?2")                           \
+    X(DEAD_ADD, "INSERT OR REPLACE INTO dead(reader, number, code, attempts, reason, at_ms) "      \
+                "VALUES(?1,?2,?3,?4,?5,?6)")                                                       \
+    X(DEAD_DROP, "DELETE FROM dead WHERE reader=?1")                                               \
+    X(DEAD_SWEEP, "DELETE FROM dead WHERE NOT EXISTS (SELECT 1 FROM item WHERE "                   \
+                  "item.number=dead.number)")                                                      \
+    X(KEY_ADD, "INSERT OR REPLACE INTO key(sender, key_id, reader, key, at_ms) "                   \
+               "VALUES(?1,?2,?3,?4,?5)")                                                           \
+    X(KEY_FIND, "SELECT key FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")                 \
+    X(KEY_SWEEP, "DELETE FROM key WHERE at_ms<?1 AND NOT EXISTS (SELECT 1 FROM mark WHERE "        \
+                 "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id)")                 \
+    X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1 AND last<coalesce((SELECT min(number) FROM "    \
+                  "item), 9223372036854775807)")                                                   \
+    X(STATEMENT_ADD, "INSERT OR REPLACE INTO statement(identity, statement) VALUES(?1,?2)")        \
+    X(STATEMENT_ALL, "SELECT identity, statement FROM statement")                                  \
+    X(LIST, "SELECT s.filter, s.count, s.bytes, (SELECT min(number) FROM item WHERE "              \
+            "stream=s.id), (SELECT max(number) FROM item WHERE stream=s.id) FROM stream s "        \
+            "WHERE ?1 IS NULL OR s.filter=?1 ORDER BY s.filter")                                   \
+    X(LIST_READERS, "SELECT component, name, filter, floor, (SELECT count(*) FROM settled "        \
+                    "WHERE reader=r.id) FROM reader r ORDER BY component, name")                   \
+    X(LIST_DEAD, "SELECT r.component, r.name, d.number, d.code, d.attempts, d.reason, d.at_ms, "   \
+                 "t.name FROM dead d JOIN reader r ON r.id=d.reader JOIN item i ON "               \
+                 "i.number=d.number JOIN topic t ON t.id=i.topic WHERE i.stream=(SELECT id FROM "  \
+                 "stream WHERE filter=?1) ORDER BY d.number LIMIT 1000")
+
+enum streams_statement {
+#define STREAMS_ENUM(name, sql) SQL_##name,
+    STREAMS_STATEMENTS(STREAMS_ENUM)
+#undef STREAMS_ENUM
+        SQL_COUNT
+};
+
+struct streams {
+    sqlite3 *db;
+    char *path;
+    sqlite3_stmt *statements[SQL_COUNT];
+};
+
+/* A failed step: the code and cause for the caller. */
+int streams_fail(struct streams *s, struct aico_error *err);
+/* The statement, reset and with no value bound; NULL with @err. */
+sqlite3_stmt *streams_statement(struct streams *s, enum streams_statement which,
+                                struct aico_error *err);
+/* Ends every use of a statement, or it would keep a read transaction open. */
+void statement_end(sqlite3_stmt **statement);
+void bind_bytes(sqlite3_stmt *q, int index, struct bytes bytes);
+void bind_text(sqlite3_stmt *q, int index, struct bytes text);
+void bind_number(sqlite3_stmt *q, int index, uint64_t number);
+struct bytes column_bytes(sqlite3_stmt *q, int index);
+uint64_t column_number(sqlite3_stmt *q, int index);
+/* Runs a statement that gives no rows. */
+int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err);
+
+#endif
