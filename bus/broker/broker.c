@@ -75,7 +75,7 @@ int broker_new(const struct broker_settings *settings, struct registry *registry
     b->next_id = 1;
     b->frame = malloc(FRAME_SIZE_MAX);
     b->software = strdup(settings->software ? settings->software : "");
-    if (!b->frame || !b->software || make_fixed_names(b) < 0)
+    if (!b->frame || !b->software || make_fixed_names(b) < 0 || streams_start(b) < 0)
         return AICO_ENOMEM;
     b->settings.name = NULL; /* was the caller's */
     b->settings.software = b->software;
@@ -102,6 +102,7 @@ void broker_free(struct broker **broker)
 
         instance_free(b, &instance);
     }
+    streams_free(b);
     entries_free(b);
     route_free(b);
     names_free(b);
@@ -164,6 +165,7 @@ void broker_frame_sent(struct broker *b, struct broker_peer *peer)
     if (b->build.peer != peer)
         return;
     outbox_commit(b);
+    durables_pump_peer(b, peer);
     /* The others first. */
     output_remove(b, peer);
     outbox_queued(b, peer);
@@ -210,6 +212,7 @@ static void enforce_registry(struct broker *b)
         (void)entries_reserve(b, 1);
         lane_recheck(b, peer);
         subscriptions_recheck(b, peer);
+        durables_recheck(b, peer);
     }
     DL_FOREACH_SAFE(b->peers, peer, next)
     if (!peer->member->active)
@@ -278,6 +281,7 @@ void broker_set_registry(struct broker *b, struct moment now, struct registry *r
     if (peer->state == PEER_READY) {
         registry_send_next(b, peer);
         outbox_queued(b, peer);
+        statements_tell(b, peer);
     }
     settle(b);
 }
@@ -310,6 +314,7 @@ void broker_tick(struct broker *b, struct moment now)
         peer_sweep(b, peer);
     }
     requests_sweep(b);
+    streams_tick(b);
     instances_sweep(b);
     if (b->recheck_real_ms && now.real_ms >= b->recheck_real_ms) {
         b->route_generation++;

@@ -46,6 +46,7 @@ struct broker_settings {
     size_t direct_limit;     /* bytes addressed by name that may wait for one reader, + 1 message */
     size_t control_limit;    /* bytes of the broker's own records that may wait for one reader */
     uint32_t publish_window; /* bytes of PUBLISH a client may have in flight */
+    bool has_store;          /* whoever runs it carries out store orders: broker/store.h */
     int64_t hello_timeout_ms;      /* HELLO must come within this time of the link */
     int64_t keepalive_interval_ms; /* silence after which a PING is sent */
 };
@@ -213,6 +214,11 @@ struct broker_totals {
     uint64_t delivered;
     uint64_t queued;
     uint64_t dropped[DROP_CAUSES];
+    uint64_t stored;           /* of the published: committed by the store */
+    uint64_t expired;          /* stored messages that retention took */
+    uint64_t settled;          /* acknowledged by durable readers */
+    uint64_t buried;           /* given to dead letters */
+    uint64_t redelivered;      /* deliveries beyond the first */
     uint64_t gaps;             /* GAP records made */
     uint64_t direct_delivered; /* messages to one component */
     uint64_t direct_dropped;

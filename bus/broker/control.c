@@ -144,6 +144,7 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     compare_registries(b, peer, &hello);
     event(b, BROKER_INFO, BROKER_EVENT_CONNECTED, peer, 0, "connected: %s", peer->software);
     presence_online(b, peer);
+    statements_tell(b, peer);
     return 0;
 }
 
@@ -235,7 +236,7 @@ void subscriptions_free(struct broker *b, struct broker_peer *peer)
     subscription_free(b, s);
 }
 
-static void answer_ok(struct broker *b, struct broker_peer *peer, uint64_t id, uint32_t value)
+void answer_ok(struct broker *b, struct broker_peer *peer, uint64_t id, uint32_t value)
 {
     struct writer w = control_begin(b, peer, RECORD_HEAD_SIZE + 12);
 
@@ -297,6 +298,10 @@ int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct reco
 
     if (r < 0)
         return r;
+    if (durable_unfollow(b, peer, m.subscription)) {
+        answer_ok(b, peer, m.id, m.subscription);
+        return 0;
+    }
     HASH_FIND(hh, peer->subscriptions, &m.subscription, sizeof(m.subscription), s);
     if (!s) {
         /* A registry change may have ended it while this was on its way. */
@@ -409,6 +414,14 @@ static void send_answer(struct broker *b, struct broker_peer *peer, uint64_t id,
     }
 }
 
+void answer_query(struct broker *b, struct broker_peer *peer, uint64_t id, struct bytes text)
+{
+    if (control_waiting(peer) + text.size + text.size / 1024 > b->settings.control_limit)
+        refuse(b, peer, id, AICO_EFULL, NULL, "earlier answers have not been read yet");
+    else
+        send_answer(b, peer, id, text);
+}
+
 int on_query(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     CLEANUP(buffer_deinit)
@@ -418,21 +431,22 @@ int on_query(struct broker *b, struct broker_peer *peer, const struct record *re
 
     if (r < 0)
         return r;
-    if (!bytes_equal_text(m.what, "status") &&
+    if (!bytes_equal_text(m.what, "status") && !bytes_equal_text(m.what, "forget") &&
         !component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN)) {
         refuse(b, peer, m.id, AICO_EDENIED, NULL,
                "only a component with role " REGISTRY_ROLE_ADMIN " may ask for %.*s",
                (int)MIN(m.what.size, (size_t)32), (const char *)m.what.at);
         return 0;
     }
+    if (stream_ask(b, peer, &m))
+        return 0;
     r = status_json(b, peer, m.what, m.argument, &text);
     if (r < 0)
         refuse(b, peer, m.id, r, NULL, "%s",
-               r == AICO_EINVAL ? "known questions: status, peers, topics, ledger"
-                                : aico_error_string(r));
-    else if (control_waiting(peer) + text.size + text.size / 1024 > b->settings.control_limit)
-        refuse(b, peer, m.id, AICO_EFULL, NULL, "earlier answers have not been read yet");
+               r == AICO_EINVAL
+                   ? "known questions: status, peers, topics, ledger, streams, purge, forget"
+                   : aico_error_string(r));
     else
-        send_answer(b, peer, m.id, buffer_view(&text));
+        answer_query(b, peer, m.id, buffer_view(&text));
     return 0;
 }

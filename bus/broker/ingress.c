@@ -22,6 +22,10 @@ static const struct ingress {
     [RECORD_PUBLISH] = {PEER_READY, false, 0, on_publish},
     [RECORD_RESOLVE] = {PEER_READY, false, 0, on_resolve},
     [RECORD_QUERY] = {PEER_READY, false, 20, on_query},
+    [RECORD_FOLLOW] = {PEER_READY, false, 20, on_follow},
+    [RECORD_SETTLE] = {PEER_READY, true, 0, on_settle},
+    [RECORD_KEYS] = {PEER_READY, false, 0, on_keys},
+    [RECORD_READING] = {PEER_READY, false, 0, on_reading},
 };
 
 /* The record's id, which all that cost tokens have first. */
@@ -53,8 +57,7 @@ static int dispatch(struct broker *b, struct broker_peer *peer, const struct rec
     return in->handle(b, peer, record);
 }
 
-/* One ACK for all the PUBLISH records of a frame. */
-static void acknowledge(struct broker *b, struct broker_peer *peer)
+void acknowledge(struct broker *b, struct broker_peer *peer)
 {
     struct writer w;
     uint64_t id;

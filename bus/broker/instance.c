@@ -94,6 +94,7 @@ void instance_free(struct broker *b, struct instance **instance)
     else
         away_remove(b, i);
     HASH_DEL(b->instances, i);
+    stream_instance_free(b, i);
     free(i->refusals);
     free(i);
     *instance = NULL;
@@ -117,7 +118,7 @@ uint64_t instance_acknowledged(const struct instance *instance)
     for (int lane = 0; lane < LANES; lane++)
         if (instance->flights[lane] && instance->flights[lane]->id <= id)
             id = instance->flights[lane]->id - 1;
-    return id;
+    return MIN(id, stream_unstored(instance) - 1);
 }
 
 /* A refusal older than three keep-alives has been read, or its link would be dead. */

@@ -20,6 +20,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/fifo.h"
 #include "base/hash.h"
 #include "broker/broker.h"
 #include "broker/quota.h"
@@ -186,6 +187,9 @@ struct instance {
     struct flight *flights[LANES];
     struct refusal *refusals; /* ring of REFUSALS_KEPT; NULL: never refused anything */
     size_t refusal_count;     /* ever; the ring's next place is its remainder */
+    struct fifo storing;      /* u64: ids on their way to the store, which answers in their order */
+    struct store_order *storing_part; /* a message to be stored that comes in fragments */
+    uint32_t storing_total;
 };
 
 struct subscription {
@@ -293,6 +297,17 @@ struct build {
     uint32_t components[FRAME_SIZE_MAX / RECORD_HEAD_SIZE];
 };
 
+/* Stored messages: stream.h. */
+struct stream_state {
+    struct store_order *orders; /* to be handed out */
+    struct durable *durables;
+    struct statement *statements; /* by identity */
+    bool loaded;                  /* those the store held are here */
+    uint64_t last_handle;
+    size_t assembling; /* bytes of messages in fragments that are not whole yet */
+    int64_t trim_ms, sweep_ms, retry_ms, say_ms; /* boot clock; 0: nothing is due */
+};
+
 struct broker {
     struct broker_settings settings;
     char *software;
@@ -330,6 +345,8 @@ struct broker {
     struct flight *flights;
     struct request *requests;
     uint64_t next_id; /* of the broker's own messages */
+
+    struct stream_state streams;
 
     struct entry *spare; /* free list */
     size_t spare_count;
@@ -403,6 +420,8 @@ void route_free(struct broker *broker);
 /* lane.c */
 struct message *message_new(struct broker *broker, const struct record_deliver *deliver,
                             struct topic *topic, struct member *sender);
+/* A message whose record, of @size bytes, the caller writes. */
+struct message *message_over(size_t size, struct topic *topic, struct member *sender);
 void message_unref(struct message *message);
 /* Makes sure that @count entries can be taken without failing. */
 int entries_reserve(struct broker *broker, size_t count);
@@ -490,8 +509,41 @@ int on_subscribe(struct broker *broker, struct broker_peer *peer, const struct r
 int on_unsubscribe(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_resolve(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_query(struct broker *broker, struct broker_peer *peer, const struct record *record);
+void answer_ok(struct broker *broker, struct broker_peer *peer, uint64_t id, uint32_t value);
+/* The JSON @text in pieces, or why it cannot be sent now. */
+void answer_query(struct broker *broker, struct broker_peer *peer, uint64_t id, struct bytes text);
 void subscriptions_recheck(struct broker *broker, struct broker_peer *peer);
 void subscriptions_free(struct broker *broker, struct broker_peer *peer);
+/* ingress.c */
+/* One ACK for the PUBLISH records that were settled, if there were any. */
+void acknowledge(struct broker *broker, struct broker_peer *peer);
+/* stream.c */
+int on_keys(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* A question for the store; false: it is none. */
+bool stream_ask(struct broker *broker, struct broker_peer *peer, const struct record_query *query);
+void stream_instance_free(struct broker *broker, struct instance *instance);
+/* The lowest id of @instance that is not stored yet; UINT64_MAX: none. */
+uint64_t stream_unstored(const struct instance *instance);
+struct broker_peer *peer_by_serial(struct broker *broker, uint64_t serial);
+void streams_tick(struct broker *broker);
+int streams_start(struct broker *broker);
+void streams_free(struct broker *broker);
+/* durable.c */
+int on_follow(struct broker *broker, struct broker_peer *peer, const struct record *record);
+int on_settle(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* Ends the following of @subscription; false: there is none. */
+bool durable_unfollow(struct broker *broker, struct broker_peer *peer, uint32_t subscription);
+void durables_peer_left(struct broker *broker, struct broker_peer *peer);
+void durables_recheck(struct broker *broker, struct broker_peer *peer);
+/* Something of @peer's outbox was sent. */
+void durables_pump_peer(struct broker *broker, struct broker_peer *peer);
+void durables_tick(struct broker *broker);
+void durables_free(struct broker *broker);
+/* statement.c */
+int on_reading(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* Tells @peer the reading keys it has to seal for. */
+void statements_tell(struct broker *broker, struct broker_peer *peer);
+void statements_free(struct broker *broker);
 /* peer.c */
 /* Ends the session: BYE, then the link is cut. @code 0 or negative; @text NULL: the code's. */
 void peer_end(struct broker *broker, struct broker_peer *peer, int code, const char *text);

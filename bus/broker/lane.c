@@ -14,14 +14,10 @@
 
 /* --- messages and entries ------------------------------------------------------------------- */
 
-struct message *message_new(struct broker *b, const struct record_deliver *deliver,
-                            struct topic *topic, struct member *sender)
+struct message *message_over(size_t size, struct topic *topic, struct member *sender)
 {
-    size_t size = record_size_deliver(deliver);
     struct message *message = malloc(sizeof(*message) + size);
-    struct writer w;
 
-    (void)b;
     if (!message)
         return NULL;
     *message = (struct message){
@@ -29,12 +25,26 @@ struct message *message_new(struct broker *b, const struct record_deliver *deliv
         .size = (uint32_t)size,
         .topic = topic,
         .sender = sender,
-        .id = deliver->id,
         .count = 1,
-        .delivery = deliver->delivery,
-        .last = !deliver->fragment || deliver->offset + deliver->payload.size == deliver->total,
+        .last = true,
     };
     topic_ref(topic);
+    return message;
+}
+
+struct message *message_new(struct broker *b, const struct record_deliver *deliver,
+                            struct topic *topic, struct member *sender)
+{
+    size_t size = record_size_deliver(deliver);
+    struct message *message = message_over(size, topic, sender);
+    struct writer w;
+
+    (void)b;
+    if (!message)
+        return NULL;
+    message->id = deliver->id;
+    message->delivery = deliver->delivery;
+    message->last = !deliver->fragment || deliver->offset + deliver->payload.size == deliver->total;
     w = writer_over(message->record, size);
     record_write_deliver(&w, deliver);
     return message;

@@ -115,6 +115,7 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
     if (peer->member->peer == peer)
         peer->member->peer = NULL;
     subscriptions_free(b, peer);
+    durables_peer_left(b, peer);
     requests_peer_left(b, peer);
     flights_forget(b, peer);
     lane_clear(b, peer, code == AICO_EREVOKED ? DROP_REVOKED : DROP_LINK_LOST);

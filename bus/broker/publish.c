@@ -3,7 +3,7 @@
  * One PUBLISH: checked, refused or routed. The checks stand in the order in which they cost, and
  * nothing is kept of a message before all have passed.
  */
-#include "broker/internal.h"
+#include "broker/stream.h"
 
 /* Metadata, head, tag and trailer of the largest envelope (PROTOCOL 7, max_message_size). */
 #define ENVELOPE_OVERHEAD (65535u + 52 + 1 + 16 * 255)
@@ -94,6 +94,12 @@ static int find_topic(struct incoming *in)
     return 1;
 }
 
+/* Whether what is published by subscription here is stored. */
+static bool is_stored(const struct incoming *in)
+{
+    return !in->p->to && in->rule && in->rule->store.on;
+}
+
 /* Kind, size and seal; false: refused. */
 static bool is_acceptable(struct incoming *in)
 {
@@ -102,10 +108,17 @@ static bool is_acceptable(struct incoming *in)
     int code = 0;
     const char *hint = "";
 
-    if (p->delivery == DELIVERY_RETAINED || p->delivery == DELIVERY_STREAM ||
-        p->delivery == DELIVERY_MAILBOX) {
+    if (p->delivery == DELIVERY_RETAINED || p->delivery == DELIVERY_MAILBOX) {
         code = AICO_ENOTYET;
-        hint = "retained, stored and mailbox messages are not available in this version";
+        hint = "retained and mailbox messages are not available in this version";
+    } else if (is_stored(in) != (p->delivery == DELIVERY_STREAM) &&
+               (p->delivery == DELIVERY_STREAM || p->delivery == DELIVERY_EVENT)) {
+        code = AICO_ENOTSTORED;
+        hint =
+            "broker and publisher disagree on whether the rule stores: one has an older registry";
+    } else if (p->delivery == DELIVERY_STREAM && !in->b->settings.has_store) {
+        code = AICO_ESTORE;
+        hint = "this broker stores no messages";
     } else if (application && p->delivery == DELIVERY_CONTROL) {
         code = AICO_EINVAL;
         hint = "control messages go on " TOPIC_CONTROL " and " TOPIC_HEADS;
@@ -548,6 +561,11 @@ static int accept_new(struct incoming *in)
 
     if (r <= 0 || !is_acceptable(in))
         return r < 0 ? r : 0;
+    if (p->delivery == DELIVERY_STREAM) {
+        in->held = stream_publish(in->b, in->peer, in->rule, in->topic, p, in->charge);
+        teach_numbers(in);
+        return 0;
+    }
     if (p->to == 0) {
         publish_to_topic(in);
         return 0;
@@ -571,6 +589,10 @@ static int accept_publish(struct incoming *in)
 
     if (flight && flight->id == p->id)
         return continue_flight(in, flight);
+    if (instance->storing_part && instance->storing_part->id == p->id) {
+        in->held = stream_publish(b, in->peer, NULL, NULL, p, in->charge);
+        return 0;
+    }
     if (p->id <= instance->last_id) {
         b->totals.repeated += p->offset == 0;
         return 0;
@@ -581,7 +603,7 @@ static int accept_publish(struct incoming *in)
         flight_abort(b, instance, lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
         flight = NULL;
     }
-    if (p->fragment && (flight || p->offset != 0))
+    if (p->fragment && ((flight && p->delivery != DELIVERY_STREAM) || p->offset != 0))
         return AICO_EPROTO;
     if (p->delivery == DELIVERY_CONTROL && !peer_take_tokens(b, in->peer, 1)) {
         refuse_publish(b, in->peer, p->id, AICO_ERATE, NULL,

@@ -160,6 +160,11 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     json_put_u64(json, "published", t->published);
     json_put_u64(json, "direct", t->direct);
     json_put_u64(json, "repeated", t->repeated);
+    json_put_u64(json, "stored", t->stored);
+    json_put_u64(json, "expired", t->expired);
+    json_put_u64(json, "settled", t->settled);
+    json_put_u64(json, "dead_letters", t->buried);
+    json_put_u64(json, "redelivered", t->redelivered);
     json_put_u64(json, "routed_deliveries", t->routed);
     json_put_u64(json, "delivered", t->delivered);
     json_put_u64(json, "queued", t->queued);

@@ -136,6 +136,19 @@ void client_set_backlogged(struct client *client, bool backlogged);
 
 void client_subscribe(struct client *client, struct moment now, struct bytes filter, uint8_t policy,
                       bool serve, int64_t timeout_ms, void *ticket);
+/* How client_follow() follows; copied. */
+struct follow_request {
+    struct bytes filter, durable;
+    uint8_t start; /* enum follow_start */
+    uint64_t value;
+    uint32_t deadline_ms;
+    uint16_t attempts, window;
+};
+void client_follow(struct client *client, struct moment now, const struct follow_request *request,
+                   int64_t timeout_ms, void *ticket);
+/* One message of item @number of @subscription: @code 0 done, AICO_ESTATE again, else rejected. */
+void client_settle(struct client *client, uint32_t subscription, uint64_t number, int code,
+                   struct bytes reason);
 void client_unsubscribe(struct client *client, struct moment now, uint32_t subscription,
                         int64_t timeout_ms, void *ticket);
 void client_request(struct client *client, struct moment now, struct bytes topic,

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "client/internal.h"
 #include "client/message.h"
+#include "session/stored.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
@@ -295,6 +296,27 @@ static void compare_with_broker(struct client *client, struct moment now,
     }
 }
 
+/* What is sealed for us while we are away is sealed for this. */
+static void send_reading(struct client *client)
+{
+    const struct reading_keys *keys = client->settings.session.reading_keys;
+    uint8_t statement[READING_SIZE];
+    struct writer w;
+
+    if (!keys || keys->count == 0)
+        return;
+    if (reading_write(client->self, client->settings.session.namespace,
+                      &keys->items[keys->count - 1], statement) < 0) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    w = client_control_begin(client, RECORD_HEAD_SIZE + SIGN_PUBLIC_SIZE + 2 + READING_SIZE);
+    record_write_reading(&w,
+                         &(struct record_reading){bytes_of(client->self->public, SIGN_PUBLIC_SIZE),
+                                                  bytes_of(statement, sizeof(statement))});
+    client_control_end(client, &w);
+}
+
 static int on_welcome(struct client *client, struct moment now, const struct record *record)
 {
     struct record_welcome welcome;
@@ -312,6 +334,7 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     client->attempts = 0;
     client->registry_total = 0;
     client->ping_at_ms = now.boot_ms + client->settings.session.keepalive_interval_ms;
+    send_reading(client);
     subscriptions_resend(client);
     publish_link_up(client, welcome.last_id);
     sessions_link_up(client->sessions, now);
@@ -416,6 +439,8 @@ int accept_registry(struct client *client, struct moment now, struct bytes docum
         return AICO_EREVOKED;
     }
     sessions_set_registry(client->sessions, now, registry);
+    if (client->state == CLIENT_READY)
+        send_reading(client);
     return 0;
 }
 
@@ -572,6 +597,39 @@ static int on_answer(struct client *client, struct moment now UNUSED, const stru
     return r < 0 ? r : receive_answer(client, &answer);
 }
 
+static int on_item(struct client *client, struct moment now, const struct record *record)
+{
+    struct record_item item;
+    int r = record_parse_item(record, &item);
+
+    return r < 0 ? r : receive_item(client, now, &item);
+}
+
+static int on_key(struct client *client, struct moment now UNUSED, const struct record *record)
+{
+    struct client_component *sender;
+    struct record_key key;
+    int r = record_parse_key(record, &key);
+
+    if (r < 0)
+        return r;
+    sender = component_number_find(client, key.sender);
+    if (!sender)
+        return AICO_EPROTO;
+    sessions_take_stored_key(client->sessions, bytes_text(sender->name), sender->identity, key.key);
+    return 0;
+}
+
+static int on_reading(struct client *client, struct moment now, const struct record *record)
+{
+    struct record_reading reading;
+    int r = record_parse_reading(record, &reading);
+
+    if (r == 0)
+        sessions_take_reading(client->sessions, now, reading.identity.at, reading.statement);
+    return r;
+}
+
 /* Which record may come in which state. */
 static const struct handler {
     uint8_t type;
@@ -593,6 +651,9 @@ static const struct handler {
     {RECORD_GAP, CLIENT_READY, on_gap},
     {RECORD_RESOLVED, CLIENT_READY, on_resolved},
     {RECORD_ANSWER, CLIENT_READY, on_answer},
+    {RECORD_ITEM, CLIENT_READY, on_item},
+    {RECORD_KEY, CLIENT_READY, on_key},
+    {RECORD_READING, CLIENT_READY, on_reading},
 };
 
 static int dispatch(struct client *client, struct moment now, const struct record *record)

@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "client/client.h"
 #include "session/peers.h"
-#include "wire/record.h"
+#include "wire/stream_record.h"
 #include "wire/topic.h"
 
 /* A topic this client has said or heard, by name. Never freed before the client. */
@@ -32,6 +32,7 @@ struct client_component {
     struct parked *parked;   /* waiting for a channel, in order (utlist) */
     struct assembly *direct; /* fragments being put together, by lane */
     struct assembly *topic;
+    struct assembly *item;
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -59,6 +60,14 @@ struct claimed_gap {
     int64_t until_ms;    /* boot clock: a generation later than that has begun; 0: none has */
 };
 
+/* Where a stored message stands. */
+struct stored_place {
+    uint64_t number;
+    uint32_t subscription;
+    uint16_t attempt;
+    int64_t stored_ms;
+};
+
 /* What must be known of an envelope when its messages come back out of the sessions. */
 struct arrival {
     struct arrival *prev, *next; /* client->arrivals */
@@ -72,7 +81,8 @@ struct arrival {
     uint8_t wire[64];
     uint8_t wire_prefix;
     bool direct;
-    uint32_t credit; /* what the broker gets back once it has been dealt with */
+    struct stored_place stored; /* number 0: it was no ITEM */
+    uint32_t credit;            /* what the broker gets back once it has been dealt with */
 };
 
 /* A sealed (or unsealed) message in the window between us and the broker. Payload follows. */
@@ -105,8 +115,11 @@ struct parked {
     struct outgoing head; /* its topic, headers and payload follow */
 };
 
+struct client_follow; /* follow.c */
+
 struct client_subscription {
     UT_hash_handle hh;
+    struct client_follow *follow; /* of stored messages; NULL: of what comes live */
     uint32_t number;
     uint64_t id;   /* of the SUBSCRIBE in this session */
     bool live;     /* the broker said OK in this session */
@@ -267,13 +280,26 @@ bool publish_is_answered(const struct client *client, struct operation *flush);
 /* receive.c */
 int receive_deliver(struct client *client, struct moment now, const struct record_deliver *deliver);
 int receive_gap(struct client *client, struct moment now, const struct record_gap *gap);
+int receive_item(struct client *client, struct moment now, const struct record_item *item);
 void receive_session_events(struct client *client, struct moment now);
 void receive_forget_fragments(struct client *client);
 void receive_free(struct client *client);
 void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
                      const char *text);
 void deliver_state(struct client *client, int code, const char *text);
+/* follow.c */
+void follow_send(struct client *client, struct client_subscription *s);
+void follow_free(struct client_follow **follow);
+/* @count messages of the item at @place are the application's now. */
+void follow_handed(struct client *client, const struct stored_place *place, size_t count);
+/* Whether the application has settled it before; the broker, which did not hear of it, is told. */
+bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
+/* The item at @place does not open: @code. */
+void follow_failed(struct client *client, const struct stored_place *place, int code);
 /* subscription.c */
+struct client_subscription *subscription_new(struct client *client, struct bytes filter,
+                                             uint8_t policy, bool serve, bool internal,
+                                             struct client_follow *follow);
 void subscriptions_resend(struct client *client);
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, bool internal);

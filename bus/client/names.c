@@ -97,7 +97,7 @@ bool topic_is_subscribed(struct client *client, struct client_topic *topic)
         return topic->subscribed;
     topic->subscribed = false;
     HASH_ITER(hh, client->subscriptions, s, next)
-    if (filter_matches(bytes_of(s->filter, s->size), topic_name(topic)))
+    if (!s->follow && filter_matches(bytes_of(s->filter, s->size), topic_name(topic)))
         topic->subscribed = true;
     topic->match_generation = client->match_generation;
     return topic->subscribed;

@@ -248,8 +248,15 @@ bool publish_render(struct client *client, struct writer *frame)
 /* What became of a queue entry. */
 enum taken { TAKEN, TAKEN_NOT_YET };
 
+/* The kind @out has for the readers of its topic: the rule says whether it is stored. */
+static uint8_t delivery_of(const struct rule *rule, const struct outgoing *out)
+{
+    return rule->store.on && out->delivery == DELIVERY_EVENT ? DELIVERY_STREAM : out->delivery;
+}
+
 static int seal_group(struct client *client, struct moment now, struct client_topic *topic,
-                      const struct outgoing *out, const struct outgoing_parts *parts)
+                      const struct outgoing *out, const struct outgoing_parts *parts,
+                      uint8_t delivery)
 {
     size_t room = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
     struct sent *sent = window_push(client, topic, room);
@@ -259,13 +266,13 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     if (!sent)
         return AICO_ENOMEM;
     w = writer_over(sent_payload(sent), room);
-    r = sessions_seal_group(client->sessions, now, parts->topic, out->delivery, parts->headers,
+    r = sessions_seal_group(client->sessions, now, parts->topic, delivery, parts->headers,
                             parts->payload, &w);
     if (r < 0) {
         window_void(client, sent);
         return r;
     }
-    sent->delivery = out->delivery;
+    sent->delivery = delivery;
     sent->app_id = out->id;
     window_keep(client, sent, w.size);
     return 0;
@@ -314,7 +321,7 @@ static size_t gather(struct client *client, const struct outgoing *first, size_t
 /* As seal_group(), for @count messages from the front of the queue. */
 static int seal_batch(struct client *client, struct moment now, struct client_topic *topic,
                       const struct outgoing *out, const struct content_item *items, size_t count,
-                      size_t bytes)
+                      size_t bytes, uint8_t delivery)
 {
     size_t room = sessions_batch_size(count, bytes);
     struct sent *sent = window_push(client, topic, room);
@@ -324,13 +331,12 @@ static int seal_batch(struct client *client, struct moment now, struct client_to
     if (!sent)
         return AICO_ENOMEM;
     w = writer_over(sent_payload(sent), room);
-    r = sessions_seal_batch(client->sessions, now, topic_name(topic), out->delivery, items, count,
-                            &w);
+    r = sessions_seal_batch(client->sessions, now, topic_name(topic), delivery, items, count, &w);
     if (r < 0) {
         window_void(client, sent);
         return r;
     }
-    sent->delivery = out->delivery;
+    sent->delivery = delivery;
     sent->app_id = out->id;
     sent->count = (uint32_t)count;
     window_keep(client, sent, w.size);
@@ -338,7 +344,7 @@ static int seal_batch(struct client *client, struct moment now, struct client_to
 }
 
 static int seal_none(struct client *client, struct client_topic *topic, const struct outgoing *out,
-                     const struct outgoing_parts *parts)
+                     const struct outgoing_parts *parts, uint8_t delivery)
 {
     struct sent *sent;
 
@@ -349,7 +355,7 @@ static int seal_none(struct client *client, struct client_topic *topic, const st
     sent = window_push(client, topic, out->payload_size);
     if (!sent)
         return AICO_ENOMEM;
-    sent->delivery = out->delivery;
+    sent->delivery = delivery;
     sent->app_id = out->id;
     sent->clear = true;
     bytes_copy(sent_payload(sent), parts->payload);
@@ -474,13 +480,19 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     const struct rule *rule = client_topic_rule(client, topic);
     struct outgoing_parts parts = parts_of(out);
     struct content_item items[BATCH_MESSAGES_MAX];
+    uint8_t delivery;
     size_t bytes;
     int r;
 
     if (!rule)
         return AICO_EDENIED;
+    delivery = delivery_of(rule, out);
     switch (rule->seal) {
     case SEAL_GROUP:
+        if (delivery == DELIVERY_STREAM && !sessions_may_store(client->sessions, parts.topic)) {
+            *ret_taken = TAKEN_NOT_YET;
+            return 0;
+        }
         r = sessions_prepare_group(client->sessions, now, parts.topic);
         if (r == AICO_ESTATE) {
             *ret_taken = TAKEN_NOT_YET;
@@ -489,8 +501,9 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         if (r < 0)
             return r;
         *ret_count = gather(client, out, room, items, &bytes);
-        return *ret_count == 1 ? seal_group(client, now, topic, out, &parts)
-                               : seal_batch(client, now, topic, out, items, *ret_count, bytes);
+        return *ret_count == 1
+                   ? seal_group(client, now, topic, out, &parts, delivery)
+                   : seal_batch(client, now, topic, out, items, *ret_count, bytes, delivery);
     case SEAL_CHANNEL:
         if (!rule_allows_self(client, rule))
             return AICO_EDENIED;
@@ -501,7 +514,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         }
         return send_to_readers(client, now, topic, rule, out);
     case SEAL_NONE:
-        return seal_none(client, topic, out, &parts);
+        return seal_none(client, topic, out, &parts, delivery);
     default:
         return AICO_ENOTYET;
     }

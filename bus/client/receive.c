@@ -199,8 +199,8 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     const struct rule *rule = client_topic_rule(client, topic);
     struct aico_message *message;
 
-    if (record->delivery != DELIVERY_EVENT || !rule || rule->seal != SEAL_NONE ||
-        !client->settings.seal_none_allowed || !c ||
+    if ((record->delivery != DELIVERY_EVENT && record->delivery != DELIVERY_STREAM) || !rule ||
+        rule->seal != SEAL_NONE || !client->settings.seal_none_allowed || !c ||
         !component_is_active(client->registry, c, now.real_ms) ||
         !rule_allows(rule, c, RIGHT_PUBLISH)) {
         client->stats.unopened++;
@@ -371,6 +371,85 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
     return receive_whole(client, now, topic, sender, record, payload);
 }
 
+static void deliver_item(struct client *client, struct moment now, struct client_topic *topic,
+                         struct client_component *sender, const struct record_item *item,
+                         struct bytes payload)
+{
+    struct record_deliver deliver = {
+        .delivery = item->delivery, .id = item->id, .count = item->count, .payload = payload};
+    struct arrival *arrival = arrival_new(client, sender, topic, &deliver, payload);
+
+    if (!arrival) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    arrival->stored = (struct stored_place){item->number, item->subscription, item->attempt,
+                                            (int64_t)item->stored_ms};
+    sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
+                            topic_name(topic), item->delivery, payload, arrival);
+}
+
+static void deliver_clear_item(struct client *client, struct client_topic *topic,
+                               struct client_component *sender, const struct record_item *item,
+                               struct bytes payload)
+{
+    struct stored_place place = {item->number, item->subscription, item->attempt,
+                                 (int64_t)item->stored_ms};
+    const struct rule *rule = client_topic_rule(client, topic);
+    struct aico_message *message;
+
+    if (!rule || rule->seal != SEAL_NONE || !client->settings.seal_none_allowed) {
+        follow_failed(client, &place, AICO_EDENIED);
+        return;
+    }
+    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
+                                                         .topic = topic_name(topic),
+                                                         .sender = bytes_text(sender->name),
+                                                         .payload = payload,
+                                                         .wire = payload});
+    if (!message) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    message->sequence = item->id;
+    message->number = place.number;
+    message->subscription = place.subscription;
+    message->attempt = place.attempt;
+    message->stored_ms = place.stored_ms;
+    follow_handed(client, &place, 1);
+    deliver(client, message);
+}
+
+int receive_item(struct client *client, struct moment now, const struct record_item *item)
+{
+    struct client_component *sender = component_number_find(client, item->sender);
+    struct client_topic *topic = item->topic ? topic_number_find(client, item->topic)
+                                             : client_topic_get(client, item->topic_name);
+    struct record_deliver piece = {
+        .id = item->id, .total = item->total, .offset = item->offset, .payload = item->payload};
+    struct bytes payload = item->payload;
+    CLEANUP(free_memory)
+    struct assembly *whole = NULL;
+    int r;
+
+    if (!sender || !topic)
+        return AICO_EPROTO;
+    client->receive_owed += record_size_item(item);
+    if (item->fragment) {
+        r = assemble(&sender->item, topic, &piece, &whole);
+        if (r < 0 || !whole)
+            return r;
+        payload = bytes_of(whole->payload, whole->total);
+    }
+    if (follow_is_done(client, item->subscription, item->number))
+        return 0;
+    if (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0)
+        deliver_clear_item(client, topic, sender, item, payload);
+    else
+        deliver_item(client, now, topic, sender, item, payload);
+    return 0;
+}
+
 int receive_gap(struct client *client, struct moment now UNUSED, const struct record_gap *record)
 {
     struct client_component *sender = component_number_find(client, record->sender);
@@ -434,9 +513,11 @@ static void report_message(struct client *client, struct moment now,
     struct aico_message *message;
     struct operation *request;
 
-    claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
-                arrival->number, event->generation);
-    if (event->delivery != DELIVERY_REPLY && !topic_is_subscribed(client, arrival->topic))
+    if (arrival->stored.number == 0)
+        claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
+                    arrival->number, event->generation);
+    if (event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
+        !topic_is_subscribed(client, arrival->topic))
         return;
     if (event->delivery == DELIVERY_REQUEST)
         kind = AICO_MESSAGE_REQUEST;
@@ -459,6 +540,12 @@ static void report_message(struct client *client, struct moment now,
     message->sequence = event->sequence;
     message->sealed = true;
     message->direct = event->direct;
+    message->number = arrival->stored.number;
+    message->subscription = arrival->stored.subscription;
+    message->attempt = arrival->stored.attempt;
+    message->stored_ms = arrival->stored.stored_ms;
+    if (message->number > 0 && event->index == 0)
+        follow_handed(client, &arrival->stored, arrival->count);
     message->id = arrival->id;
     memcpy(message->reference, event->ref, sizeof(event->ref));
     request = operation_by_reply(client, arrival->request);
@@ -470,6 +557,23 @@ static void report_message(struct client *client, struct moment now,
         aico_message_free(&message); /* nobody waits any more */
 }
 
+/* The broker is told, and keeps it for its readers among the dead letters. A key that is missing
+ * may yet come: then the item comes again. */
+static void report_item_failed(struct client *client, const struct session_event *event,
+                               const struct arrival *arrival)
+{
+    follow_failed(client, &arrival->stored, event->code);
+    if (event->code == AICO_EKEY && arrival->stored.attempt > 1)
+        return;
+    client->stats.unopened += arrival->count;
+    deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                            .topic = event->topic,
+                                            .sender = event->peer,
+                                            .count = arrival->count,
+                                            .code = event->code,
+                                            .text = event->text});
+}
+
 static void report_failed(struct client *client, const struct session_event *event)
 {
     const struct arrival *arrival = event->cookie;
@@ -478,6 +582,10 @@ static void report_failed(struct client *client, const struct session_event *eve
     /* A repetition is no loss, and nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
+    if (arrival->stored.number > 0) {
+        report_item_failed(client, event, arrival);
+        return;
+    }
     if (claim(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->count,
               arrival->number) < 0) {
         client_end(client, AICO_ENOMEM, "out of memory");
@@ -505,6 +613,20 @@ static void send_control(struct client *client, struct bytes peer, const char *t
         return; /* the sessions repeat what matters once the link is up */
     if (!name || (peer.size > 0 && !to) || publish_control(client, to, name, bytes) < 0)
         client_end(client, AICO_ENOMEM, "out of memory");
+}
+
+/* Before what is sealed next: records leave in this order. */
+static void send_keys(struct client *client, struct bytes body)
+{
+    struct record_keys keys = {bytes_of(body.at, KEY_ID_BYTES), body.at[KEY_ID_BYTES],
+                               bytes_of(body.at + KEY_ID_BYTES + 1, body.size - KEY_ID_BYTES - 1)};
+    struct writer w;
+
+    if (client->state != CLIENT_READY)
+        return; /* handed in with the next session */
+    w = client_control_begin(client, RECORD_HEAD_SIZE + body.size);
+    record_write_keys(&w, &keys);
+    client_control_end(client, &w);
 }
 
 static void on_lost(struct client *client, const struct session_event *event)
@@ -577,6 +699,9 @@ void receive_session_events(struct client *client, struct moment now)
             break;
         case SESSION_GROUP_READY:
             break; /* the queue is looked at before every frame */
+        case SESSION_STORE_KEYS:
+            send_keys(client, event.bytes);
+            break;
         case SESSION_PERSIST_GEN:
             r = client->host.persist_generation(client->host.context, event.generation);
             if (r < 0)
@@ -594,7 +719,7 @@ void receive_session_events(struct client *client, struct moment now)
             if (is_refused_handshake(event.code))
                 operations_peer_claims(client, event.peer, event.code);
             if (is_refused_handshake(event.code) || event.code == AICO_EPEERSILENT ||
-                event.code == AICO_EHEADSMISSING)
+                event.code == AICO_EHEADSMISSING || event.code == AICO_ENOPREKEY)
                 deliver_report(client, &(struct report){.kind = AICO_MESSAGE_STATE,
                                                         .sender = event.peer,
                                                         .code = event.code,
@@ -616,7 +741,8 @@ void receive_forget_fragments(struct client *client)
     {
         free(component->direct);
         free(component->topic);
-        component->direct = component->topic = NULL;
+        free(component->item);
+        component->direct = component->topic = component->item = NULL;
         component->online = false;
         (void)claims_settle(component, NULL, UINT64_MAX); /* the channel is over as well */
     }

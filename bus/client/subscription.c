@@ -7,7 +7,13 @@
 
 static void send_subscribe(struct client *client, struct client_subscription *s)
 {
-    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
+    struct writer w;
+
+    if (s->follow) {
+        follow_send(client, s);
+        return;
+    }
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
 
     s->id = client->next_id++;
     s->live = false;
@@ -23,6 +29,13 @@ static void send_subscribe(struct client *client, struct client_subscription *s)
 
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, bool internal)
+{
+    return subscription_new(client, filter, policy, serve, internal, NULL);
+}
+
+struct client_subscription *subscription_new(struct client *client, struct bytes filter,
+                                             uint8_t policy, bool serve, bool internal,
+                                             struct client_follow *follow)
 {
     struct client_subscription *s = calloc(1, sizeof(*s));
 
@@ -42,6 +55,7 @@ struct client_subscription *subscription_add(struct client *client, struct bytes
         free(s);
         return NULL;
     }
+    s->follow = follow;
     client->match_generation++;
     if (client->state == CLIENT_READY)
         send_subscribe(client, s);
@@ -55,9 +69,11 @@ static void subscription_remove(struct client *client, struct client_subscriptio
 
     HASH_DEL(client->subscriptions, s);
     HASH_ITER(hh, client->subscriptions, other, next)
-    again |= bytes_equal(bytes_of(other->filter, other->size), bytes_of(s->filter, s->size));
-    if (!again)
+    again |= !other->follow &&
+             bytes_equal(bytes_of(other->filter, other->size), bytes_of(s->filter, s->size));
+    if (!again && !s->follow)
         sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size));
+    follow_free(&s->follow);
     free(s);
     client->match_generation++;
 }
@@ -98,7 +114,7 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
         return;
     s->live = true;
     client->presence_coming |= is_presence_of_all(s);
-    if (!s->internal &&
+    if (!s->internal && !s->follow &&
         sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size)) < 0)
         client_end(client, AICO_ENOMEM, "out of memory");
     for (operation = client->operations; operation; operation = operation->next)
@@ -219,6 +235,7 @@ void client_subscriptions_free(struct client *client)
     HASH_ITER(hh, client->subscriptions, s, next)
     {
         HASH_DEL(client->subscriptions, s);
+        follow_free(&s->follow);
         free(s);
     }
 }

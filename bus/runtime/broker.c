@@ -277,6 +277,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     let_go_of_lost_links(b, now);
     if (now.boot_ms >= broker_deadline(b->core))
         broker_tick(b->core, now);
+    has_more |= broker_exchange_orders(b, now);
     has_more |= give_output(b, now);
     cut_kicked(b, now);
     pass_on_events(b);
@@ -430,6 +431,7 @@ void aico_broker_close(struct aico_broker **broker)
     router_free(&b->router, LINGER_MS);
     zap_stop(&b->zap);
     transport_free(&b->transport);
+    broker_stop_store(b);
     broker_remove_sockets(b); /* while the home is still locked */
     broker_close_inherited(b);
     broker_free(&b->core);

@@ -7,6 +7,7 @@
  *   broker_start.c     from a home to something that listens
  *   broker_sockets.c   listening sockets that somebody else made
  *   broker_registry.c  who may open a link, and following the registry's file
+ *   broker_store.c     a thread that stores and reads messages
  *
  * The thread in aico_broker_run() owns everything; `lock` is there for aico_broker_status() and is
  * held whenever the loop is not waiting.
@@ -29,6 +30,7 @@
 
 struct pass;
 struct inherited;
+struct store_worker;
 
 /* Everything a start reads from the home. */
 struct broker_home {
@@ -46,7 +48,8 @@ struct aico_broker {
     struct router *router;
     struct broker *core;
     struct wake wake;
-    char **endpoints; /* as bound; endpoint_count of them */
+    struct store_worker *store; /* NULL: this broker stores no messages */
+    char **endpoints;           /* as bound; endpoint_count of them */
     size_t endpoint_count;
     struct inherited *inherited; /* sockets that listened before us; inherited_count of them */
     size_t inherited_count;
@@ -108,6 +111,16 @@ bool broker_is_inherited(const struct aico_broker *b, const char *endpoint);
 /* All of them must have been taken: AICO_EINVAL names the first that was not. */
 AICO_MUST_USE int broker_check_inherited(const struct aico_broker *b, struct aico_error *err);
 void broker_close_inherited(struct aico_broker *b);
+/* --- broker_store.c --- */
+
+/* Opens state/broker/messages.db and starts its thread. A store that cannot be opened is logged,
+ * and the broker works without it: what is not stored needs none. */
+AICO_MUST_USE int broker_start_store(struct aico_broker *b, struct aico_error *err);
+/* What the core wants stored or read goes to the thread; what it has done comes back. Whether
+ * anything did. */
+bool broker_exchange_orders(struct aico_broker *b, struct moment now);
+/* Ends the thread when it has done everything it was given. */
+void broker_stop_store(struct aico_broker *b);
 
 /* --- broker_registry.c --- */
 

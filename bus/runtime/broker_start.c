@@ -216,6 +216,7 @@ static int start_core(struct aico_broker *b, struct aico_error *err)
     settings.max_message_size = (size_t)config->max_message_size;
     settings.outbox_limit = (size_t)config->outbox_limit_bytes;
     settings.publish_window = (uint32_t)config->publish_window_bytes;
+    settings.has_store = b->store != NULL;
     settings.keepalive_interval_ms = config->keepalive_interval_ms;
     settings.hello_timeout_ms = MIN(settings.hello_timeout_ms, config->handshake_timeout_ms);
     r = broker_new(&settings, b->home.registry, moment_now(), &b->core);
@@ -278,6 +279,8 @@ int broker_start(struct aico_broker *b, struct aico_error *err)
     r = take_lock(b, err);
     if (r == 0)
         r = registry_keep(b->home.config->home, BROKER_NAME, b->home.registry, err);
+    if (r == 0)
+        r = broker_start_store(b, err);
     if (r == 0)
         r = start_core(b, err);
     if (r == 0)

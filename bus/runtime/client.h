@@ -5,6 +5,7 @@
  *
  *   client.c          opening and closing
  *   client_home.c     what is read from the home
+ *   client_reading.c  the keys that stored messages are sealed for
  *   client_thread.c   the thread that owns core and socket
  *   client_publish.c  the application's messages into the queue
  *   client_inbox.c    received messages to the application
@@ -38,9 +39,10 @@
 struct client_home {
     struct aico_config *config;
     struct identity *identity;
-    struct registry *registry; /* what the component starts with */
-    struct secret *psk;        /* guarded; NULL: none */
-    uint64_t generation;       /* the last one a message was sealed under */
+    struct registry *registry;         /* what the component starts with */
+    struct secret *psk;                /* guarded; NULL: none */
+    struct reading_keys *reading_keys; /* guarded; perhaps none */
+    uint64_t generation;               /* the last one a message was sealed under */
     char *endpoint;
     char *software;
 };
@@ -54,6 +56,15 @@ struct verdict {
     char topic[255];
 };
 
+/* One aico_settle(). */
+struct verdict_given {
+    uint64_t number;
+    uint32_t subscription;
+    int code;
+    uint8_t reason_size;
+    char reason[255];
+};
+
 struct inbox {
     struct aico_message *head, *tail; /* linked by message_link() */
     size_t count, bytes;
@@ -63,6 +74,7 @@ struct inbox {
 
 enum call_kind {
     CALL_SUBSCRIBE,
+    CALL_FOLLOW,
     CALL_UNSUBSCRIBE,
     CALL_REQUEST,
     CALL_QUERY,
@@ -81,6 +93,7 @@ struct call {
     bool serve;
     uint32_t subscription;
     uint64_t last_id; /* flush */
+    struct follow_request follow;
 
     int64_t started_us; /* when the core got it */
     pthread_cond_t is_done_cond;
@@ -111,7 +124,8 @@ struct aico_client {
     struct fifo queue;       /* struct outgoing: what the thread has not taken */
     size_t core_bytes;       /* queued in the core, as of its last turn */
     unsigned room_waiters;
-    uint64_t next_id; /* of the next message */
+    uint64_t next_id;    /* of the next message */
+    struct fifo settled; /* struct verdict_given: what the thread has not taken */
     struct inbox inbox;
     bool is_backlogged;
     struct call *asked; /* in the order of asking */
@@ -149,6 +163,13 @@ AICO_MUST_USE int client_home_load(const struct aico_client_options *options,
 void client_home_deinit(struct client_home *home);
 /* The settings of the core; what they point to is @home's. */
 struct client_settings client_home_settings(const struct client_home *home, bool wait_for_broker);
+
+/* --- client_reading.c --- */
+
+/* Loads home->reading_keys, and makes a new key when one is due: some rule that leaves keys lets us
+ * read. Errors of sealed_load() and sealed_save(). */
+AICO_MUST_USE int client_reading_load(struct client_home *home, const struct registry *registry,
+                                      struct aico_error *err);
 
 /* --- client_thread.c --- */
 

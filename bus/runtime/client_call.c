@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "runtime/client.h"
+#include "wire/stream_record.h"
 #include "wire/topic.h"
 
 /* Asks and waits; the deadline is the core's, which always answers. */
@@ -65,6 +66,89 @@ int aico_subscribe(struct aico_client *c, const char *filter,
     if (ret_subscription)
         *ret_subscription = call.subscription;
     return 0;
+}
+
+/* What an application left at 0. */
+#define FOLLOW_DEADLINE_MS 30000
+#define FOLLOW_ATTEMPTS 10
+#define FOLLOW_WINDOW 256
+
+static int take_follow(const struct aico_follow_options *o, struct follow_request *to,
+                       struct aico_error *err)
+{
+    bool has_since = o->start == AICO_START_TIME || o->start == AICO_START_NUMBER;
+
+    if (o->durable) {
+        to->durable = bytes_text(o->durable);
+        if (to->durable.size == 0 || to->durable.size > DURABLE_NAME_MAX)
+            return aico_error_set(err, AICO_EINVAL, "a durable name has 1..%d bytes",
+                                  DURABLE_NAME_MAX);
+    }
+    if (o->start < AICO_START_NEW || o->start > AICO_START_LAST || o->since < 0 ||
+        (o->since > 0 && !has_since))
+        return aico_error_set(err, AICO_EINVAL, "start %d with since %lld: not a place to begin",
+                              (int)o->start, (long long)o->since);
+    if (o->deadline_ms < 0 || o->deadline_ms > UINT32_MAX || o->attempts > UINT16_MAX ||
+        o->window > FOLLOW_WINDOW_MAX)
+        return aico_error_set(err, AICO_EINVAL,
+                              "deadline_ms, attempts or window (at most %d) is out of range",
+                              FOLLOW_WINDOW_MAX);
+    to->start = (uint8_t)o->start;
+    to->value = (uint64_t)o->since;
+    to->deadline_ms = o->deadline_ms ? (uint32_t)o->deadline_ms : FOLLOW_DEADLINE_MS;
+    to->attempts = o->attempts ? (uint16_t)o->attempts : FOLLOW_ATTEMPTS;
+    to->window = o->window ? (uint16_t)o->window : FOLLOW_WINDOW;
+    return 0;
+}
+
+int aico_follow(struct aico_client *c, const char *filter,
+                const struct aico_follow_options *options, int64_t timeout_ms,
+                uint32_t *ret_subscription, struct aico_error *err)
+{
+    static const struct aico_follow_options defaults;
+    struct call call = {.kind = CALL_FOLLOW, .timeout_ms = timeout_ms};
+    int r = take_follow(options ? options : &defaults, &call.follow, err);
+
+    call.follow.filter = bytes_text(filter);
+    if (r == 0 && !filter_is_valid(call.follow.filter))
+        r = aico_error_set(err, AICO_ETOPIC, "\"%.255s\": not a valid filter", filter);
+    if (r == 0)
+        r = ask(c, &call, err);
+    if (r < 0)
+        return aico_error_prefix(err, r, "following %s", filter);
+    if (ret_subscription)
+        *ret_subscription = call.subscription;
+    return 0;
+}
+
+int aico_settle(struct aico_client *c, const struct aico_message *message,
+                enum aico_verdict verdict, const char *reason, struct aico_error *err)
+{
+    struct verdict_given given = {.number = message->number,
+                                  .subscription = message->subscription,
+                                  .code = verdict == AICO_DONE    ? 0
+                                          : verdict == AICO_RETRY ? AICO_ESTATE
+                                                                  : AICO_EDEADLETTER};
+    size_t size = reason ? strlen(reason) : 0;
+    void *block = NULL;
+    int r;
+
+    if (message->number == 0 || message->subscription == 0)
+        return aico_error_set(err, AICO_EINVAL, "only messages that were followed are settled");
+    if (size > sizeof(given.reason) || (size > 0 && verdict != AICO_REJECT))
+        return aico_error_set(err, AICO_EINVAL, "a reason of at most 255 bytes goes with REJECT");
+    given.reason_size = (uint8_t)size;
+    bytes_copy(given.reason, bytes_of(reason, size));
+    client_lock(c);
+    r = client_check(c, err);
+    if (r == 0)
+        block = fifo_push(&c->settled, sizeof(given));
+    if (block) {
+        memcpy(block, &given, sizeof(given));
+        client_wake(c);
+    }
+    client_unlock(c);
+    return r < 0 || block ? r : aico_error_set(err, AICO_ENOMEM, "out of memory");
 }
 
 int aico_unsubscribe(struct aico_client *c, uint32_t subscription, int64_t timeout_ms,

@@ -63,6 +63,7 @@ void client_home_deinit(struct client_home *home)
     registry_unref(&home->registry);
     aico_config_free(&home->config);
     guarded_free(&home->psk);
+    guarded_free(&home->reading_keys);
     free(home->endpoint);
     free(home->software);
     home->endpoint = home->software = NULL;
@@ -103,6 +104,8 @@ int client_home_load(const struct aico_client_options *options, struct client_ho
         r = load_psk(home.config->psk_file, &home.psk, err);
     if (r == 0)
         r = generation_load(home.config->home, name, &home.generation, err);
+    if (r == 0)
+        r = client_reading_load(&home, home.registry, err);
     if (r < 0)
         return r;
     endpoint = options->broker ? options->broker : home.config->connect_endpoint;
@@ -128,6 +131,7 @@ static struct session_settings session_settings_of(const struct client_home *hom
     settings.padding = config->padding == AICO_PADDING_PADME;
     settings.security_level = (uint8_t)config->security_level;
     settings.psk = home->psk;
+    settings.reading_keys = home->reading_keys;
     settings.synchrony_bound_ms = config->synchrony_bound_ms;
     settings.handshake_timeout_ms = config->handshake_timeout_ms;
     settings.keepalive_interval_ms = config->keepalive_interval_ms;

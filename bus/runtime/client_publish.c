@@ -99,6 +99,21 @@ int client_may_publish(struct aico_client *c, struct bytes topic, size_t headers
     return r;
 }
 
+/* With the lock held: whether what is published there is stored. */
+static int check_stored(struct aico_client *c, struct bytes topic, struct aico_error *err)
+{
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (rule && rule->store.on)
+        return 0;
+    return aico_error_set(err, AICO_ENOTSTORED,
+                          "%.*s: registry %" PRIu64 ", line %zu: rule %.*s does not store; the "
+                          "owner may let it: aico-keytool rule set --store age=7d",
+                          (int)topic.size, (const char *)topic.at, registry_version(c->registry),
+                          rule ? rule->line : 0, rule ? (int)rule->filter.size : 0,
+                          rule ? (const char *)rule->filter.at : "");
+}
+
 /* With the lock held: whether @name can be addressed, and may read what we say there. */
 static int check_receiver(struct aico_client *c, struct bytes topic, struct bytes name,
                           struct aico_error *err)
@@ -232,6 +247,10 @@ int aico_publish(struct aico_client *c, const char *topic, const void *payload, 
     r = client_check(c, err);
     if (r == 0)
         r = check_rule(c, name, err);
+    if (r == 0 && options->ack == AICO_ACK_STORED && to.size > 0)
+        r = aico_error_set(err, AICO_ENOTYET, "mailboxes are not available in this version");
+    else if (r == 0 && options->ack == AICO_ACK_STORED)
+        r = check_stored(c, name, err);
     if (r == 0 && to.size > 0)
         r = check_receiver(c, name, to, err);
     if (r == 0)

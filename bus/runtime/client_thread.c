@@ -74,6 +74,8 @@ static void on_registry(void *context, struct registry *registry)
     registry_unref(&c->accepted);
     c->accepted = registry_ref(registry);
     if (r == 0)
+        r = client_reading_load(&c->home, registry, &err);
+    if (r == 0)
         return;
     /* It is in force here all the same; only the next start may not know of it. */
     (void)snprintf(text, sizeof(text), "registry %" PRIu64 " is in force but cannot be kept: %s",
@@ -246,6 +248,9 @@ static void start_call(struct aico_client *c, struct moment now, struct call *ca
         client_subscribe(c->core, now, call->subject, call->policy, call->serve, call->timeout_ms,
                          call);
         return;
+    case CALL_FOLLOW:
+        client_follow(c->core, now, &call->follow, call->timeout_ms, call);
+        return;
     case CALL_UNSUBSCRIBE:
         client_unsubscribe(c->core, now, call->subscription, call->timeout_ms, call);
         return;
@@ -273,13 +278,15 @@ static bool is_backlogged(const struct aico_client *c)
 /* What was asked since the last turn. */
 static void take_orders(struct aico_client *c, struct moment now)
 {
-    struct fifo queue = {0};
+    struct fifo queue = {0}, settled = {0};
+    struct verdict_given *verdict;
     struct call *asked;
     bool was_backlogged;
 
     client_lock(c);
     c->is_woken = false;
     fifo_splice(&queue, &c->queue);
+    fifo_splice(&settled, &c->settled);
     c->core_bytes += queue.bytes;
     c->unsent += queue.count;
     asked = c->asked;
@@ -293,6 +300,12 @@ static void take_orders(struct aico_client *c, struct moment now)
         client_set_backlogged(c->core, c->is_backlogged);
     if (queue.count > 0)
         client_push(c->core, &queue);
+    while ((verdict = fifo_front(&settled, NULL)) != NULL) {
+        client_settle(c->core, verdict->subscription, verdict->number, verdict->code,
+                      bytes_of(verdict->reason, verdict->reason_size));
+        fifo_pop(&settled);
+    }
+    fifo_deinit(&settled);
     while (asked) {
         struct call *next = asked->next;
 

@@ -57,7 +57,7 @@ uint8_t group_trailer(const struct rule *rule, size_t count)
 {
     if (rule->authenticity == AUTHENTICITY_GROUP)
         return ENVELOPE_TRAILER_NONE;
-    if (rule->authenticity == AUTHENTICITY_SIGNATURE || rule->history)
+    if (rule->authenticity == AUTHENTICITY_SIGNATURE || rule->history || rule->store.on)
         return ENVELOPE_TRAILER_SIGNATURE;
     if (count <= 1)
         return ENVELOPE_TRAILER_NONE;
@@ -66,18 +66,25 @@ uint8_t group_trailer(const struct rule *rule, size_t count)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static void derive_id(struct group *group, const struct secret *g0)
+void group_derive_id(const struct secret *g0, uint64_t generation,
+                     const uint8_t publisher[SIGN_PUBLIC_SIZE], struct bytes filter,
+                     uint8_t ret_id[GROUP_ID_SIZE])
 {
     CLEANUP(secret_wipe)
     struct secret id;
     uint8_t room[8 + SIGN_PUBLIC_SIZE + 2 + TOPIC_SIZE_MAX];
     struct writer w = writer_over(room, sizeof(room));
 
-    writer_u64(&w, group->generation);
-    writer_bytes(&w, bytes_of(group->self->public, SIGN_PUBLIC_SIZE));
-    writer_lp16(&w, bytes_of(group->filter, group->filter_size));
+    writer_u64(&w, generation);
+    writer_bytes(&w, bytes_of(publisher, SIGN_PUBLIC_SIZE));
+    writer_lp16(&w, filter);
     kdf(g0, "group id", writer_view(&w), &id);
-    memcpy(group->id, id.at, GROUP_ID_SIZE);
+    memcpy(ret_id, id.at, GROUP_ID_SIZE);
+}
+
+bool rule_leaves_keys(const struct rule *rule)
+{
+    return rule->store.on && rule->history && rule->seal == SEAL_GROUP;
 }
 
 static void give_slot(struct group *group, struct group_member *member)
@@ -117,7 +124,10 @@ int group_new(const struct identity *self, const struct session_settings *settin
     group->secret->alive = GROUP_ALIVE;
     group->secret->vector = seed->vector;
     chain_sender_init(&group->secret->chain, "group step", &seed->g0);
-    derive_id(group, &seed->g0);
+    group->stored = rule_leaves_keys(rule);
+    if (group->stored)
+        group->secret->start = seed->g0;
+    group_derive_id(&seed->g0, group->generation, self->public, rule->filter, group->id);
     for (size_t i = 0; i < member_count && group->trailer == ENVELOPE_TRAILER_VECTOR; i++)
         give_slot(group, &members[i]);
     *ret_group = STEAL(group);
@@ -213,6 +223,10 @@ static bool all_stay(const struct group *group, struct group_member *next, size_
 bool group_update(struct group *group, const struct rule *rule, struct group_member *next,
                   size_t next_count)
 {
+    /* Who is new to a stored group would be given its beginning: it begins anew instead. */
+    if (group->stored != rule_leaves_keys(rule) ||
+        (group->stored && next_count > group->member_count))
+        return false;
     if (rule->padding != group->padded || rule->authenticity != group->authenticity ||
         group_trailer(rule, next_count) != group->trailer || !all_stay(group, next, next_count))
         return false;

@@ -67,6 +67,7 @@ struct group_topic {
 struct group_secret {
     uint32_t alive;
     struct chain_sender chain;
+    struct secret start;    /* g_0, as long as readers may need it: see group.stored */
     struct secret previous; /* chain key of the epoch before, for late requests */
     struct secret vector;   /* vk */
     struct secret reader_keys[GROUP_VECTOR_MAX];
@@ -84,6 +85,7 @@ struct group {
     int64_t previous_until_ms; /* boot clock; 0: no previous chain key */
     uint8_t trailer;           /* enum envelope_trailer */
     bool padded;
+    bool stored; /* its messages are stored for readers who are away: they get g_0 */
     enum rule_authenticity authenticity;
     struct group_member *members;
     size_t member_count;
@@ -110,6 +112,12 @@ void group_seed_wipe(struct group_seed *seed);
 AICO_MUST_USE int group_entitled(const struct registry *registry, const struct rule *rule,
                                  const struct identity *self, struct moment now,
                                  struct group_member **ret_members, size_t *ret_count);
+/* The id of a group with this secret. */
+void group_derive_id(const struct secret *g0, uint64_t generation,
+                     const uint8_t publisher[SIGN_PUBLIC_SIZE], struct bytes filter,
+                     uint8_t ret_id[GROUP_ID_SIZE]);
+/* Whether @rule leaves the keys of its messages at the broker. */
+bool rule_leaves_keys(const struct rule *rule);
 /* The trailer of a generation with @count entitled readers. */
 uint8_t group_trailer(const struct rule *rule, size_t count);
 

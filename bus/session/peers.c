@@ -72,6 +72,7 @@ void sessions_free(struct sessions **sessions)
         peer_free(s, peer);
     }
     publications_free(s);
+    stored_free(s);
     while ((heard = s->heard) != NULL) {
         LL_DELETE(s->heard, heard);
         free(heard);
@@ -262,6 +263,7 @@ void sessions_link_lost(struct sessions *s, struct moment now)
     struct line *line;
 
     s->link = false;
+    s->readings_known = false;
     HASH_ITER(hh, s->peers, peer, next)
     {
         bool dialing = peer->dialing;
@@ -295,6 +297,7 @@ void sessions_link_up(struct sessions *s, struct moment now)
         }
         readers_link_up(now, peer);
     }
+    stored_link_up(s);
     peers_wake_at(s, now.boot_ms);
 }
 
@@ -413,6 +416,7 @@ static void enforce_registry(struct sessions *s, struct moment now)
         seeds_update(s, now, peer);
     }
     readers_update(s, now);
+    stored_update(s, now);
     publications_update(s, now);
     s->recheck_real_ms = registry_next_change(s->registry, now.real_ms);
     peers_wake_at(s, now.boot_ms);

@@ -48,10 +48,12 @@ enum session_event_type {
     SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
     SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
                             than this event leaves */
-    SESSION_PONG,     /* peer, sequence: the PING of that number (sessions_ping()) was answered */
-    SESSION_REGISTRY, /* peer, bytes: a newer document by a peer's word. The caller verifies it
-                         (registry_parse) and calls sessions_set_registry() */
-    SESSION_NOTICE,   /* peer, code, text: something odd that costs nobody a message */
+    SESSION_STORE_KEYS, /* bytes: the body of a KEYS record (wire/stream_record.h), which must leave
+                           before anything sealed for a group later than this event */
+    SESSION_PONG,       /* peer, sequence: the PING of that number (sessions_ping()) was answered */
+    SESSION_REGISTRY,   /* peer, bytes: a newer document by a peer's word. The caller verifies it
+                           (registry_parse) and calls sessions_set_registry() */
+    SESSION_NOTICE,     /* peer, code, text: something odd that costs nobody a message */
 };
 
 /* What a gap is due to. */
@@ -143,6 +145,27 @@ void sessions_receive_direct(struct sessions *sessions, struct moment now, struc
 void sessions_receive_group(struct sessions *sessions, struct moment now, struct bytes name,
                             const uint8_t *identity, struct bytes topic, uint8_t delivery,
                             struct bytes bytes, void *cookie);
+
+/* --- stored messages (session/stored.h) ------------------------------------------------------- */
+
+/*
+ * A stored envelope that the broker delivers to us as a reader. Unlike sessions_receive_group() it
+ * may come in any order and again; who settled what is between the caller and the broker. Ends as
+ * there.
+ */
+void sessions_receive_stored(struct sessions *sessions, struct moment now, struct bytes name,
+                             const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                             struct bytes bytes, void *cookie);
+/* What opens a generation of @identity for us, as it left it at the broker. One that does not
+ * verify is told as a SESSION_NOTICE. */
+void sessions_take_stored_key(struct sessions *sessions, struct bytes name,
+                              const uint8_t identity[SIGN_PUBLIC_SIZE], struct bytes key);
+/* The reading key of another component, by the broker's word; one that does not verify changes
+ * nothing. Empty: all there are were told. */
+void sessions_take_reading(struct sessions *sessions, struct moment now,
+                           const uint8_t identity[SIGN_PUBLIC_SIZE], struct bytes statement);
+/* What we seal for stored rules waits until the reading keys of its readers are known. */
+bool sessions_may_store(const struct sessions *sessions, struct bytes topic);
 
 /* --- output --------------------------------------------------------------------------------- */
 

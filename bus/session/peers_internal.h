@@ -21,6 +21,7 @@
 #include "session/channel.h"
 #include "session/group.h"
 #include "session/peers.h"
+#include "session/stored.h"
 #include "wire/record.h"
 #include "wire/topic.h"
 
@@ -78,6 +79,7 @@ struct held {
     uint8_t topic_size;
     uint8_t delivery;
     bool direct, has_ref;
+    bool stored; /* an item, not a delivery: in any order, and perhaps again */
     uint8_t key_id[ENVELOPE_KEY_ID_SIZE];
     uint8_t ref[SESSION_REF_SIZE];
     uint8_t identity[SIGN_PUBLIC_SIZE];
@@ -161,6 +163,9 @@ struct publication {
     int64_t heads_ms;     /* HEADS due; 0: nothing to say */
     int64_t early_ms;     /* jitter of its rotation */
     struct buffer former; /* HEADS sections of generations that are over */
+    /* The KEYS records of this generation and the one before: u32 size, body, repeated. Handed in
+     * again with every link, since the broker may have died before it stored them. */
+    struct buffer keys, former_keys;
     uint8_t filter_size;
     char filter[TOPIC_SIZE_MAX];
 };
@@ -180,6 +185,23 @@ struct heard_filter {
     char filter[TOPIC_SIZE_MAX + 1];
 };
 
+/* A component's reading key. */
+struct known_reading {
+    UT_hash_handle hh;
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    struct reading reading;
+};
+
+/* A generation whose stored messages we can open. */
+struct stored_reader {
+    UT_hash_handle hh;
+    uint8_t key[SIGN_PUBLIC_SIZE + GROUP_ID_SIZE]; /* publisher identity, group id */
+    struct stored_secret *secret;                  /* guarded */
+    struct stored_generation generation;           /* its filter is below */
+    uint32_t failures;
+    char filter[TOPIC_SIZE_MAX + 1];
+};
+
 struct sessions {
     struct session_settings settings;
     const struct identity *self;
@@ -194,6 +216,9 @@ struct sessions {
     struct heard_filter *heard;
     bool heard_any; /* sessions_subscribed() was called, ever */
     bool link, backlogged, closed;
+    struct known_reading *readings;
+    bool readings_known; /* in this session with the broker */
+    struct stored_reader *stored;
     uint64_t last_generation;
     uint64_t order;          /* counts subscriptions and key requests */
     int64_t deadline_ms;     /* a lower bound */
@@ -316,7 +341,26 @@ bool publications_owe(const struct sessions *s, struct moment now, const struct 
 void publication_on_request(struct sessions *s, struct moment now, struct peer *peer,
                             const uint8_t *identity, const struct control *request);
 
+/* peers_stored.c */
+/* A new generation has begun: what opens it is made for every reader, and handed in. */
+void stored_begin(struct sessions *s, struct publication *p);
+/* The link is up: everything is handed in again. */
+void stored_link_up(struct sessions *s);
+void stored_free(struct sessions *s);
+void stored_update(struct sessions *s, struct moment now);
+/* A GROUP_KEY came over a channel: without `history` it is all that opens what is stored. */
+void stored_on_key(struct sessions *s, const uint8_t *identity, const struct rule *rule,
+                   const struct control *key);
+/* Opens @e if its key is here: AICO_EKEY if not. */
+int stored_open(struct sessions *s, struct moment now, struct peer *peer,
+                const struct component *publisher, struct bytes topic, uint8_t delivery,
+                const struct envelope *e, void *cookie);
+
 /* peers_read.c */
+/* Keeps an envelope until its key comes, and asks for that. */
+void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
+                  const struct component *publisher, struct bytes topic, uint8_t delivery,
+                  struct bytes bytes, const struct envelope *e, bool stored, void *cookie);
 void readers_update(struct sessions *s, struct moment now);
 void readers_tick(struct sessions *s, struct moment now, struct peer *peer);
 int64_t readers_deadline(const struct sessions *s, const struct peer *peer);

@@ -98,6 +98,7 @@ static int begin_generation(struct sessions *s, struct moment now, struct public
         keep_heads(p);
     group_free(&p->group);
     p->group = group;
+    stored_begin(s, p);
     p->early_ms = peers_jitter(s, s->settings.key_rotation_interval_ms / 10);
     p->heads_ms = p->former.size > 0 ? now.boot_ms : 0;
     give_keys(s, now, p);
@@ -122,6 +123,8 @@ static void publication_free(struct sessions *s, struct publication *p)
     HASH_DEL(s->publications, p);
     group_free(&p->group);
     buffer_deinit(&p->former);
+    buffer_deinit(&p->keys);
+    buffer_deinit(&p->former_keys);
     free(p);
 }
 

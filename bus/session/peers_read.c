@@ -193,10 +193,11 @@ static size_t entitled_count(const struct sessions *s, const struct rule *rule)
     return count;
 }
 
-static void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
-                         const struct component *publisher, struct bytes topic, uint8_t delivery,
-                         struct bytes bytes, const struct envelope *e, void *cookie)
+void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
+                  const struct component *publisher, struct bytes topic, uint8_t delivery,
+                  struct bytes bytes, const struct envelope *e, bool stored, void *cookie)
 {
+    struct held *held;
     const struct rule *rule = registry_rule_for(s->registry, topic);
     struct held_list *waiting = &peer->waiting;
     struct ask *ask;
@@ -207,11 +208,12 @@ static void wait_for_key(struct sessions *s, struct moment now, struct peer *pee
     }
     if (waiting->count >= WAITING_MAX || waiting->bytes + bytes.size > WAITING_BYTES_MAX ||
         !(ask = ask_make(s, now, peer, e->key_id, rule->filter, e->epoch, false)) ||
-        !held_push(waiting, now, s->settings.handshake_timeout_ms, publisher->identity, topic,
-                   delivery, bytes, NULL, false, cookie)) {
+        !(held = held_push(waiting, now, s->settings.handshake_timeout_ms, publisher->identity,
+                           topic, delivery, bytes, NULL, false, cookie))) {
         fail(s, peer, topic, AICO_EKEY, cookie);
         return;
     }
+    held->stored = stored;
     if (ask->order == 0 && ask->next_ms <= now.boot_ms) {
         if (!line_best(peer) && !peer->dialing && entitled_count(s, rule) > JITTER_READERS)
             ask->next_ms = now.boot_ms + 1 + peers_jitter(s, JITTER_MS);
@@ -337,7 +339,7 @@ static void receive(struct sessions *s, struct moment now, struct peer *peer,
         r = open_with(s, now, peer, reader, topic, delivery, &e, cookie);
     /* Nobody is asked for the sake of HEADS: the messages they count come with a key, or fail. */
     if ((r == AICO_EKEY || r == AICO_EEPOCHJUMP) && !heads)
-        wait_for_key(s, now, peer, publisher, topic, delivery, bytes, &e, cookie);
+        wait_for_key(s, now, peer, publisher, topic, delivery, bytes, &e, false, cookie);
     else if (r < 0)
         fail(s, peer, topic, r, cookie);
 }
@@ -479,7 +481,9 @@ static void release_waiting(struct sessions *s, struct moment now, struct peer *
         known = publisher ? reader_find(peer, held->identity, bytes_of(id, sizeof(id))) : NULL;
         r = known ? envelope_parse(bytes_of(held->data + held->topic_size, held->size), &e)
                   : AICO_EKEY;
-        if (r == 0)
+        if (r == 0 && held->stored)
+            r = stored_open(s, now, peer, publisher, topic, held->delivery, &e, held->cookie);
+        else if (r == 0)
             r = open_with(s, now, peer, known, topic, held->delivery, &e, held->cookie);
         if (r < 0)
             fail(s, peer, topic, r, held->cookie);
@@ -506,6 +510,7 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
         group_reader_renew(reader, key);
     else if (!has_newer(peer, identity, key))
         reader = reader_add(s, now, peer, identity, rule, key);
+    stored_on_key(s, identity, rule, key);
     if (!reader)
         return;
     peers_wake_at(s, group_reader_deadline(reader, s->backlogged));

@@ -15,16 +15,32 @@
 #define POLICY_RATCHET 0x020u
 #define POLICY_LEVEL_SHIFT 8
 
+/* A key of ours that stored messages are sealed for; session/stored.h. */
+struct reading_key {
+    uint32_t number;
+    int64_t created_ms;
+    struct secret secret;
+};
+
+#define READING_KEYS_MAX 64
+
+/* In guarded memory; the last one is the one that others are given. */
+struct reading_keys {
+    size_t count;
+    struct reading_key items[READING_KEYS_MAX];
+};
+
 /* Everything the pointers name is borrowed and outlives whoever holds the settings. */
 struct session_settings {
-    struct bytes namespace;     /* 1..64 bytes */
-    bool strict_ordering;       /* enforce_message_ordering */
-    bool fresh_handshake;       /* require_fresh_handshake */
-    bool key_reuse;             /* allow_key_reuse */
-    bool padding;               /* padme on channels */
-    uint8_t security_level;     /* 0 standard, 1 high, 2 maximum */
-    const struct secret *psk;   /* NULL: none */
-    int64_t synchrony_bound_ms; /* 30,000 unless configured; the bound itself passes */
+    struct bytes namespace;                  /* 1..64 bytes */
+    bool strict_ordering;                    /* enforce_message_ordering */
+    bool fresh_handshake;                    /* require_fresh_handshake */
+    bool key_reuse;                          /* allow_key_reuse */
+    bool padding;                            /* padme on channels */
+    uint8_t security_level;                  /* 0 standard, 1 high, 2 maximum */
+    const struct secret *psk;                /* NULL: none */
+    const struct reading_keys *reading_keys; /* NULL: nothing is sealed for us while we are away */
+    int64_t synchrony_bound_ms;              /* 30,000 unless configured; the bound itself passes */
     int64_t handshake_timeout_ms;
     int64_t keepalive_interval_ms;
     int64_t key_rotation_interval_ms;

@@ -474,8 +474,7 @@ int registry_load_file(const char *home, const char *name, struct bytes namespac
     return r < 0 ? r : load_of_chain(path, pinned, &chain, 0, namespace, ret_registry, err);
 }
 
-/* state/NAME, made when missing. */
-static int state_folder(const char *home, const char *name, struct aico_error *err)
+int state_folder_make(const char *home, const char *name, struct aico_error *err)
 {
     CLEANUP(free_memory)
     char *state = home_path(home, "state");
@@ -494,7 +493,7 @@ static int keep(const char *home, const char *name, const char *file, struct byt
 {
     CLEANUP(free_memory)
     char *path = home_path(home, "state/%s/%s", name, file);
-    int r = state_folder(home, name, err);
+    int r = state_folder_make(home, name, err);
 
     if (r < 0)
         return r;
@@ -525,7 +524,7 @@ static int keep_link(const char *home, const char *name, const struct registry *
     char file[sizeof(prefix) + OWNER_HEX_SIZE];
     CLEANUP(free_memory)
     char *folder = home_path(home, "state/%s/succession", name);
-    int r = state_folder(home, name, err);
+    int r = state_folder_make(home, name, err);
 
     if (r < 0)
         return r;

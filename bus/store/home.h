@@ -90,6 +90,9 @@ AICO_MUST_USE int registry_load_file(const char *home, const char *name, struct 
 AICO_MUST_USE int registry_keep(const char *home, const char *name, const struct registry *registry,
                                 struct aico_error *err);
 
+/* The folder state/NAME, made when missing. */
+AICO_MUST_USE int state_folder_make(const char *home, const char *name, struct aico_error *err);
+
 /* A publisher's last generation (state/NAME/generation), 0 when there is none. */
 AICO_MUST_USE int generation_load(const char *home, const char *name, uint64_t *ret_generation,
                                   struct aico_error *err);

@@ -7,6 +7,7 @@
 #include "wire/record.h"
 
 #include "base/cleanup.h"
+#include "wire/record_internal.h"
 
 #define REGISTRY_HASH_BYTES 16
 #define IDENTITY_BYTES 32
@@ -49,10 +50,8 @@ int frame_next(struct reader *records, struct record *ret_record)
     return 1;
 }
 
-/* Begins to parse @record: the reader has failed from the start when type, flags or aux are not
- * what this type may have. */
-static struct reader body_of(const struct record *record, enum record_type type, uint8_t flags,
-                             uint16_t aux)
+struct reader record_body(const struct record *record, enum record_type type, uint8_t flags,
+                          uint16_t aux)
 {
     struct reader r = reader_over(record->body);
 
@@ -61,8 +60,7 @@ static struct reader body_of(const struct record *record, enum record_type type,
     return r;
 }
 
-/* Where a record begins: its size is filled in by record_end(). */
-static size_t record_begin(struct writer *w, enum record_type type, uint8_t flags, uint16_t aux)
+size_t record_begin(struct writer *w, enum record_type type, uint8_t flags, uint16_t aux)
 {
     size_t begin = w->size;
 
@@ -73,7 +71,7 @@ static size_t record_begin(struct writer *w, enum record_type type, uint8_t flag
     return begin;
 }
 
-static void record_end(struct writer *w, size_t begin)
+void record_end(struct writer *w, size_t begin)
 {
     struct writer size;
 
@@ -93,8 +91,7 @@ static struct bytes cut_hint(struct bytes text)
     return bytes_of(text.at, size);
 }
 
-/* Fields of exactly @size bytes; a writer given another size has failed. */
-static void write_exact(struct writer *w, struct bytes bytes, size_t size)
+void record_write_exact(struct writer *w, struct bytes bytes, size_t size)
 {
     if (bytes.size != size)
         w->failed = true;
@@ -107,7 +104,7 @@ static void write_exact(struct writer *w, struct bytes bytes, size_t size)
  * lp8 software */
 int record_parse_hello(const struct record *record, struct record_hello *ret)
 {
-    struct reader r = body_of(record, RECORD_HELLO, 0, 0);
+    struct reader r = record_body(record, RECORD_HELLO, 0, 0);
     struct record_hello h = {0};
 
     h.version = reader_u16(&r);
@@ -130,7 +127,7 @@ void record_write_hello(struct writer *w, const struct record_hello *h)
     writer_u16(w, h->version);
     writer_u64(w, h->instance);
     writer_u64(w, h->registry_version);
-    write_exact(w, h->registry_hash, REGISTRY_HASH_BYTES);
+    record_write_exact(w, h->registry_hash, REGISTRY_HASH_BYTES);
     writer_u32(w, h->window);
     writer_lp8(w, h->name);
     writer_lp8(w, h->software);
@@ -141,7 +138,7 @@ void record_write_hello(struct writer *w, const struct record_hello *h)
  * lp8 name, lp8 software */
 int record_parse_welcome(const struct record *record, struct record_welcome *ret)
 {
-    struct reader r = body_of(record, RECORD_WELCOME, 0, 0);
+    struct reader r = record_body(record, RECORD_WELCOME, 0, 0);
     struct record_welcome m = {0};
 
     m.window = reader_u32(&r);
@@ -165,7 +162,7 @@ void record_write_welcome(struct writer *w, const struct record_welcome *m)
     writer_u32(w, m->window);
     writer_u32(w, m->self);
     writer_u64(w, m->registry_version);
-    write_exact(w, m->registry_hash, REGISTRY_HASH_BYTES);
+    record_write_exact(w, m->registry_hash, REGISTRY_HASH_BYTES);
     writer_u64(w, m->time_ms);
     writer_u64(w, m->last_id);
     writer_lp8(w, m->name);
@@ -176,7 +173,7 @@ void record_write_welcome(struct writer *w, const struct record_welcome *m)
 /* aux: code. lp16 text */
 int record_parse_bye(const struct record *record, struct record_bye *ret)
 {
-    struct reader r = body_of(record, RECORD_BYE, 0, UINT16_MAX);
+    struct reader r = record_body(record, RECORD_BYE, 0, UINT16_MAX);
     struct record_bye m = {.code = record->aux};
 
     m.text = reader_lp16(&r);
@@ -198,7 +195,7 @@ void record_write_bye(struct writer *w, const struct record_bye *m)
 int record_parse_ping(const struct record *record, struct record_ping *ret)
 {
     bool pong = record->type == RECORD_PONG;
-    struct reader r = body_of(record, pong ? RECORD_PONG : RECORD_PING, 0, 0);
+    struct reader r = record_body(record, pong ? RECORD_PONG : RECORD_PING, 0, 0);
     struct record_ping m = {reader_u64(&r)};
 
     if (!reader_done(&r))
@@ -226,7 +223,7 @@ void record_write_pong(struct writer *w, uint64_t token)
 /* u32 bytes */
 int record_parse_credit(const struct record *record, struct record_credit *ret)
 {
-    struct reader r = body_of(record, RECORD_CREDIT, 0, 0);
+    struct reader r = record_body(record, RECORD_CREDIT, 0, 0);
     struct record_credit m = {reader_u32(&r)};
 
     if (!reader_done(&r) || m.bytes == 0)
@@ -248,7 +245,7 @@ void record_write_credit(struct writer *w, uint32_t bytes)
 /* u64 version, u32 total, u32 offset, piece */
 int record_parse_registry(const struct record *record, struct record_registry *ret)
 {
-    struct reader r = body_of(record, RECORD_REGISTRY, 0, 0);
+    struct reader r = record_body(record, RECORD_REGISTRY, 0, 0);
     struct record_registry m = {0};
 
     m.version = reader_u64(&r);
@@ -277,7 +274,7 @@ void record_write_registry(struct writer *w, const struct record_registry *m)
 /* u32 number, byte[32] identity, lp8 name */
 int record_parse_component(const struct record *record, struct record_component *ret)
 {
-    struct reader r = body_of(record, RECORD_COMPONENT, 0, 0);
+    struct reader r = record_body(record, RECORD_COMPONENT, 0, 0);
     struct record_component m = {0};
 
     m.number = reader_u32(&r);
@@ -294,7 +291,7 @@ void record_write_component(struct writer *w, const struct record_component *m)
     size_t begin = record_begin(w, RECORD_COMPONENT, 0, 0);
 
     writer_u32(w, m->number);
-    write_exact(w, m->identity, IDENTITY_BYTES);
+    record_write_exact(w, m->identity, IDENTITY_BYTES);
     writer_lp8(w, m->name);
     record_end(w, begin);
 }
@@ -302,7 +299,7 @@ void record_write_component(struct writer *w, const struct record_component *m)
 /* u32 number, lp8 topic */
 int record_parse_topic(const struct record *record, struct record_topic *ret)
 {
-    struct reader r = body_of(record, RECORD_TOPIC, 0, 0);
+    struct reader r = record_body(record, RECORD_TOPIC, 0, 0);
     struct record_topic m = {0};
 
     m.number = reader_u32(&r);
@@ -327,7 +324,7 @@ void record_write_topic(struct writer *w, uint32_t number, struct bytes topic)
 /* flags: SERVE. u64 id, u32 subscription, u8 policy, lp8 filter, lp8 queue */
 int record_parse_subscribe(const struct record *record, struct record_subscribe *ret)
 {
-    struct reader r = body_of(record, RECORD_SUBSCRIBE, RECORD_FLAG_SERVE, 0);
+    struct reader r = record_body(record, RECORD_SUBSCRIBE, RECORD_FLAG_SERVE, 0);
     struct record_subscribe m = {.serve = record->flags & RECORD_FLAG_SERVE};
 
     m.id = reader_u64(&r);
@@ -357,7 +354,7 @@ void record_write_subscribe(struct writer *w, const struct record_subscribe *m)
 /* u64 id, u32 subscription */
 int record_parse_unsubscribe(const struct record *record, struct record_unsubscribe *ret)
 {
-    struct reader r = body_of(record, RECORD_UNSUBSCRIBE, 0, 0);
+    struct reader r = record_body(record, RECORD_UNSUBSCRIBE, 0, 0);
     struct record_unsubscribe m = {0};
 
     m.id = reader_u64(&r);
@@ -380,7 +377,7 @@ void record_write_unsubscribe(struct writer *w, uint64_t id, uint32_t subscripti
 /* u64 id, u32 value */
 int record_parse_ok(const struct record *record, struct record_ok *ret)
 {
-    struct reader r = body_of(record, RECORD_OK, 0, 0);
+    struct reader r = record_body(record, RECORD_OK, 0, 0);
     struct record_ok m = {0};
 
     m.id = reader_u64(&r);
@@ -403,7 +400,7 @@ void record_write_ok(struct writer *w, uint64_t id, uint32_t value)
 /* aux: code, not 0. u64 id, u32 rule line, lp8 filter, lp16 hint */
 int record_parse_refuse(const struct record *record, struct record_refuse *ret)
 {
-    struct reader r = body_of(record, RECORD_REFUSE, 0, UINT16_MAX);
+    struct reader r = record_body(record, RECORD_REFUSE, 0, UINT16_MAX);
     struct record_refuse m = {.code = record->aux};
 
     m.id = reader_u64(&r);
@@ -442,12 +439,18 @@ static bool message_is_sound(const struct record *record, uint8_t delivery, bool
            offset <= total - payload.size;
 }
 
+/* Of which kinds a batch of several messages may be. */
+static bool is_countable(uint8_t delivery)
+{
+    return delivery == DELIVERY_EVENT || delivery == DELIVERY_STREAM;
+}
+
 /* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
  * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [COUNT: u16
  * messages], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
-    struct reader r = body_of(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
+    struct reader r = record_body(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
     bool timeout = record->flags & RECORD_FLAG_TIMEOUT;
     bool counted = record->flags & RECORD_FLAG_COUNT;
     struct record_publish m = {
@@ -481,7 +484,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
         (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) || counted != (m.count >= 2) ||
-        (counted && (m.delivery != DELIVERY_EVENT || m.to != 0 || m.fragment)) ||
+        (counted && (!is_countable(m.delivery) || m.to != 0 || m.fragment)) ||
         (m.topic == 0 && m.topic_name.size == 0) ||
         (m.to == NUMBER_BY_NAME && m.to_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
@@ -545,7 +548,7 @@ void record_write_publish(struct writer *w, const struct record_publish *m)
 /* u64 id */
 int record_parse_ack(const struct record *record, struct record_ack *ret)
 {
-    struct reader r = body_of(record, RECORD_ACK, 0, 0);
+    struct reader r = record_body(record, RECORD_ACK, 0, 0);
     struct record_ack m = {reader_u64(&r)};
 
     if (!reader_done(&r) || m.id == 0)
@@ -566,7 +569,7 @@ void record_write_ack(struct writer *w, uint64_t id)
  * [REPLY: u64 request], [topic 0: lp8 name], payload */
 int record_parse_deliver(const struct record *record, struct record_deliver *ret)
 {
-    struct reader r = body_of(record, RECORD_DELIVER, DELIVER_FLAGS, UINT16_MAX);
+    struct reader r = record_body(record, RECORD_DELIVER, DELIVER_FLAGS, UINT16_MAX);
     bool counted = record->flags & RECORD_FLAG_COUNT;
     struct record_deliver m = {
         .delivery = (uint8_t)(record->aux >> 8),
@@ -594,7 +597,7 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
 
     if (!reader_done(&r) || m.id == 0 || m.sender == 0 || m.sender == NUMBER_BY_NAME ||
         counted != (m.count >= 2) ||
-        (counted && (m.delivery != DELIVERY_EVENT || m.direct || m.fragment)) ||
+        (counted && (!is_countable(m.delivery) || m.direct || m.fragment)) ||
         (m.reply && m.request == 0) || (m.topic == 0 && m.topic_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
         return AICO_EPROTO;
@@ -636,7 +639,7 @@ void record_write_deliver(struct writer *w, const struct record_deliver *m)
  * name] */
 int record_parse_gap(const struct record *record, struct record_gap *ret)
 {
-    struct reader r = body_of(record, RECORD_GAP, RECORD_FLAG_DIRECT, UINT16_MAX);
+    struct reader r = record_body(record, RECORD_GAP, RECORD_FLAG_DIRECT, UINT16_MAX);
     struct record_gap m = {.cause = record->aux, .direct = record->flags & RECORD_FLAG_DIRECT};
 
     m.sender = reader_u32(&r);
@@ -670,7 +673,7 @@ void record_write_gap(struct writer *w, const struct record_gap *m)
 /* u64 id, lp8 topic */
 int record_parse_resolve(const struct record *record, struct record_resolve *ret)
 {
-    struct reader r = body_of(record, RECORD_RESOLVE, 0, 0);
+    struct reader r = record_body(record, RECORD_RESOLVE, 0, 0);
     struct record_resolve m = {0};
 
     m.id = reader_u64(&r);
@@ -693,7 +696,7 @@ void record_write_resolve(struct writer *w, uint64_t id, struct bytes topic)
 /* u64 id, u32 component */
 int record_parse_resolved(const struct record *record, struct record_resolved *ret)
 {
-    struct reader r = body_of(record, RECORD_RESOLVED, 0, 0);
+    struct reader r = record_body(record, RECORD_RESOLVED, 0, 0);
     struct record_resolved m = {0};
 
     m.id = reader_u64(&r);
@@ -716,7 +719,7 @@ void record_write_resolved(struct writer *w, uint64_t id, uint32_t component)
 /* u64 id, lp8 what, lp8 argument */
 int record_parse_query(const struct record *record, struct record_query *ret)
 {
-    struct reader r = body_of(record, RECORD_QUERY, 0, 0);
+    struct reader r = record_body(record, RECORD_QUERY, 0, 0);
     struct record_query m = {0};
 
     m.id = reader_u64(&r);
@@ -741,7 +744,7 @@ void record_write_query(struct writer *w, uint64_t id, struct bytes what, struct
 /* u64 id, u32 total, u32 offset, piece */
 int record_parse_answer(const struct record *record, struct record_answer *ret)
 {
-    struct reader r = body_of(record, RECORD_ANSWER, 0, 0);
+    struct reader r = record_body(record, RECORD_ANSWER, 0, 0);
     struct record_answer m = {0};
 
     m.id = reader_u64(&r);

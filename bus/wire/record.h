@@ -56,6 +56,12 @@ enum record_type {
     RECORD_RESOLVED = 19,
     RECORD_QUERY = 20,
     RECORD_ANSWER = 21,
+    RECORD_FOLLOW = 25, /* 25 to 30: wire/stream_record.h */
+    RECORD_ITEM = 26,
+    RECORD_SETTLE = 27,
+    RECORD_KEYS = 28,
+    RECORD_KEY = 29,
+    RECORD_READING = 30,
 };
 
 enum delivery {

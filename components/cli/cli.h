@@ -23,6 +23,12 @@ struct cli {
     size_t header_count;
     const char *to;
     const char *exec;
+    const char *durable;
+    bool is_following; /* --durable or --since */
+    enum aico_start start;
+    int64_t since;
+    enum aico_ack ack;
+    uint64_t up_to;
     uint64_t count;
     uint64_t chunk;
     int64_t for_ms; /* -1: not given */
@@ -40,6 +46,7 @@ int verb_request(struct cli *cli);
 int verb_reply(struct cli *cli);
 int verb_query(struct cli *cli); /* status, peers, topics */
 int verb_ping(struct cli *cli);
+int verb_stream(struct cli *cli); /* stream list, show, purge, forget */
 
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);

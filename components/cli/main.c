@@ -78,13 +78,41 @@ static int take_header(struct cli *cli, const char *value, struct aico_error *er
     return 0;
 }
 
-static int take_ack(const char *value, struct aico_error *err)
+static int take_ack(struct cli *cli, const char *value, struct aico_error *err)
 {
     if (strcmp(value, "accepted") == 0)
-        return 0;
-    if (strcmp(value, "stored") == 0)
-        return aico_error_set(err, AICO_EINVAL, "--ack stored is not available in this version");
-    return aico_error_set(err, AICO_EINVAL, "--ack: \"%.40s\" is unknown; write accepted", value);
+        cli->ack = AICO_ACK_ACCEPTED;
+    else if (strcmp(value, "stored") == 0)
+        cli->ack = AICO_ACK_STORED;
+    else
+        return aico_error_set(err, AICO_EINVAL, "--ack: \"%.40s\" is unknown; accepted or stored",
+                              value);
+    return 0;
+}
+
+static int take_since(struct cli *cli, const char *value, struct aico_error *err)
+{
+    uint64_t number;
+
+    cli->is_following = true;
+    if (strcmp(value, "all") == 0)
+        cli->start = AICO_START_ALL;
+    else if (strcmp(value, "last") == 0)
+        cli->start = AICO_START_LAST;
+    else if (strcmp(value, "new") == 0)
+        cli->start = AICO_START_NEW;
+    else if (strncmp(value, "seq:", 4) == 0 && text_number(value + 4, 1, INT64_MAX, &number)) {
+        cli->start = AICO_START_NUMBER;
+        cli->since = (int64_t)number;
+    } else if (text_moment(value, &cli->since)) {
+        cli->start = AICO_START_TIME;
+    } else {
+        return aico_error_set(err, AICO_EINVAL,
+                              "--since: \"%.40s\" is no place to begin; all, last, new, 10m, "
+                              "2026-11-28T12:00:00Z or seq:N",
+                              value);
+    }
+    return 0;
 }
 
 static int take_slow(struct cli *cli, const char *value, struct aico_error *err)
@@ -112,6 +140,8 @@ static int take_quantity(struct cli *cli, int id, const char *value, struct aico
 {
     if (id == OPTION_COUNT && !text_number(value, 1, UINT64_MAX / 2, &cli->count))
         return aico_error_set(err, AICO_EINVAL, "--count: \"%.40s\" is no number from 1", value);
+    if (id == OPTION_UP_TO && !text_number(value, 1, INT64_MAX, &cli->up_to))
+        return aico_error_set(err, AICO_EINVAL, "--up-to: \"%.40s\" is no number from 1", value);
     if (id == OPTION_CHUNK && !text_size(value, 1, CHUNK_MAX, &cli->chunk))
         return aico_error_set(err, AICO_EINVAL, "--chunk: \"%.40s\" is no size up to 24MiB", value);
     if (id == OPTION_FOR && !text_duration(value, &cli->for_ms))
@@ -131,9 +161,15 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     case OPTION_HEADER:
         return take_header(cli, value, err);
     case OPTION_ACK:
-        return take_ack(value, err);
+        return take_ack(cli, value, err);
     case OPTION_SLOW:
         return take_slow(cli, value, err);
+    case OPTION_SINCE:
+        return take_since(cli, value, err);
+    case OPTION_DURABLE:
+        cli->durable = value;
+        cli->is_following = true;
+        return 0;
     case OPTION_TO:
         cli->to = value;
         return 0;

@@ -51,6 +51,11 @@ static void print_message_json(const struct cli *cli, const struct aico_message 
             (void)json_object_set_new(headers, m->headers[i].key, json_string(m->headers[i].value));
         (void)json_object_set_new(object, "headers", headers);
     }
+    if (m->number > 0) {
+        (void)json_object_set_new(object, "number", json_integer((json_int_t)m->number));
+        (void)json_object_set_new(object, "attempt", json_integer((json_int_t)m->attempt));
+        (void)json_object_set_new(object, "stored", json_integer((json_int_t)m->stored_ms));
+    }
     if (cli->is_wire) {
         char hex[2 * WIRE_MAX + 1];
 

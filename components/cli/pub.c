@@ -168,7 +168,8 @@ int verb_pub(struct cli *cli)
         .options = {.to = cli->to,
                     .headers = cli->headers,
                     .header_count = cli->header_count,
-                    .wait_ms = cli->connect.timeout_ms},
+                    .wait_ms = cli->connect.timeout_ms,
+                    .ack = cli->ack},
     };
     int64_t started_ms;
     int r, flushed;

@@ -12,6 +12,7 @@
 #include "common/stop.h"
 
 #define OUTPUT_BUFFER ((size_t)256 * 1024)
+#define UNSETTLED_MAX 256
 #define CHECK_EVERY 64 /* messages between two looks at the clock */
 
 struct sub {
@@ -22,6 +23,8 @@ struct sub {
     uint64_t missing;
     uint64_t gaps; /* reports, also those without a number */
     uint64_t unopened;
+    struct aico_message *unsettled[UNSETTLED_MAX]; /* printed, and not flushed */
+    size_t unsettled_count;
 };
 
 static bool is_enough(const struct sub *sub)
@@ -32,6 +35,20 @@ static bool is_enough(const struct sub *sub)
 static bool is_late(const struct sub *sub)
 {
     return sub->end_ms >= 0 && steady_ms() >= sub->end_ms;
+}
+
+/* What was written out is done with. */
+static int settle_all(struct sub *sub, struct aico_error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < sub->unsettled_count; i++) {
+        if (r == 0)
+            r = aico_settle(sub->cli->client, sub->unsettled[i], AICO_DONE, NULL, err);
+        aico_message_free(&sub->unsettled[i]);
+    }
+    sub->unsettled_count = 0;
+    return r;
 }
 
 static void take_message(struct sub *sub, const struct aico_message *message)
@@ -67,7 +84,13 @@ static int take_all(struct sub *sub, struct aico_error *err)
         if (r < 0)
             return r;
         take_message(sub, message);
-        aico_message_free(&message);
+        if (message->number > 0) {
+            sub->unsettled[sub->unsettled_count++] = message;
+            if (sub->unsettled_count == UNSETTLED_MAX)
+                return 0;
+        } else {
+            aico_message_free(&message);
+        }
         if (n % CHECK_EVERY == 0 && is_late(sub))
             return 0;
     }
@@ -86,6 +109,24 @@ static int wait_for_more(const struct sub *sub)
         left = 0;
     if (poll(fds, 2, left > 1000000 ? 1000000 : (int)left) < 0 && errno != EINTR)
         return AICO_ESYSTEM;
+    return 0;
+}
+
+static int follow_all(struct sub *sub, struct aico_error *err)
+{
+    struct cli *cli = sub->cli;
+    struct aico_follow_options options = {
+        .durable = cli->durable, .start = cli->start, .since = cli->since};
+
+    if (cli->durable && cli->command.count > 1)
+        return aico_error_set(err, AICO_EINVAL, "--durable keeps the place in one filter");
+    for (int i = 0; i < cli->command.count; i++) {
+        int r = aico_follow(cli->client, cli->command.arguments[i], &options, cli_timeout(cli),
+                            NULL, err);
+
+        if (r < 0)
+            return r;
+    }
     return 0;
 }
 
@@ -146,7 +187,7 @@ int verb_sub(struct cli *cli)
     if (r == 0)
         r = sub.stop_fd = stop_open();
     if (r >= 0)
-        r = subscribe_all(&sub, &err);
+        r = cli->is_following ? follow_all(&sub, &err) : subscribe_all(&sub, &err);
     if (r < 0)
         return cli_fail(cli, r, &err);
     if (cli->for_ms >= 0)
@@ -156,6 +197,8 @@ int verb_sub(struct cli *cli)
     for (;;) {
         r = take_all(&sub, &err);
         status = cli_flush_output(cli);
+        if (r == 0 && status == 0)
+            r = settle_all(&sub, &err);
         if (r < 0 || status != 0 || is_enough(&sub) || stop_signal() != 0 || is_late(&sub))
             break;
         r = wait_for_more(&sub);

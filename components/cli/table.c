@@ -17,6 +17,10 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "--json prints {\"topic\",\"sender\",\"seq\",\"time\",\"payload\"}, or \"payload_base64\"\n"
      "where it is not UTF-8, and \"headers\" where there are any; time is in ms since 1970.\n"
      "\n"
+     "--durable and --since read what the broker has stored (rules with `store`) and go on with\n"
+     "what comes; --json then adds \"number\", \"attempt\" and \"stored\". A message is acknowledged\n"
+     "when it was written to stdout, and comes again, as attempt 2, if that was not heard.\n"
+     "\n"
      "Exits 0 when --count messages came, 7 when --for ended before, 9 when it did and messages\n"
      "did not open; without --count the end of --for is exit 0."},
     [VERB_REQUEST] = {"request", "TOPIC [TEXT|-]", "ask whoever serves TOPIC and print the reply", 1, 2,
@@ -30,6 +34,12 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_STATUS] = {"status", "", "what the broker has done so far", 0, 0, NULL},
     [VERB_PEERS] = {"peers", "[FILTER]", "who is connected (role admin)", 0, 1, NULL},
     [VERB_TOPICS] = {"topics", "[FILTER]", "topics seen by the broker (role admin)", 0, 1, NULL},
+    [VERB_STREAM_LIST] = {"stream list", "", "what the broker stores (role admin)", 0, 0, NULL},
+    [VERB_STREAM_SHOW] = {"stream show", "FILTER", "one stream, its readers and dead letters (role admin)", 1, 1,
+     "FILTER is that of the rule that stores, as `stream list` shows it."},
+    [VERB_STREAM_PURGE] = {"stream purge", "FILTER", "delete what one stream holds (role admin)", 1, 1,
+     "With --up-to only messages up to that number."},
+    [VERB_STREAM_FORGET] = {"stream forget", "NAME", "forget how far our durable reader NAME is", 1, 1, NULL},
     [VERB_PING] = {"ping", "[NAME]", "round trip to the broker or a component", 0, 1,
      "To a component the round trip goes through an end-to-end channel. --count times, 3 if not\n"
      "given."},
@@ -44,8 +54,8 @@ static const struct option_entry options[] = {
     {OPTION_HEADER, "pub", "header", 0, "K=V", "a header, sealed with the message; repeatable",
      "Messages", false},
     {OPTION_TO, "pub", "to", 0, "NAME", "only this component receives it", "Messages", false},
-    {OPTION_ACK, "pub", "ack", 0, "accepted", "what to wait for: the broker accepted it",
-     "Messages", false},
+    {OPTION_ACK, "pub", "ack", 0, "accepted|stored",
+     "what to wait for: the broker has it, or has stored it", "Messages", false},
     {OPTION_COUNT, "pub", "count", 'n', "N",
      "publish TEXT N times, or the first N messages of stdin", "Messages", false},
     {OPTION_COUNT, "sub", "count", 'n', "N", "end after N messages", "Messages", false},
@@ -54,6 +64,12 @@ static const struct option_entry options[] = {
     {OPTION_FOR, "sub", "for", 0, "TIME", "end after this time: 500ms, 10s, 2m", "Messages", false},
     {OPTION_SLOW, "sub", "slow", 0, "drop-old|drop-new|block|disconnect", "when we are too slow",
      "Messages", false},
+    {OPTION_DURABLE, "sub", "durable", 0, "NAME",
+     "stored messages, each once: the broker keeps how far NAME is", "Messages", false},
+    {OPTION_SINCE, "sub", "since", 0, "TIME|all",
+     "stored messages from then on: all, last, new, 10m ago, 2026-11-28T12:00:00Z, or seq:N",
+     "Messages", false},
+    {OPTION_UP_TO, "stream purge", "up-to", 0, "N", "messages up to this number", NULL, false},
     {OPTION_EXEC, "reply", "exec", 0, "CMD", "the reply is what this command prints", "Messages",
      false},
     {OPTION_ECHO, "reply", "echo", 0, NULL, "the reply is the question", "Messages", false},
@@ -69,8 +85,6 @@ static const struct option_entry options[] = {
     {OPTION_LATER, "pub", "retain", 0, NULL, "", NULL, true},
     {OPTION_LATER, "pub", "ttl", 0, "TIME", "", NULL, true},
     {OPTION_LATER, "sub", "queue", 0, "GROUP", "", NULL, true},
-    {OPTION_LATER, "sub", "durable", 0, "NAME", "", NULL, true},
-    {OPTION_LATER, "sub", "since", 0, "TIME", "", NULL, true},
     CONNECT_OPTION_ENTRIES,
     {0},
 };

@@ -19,6 +19,10 @@
     X(STATUS, verb_query)                                                                          \
     X(PEERS, verb_query)                                                                           \
     X(TOPICS, verb_query)                                                                          \
+    X(STREAM_LIST, verb_stream)                                                                    \
+    X(STREAM_SHOW, verb_stream)                                                                    \
+    X(STREAM_PURGE, verb_stream)                                                                   \
+    X(STREAM_FORGET, verb_stream)                                                                  \
     X(PING, verb_ping)
 /* clang-format on */
 
@@ -42,6 +46,9 @@ enum {
     OPTION_WIRE,
     OPTION_EXEC,
     OPTION_ECHO,
+    OPTION_DURABLE,
+    OPTION_SINCE,
+    OPTION_UP_TO,
     OPTION_LATER,
 };
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct unit {
     const char *name;
@@ -46,6 +47,25 @@ bool text_duration(const char *text, int64_t *ret_ms)
         return false;
     *ret_ms = (int64_t)ms;
     return true;
+}
+
+bool text_moment(const char *text, int64_t *ret_ms)
+{
+    struct tm time = {0};
+    struct timespec now = {0};
+    int64_t ago_ms;
+    const char *end;
+
+    if (text_duration(text, &ago_ms)) {
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        *ret_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - ago_ms;
+        return *ret_ms >= 0;
+    }
+    end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &time);
+    if (!end || *end)
+        return false;
+    *ret_ms = (int64_t)timegm(&time) * 1000;
+    return *ret_ms >= 0;
 }
 
 bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)

@@ -14,6 +14,8 @@
 /* "500ms", "5s", "2m", "1h", "7d" in milliseconds. False for anything else, @ret untouched; a bare
  * number is refused because nobody can see its unit. */
 bool text_duration(const char *text, int64_t *ret_ms);
+/* A duration before now, or "2026-11-28T12:00:00Z", in ms since 1970. */
+bool text_moment(const char *text, int64_t *ret_ms);
 /* Decimal digits only, @min..@max. */
 bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 /* Bytes: "65536", "64k", "64KiB", "1M", "1MiB" (powers of 1024). */

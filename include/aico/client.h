@@ -31,6 +31,7 @@ extern "C" {
 #define AICO_VERSION "0.1.0"
 
 struct aico_client; /* opaque; aico_client_open() .. aico_client_close() */
+struct aico_message;
 
 /** How to connect. Zero-initialise and set what differs; every pointer is copied or only read
  * during aico_client_open(). */
@@ -87,12 +88,19 @@ struct aico_header {
     const char *value; /* UTF-8, at most 4096 bytes */
 };
 
+/** What must have happened before a message counts as acknowledged. */
+enum aico_ack {
+    AICO_ACK_ACCEPTED, /* the broker has it (and has stored it, if its rule says so) */
+    AICO_ACK_STORED,   /* the broker has stored it, fsynced; refused at once where no rule stores */
+};
+
 struct aico_publish_options {
     const char *to;                    /* a component's name: only it receives; NULL: subscribers */
     const struct aico_header *headers; /* header_count of them; copied */
     size_t header_count;               /* at most 63 */
     int64_t wait_ms;                   /* how long to wait for room in the queue: 0 not at all,
                                           -1 for ever */
+    enum aico_ack ack;
 };
 
 /**
@@ -105,6 +113,7 @@ struct aico_publish_options {
  * aico_receive() and as the result of aico_flush(). Nothing is dropped in between.
  *
  * Returns 0, AICO_ETOPIC, AICO_EDENIED (the local registry already forbids it: rule in @err),
+ * AICO_ENOTSTORED (AICO_ACK_STORED, and the rule does not store),
  * AICO_ETOOLARGE, AICO_EINVAL (a header), AICO_EFULL (no room within wait_ms), AICO_EPEERUNKNOWN,
  * AICO_ENOMEM, or the code that ended the connection (see above).
  */
@@ -150,6 +159,63 @@ AICO_API AICO_MUST_USE int aico_subscribe(struct aico_client *client, const char
 AICO_API AICO_MUST_USE int aico_unsubscribe(struct aico_client *client, uint32_t subscription,
                                             int64_t timeout_ms, struct aico_error *err);
 
+/** Where a reader of stored messages begins that the broker does not know yet. */
+enum aico_start {
+    AICO_START_NEW,    /* what is stored from now on */
+    AICO_START_ALL,    /* everything that is still there */
+    AICO_START_TIME,   /* what was stored at or after `since`, ms since 1970 */
+    AICO_START_NUMBER, /* from message number `since` on */
+    AICO_START_LAST,   /* the last message there is, and on */
+};
+
+struct aico_follow_options {
+    const char *durable;   /* 1..64 bytes: the broker keeps under this name, and for this component,
+                              how far it has settled; NULL: nothing is kept */
+    enum aico_start start; /* where it begins; a durable reader that exists goes on where it was */
+    int64_t since;         /* with TIME and NUMBER */
+    int64_t deadline_ms;   /* a message not settled so long after it was sent comes again;
+                              0: 30000; at least 100 */
+    uint32_t attempts;     /* deliveries of one message at most, then it goes to the dead letters;
+                              0: 10 */
+    uint32_t window;       /* messages that may be out unsettled, 1..4096; 0: 256 */
+};
+
+/**
+ * Follows stored messages (rules with `store`): what is there, and what comes. They arrive as
+ * AICO_MESSAGE_EVENT with a number, in the order of their numbers unless one has to come again.
+ * Each must be settled with aico_settle(). Ended by aico_unsubscribe(); held through reconnects.
+ *
+ * @options  NULL: not durable, from now on
+ *
+ * Returns what aico_subscribe() returns, or AICO_EEXISTS (the durable name is in use: by another
+ * process, or for another filter), AICO_ESTORE (the broker stores no messages), AICO_EINVAL.
+ */
+AICO_API AICO_MUST_USE int aico_follow(struct aico_client *client, const char *filter,
+                                       const struct aico_follow_options *options,
+                                       int64_t timeout_ms, uint32_t *ret_subscription,
+                                       struct aico_error *err);
+
+enum aico_verdict {
+    AICO_DONE,   /* it need not come again */
+    AICO_RETRY,  /* it comes again, soon */
+    AICO_REJECT, /* it will never do: to the dead letters, with the reason */
+};
+
+/**
+ * Says what became of a message that was followed. Every message of a batch counts by itself; the
+ * broker is told when all of them are settled. Until then a crash brings it again. Does not wait;
+ * thread-safe.
+ *
+ * @reason  with REJECT: at most 255 bytes, for people; else NULL
+ *
+ * Returns 0, AICO_EINVAL (@message has no number), AICO_ENOMEM, or the code that ended the
+ * connection.
+ */
+AICO_API AICO_MUST_USE int aico_settle(struct aico_client *client,
+                                       const struct aico_message *message,
+                                       enum aico_verdict verdict, const char *reason,
+                                       struct aico_error *err);
+
 enum aico_message_kind {
     AICO_MESSAGE_EVENT,    /* a published or direct message */
     AICO_MESSAGE_RETAINED, /* presence, from the broker: sealed is false */
@@ -177,10 +243,14 @@ struct aico_message {
     size_t wire_size;   /* bytes of the envelope as the broker saw it */
     const void *wire;   /* the first wire_prefix bytes of that envelope */
     size_t wire_prefix; /* at most 64 */
-    uint64_t id;        /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
-    uint64_t count;     /* GAP, UNOPENED: how many messages; 0: unknown */
-    int code;           /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
-    const char *text;   /* the same for people: rule, cause, repair; "" where there is none */
+    uint64_t number;    /* of a stored message that was followed; else 0. aico_settle() it */
+    uint32_t subscription; /* with a number: the one of aico_follow() */
+    uint32_t attempt;      /* with a number: 1 the first time it is delivered to this reader */
+    int64_t stored_ms;     /* with a number: when the broker stored it, by its clock */
+    uint64_t id;           /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
+    uint64_t count;        /* GAP, UNOPENED: how many messages; 0: unknown */
+    int code;              /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
+    const char *text;      /* the same for people: rule, cause, repair; "" where there is none */
     uint8_t reference[64]; /* REQUEST: what binds the reply to it; opaque */
 };
 

@@ -310,7 +310,7 @@ static void more_subscriptions_than_allowed_are_refused(void **state)
 
 static void what_later_versions_bring_is_refused_not_ignored(void **state)
 {
-    static const uint8_t kinds[] = {DELIVERY_RETAINED, DELIVERY_STREAM, DELIVERY_MAILBOX};
+    static const uint8_t kinds[] = {DELIVERY_RETAINED, DELIVERY_MAILBOX};
     struct world w;
     struct client *a;
     struct writer frame;

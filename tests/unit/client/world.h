@@ -258,6 +258,30 @@ bool sessions_has_channel(struct sessions *s, struct moment now UNUSED, struct b
     return s->has_channel;
 }
 
+bool sessions_may_store(const struct sessions *s UNUSED, struct bytes topic UNUSED)
+{
+    return true;
+}
+
+void sessions_take_reading(struct sessions *s UNUSED, struct moment now UNUSED,
+                           const uint8_t identity[SIGN_PUBLIC_SIZE] UNUSED,
+                           struct bytes statement UNUSED)
+{
+}
+
+void sessions_take_stored_key(struct sessions *s UNUSED, struct bytes name UNUSED,
+                              const uint8_t identity[SIGN_PUBLIC_SIZE] UNUSED,
+                              struct bytes key UNUSED)
+{
+}
+
+void sessions_receive_stored(struct sessions *s, struct moment now, struct bytes name,
+                             const uint8_t *identity, struct bytes topic, uint8_t delivery,
+                             struct bytes bytes, void *cookie)
+{
+    sessions_receive_group(s, now, name, identity, topic, delivery, bytes, cookie);
+}
+
 void sessions_peer_away(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
                         int code UNUSED)
 {

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Readers of stored messages. The store is read in steps, as far as the reader's window and outbox
+ * have room; what was handed out is remembered until it is settled, and handed out again when its
+ * deadline passes or its reader comes back. What cannot be delivered ends in the dead letters.
+ */
+#include "broker/stream.h"
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+static struct durable *find_by_handle(struct broker *b, uint64_t handle)
+{
+    struct durable *d;
+
+    DL_FOREACH(b->streams.durables, d)
+    if (d->handle == handle)
+        return d;
+    return NULL;
+}
+
+static struct durable *find_by_subscription(struct broker *b, const struct broker_peer *peer,
+                                            uint32_t subscription)
+{
+    struct durable *d;
+
+    DL_FOREACH(b->streams.durables, d)
+    if (d->peer == peer && d->subscription == subscription)
+        return d;
+    return NULL;
+}
+
+static struct durable *find_by_name(struct broker *b, const char *component, struct bytes name)
+{
+    struct durable *d;
+
+    DL_FOREACH(b->streams.durables, d)
+    if (d->name_size > 0 && strcmp(d->component, component) == 0 &&
+        bytes_equal(bytes_of(d->name, d->name_size), name))
+        return d;
+    return NULL;
+}
+
+static void handed_remove(struct durable *d, struct handed *h)
+{
+    HASH_DEL(d->handed, h);
+    DL_DELETE(d->handed_first, h);
+    free(h);
+}
+
+static void durable_free(struct broker *b, struct durable *d)
+{
+    while (d->handed_first)
+        handed_remove(d, d->handed_first);
+    DL_DELETE(b->streams.durables, d);
+    free(d);
+}
+
+/* Its reader leaves: a named one waits for it, and how often what was delivered is remembered. */
+static void detach(struct broker *b, struct durable *d)
+{
+    struct handed *h;
+
+    if (d->name_size == 0 || !d->known) {
+        durable_free(b, d);
+        return;
+    }
+    d->peer = NULL;
+    d->session++;
+    d->reading = false;
+    DL_FOREACH(d->handed_first, h)
+    h->deadline_ms = MOMENT_NEVER;
+}
+
+void durables_peer_left(struct broker *b, struct broker_peer *peer)
+{
+    struct durable *d, *next;
+
+    DL_FOREACH_SAFE(b->streams.durables, d, next)
+    if (d->peer == peer)
+        detach(b, d);
+}
+
+bool durable_unfollow(struct broker *b, struct broker_peer *peer, uint32_t subscription)
+{
+    struct durable *d = find_by_subscription(b, peer, subscription);
+
+    if (d)
+        detach(b, d);
+    return d != NULL;
+}
+
+void durables_free(struct broker *b)
+{
+    while (b->streams.durables)
+        durable_free(b, b->streams.durables);
+}
+
+/* --- following ------------------------------------------------------------------------------ */
+
+static struct durable *durable_new(struct broker *b, struct broker_peer *peer,
+                                   const struct record_follow *m, struct bytes filter)
+{
+    struct durable *d = calloc(1, sizeof(*d));
+
+    if (!d)
+        return NULL;
+    d->handle = ++b->streams.last_handle;
+    memcpy(d->component, peer->member->name, sizeof(d->component));
+    d->name_size = (uint8_t)m->name.size;
+    bytes_copy(d->name, m->name);
+    d->size = (uint8_t)filter.size;
+    bytes_copy(d->filter, filter);
+    DL_APPEND(b->streams.durables, d);
+    return d;
+}
+
+/* Asks the store where this reader stands. */
+static int ask_store(struct broker *b, struct durable *d, const struct record_follow *m)
+{
+    struct store_order *order =
+        order_new(STORE_FOLLOW, d->size + d->name_size + strlen(d->component));
+    size_t used = 0;
+
+    if (!order)
+        return AICO_ENOMEM;
+    order->filter = order_keep(order, &used, bytes_of(d->filter, d->size));
+    order->name = order_keep(order, &used, m->name);
+    order->component = order_keep(order, &used, bytes_text(d->component));
+    order->start = m->start;
+    order->value = m->value;
+    order->handle = d->handle;
+    order->serial = d->peer->serial;
+    order->id = m->id;
+    order_give(b, order);
+    return 0;
+}
+
+static size_t followed_by(struct broker *b, const struct broker_peer *peer)
+{
+    struct durable *d;
+    size_t count = 0;
+
+    DL_FOREACH(b->streams.durables, d)
+    count += d->peer == peer;
+    return count;
+}
+
+/* The checks of a FOLLOW; false: refused. */
+static bool may_follow(struct broker *b, struct broker_peer *peer, const struct record_follow *m,
+                       struct bytes filter)
+{
+    const struct rule *rule = NULL;
+    struct durable *d = find_by_name(b, peer->member->name, m->name);
+
+    if (filter.size == 0)
+        refuse(b, peer, m->id, AICO_ETOPIC, NULL,
+               "a filter has whole levels as wildcards: * or + for one, ** or # for the rest");
+    else if (!b->settings.has_store)
+        refuse(b, peer, m->id, AICO_ESTORE, NULL, "this broker stores no messages");
+    else if (topic_is_internal(filter) || !may_subscribe(b, peer, filter, &rule))
+        refuse_denied(b, peer, m->id, RIGHT_SUBSCRIBE, rule, filter);
+    else if (m->name.size > 0 && d && d->peer)
+        refuse(b, peer, m->id, AICO_EEXISTS, NULL, "this durable reader is being followed already");
+    else if (followed_by(b, peer) >= DURABLES_MAX)
+        refuse(b, peer, m->id, AICO_EQUOTA, NULL, "at most %d filters are followed at a time",
+               DURABLES_MAX);
+    else
+        return true;
+    return false;
+}
+
+int on_follow(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    char canonical[TOPIC_SIZE_MAX + 1];
+    struct subscription *s = NULL;
+    struct record_follow m;
+    struct bytes filter;
+    struct durable *d;
+    int r = record_parse_follow(record, &m);
+
+    if (r < 0)
+        return r;
+    HASH_FIND(hh, peer->subscriptions, &m.subscription, sizeof(m.subscription), s);
+    if (s || find_by_subscription(b, peer, m.subscription))
+        return AICO_EPROTO;
+    filter =
+        bytes_of(canonical, filter_is_valid(m.filter) ? filter_canonical(m.filter, canonical) : 0);
+    if (!may_follow(b, peer, &m, filter))
+        return 0;
+    d = m.name.size > 0 ? find_by_name(b, peer->member->name, m.name) : NULL;
+    if (d && !bytes_equal(bytes_of(d->filter, d->size), filter)) {
+        durable_free(b, d); /* the store says what it thinks of that */
+        d = NULL;
+    }
+    if (!d)
+        d = durable_new(b, peer, &m, filter);
+    if (d) {
+        d->peer = peer;
+        d->session++;
+        d->follow_id = m.id;
+        d->subscription = m.subscription;
+        d->deadline_ms = MAX(m.deadline_ms, (uint32_t)DEADLINE_MIN_MS);
+        d->attempts_max = m.attempts;
+        d->window = m.window;
+    }
+    if (!d || ask_store(b, d, &m) < 0) {
+        if (d)
+            detach(b, d);
+        refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
+    }
+    return 0;
+}
+
+void durable_followed(struct broker *b, struct store_order *order)
+{
+    struct durable *d = find_by_handle(b, order->handle);
+    struct broker_peer *peer = d ? d->peer : NULL;
+
+    if (!peer || peer->serial != order->serial || d->follow_id != order->id)
+        return;
+    if (order->code < 0) {
+        refuse(b, peer, order->id, order->code, NULL, "%s", order->text);
+        durable_free(b, d);
+        return;
+    }
+    d->known = true;
+    d->reader = order->reader;
+    d->position = order->floor;
+    d->more = true;
+    answer_ok(b, peer, order->id, d->subscription);
+    durable_pump(b, d);
+}
+
+void durables_recheck(struct broker *b, struct broker_peer *peer)
+{
+    struct durable *d, *next;
+
+    DL_FOREACH_SAFE(b->streams.durables, d, next)
+    {
+        struct bytes filter = bytes_of(d->filter, d->size);
+        const struct rule *rule = NULL;
+
+        if (d->peer != peer || may_subscribe(b, peer, filter, &rule))
+            continue;
+        refuse_denied(b, peer, d->follow_id, RIGHT_SUBSCRIBE, rule, filter);
+        detach(b, d);
+    }
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+static struct store_order *read_order(struct broker *b, struct durable *d,
+                                      enum store_order_kind kind)
+{
+    struct store_order *order = order_new(kind, d->size);
+    size_t used = 0;
+
+    if (!order) {
+        peer_end_later(b, d->peer, AICO_ENOMEM, "no memory to read stored messages");
+        return NULL;
+    }
+    order->filter = order_keep(order, &used, bytes_of(d->filter, d->size));
+    order->handle = d->handle;
+    order->serial = d->session;
+    memcpy(order->identity, d->peer->member->identity, sizeof(order->identity));
+    return order;
+}
+
+void durable_pump(struct broker *b, struct durable *d)
+{
+    size_t open = HASH_COUNT(d->handed);
+    struct store_order *order;
+
+    if (!d->peer || !d->known || d->reading || !d->more || open >= d->window ||
+        d->peer->state != PEER_READY || b->draining ||
+        d->peer->lanes[LANE_TOPIC].bytes > b->settings.outbox_limit / 2)
+        return;
+    order = read_order(b, d, STORE_READ);
+    if (!order)
+        return;
+    order->after = d->position;
+    order->reader = d->reader;
+    order->count_max = d->window - open;
+    order->bytes_max = READ_BYTES;
+    d->reading = true;
+    d->more = false; /* what is stored meanwhile says so again */
+    order_give(b, order);
+}
+
+void durables_pump_peer(struct broker *b, struct broker_peer *peer)
+{
+    struct durable *d;
+
+    DL_FOREACH(b->streams.durables, d)
+    if (d->peer == peer)
+        durable_pump(b, d);
+}
+
+void durables_stored(struct broker *b, struct bytes topic)
+{
+    struct durable *d;
+
+    DL_FOREACH(b->streams.durables, d)
+    if (!d->more && filter_matches(bytes_of(d->filter, d->size), topic)) {
+        d->more = true;
+        durable_pump(b, d);
+    }
+}
+
+/* --- settling ------------------------------------------------------------------------------- */
+
+/* Everything up to there is settled. */
+static uint64_t floor_of(const struct durable *d)
+{
+    return d->handed_first ? d->handed_first->number - 1 : d->position;
+}
+
+/* @number is done with. @code 0: its reader has acknowledged it; else it is buried. */
+static void settle_number(struct broker *b, struct durable *d, uint64_t number, uint32_t attempts,
+                          int code, struct bytes reason)
+{
+    struct store_order *order;
+    size_t used = 0;
+
+    if (code < 0)
+        event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, d->peer, code,
+              "stored message %llu goes to the dead letters of %s's reader %.*s after %u "
+              "deliveries: %.*s",
+              (unsigned long long)number, d->component, (int)d->name_size, d->name, attempts,
+              (int)reason.size, (const char *)reason.at);
+    b->totals.buried += code < 0;
+    b->totals.settled += code == 0;
+    if (d->reader == 0)
+        return;
+    order = order_new(code < 0 ? STORE_BURY : STORE_SETTLE, reason.size);
+    if (!order) {
+        event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, d->peer, AICO_ENOMEM,
+              "no memory to store an acknowledgement: message %llu will be delivered again",
+              (unsigned long long)number);
+        return;
+    }
+    order->data = order_keep(order, &used, reason);
+    order->reader = d->reader;
+    order->number = number;
+    order->floor = floor_of(d);
+    order->bury_code = code;
+    order->attempts = attempts;
+    order_give(b, order);
+}
+
+static void bury(struct broker *b, struct durable *d, struct handed *h, int code,
+                 struct bytes reason)
+{
+    uint64_t number = h->number;
+    uint32_t attempts = h->attempts;
+
+    handed_remove(d, h);
+    settle_number(b, d, number, attempts, code, reason);
+}
+
+int on_settle(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct handed *h = NULL;
+    struct record_settle m;
+    struct durable *d;
+    int r = record_parse_settle(record, &m);
+
+    if (r < 0)
+        return r;
+    d = find_by_subscription(b, peer, m.subscription);
+    if (d)
+        HASH_FIND(hh, d->handed, &m.number, sizeof(m.number), h);
+    if (!h) /* settled before, or the subscription has ended meanwhile */
+        return 0;
+    if (m.retry) {
+        h->deadline_ms = b->now.boot_ms;
+        wake_at(b, h->deadline_ms);
+        return 0;
+    }
+    if (m.code != 0) {
+        bury(b, d, h, -(int)m.code, m.reason);
+    } else {
+        handed_remove(d, h);
+        settle_number(b, d, m.number, 1, 0, bytes_of(NULL, 0));
+    }
+    durable_pump(b, d);
+    return 0;
+}
+
+/* --- handing out ---------------------------------------------------------------------------- */
+
+static struct handed *hand(struct durable *d, uint64_t number)
+{
+    struct handed *h = NULL, *before;
+
+    HASH_FIND(hh, d->handed, &number, sizeof(number), h);
+    if (h)
+        return h;
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        return NULL;
+    h->number = number;
+    HASH_ADD(hh, d->handed, number, sizeof(h->number), h);
+    if (!HASH_ADDED(hh, h)) {
+        free(h);
+        return NULL;
+    }
+    /* Read in order: most often it belongs at the end. */
+    before = d->handed_first ? d->handed_first->prev : NULL;
+    while (before && before->number > number)
+        before = before == d->handed_first ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(d->handed_first, before, h);
+    else
+        DL_PREPEND(d->handed_first, h);
+    return h;
+}
+
+/* Why @row may not go to its reader, 0: it may. */
+static int forbidden(struct broker *b, struct durable *d, struct topic *topic,
+                     const struct member *sender, const char **ret_reason)
+{
+    const struct component *c = sender->component;
+
+    *ret_reason = "its sender was revoked";
+    if (c && c->state == COMPONENT_REVOKED)
+        return AICO_EREVOKED;
+    *ret_reason = "the registry does not know its sender any more";
+    if (!c)
+        return AICO_EUNKNOWN;
+    *ret_reason = "the rule of its topic does not let this component read it";
+    return may_read(b, d->peer, topic) ? 0 : AICO_EDENIED;
+}
+
+static struct message *piece_of(struct durable *d, const struct store_row *row,
+                                const struct handed *h, struct topic *topic, struct member *sender,
+                                size_t offset)
+{
+    bool fragment = row->payload.size > FRAGMENT_SIZE_MAX;
+    struct record_item item = {
+        .delivery = DELIVERY_STREAM,
+        .subscription = d->subscription,
+        .number = row->number,
+        .stored_ms = row->stored_ms,
+        .attempt = (uint16_t)MIN(h->attempts, (uint32_t)UINT16_MAX),
+        .id = row->publish_id,
+        .topic = topic->number,
+        .sender = sender->number,
+        .fragment = fragment,
+        .total = (uint32_t)row->payload.size,
+        .offset = (uint32_t)offset,
+        .count = row->count >= 2 && !fragment ? (uint16_t)row->count : 0,
+        .topic_name = topic_view(topic),
+        .payload = bytes_of(row->payload.at + offset,
+                            MIN(row->payload.size - offset, (size_t)FRAGMENT_SIZE_MAX)),
+    };
+    size_t size = record_size_item(&item);
+    struct message *message = message_over(size, topic, sender);
+    struct writer w;
+
+    if (!message)
+        return NULL;
+    message->id = row->publish_id;
+    message->count = fragment ? 1 : row->count;
+    message->delivery = DELIVERY_STREAM;
+    message->last = offset + item.payload.size == row->payload.size;
+    w = writer_over(message->record, size);
+    record_write_item(&w, &item);
+    return message;
+}
+
+static void give_key(struct broker *b, struct broker_peer *peer, const struct store_row *row,
+                     const struct member *sender)
+{
+    struct record_key key = {sender->number, bytes_of(row->payload.at + 8, KEY_ID_BYTES), row->key};
+    struct writer w;
+
+    if (row->key.size == 0 || row->payload.size < 8 + KEY_ID_BYTES ||
+        announce_member(b, peer, sender) < 0)
+        return;
+    w = control_begin(b, peer, RECORD_HEAD_SIZE + 4 + KEY_ID_BYTES + 2 + row->key.size);
+    record_write_key(&w, &key);
+    control_end(b, peer, &w);
+}
+
+/* Its records behind what waits for the reader; a large one in fragments. AICO_ENOMEM. */
+static int push_pieces(struct broker *b, struct durable *d, const struct store_row *row,
+                       const struct handed *h, struct topic *topic, struct member *sender)
+{
+    struct record_publish p = {
+        .id = row->publish_id, .total = (uint32_t)row->payload.size, .delivery = DELIVERY_STREAM};
+    struct ledger_row *ledger = ledger_row(b, sender, topic_rule(b, topic), d->peer->member);
+    struct instance nobody = {0};
+    struct flight *flight = NULL;
+    int r = 0;
+
+    if (row->payload.size > FRAGMENT_SIZE_MAX) {
+        flight = flight_new(b, &nobody, LANE_TOPIC, &p, topic, sender, 1);
+        if (!flight)
+            return AICO_ENOMEM;
+        flight->readers[0] =
+            (struct flight_reader){.peer = d->peer, .row = ledger, .policy = SLOW_BLOCK};
+        d->peer->lanes[LANE_TOPIC].messages++;
+    }
+    count_routed(b, d->peer, ledger, flight ? 1 : row->count);
+    for (size_t offset = 0; r == 0 && (offset == 0 || offset < row->payload.size);
+         offset += FRAGMENT_SIZE_MAX) {
+        struct message *message =
+            entries_reserve(b, 1) < 0 ? NULL : piece_of(d, row, h, topic, sender, offset);
+
+        if (message)
+            lane_push(b, d->peer, LANE_TOPIC, message, SLOW_BLOCK, ledger, flight, 0);
+        r = message ? 0 : AICO_ENOMEM;
+        message_unref(message);
+    }
+    if (flight)
+        flight_end(b, &nobody, LANE_TOPIC);
+    return r;
+}
+
+/* One message to its reader; AICO_ENOMEM. */
+static int hand_out(struct broker *b, struct durable *d, const struct store_row *row,
+                    struct bytes *last_key)
+{
+    struct member *sender = member_get(b, row->sender, row->identity.at);
+    struct topic *topic = topic_get(b, row->topic, true);
+    struct handed *h = hand(d, row->number);
+    const char *reason;
+    int r = sender && topic && h ? forbidden(b, d, topic, sender, &reason) : AICO_ENOMEM;
+
+    if (r == AICO_ENOMEM) {
+        topic_unref(topic);
+        return r;
+    }
+    if (r == 0 && d->attempts_max > 0 && h->attempts >= d->attempts_max) {
+        r = AICO_EDEADLETTER;
+        reason = "delivered so often, and never acknowledged";
+    }
+    if (r < 0) {
+        bury(b, d, h, r, bytes_text(reason));
+        topic_unref(topic);
+        return 0;
+    }
+    h->attempts++;
+    h->deadline_ms = b->now.boot_ms + d->deadline_ms;
+    wake_at(b, h->deadline_ms);
+    if (!bytes_equal(*last_key, row->key))
+        give_key(b, d->peer, row, sender);
+    *last_key = row->key;
+    r = push_pieces(b, d, row, h, topic, sender);
+    topic_unref(topic);
+    return r;
+}
+
+/* What was asked for again is stored no more. */
+static void gone(struct broker *b, struct durable *d, uint64_t number)
+{
+    static const char reason[] = "retention took it before it was acknowledged";
+    struct handed *h = NULL;
+
+    HASH_FIND(hh, d->handed, &number, sizeof(number), h);
+    if (h)
+        bury(b, d, h, AICO_EEXPIRED, bytes_text(reason));
+}
+
+void durable_read(struct broker *b, struct store_order *order)
+{
+    struct durable *d = find_by_handle(b, order->handle);
+    struct bytes rest = buffer_view(&order->out), key = {0};
+    struct store_row row;
+    int r = 0;
+
+    if (!d || !d->peer || order->serial != d->session || d->peer->end_noted)
+        return;
+    if (order->kind == STORE_READ)
+        d->reading = false;
+    if (order->kind == STORE_READ_ONE && order->code == AICO_ENOTFOUND)
+        gone(b, d, order->number);
+    while (r == 0 && store_row_next(&rest, &row)) {
+        r = hand_out(b, d, &row, &key);
+        if (r == 0 && order->kind == STORE_READ)
+            d->position = MAX(d->position, row.number);
+    }
+    if (r < 0) {
+        peer_end_later(b, d->peer, r, "no memory to hand out stored messages");
+        return;
+    }
+    if (order->kind != STORE_READ)
+        return;
+    if (order->code < 0) {
+        /* Tried again in a while: it may be for a moment, and the log says why. */
+        d->more = true;
+        b->streams.retry_ms = b->now.boot_ms + STREAMS_SAY_MS;
+        wake_at(b, b->streams.retry_ms);
+        return;
+    }
+    d->position = MAX(d->position, order->after);
+    d->more |= order->more;
+    durable_pump(b, d);
+}
+
+static void ask_again(struct broker *b, struct durable *d, struct handed *h)
+{
+    struct store_order *order = read_order(b, d, STORE_READ_ONE);
+
+    if (!order)
+        return;
+    order->number = h->number;
+    h->deadline_ms = MOMENT_NEVER;
+    b->totals.redelivered++;
+    order_give(b, order);
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static void check_deadlines(struct broker *b, struct durable *d)
+{
+    struct handed *h, *next;
+
+    DL_FOREACH_SAFE(d->handed_first, h, next)
+    {
+        if (h->deadline_ms == MOMENT_NEVER)
+            continue;
+        if (h->deadline_ms > b->now.boot_ms)
+            wake_at(b, h->deadline_ms);
+        else
+            ask_again(b, d, h);
+    }
+}
+
+void durables_tick(struct broker *b)
+{
+    bool retry = b->streams.retry_ms > 0 && b->now.boot_ms >= b->streams.retry_ms;
+    struct durable *d, *next;
+
+    if (retry)
+        b->streams.retry_ms = 0;
+    else if (b->streams.retry_ms > 0)
+        wake_at(b, b->streams.retry_ms);
+    DL_FOREACH_SAFE(b->streams.durables, d, next)
+    {
+        if (!d->peer || d->peer->state != PEER_READY)
+            continue;
+        check_deadlines(b, d);
+        if (retry)
+            durable_pump(b, d);
+    }
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Orders to the message store: made, handed out, and their rows. */
+#include "broker/stream.h"
+
+struct store_order *order_new(enum store_order_kind kind, size_t room)
+{
+    struct store_order *order = calloc(1, sizeof(*order) + room);
+
+    if (order)
+        order->kind = kind;
+    return order;
+}
+
+struct bytes order_keep(struct store_order *order, size_t *used, struct bytes bytes)
+{
+    uint8_t *at = (uint8_t *)(order + 1) + *used;
+
+    bytes_copy(at, bytes);
+    *used += bytes.size;
+    return bytes_of(at, bytes.size);
+}
+
+void order_give(struct broker *b, struct store_order *order)
+{
+    order->now_ms = b->now.real_ms;
+    DL_APPEND(b->streams.orders, order);
+}
+
+void store_order_free(struct store_order **order)
+{
+    if (!*order)
+        return;
+    buffer_deinit(&(*order)->out);
+    free(*order);
+    *order = NULL;
+}
+
+struct store_order *broker_next_order(struct broker *b)
+{
+    struct store_order *order = b->streams.orders;
+
+    if (order)
+        DL_DELETE(b->streams.orders, order);
+    return order;
+}
+
+int store_row_put(struct buffer *out, const struct store_row *row)
+{
+    size_t size = 8 + 8 + 8 + 4 + SIGN_PUBLIC_SIZE + 1 + row->sender.size + 1 + row->topic.size +
+                  2 + row->key.size + 4 + row->payload.size;
+    struct writer w = writer_over(buffer_reserve(out, size), size);
+
+    if (!w.at)
+        return AICO_ENOMEM;
+    writer_u64(&w, row->number);
+    writer_u64(&w, row->stored_ms);
+    writer_u64(&w, row->publish_id);
+    writer_u32(&w, row->count);
+    writer_bytes(&w, row->identity);
+    writer_lp8(&w, row->sender);
+    writer_lp8(&w, row->topic);
+    writer_lp16(&w, row->key);
+    writer_u32(&w, (uint32_t)row->payload.size);
+    writer_bytes(&w, row->payload);
+    if (w.failed)
+        return AICO_ESTOREDAMAGED;
+    out->size += w.size;
+    return 0;
+}
+
+bool store_row_next(struct bytes *rest, struct store_row *ret)
+{
+    struct reader r = reader_over(*rest);
+    struct store_row row = {0};
+
+    if (rest->size == 0)
+        return false;
+    row.number = reader_u64(&r);
+    row.stored_ms = reader_u64(&r);
+    row.publish_id = reader_u64(&r);
+    row.count = reader_u32(&r);
+    row.identity = reader_bytes(&r, SIGN_PUBLIC_SIZE);
+    row.sender = reader_lp8(&r);
+    row.topic = reader_lp8(&r);
+    row.key = reader_lp16(&r);
+    row.payload = reader_bytes(&r, reader_u32(&r));
+    if (r.failed)
+        return false;
+    *rest = bytes_of(r.at, r.left);
+    *ret = row;
+    return true;
+}
+
+int store_statement_put(struct buffer *out, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                        struct bytes statement)
+{
+    size_t size = SIGN_PUBLIC_SIZE + 2 + statement.size;
+    struct writer w = writer_over(buffer_reserve(out, size), size);
+
+    if (!w.at)
+        return AICO_ENOMEM;
+    writer_bytes(&w, bytes_of(identity, SIGN_PUBLIC_SIZE));
+    writer_lp16(&w, statement);
+    out->size += w.size;
+    return 0;
+}
+
+bool store_statement_next(struct bytes *rest, struct bytes *ret_identity,
+                          struct bytes *ret_statement)
+{
+    struct reader r = reader_over(*rest);
+
+    if (rest->size == 0)
+        return false;
+    *ret_identity = reader_bytes(&r, SIGN_PUBLIC_SIZE);
+    *ret_statement = reader_lp16(&r);
+    *rest = bytes_of(r.at, r.left);
+    return !r.failed;
+}

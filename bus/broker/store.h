@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the broker core wants of a message store: orders. The core has no files; it says what to
+ * store, read or settle, whoever runs it does so and brings the orders back in the same order.
+ *
+ *   while (broker_next_order())     hand over to the store
+ *   all orders of a batch are done  broker_orders_done()
+ *
+ * An order is the caller's between the two. All that is stored, STORE_PUT to STORE_ASK of a batch,
+ * may share one transaction; when it fails, every one of them has failed with that code. An order
+ * must see what those before it have done.
+ */
+#ifndef BROKER_STORE_H
+#define BROKER_STORE_H
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "broker/broker.h"
+#include "crypto/crypto.h"
+#include "trust/registry.h"
+
+#define STORE_SCOPE_SIZE 16
+#define STORE_KEY_ID_SIZE 12
+
+enum store_order_kind {
+    STORE_LOAD,      /* everything below it: what a start needs */
+    STORE_PUT,       /* a message */
+    STORE_KEYS,      /* data: entries of a KEYS record, of `identity` and `key_id` */
+    STORE_STATEMENT, /* data: reading key of `identity` */
+    STORE_FOLLOW,    /* durable reader of component, name, filter */
+    STORE_SETTLE,    /* reader is done with `number`, and everything up to `floor` */
+    STORE_BURY,      /* the same, and it goes to the dead letters: bury_code, attempts, data */
+    STORE_TRIM,      /* stream, limits */
+    STORE_ASK,       /* a question: name what, filter its argument; data: the component's name */
+    STORE_READ,      /* messages above `after` that match filter, which reader has not settled */
+    STORE_READ_ONE,  /* message `number` */
+};
+
+struct store_order {
+    struct store_order *prev, *next;
+    enum store_order_kind kind;
+
+    /* What to do. Views are into the order itself. */
+    struct bytes stream, topic, sender, filter, component, name;
+    struct bytes data; /* PUT: the payload */
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint8_t key_id[STORE_KEY_ID_SIZE];
+    uint8_t scope[STORE_SCOPE_SIZE];
+    uint64_t position, publish_id;
+    uint32_t count, attempts;
+    uint8_t start;
+    uint64_t value, reader, number, after, floor;
+    int bury_code;
+    size_t count_max, bytes_max;
+    struct rule_store limits;
+    int64_t now_ms; /* the broker's clock */
+
+    /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
+     * `reader` and `floor` (FOLLOW), `after` (READ: looked at up to there), `count` (TRIM: messages
+     * that went) are set anew. */
+    int code; /* 0 or negative */
+    char text[256];
+    bool more;
+    struct buffer out; /* LOAD: statements; READ: messages, both by store_row_...(); ASK: JSON */
+
+    /* The core's own. */
+    uint64_t serial, id, instance, handle;
+    uint32_t charge;
+    uint8_t delivery;
+    struct topic *topic_ref;
+    struct member *member;
+};
+void store_order_free(struct store_order **order);
+
+/* --- rows in `out` -------------------------------------------------------------------------- */
+
+struct store_row {
+    uint64_t number, stored_ms, publish_id;
+    uint32_t count;
+    struct bytes identity, sender, topic, key, payload;
+};
+/* 0 or AICO_ENOMEM. */
+AICO_MUST_USE int store_row_put(struct buffer *out, const struct store_row *row);
+bool store_row_next(struct bytes *rest, struct store_row *ret_row);
+AICO_MUST_USE int store_statement_put(struct buffer *out, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                                      struct bytes statement);
+bool store_statement_next(struct bytes *rest, struct bytes *ret_identity,
+                          struct bytes *ret_statement);
+
+/* --- the core ------------------------------------------------------------------------------- */
+
+/* The next order, the caller's until broker_orders_done(); NULL: none. Only with
+ * settings.has_store. */
+struct store_order *broker_next_order(struct broker *broker);
+/* The orders in @list (by `next`, as broker_next_order() gave them) are done. */
+void broker_orders_done(struct broker *broker, struct moment now, struct store_order *list);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stored messages in the broker core: what stream.c (publishers), durable.c (readers) and
+ * statement.c (reading keys) share. Not included outside bus/broker.
+ */
+#ifndef BROKER_STREAM_H
+#define BROKER_STREAM_H
+
+#include "broker/internal.h"
+#include "broker/store.h"
+#include "wire/stream_record.h"
+
+#define DURABLES_MAX 64 /* that one component follows at a time */
+#define DEADLINE_MIN_MS 100
+#define READ_BYTES ((size_t)256 * 1024)
+#define STREAMS_SWEEP_MS 60000
+#define STREAMS_SAY_MS 1000
+
+/* A message handed to a reader and not settled. */
+struct handed {
+    UT_hash_handle hh;          /* by number */
+    struct handed *prev, *next; /* in the order of their numbers */
+    uint64_t number;
+    uint32_t attempts;
+    int64_t deadline_ms; /* boot clock; MOMENT_NEVER: not sent in this session, or being read */
+};
+
+/* One who follows stored messages. A named one outlives its session. */
+struct durable {
+    struct durable *prev, *next; /* broker.streams.durables */
+    uint64_t handle;             /* of orders: it may be gone when they come back */
+    char component[COMPONENT_NAME_MAX + 1];
+    uint8_t name_size;
+    char name[DURABLE_NAME_MAX];
+    struct broker_peer *peer; /* NULL: away */
+    uint64_t follow_id;
+    uint32_t subscription;
+    uint32_t session;  /* rises when it comes or goes: what was read before is not for it */
+    uint64_t reader;   /* id in the store */
+    uint64_t position; /* read up to there */
+    bool known;        /* the store has answered */
+    bool reading, more;
+    uint32_t deadline_ms;
+    uint16_t attempts_max, window;
+    struct handed *handed, *handed_first;
+    uint8_t size;
+    char filter[TOPIC_SIZE_MAX + 1]; /* canonical */
+};
+
+/* store.c */
+/* An order with room for @room bytes of what it needs; NULL without memory. */
+struct store_order *order_new(enum store_order_kind kind, size_t room);
+/* Copies @bytes into the order's room; *used counts. */
+struct bytes order_keep(struct store_order *order, size_t *used, struct bytes bytes);
+void order_give(struct broker *broker, struct store_order *order);
+
+/* stream.c */
+/* Takes a PUBLISH of delivery stream by subscription, the rule of its topic stores. Returns true
+ * when the credit it took is given back later. */
+bool stream_publish(struct broker *broker, struct broker_peer *peer, const struct rule *rule,
+                    struct topic *topic, const struct record_publish *publish, uint32_t charge);
+void stream_put_done(struct broker *broker, struct store_order *order);
+/* The last number that was stored is told to who waits for it. */
+void durables_stored(struct broker *broker, struct bytes topic);
+
+/* durable.c */
+void durable_followed(struct broker *broker, struct store_order *order);
+void durable_read(struct broker *broker, struct store_order *order);
+void durable_pump(struct broker *broker, struct durable *durable);
+
+/* statement.c */
+void statements_loaded(struct broker *broker, struct store_order *order);
+
+#endif

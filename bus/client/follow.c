@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Following stored messages: what the application still has to settle, and what the broker is told.
+ * An item may be a batch: it is settled when all of its messages are.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+
+/* An item the application has. */
+struct open_item {
+    UT_hash_handle hh; /* by number */
+    uint64_t number;
+    size_t left; /* messages not settled */
+    bool done;   /* settled, and remembered: the broker may not have heard of it */
+    bool retry;  /* one of them is wanted again */
+    int code;    /* one of them was rejected; 0: none */
+    uint8_t reason_size;
+    char reason[255];
+};
+
+struct client_follow {
+    uint8_t start;
+    uint64_t value;
+    uint32_t deadline_ms;
+    uint16_t attempts, window;
+    uint64_t settled;        /* everything up to there is, as far as we know */
+    struct open_item *items; /* in the order they came */
+    size_t done_count;
+    uint8_t name_size;
+    char name[DURABLE_NAME_MAX];
+};
+
+#define DONE_MAX 8192 /* settled items that are known again */
+
+static void item_remove(struct client_follow *f, struct open_item *item)
+{
+    f->done_count -= item->done;
+    HASH_DEL(f->items, item);
+    free(item);
+}
+
+/* @all: also those that are done. */
+static void items_forget(struct client_follow *f, bool all)
+{
+    struct open_item *item, *next;
+
+    HASH_ITER(hh, f->items, item, next)
+    if (all || !item->done)
+        item_remove(f, item);
+}
+
+static void keep_done(struct client_follow *f, struct open_item *item)
+{
+    struct open_item *other, *next;
+
+    item->done = true;
+    f->done_count++;
+    HASH_ITER(hh, f->items, other, next)
+    {
+        if (f->done_count <= DONE_MAX)
+            return;
+        if (other->done)
+            item_remove(f, other);
+    }
+}
+
+void follow_free(struct client_follow **follow)
+{
+    if (!*follow)
+        return;
+    items_forget(*follow, true);
+    free(*follow);
+    *follow = NULL;
+}
+
+/* A reader that nobody keeps goes on behind what it has settled. */
+void follow_send(struct client *client, struct client_subscription *s)
+{
+    struct client_follow *f = s->follow;
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 64 + 2 * 256);
+    struct record_follow record = {
+        .id = s->id = client->next_id++,
+        .subscription = s->number,
+        .start = f->start,
+        .value = f->value,
+        .deadline_ms = f->deadline_ms,
+        .attempts = f->attempts,
+        .window = f->window,
+        .name = bytes_of(f->name, f->name_size),
+        .filter = bytes_of(s->filter, s->size),
+    };
+
+    s->live = false;
+    items_forget(f, false); /* of the session before: they come again */
+    if (f->name_size == 0 && f->settled > 0) {
+        record.start = FOLLOW_NUMBER;
+        record.value = f->settled + 1;
+    }
+    record_write_follow(&w, &record);
+    client_control_end(client, &w);
+}
+
+void client_follow(struct client *client, struct moment now, const struct follow_request *request,
+                   int64_t timeout_ms, void *ticket)
+{
+    struct operation *operation =
+        operation_start(client, now, OPERATION_SUBSCRIBE, timeout_ms, ticket);
+    struct client_follow *f = calloc(1, sizeof(*f));
+    struct client_subscription *s = NULL;
+
+    if (operation && f) {
+        f->start = request->start;
+        f->value = request->value;
+        f->deadline_ms = request->deadline_ms;
+        f->attempts = request->attempts;
+        f->window = request->window;
+        f->name_size = (uint8_t)request->durable.size;
+        bytes_copy(f->name, request->durable);
+        s = subscription_new(client, request->filter, SLOW_BLOCK, false, false, f);
+    }
+    if (s) {
+        operation->subscription = s->number;
+        return;
+    }
+    follow_free(&f);
+    if (operation)
+        operation_fail(client, operation, AICO_ENOMEM, "out of memory");
+}
+
+static struct client_subscription *find(struct client *client, uint32_t number)
+{
+    struct client_subscription *s = NULL;
+
+    HASH_FIND(hh, client->subscriptions, &number, sizeof(number), s);
+    return s && s->follow ? s : NULL;
+}
+
+static struct open_item *find_item(struct client_follow *f, uint64_t number)
+{
+    struct open_item *item = NULL;
+
+    HASH_FIND(hh, f->items, &number, sizeof(number), item);
+    return item;
+}
+
+static void tell(struct client *client, uint32_t subscription, uint64_t number, int code,
+                 bool retry, struct bytes reason)
+{
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 16 + 256);
+    struct record_settle record = {
+        .subscription = subscription,
+        .number = number,
+        .code = (uint16_t)(retry ? 0 : -code),
+        .retry = retry,
+        .reason = reason,
+    };
+
+    record_write_settle(&w, &record);
+    client_control_end(client, &w);
+}
+
+void follow_handed(struct client *client, const struct stored_place *place, size_t count)
+{
+    struct client_subscription *s = find(client, place->subscription);
+    struct open_item *item = s ? find_item(s->follow, place->number) : NULL;
+
+    if (!s)
+        return;
+    if (!item) {
+        item = calloc(1, sizeof(*item));
+        if (!item) {
+            client_end(client, AICO_ENOMEM, "out of memory");
+            return;
+        }
+        item->number = place->number;
+        HASH_ADD(hh, s->follow->items, number, sizeof(item->number), item);
+        if (!HASH_ADDED(hh, item)) {
+            free(item);
+            client_end(client, AICO_ENOMEM, "out of memory");
+            return;
+        }
+    }
+    item->left += count; /* it came again before the application had settled it */
+}
+
+void follow_failed(struct client *client, const struct stored_place *place, int code)
+{
+    if (code != AICO_EKEY && client->state == CLIENT_READY && find(client, place->subscription))
+        tell(client, place->subscription, place->number, code, false,
+             bytes_text(aico_error_string(code)));
+}
+
+/* Below every item that is open, and as far as any was settled. */
+static void note_settled(struct client_follow *f, uint64_t number)
+{
+    struct open_item *item, *next;
+
+    HASH_ITER(hh, f->items, item, next)
+    if (!item->done && item->number < number)
+        return;
+    f->settled = MAX(f->settled, number);
+}
+
+void client_settle(struct client *client, uint32_t subscription, uint64_t number, int code,
+                   struct bytes reason)
+{
+    struct client_subscription *s = find(client, subscription);
+    struct open_item *item = s ? find_item(s->follow, number) : NULL;
+
+    if (!item || item->done) /* of a session that is over: it comes again */
+        return;
+    if (code == AICO_ESTATE)
+        item->retry = true;
+    else if (code < 0 && item->code == 0) {
+        item->code = code;
+        item->reason_size = (uint8_t)MIN(reason.size, sizeof(item->reason));
+        bytes_copy(item->reason, bytes_of(reason.at, item->reason_size));
+    }
+    if (item->left > 0 && --item->left > 0)
+        return;
+    if (client->state == CLIENT_READY)
+        tell(client, subscription, number, item->code, item->retry && item->code == 0,
+             bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));
+    if (item->retry && item->code == 0) {
+        item_remove(s->follow, item);
+        return;
+    }
+    keep_done(s->follow, item);
+    note_settled(s->follow, number);
+}
+
+bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number)
+{
+    struct client_subscription *s = find(client, subscription);
+    struct open_item *item = s ? find_item(s->follow, number) : NULL;
+
+    if (!item || !item->done)
+        return false;
+    tell(client, subscription, number, item->code, false,
+         bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));
+    return true;
+}
