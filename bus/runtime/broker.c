@@ -58,12 +58,15 @@ void broker_say(struct aico_broker *b, enum aico_log_level level, enum aico_brok
     };
     va_list args;
 
-    if (!b->log)
+    if (!b->log && !b->audit)
         return;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    b->log(b->log_context, &event);
+    if (b->audit)
+        audit_writer_note(b->audit, &event);
+    if (b->log)
+        b->log(b->log_context, &event);
 }
 
 static void pass_on_events(struct aico_broker *b)
@@ -89,6 +92,22 @@ static void pass_on_events(struct aico_broker *b)
     while (broker_next_event(b->core, &event))
         broker_say(b, levels[event.level], kinds[event.kind], event.name, event.address, event.code,
                    "%s", event.text);
+}
+
+static void say_audit_errors(struct aico_broker *b)
+{
+    struct aico_error error;
+
+    if (!audit_writer_next_error(b->audit, &error))
+        return;
+    if (error.code == 0)
+        broker_say(b, AICO_LOG_WARNING, AICO_BROKER_CONFIG, NULL, NULL, 0,
+                   "the audit log is written again");
+    else
+        broker_say(
+            b, AICO_LOG_ERROR, AICO_BROKER_CONFIG, NULL, NULL, error.code,
+            "the audit log cannot be written, %s; what happens is kept in memory until it is full",
+            error.text);
 }
 
 /* --- input ---------------------------------------------------------------------------------- */
@@ -281,6 +300,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     has_more |= give_output(b, now);
     cut_kicked(b, now);
     pass_on_events(b);
+    say_audit_errors(b);
     broker_say_refusals(b, now);
     return has_more ? 0 : wait_ms(b, now);
 }
@@ -432,6 +452,7 @@ void aico_broker_close(struct aico_broker **broker)
     zap_stop(&b->zap);
     transport_free(&b->transport);
     broker_stop_store(b);
+    audit_writer_stop(&b->audit);
     broker_remove_sockets(b); /* while the home is still locked */
     broker_close_inherited(b);
     broker_free(&b->core);

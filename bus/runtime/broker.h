@@ -6,6 +6,7 @@
  *   broker.c           the loop and the public functions
  *   broker_start.c     from a home to something that listens
  *   broker_sockets.c   listening sockets that somebody else made
+ *   audit_writer.c     the audit log's thread
  *   broker_registry.c  who may open a link, and following the registry's file
  *   broker_store.c     a thread that stores and reads messages
  *
@@ -22,6 +23,7 @@
 
 #include "base/clock.h"
 #include "broker/broker.h"
+#include "runtime/audit_writer.h"
 #include "store/home.h"
 #include "transport/router.h"
 #include "transport/wake.h"
@@ -54,6 +56,7 @@ struct aico_broker {
     struct inherited *inherited; /* sockets that listened before us; inherited_count of them */
     size_t inherited_count;
     pthread_mutex_t lock;
+    struct audit_writer *audit; /* NULL until the home is locked */
     aico_broker_log log;
     void *log_context;
     aico_broker_pulse_function pulse;

@@ -285,8 +285,9 @@ int broker_start(struct aico_broker *b, struct aico_error *err)
         r = start_core(b, err);
     if (r == 0)
         r = start_sockets(b, err);
-    /* The socket has its copy; seed and storage key are not needed by a broker at all. */
-    identity_free(&b->home.identity);
+    if (r == 0)
+        r = audit_writer_start(b->home.config->home, bytes_text(b->home.config->bus_namespace),
+                               &b->home.identity, &b->audit, err);
     if (r == 0)
         say_if_few_descriptors(b);
     return r;

@@ -122,7 +122,8 @@ extern "C" {
     X(EREGISTRYSTALE, 121, "E_REGISTRY_STALE", 5, "registry is older than registry_max_age")       \
     X(EPUBLICFILE, 122, "E_PUBLIC_FORMAT", 5, "not a public identity file of ours")                \
     X(ESIGNATUREFILE, 123, "E_SIGNATURE_FORMAT", 9, "not a signature file of ours")                \
-    X(EMASTERFILE, 124, "E_MASTER_FORMAT", 5, "not the salt of a master passphrase")
+    X(EMASTERFILE, 124, "E_MASTER_FORMAT", 5, "not the salt of a master passphrase")               \
+    X(EAUDIT, 130, "E_AUDIT", 5, "audit log does not verify")
 
 enum aico_error_code {
 #define AICO_ERROR_ENUM(symbol, number, name, exit_code, text) AICO_##symbol = -(number),

@@ -10,7 +10,7 @@
 static const struct option_entry options[] = {
     {OPTION_HOME, NULL, "home", 0, "DIR", "folder of the installation ($AICO_HOME, ~/.aico)", NULL,
      false},
-    {OPTION_JSON, "list,show,rule list,may,inspect,verify", "json", 0, NULL,
+    {OPTION_JSON, "list,show,rule list,may,inspect,verify,audit verify", "json", 0, NULL,
      "one JSON object a line", NULL, false},
     {OPTION_QUIET, NULL, "quiet", 'q', NULL, "no advice on stderr", NULL, false},
     {OPTION_PASSPHRASE_FILE, KEY_VERBS, "passphrase-file", 0, "FILE",
@@ -51,6 +51,8 @@ static const struct option_entry options[] = {
      false},
     {OPTION_BY, "verify", "by", 0, "NAME|FILE", "who must have signed", NULL, false},
     {OPTION_SIGNATURE, "verify", "signature", 0, "FILE", "the signature (FILE.sig)", NULL, false},
+    {OPTION_WITNESS, "audit verify", "witness", 0, "FILE",
+     "heads of the log that were kept elsewhere; all must be in it", NULL, false},
     {OPTION_OUT, "sign,export", "out", 0, "FILE", "write here; never overwrites", NULL, false},
     {OPTION_REASON, "revoke", "reason", 0, "TEXT", "why, for the record", NULL, false},
     {OPTION_PUBLISH, "rule set", "publish", 0, "WHO,..", "who may publish: a name, @role or *",
@@ -105,6 +107,10 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_SIGN] = {"sign", "FILE|-", "detached signature in FILE.sig", 1, 1, NULL},
     [VERB_VERIFY] = {"verify", "FILE|-", "whether NAME signed FILE: exit 0, or 5 (not by NAME), 9 (changed)", 1, 1,
      NULL},
+    [VERB_AUDIT_VERIFY] = {"audit verify", "[FILE...]", "whether the broker's audit log is whole: exit 0 or 5", 0, 64,
+     "Without a file: all of HOME/log, oldest first. The broker signs a head below its entries, so a\n"
+     "change, a deletion and an insertion show. A missing end shows only against heads that were kept\n"
+     "elsewhere: 'grep ^head HOME/log/audit | tail -1' copies one, --witness FILE checks them."},
     [VERB_INSPECT] = {"inspect", "FILE", "take a message, key, registry or signature apart, without secrets", 1, 1,
      NULL},
 };

@@ -31,6 +31,7 @@
     X(IMPORT, verb_import)                                                                         \
     X(SIGN, verb_sign)                                                                             \
     X(VERIFY, verb_verify)                                                                         \
+    X(AUDIT_VERIFY, verb_audit_verify)                                                             \
     X(INSPECT, verb_inspect)
 /* clang-format on */
 
@@ -66,6 +67,7 @@ enum {
     OPTION_BY,
     OPTION_OUT,
     OPTION_SIGNATURE,
+    OPTION_WITNESS,
     OPTION_PUBLISH,
     OPTION_SUBSCRIBE,
     OPTION_SEAL,

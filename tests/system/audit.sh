@@ -1,0 +1,61 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The audit log of a real broker: what happened stands in it, what was done to it afterwards is found, and a
+# broker that was killed, or finds a log that does not verify, goes on.
+. "$(dirname "$0")/lib.sh"
+
+LOG=$AICO_HOME/log/audit
+verify() { aico-keytool audit verify "$@"; }
+noted() { grep -qE "$1" "$LOG"; }
+
+bus_up
+check "a message is published" aico-bus --as cli pub logs/x/v1 hello
+cp -r "$AICO_HOME" "$WORK/away" # of a machine that has not heard of it
+aico-keytool revoke frontend --reason test >"$WORK/out" 2>&1
+LIMIT_MS=30000
+check "a session is noted" until_true 20 noted '^[0-9]+ [^ ]+ connected cli '
+check "another registry is noted" until_true 20 noted '^[0-9]+ [^ ]+ registry '
+check_exit "a revoked component is refused" 5 aico-bus --home "$WORK/away" --broker "ipc://$AICO_HOME/run/bus.sock" \
+    --as frontend pub logs/x/v1 hello
+check "and it is noted" until_true 20 noted '^[0-9]+ [^ ]+ refused '
+check "the log of a running broker verifies" verify
+check "the broker stops" broker_stop
+check "its end is noted" noted '^[0-9]+ [^ ]+ stopped '
+check "the log of a stopped broker verifies" verify
+check "nobody else can read it" test "$(stat -c %a "$LOG")" = 600
+
+# --- changes ------------------------------------------------------------------------------------------
+grep ^head "$LOG" | tail -1 >"$WORK/witness"
+check "a witness finds its head" verify --witness "$WORK/witness"
+changed() { # NAME SED...: a copy that is changed by sed is found
+    sed "${@:2}" "$LOG" >"$WORK/log"
+    cmp -s "$LOG" "$WORK/log" && { failed "$1: nothing was changed"; return; }
+    check_exit "$1" 5 aico-keytool audit verify --witness "$WORK/witness" "$WORK/log"
+}
+changed "another name is found" '0,/ connected cli /s// connected bob /'
+changed "an entry taken away is found" '/ refused /d'
+changed "a head taken away is found" '0,/^head/{/^head/d}'
+changed "an entry put in is found" '/ refused /p'
+changed "the first line changed is found" '1s/1/2/'
+lines=$(wc -l <"$LOG")
+changed "the last line gone is found" '$d'
+last_but_one=$(grep -n ^head "$LOG" | tail -2 | head -1 | cut -d: -f1)
+changed "an end cut off at a head is found" "$((last_but_one + 1)),${lines}d"
+
+# --- going on -----------------------------------------------------------------------------------------
+check "the broker starts again" broker_start
+kill -9 "$BROKER_PID"
+wait "$BROKER_PID" 2>/dev/null
+printf '99 torn' >>"$LOG"
+check "it starts after a kill, with a torn line" broker_start
+check "the torn line is gone" until_true 20 noted ' torn - - '
+check "all of it verifies" verify --witness "$WORK/witness"
+check "the broker stops" broker_stop
+sed -i 's/ connected cli / connected bob /' "$LOG"
+check "it starts with a log that was changed" broker_start
+check "and says so in another" until_true 20 noted ' damaged - - '
+check "what does not verify is kept" test -f "$(ls "$LOG".damaged-*)"
+check "the new log verifies" verify
+check_exit "but the witness misses what it saw" 5 aico-keytool audit verify --witness "$WORK/witness"
+check "the broker stops" broker_stop
+finish
