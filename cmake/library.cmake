@@ -58,25 +58,34 @@ target_include_directories(aicobus_static INTERFACE $<BUILD_INTERFACE:${PROJECT_
 
 # --- what is installed ------------------------------------------------------------------------------
 set(PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/AicoBus)
-install(FILES ${LIBRARY_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/aico)
-install(TARGETS aicobus EXPORT AicoBusShared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(TARGETS aicobus_static EXPORT AicoBusStatic ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(EXPORT AicoBusShared NAMESPACE AicoBus:: DESTINATION ${PACKAGE_DIR})
-install(EXPORT AicoBusStatic NAMESPACE AicoBus:: DESTINATION ${PACKAGE_DIR})
+install(FILES ${LIBRARY_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/aico COMPONENT libaicobus-dev)
+install(TARGETS aicobus EXPORT AicoBusShared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    COMPONENT libaicobus NAMELINK_COMPONENT libaicobus-dev)
+install(TARGETS aicobus_static EXPORT AicoBusStatic ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    COMPONENT libaicobus-dev)
+install(EXPORT AicoBusShared NAMESPACE AicoBus:: DESTINATION ${PACKAGE_DIR}
+    COMPONENT libaicobus-dev)
+install(EXPORT AicoBusStatic NAMESPACE AicoBus:: DESTINATION ${PACKAGE_DIR}
+    COMPONENT libaicobus-dev)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/AicoBusConfig.cmake.in
     ${CMAKE_CURRENT_BINARY_DIR}/AicoBusConfig.cmake INSTALL_DESTINATION ${PACKAGE_DIR})
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/AicoBusConfigVersion.cmake
     COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/AicoBusConfig.cmake
-    ${CMAKE_CURRENT_BINARY_DIR}/AicoBusConfigVersion.cmake DESTINATION ${PACKAGE_DIR})
+    ${CMAKE_CURRENT_BINARY_DIR}/AicoBusConfigVersion.cmake DESTINATION ${PACKAGE_DIR}
+    COMPONENT libaicobus-dev)
 # Relative to where the file lies, so that an installed tree can be moved.
 file(RELATIVE_PATH PREFIX_FROM_PC ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(${PROJECT_SOURCE_DIR}/cmake/aicobus.pc.in ${CMAKE_CURRENT_BINARY_DIR}/aicobus.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/aicobus.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/aicobus.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+    COMPONENT libaicobus-dev)
 
 set(EXAMPLE_DIR ${CMAKE_INSTALL_DATADIR}/aicobus/examples)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/ DESTINATION ${EXAMPLE_DIR}/config FILES_MATCHING
-    PATTERN "*.yaml")
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/examples/ DESTINATION ${EXAMPLE_DIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/config/ DESTINATION ${EXAMPLE_DIR}/config
+    COMPONENT libaicobus-dev FILES_MATCHING
+    PATTERN "*.yaml" PATTERN systemd EXCLUDE PATTERN default EXCLUDE)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/examples/ DESTINATION ${EXAMPLE_DIR}
+    COMPONENT libaicobus-dev)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md
-    ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+    ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR}
+    COMPONENT libaicobus-dev)

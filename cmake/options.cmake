@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Language, warnings, sanitizers and the libraries of Debian 12.
+# Debian's folder for libraries also outside of /usr: then a tree can be packaged as it was configured.
+if(CMAKE_LIBRARY_ARCHITECTURE AND EXISTS /etc/debian_version)
+    set(CMAKE_INSTALL_LIBDIR lib/${CMAKE_LIBRARY_ARCHITECTURE} CACHE PATH "folder for libraries")
+endif()
 include(GNUInstallDirs)
 find_package(PkgConfig REQUIRED)
 
@@ -13,8 +17,9 @@ if(NOT CMAKE_BUILD_TYPE)
     set(CMAKE_BUILD_TYPE RelWithDebInfo)
 endif()
 
-# Installed programs find the library beside them, wherever the tree is put.
-set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+# Installed programs find the library beside them, wherever the tree is put; packages need no such help.
+set(AICO_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" CACHE STRING "where installed programs look for the library")
+set(CMAKE_INSTALL_RPATH "${AICO_RPATH}")
 
 option(AICO_TESTS "build the tests" ON)
 option(AICO_WERROR "treat warnings as errors" ON)

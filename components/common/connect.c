@@ -54,7 +54,7 @@ static int take_log(struct connect_options *options, int id, const char *value,
 
 int connect_take(struct connect_options *options, int id, const char *value, struct aico_error *err)
 {
-    unsigned number;
+    unsigned number = 0;
     int r;
 
     switch (id) {
