@@ -100,6 +100,7 @@ static void write_refuse(struct broker *b, struct broker_peer *peer, uint64_t id
     struct writer w =
         control_begin(b, peer, RECORD_HEAD_SIZE + 8 + 4 + 1 + 255 + 2 + HINT_SIZE_MAX);
 
+    work_add(b, WORK_REFUSE);
     record_write_refuse(&w, &record);
     control_end(b, peer, &w);
     if (-code < (int)COUNT_OF(b->refused_by_code))

@@ -73,6 +73,7 @@ int broker_new(const struct broker_settings *settings, struct registry *registry
     b->registry = registry_ref(registry);
     b->registry_generation = b->route_generation = 1;
     b->next_id = 1;
+    b->turn_ends = WORK_TURN;
     b->frame = malloc(FRAME_SIZE_MAX);
     b->software = strdup(settings->software ? settings->software : "");
     if (!b->frame || !b->software || make_fixed_names(b) < 0 || streams_start(b) < 0)

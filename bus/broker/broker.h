@@ -11,6 +11,7 @@
  * The loop of its owner:
  *
  *   for each frame that arrived     broker_peer_receive()
+ *   broker_work()                   true: another turn is due at once
  *   while broker_next_frame()       send; then broker_frame_sent() or broker_frame_blocked()
  *   while broker_next_kick()        cut the link; then broker_peer_gone()
  *   while broker_next_event()       log
@@ -82,11 +83,18 @@ struct broker_peer *broker_peer_open(struct broker *broker, struct moment now, s
 /*
  * One frame from @peer. A breach of the protocol queues a BYE and marks the peer for
  * broker_next_kick(); the code it was told is returned, else 0. Frames of a peer that is being
- * kicked are ignored.
+ * kicked are ignored. What costs more than a slice of work is copied and left to broker_work().
  */
 int broker_peer_receive(struct broker *broker, struct moment now, struct broker_peer *peer,
                         struct bytes frame);
-/* The link is lost or was cut: @peer is freed. What waited for it is counted as dropped. */
+/*
+ * Goes on with what peers had sent and their slices did not reach, each in turn, for a bounded
+ * time: whoever sends without end does not make the others wait. Call it once a turn. True: more is
+ * left.
+ */
+bool broker_work(struct broker *broker, struct moment now);
+/* The link is lost or was cut: @peer is no longer the caller's. What waited for it is counted as
+ * dropped; what it had sent is still worked off. */
 void broker_peer_gone(struct broker *broker, struct moment now, struct broker_peer *peer);
 
 void *broker_peer_cookie(const struct broker_peer *peer);

@@ -137,6 +137,7 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     instances_restarted(b, instance);
     renew_member(b, peer->member, hello.instance);
     announce_rotated(b, peer->member);
+    peer->instance_number = hello.instance;
     peer->window = hello.window;
     peer->publish_credit = b->settings.publish_window;
     peer_become_ready(b, peer);
@@ -145,6 +146,11 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     event(b, BROKER_INFO, BROKER_EVENT_CONNECTED, peer, 0, "connected: %s", peer->software);
     presence_online(b, peer);
     statements_tell(b, peer);
+    if (instance->untold_code) {
+        peer_end_later(b, peer, instance->untold_code,
+                       "the connection before this one was ended because it was read too slowly");
+        instance->untold_code = 0;
+    }
     return 0;
 }
 
@@ -255,6 +261,7 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
 
     if (r < 0)
         return r;
+    work_add(b, WORK_SUBSCRIBE);
     HASH_FIND(hh, peer->subscriptions, &m.subscription, sizeof(m.subscription), s);
     if (s)
         return AICO_EPROTO;
@@ -440,7 +447,9 @@ int on_query(struct broker *b, struct broker_peer *peer, const struct record *re
     }
     if (stream_ask(b, peer, &m))
         return 0;
+    work_add(b, WORK_QUERY);
     r = status_json(b, peer, m.what, m.argument, &text);
+    work_add(b, text.size / 16);
     if (r < 0)
         refuse(b, peer, m.id, r, NULL, "%s",
                r == AICO_EINVAL

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames come in here: which record is allowed when, what it costs, and who handles it. */
+/*
+ * Frames come in here: which record is allowed when, what it costs, and who handles it.
+ *
+ * A frame may hold thousands of records, and a peer may send frames without end. So each peer gets
+ * slices of work: what is beyond is kept as it came, and broker_work() goes on with it, one peer
+ * after the other.
+ */
 #include <stdio.h>
 
 #include "broker/internal.h"
@@ -57,6 +63,7 @@ static int dispatch(struct broker *b, struct broker_peer *peer, const struct rec
     return in->handle(b, peer, record);
 }
 
+/* One ACK for all the PUBLISH records of a slice. */
 void acknowledge(struct broker *b, struct broker_peer *peer)
 {
     struct writer w;
@@ -82,15 +89,136 @@ static const char *breach_text(int code)
         return "more bytes published than the window allows";
     case AICO_EVERSION:
         return "this broker speaks frames of version 1";
+    case AICO_ERATE:
+        return "more records sent than can be worked off";
     default:
         return NULL;
     }
 }
 
+static bool is_over(const struct broker_peer *peer)
+{
+    return peer->state == PEER_LEAVING || peer->end_noted;
+}
+
+/* Handles records until they or the slice are used up. 0 or the breach. */
+static int run_slice(struct broker *b, struct broker_peer *peer, struct reader *records)
+{
+    uint64_t end = MIN(b->work + WORK_SLICE, b->turn_ends);
+    struct record record;
+    int r = 0;
+
+    while (b->work < end && !is_over(peer) && records->left > 0) {
+        r = frame_next(records, &record);
+        if (r == 1)
+            r = dispatch(b, peer, &record);
+        if (r < 0)
+            break;
+        work_add(b, WORK_RECORD);
+    }
+    return r < 0 ? r : 0;
+}
+
+/* --- what was not reached ------------------------------------------------------------------- */
+
+static void working_remove(struct broker *b, struct broker_peer *peer)
+{
+    if (!peer->in_working)
+        return;
+    peer->in_working = false;
+    DL_DELETE2(b->working, peer, work_prev, work_next);
+}
+
+static void working_add(struct broker *b, struct broker_peer *peer)
+{
+    if (peer->in_working)
+        return;
+    peer->in_working = true;
+    DL_APPEND2(b->working, peer, work_prev, work_next);
+}
+
+void ingress_forget(struct broker *b, struct broker_peer *peer)
+{
+    fifo_deinit(&peer->input);
+    peer->input_taken = 0;
+    working_remove(b, peer);
+}
+
+static int keep(struct broker *b, struct broker_peer *peer, const struct reader *records)
+{
+    size_t limit = b->settings.publish_window + INGRESS_EXTRA;
+    void *block;
+
+    if (records->left == 0 || is_over(peer))
+        return 0;
+    if (peer->input.bytes - peer->input_taken + records->left > limit)
+        return AICO_ERATE;
+    block = fifo_push(&peer->input, records->left);
+    if (!block)
+        return AICO_ENOMEM;
+    memcpy(block, records->at, records->left);
+    working_add(b, peer);
+    return 0;
+}
+
+/* One slice of what waits from @peer. */
+static int run_kept(struct broker *b, struct broker_peer *peer)
+{
+    int r = 0;
+
+    while (r == 0 && peer->input.count > 0 && !is_over(peer)) {
+        size_t size, left;
+        uint8_t *block = fifo_front(&peer->input, &size);
+        struct reader records =
+            reader_over(bytes_of(block + peer->input_taken, size - peer->input_taken));
+
+        r = run_slice(b, peer, &records);
+        left = records.left;
+        if (left > 0) {
+            peer->input_taken = size - left;
+            break;
+        }
+        fifo_pop(&peer->input);
+        peer->input_taken = 0;
+    }
+    return r;
+}
+
+bool broker_work(struct broker *b, struct moment now)
+{
+    struct broker_peer *last;
+
+    enter(b, now);
+    b->turn_ends = b->work + WORK_TURN;
+    last = b->working ? b->working->work_prev : NULL; /* of a DL list: its tail */
+    while (b->working && b->work < b->turn_ends) {
+        struct broker_peer *peer = b->working;
+        bool is_round = peer == last;
+        int r = run_kept(b, peer);
+
+        acknowledge(b, peer);
+        if (r < 0)
+            peer_end(b, peer, r, breach_text(r));
+        working_remove(b, peer);
+        if (peer->input.count > 0 && !is_over(peer))
+            working_add(b, peer);
+        else
+            ingress_forget(b, peer);
+        if (peer->is_orphan && !peer->in_working)
+            peer_orphan_end(b, peer);
+        if (is_round)
+            break;
+    }
+    b->turn_ends = b->work + WORK_TURN;
+    settle(b);
+    return b->working != NULL;
+}
+
+/* --- the door ------------------------------------------------------------------------------- */
+
 int broker_peer_receive(struct broker *b, struct moment now, struct broker_peer *peer,
                         struct bytes frame)
 {
-    struct record record;
     struct reader records;
     int r;
 
@@ -103,9 +231,10 @@ int broker_peer_receive(struct broker *b, struct moment now, struct broker_peer 
     b->totals.bytes_in += frame.size;
 
     r = frame_open(frame, &records);
-    while (r >= 0 && peer->state != PEER_LEAVING && !peer->end_noted &&
-           (r = frame_next(&records, &record)) == 1)
-        r = dispatch(b, peer, &record);
+    if (r == 0 && peer->input.count == 0)
+        r = run_slice(b, peer, &records);
+    if (r == 0)
+        r = keep(b, peer, &records);
     acknowledge(b, peer);
     if (r < 0)
         peer_end(b, peer, r, breach_text(r));

@@ -29,13 +29,27 @@ static struct instance *oldest_away(struct broker *b, const struct member *membe
     return NULL;
 }
 
-struct instance *instance_get(struct broker *b, struct member *member, uint64_t number)
+static struct instance_key key_of(const struct member *member, uint64_t number)
 {
     struct instance_key key = {.number = number};
-    struct instance *instance = NULL;
 
     memcpy(key.identity, member->identity, sizeof(key.identity));
+    return key;
+}
+
+struct instance *instance_find(struct broker *b, const struct member *member, uint64_t number)
+{
+    struct instance_key key = key_of(member, number);
+    struct instance *instance = NULL;
+
     HASH_FIND(hh, b->instances, &key, sizeof(key), instance);
+    return instance;
+}
+
+struct instance *instance_get(struct broker *b, struct member *member, uint64_t number)
+{
+    struct instance *instance = instance_find(b, member, number);
+
     if (instance)
         return instance;
 
@@ -48,7 +62,7 @@ struct instance *instance_get(struct broker *b, struct member *member, uint64_t 
     instance = calloc(1, sizeof(*instance));
     if (!instance)
         return NULL;
-    instance->key = key;
+    instance->key = key_of(member, number);
     instance->member = member;
     HASH_ADD(hh, b->instances, key, sizeof(instance->key), instance);
     if (!HASH_ADDED(hh, instance)) {

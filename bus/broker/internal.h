@@ -12,6 +12,10 @@
  * message is dropped there flight    a message in fragments, from its first fragment until the last
  * entry of it is gone
  *
+ * Work is counted in units of about a tenth of a microsecond: the core has no clock. A peer that
+ * brings more than WORK_SLICE has it kept, as bytes, and gets further slices in turn with the
+ * others (ingress.c). A peer whose link was lost lives on without it until its own was worked off.
+ *
  * Nothing ends a peer in the middle of a walk over peers: peer_end_later() notes it, and settle()
  * does it at the end of the public call.
  */
@@ -43,6 +47,17 @@
 #define EVENTS_KEPT 256
 #define LEDGER_ROWS_MAX 4096
 #define SWEEP_MIN_MS 50
+
+#define WORK_SLICE 20000 /* of one peer at a time */
+#define WORK_TURN 100000 /* of all in one turn of the owner's loop */
+#define WORK_RECORD 4
+#define WORK_PUBLISH 4
+#define WORK_READER 2 /* each reader of a message */
+#define WORK_REFUSE 8
+#define WORK_SUBSCRIBE 16
+#define WORK_PRESENCE 20 /* each session told of */
+#define WORK_QUERY 100
+#define INGRESS_EXTRA ((size_t)4 * 1024 * 1024) /* bytes of records, beyond the publish window */
 
 enum lane_kind { LANE_DIRECT, LANE_TOPIC, LANES };
 
@@ -136,6 +151,7 @@ struct lane {
     struct entry *first_message, *last_message; /* NULL: only gaps */
     size_t bytes;
     size_t messages; /* waiting or in flight; in fragments: one */
+    size_t own;      /* direct: messages of the broker itself */
     size_t reserved; /* direct: bytes of the messages in flight that have not come yet */
     uint64_t next_position;
 };
@@ -190,6 +206,7 @@ struct instance {
     struct fifo storing;      /* u64: ids on their way to the store, which answers in their order */
     struct store_order *storing_part; /* a message to be stored that comes in fragments */
     uint32_t storing_total;
+    int untold_code;          /* of a BYE that its link did not take; 0: none */
 };
 
 struct subscription {
@@ -212,9 +229,10 @@ struct bitmap {
 };
 
 struct broker_peer {
-    struct broker_peer *prev, *next;         /* broker.peers */
-    struct broker_peer *out_prev, *out_next; /* broker.output */
-    UT_hash_handle hh;                       /* broker.sessions by name, while READY */
+    struct broker_peer *prev, *next;           /* broker.peers */
+    struct broker_peer *out_prev, *out_next;   /* broker.output */
+    struct broker_peer *work_prev, *work_next; /* broker.working, while input waits */
+    UT_hash_handle hh;                         /* broker.sessions by name, while READY */
     enum peer_state state;
     uint64_t serial;
     void *cookie;
@@ -222,6 +240,7 @@ struct broker_peer {
     char *software;
     struct member *member;
     struct instance *instance;
+    uint64_t instance_number; /* of its HELLO, also when it is over */
 
     int64_t opened_ms, ready_ms, heard_ms;
     int64_t ready_real_ms;
@@ -233,7 +252,11 @@ struct broker_peer {
     int64_t publish_credit; /* bytes it may still send */
     uint32_t credit_owed;   /* bytes it has coming back */
     uint64_t window;        /* bytes of DELIVER it may still be sent by subscription */
-    bool ack_pending;       /* a PUBLISH came in this frame */
+    bool ack_pending;       /* a PUBLISH came since the last ACK */
+
+    struct fifo input;          /* ends of frames: what its slices have not reached yet */
+    size_t input_taken;         /* bytes of the first one */
+    bool in_working, is_orphan; /* its link is gone, its input is not */
 
     struct subscription *subscriptions;
     size_t subscription_count;
@@ -336,7 +359,9 @@ struct broker {
     uint64_t route_generation, route_mark;
     size_t subscription_count;
 
-    struct broker_peer *peers, *output, *sessions;
+    struct broker_peer *peers, *output, *working, *sessions;
+    uint64_t work;      /* units done, ever */
+    uint64_t turn_ends; /* the value of work at which this turn's is done */
     size_t peer_count;
     size_t ending;  /* peers that peer_end_later() has noted */
     size_t leaving; /* peers in PEER_LEAVING */
@@ -370,6 +395,14 @@ struct broker {
 void enter(struct broker *broker, struct moment now);
 void settle(struct broker *broker);
 void wake_at(struct broker *broker, int64_t boot_ms);
+/* ingress.c */
+/* Some work was done; see WORK_SLICE. */
+static inline void work_add(struct broker *broker, size_t units)
+{
+    broker->work += units;
+}
+/* What waits from @peer is forgotten. */
+void ingress_forget(struct broker *broker, struct broker_peer *peer);
 /* names.c */
 struct bytes topic_view(const struct topic *topic);
 /* The topic of @name (valid) if it has a number. */
@@ -433,6 +466,8 @@ void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind l
 /* Puts @message, the broker's own, in the place of the last one on its topic that waits for @peer
  * among the direct ones; false when there is none. */
 bool lane_replace(struct broker_peer *peer, struct message *message);
+/* Takes that one out. */
+void lane_withdraw(struct broker *broker, struct broker_peer *peer, const struct message *message);
 /* Drops everything of @flight for reader @index and leaves a gap; one entry must be reserved. */
 void lane_void(struct broker *broker, struct flight *flight, uint32_t index, enum broker_drop cause,
                int code);
@@ -478,6 +513,8 @@ void flights_forget(struct broker *broker, struct broker_peer *peer);
 void flights_recheck(struct broker *broker);
 /* instance.c */
 struct instance *instance_get(struct broker *broker, struct member *member, uint64_t number);
+/* NULL when nothing is remembered of it. */
+struct instance *instance_find(struct broker *broker, const struct member *member, uint64_t number);
 void instance_attach(struct broker *broker, struct instance *instance, struct broker_peer *peer);
 void instance_detach(struct broker *broker, struct instance *instance);
 void instance_free(struct broker *broker, struct instance **instance);
@@ -554,6 +591,8 @@ void peer_become_ready(struct broker *broker, struct broker_peer *peer);
 void peer_cut(struct broker *broker, struct broker_peer *peer, int code, const char *text);
 /* For control messages and questions: TOKENS_PER_SECOND, at most TOKENS_BURST at once. */
 bool peer_take_tokens(struct broker *broker, struct broker_peer *peer, unsigned count);
+/* Its link is gone and its input worked off: it is freed. */
+void peer_orphan_end(struct broker *broker, struct broker_peer *peer);
 /* Keep-alive and deadlines of one peer. */
 void peer_sweep(struct broker *broker, struct broker_peer *peer);
 void peer_free(struct broker *broker, struct broker_peer *peer);

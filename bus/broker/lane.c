@@ -169,6 +169,7 @@ static void entry_release(struct broker *b, struct entry *e)
 static void entry_remove(struct broker *b, struct lane *lane, struct entry *e)
 {
     lane->bytes -= e->message->size;
+    lane->own -= e->message->sender == b->self;
     lane_forget_message(lane, e);
     lane_unlink(lane, e);
     entry_release(b, e);
@@ -425,6 +426,7 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     int code = policy == SLOW_DROP_NEW ? AICO_EFULL : AICO_ESLOW;
     struct entry *e;
 
+    work_add(b, WORK_READER);
     if (!flight)
         lane->messages += message->count;
     if (kind == LANE_TOPIC && (peer->end_noted || !make_room(b, peer, policy, message->size))) {
@@ -457,6 +459,7 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
         message->blocking++;
     lane_append(lane, e);
     lane->bytes += message->size;
+    lane->own += message->sender == b->self;
     if (flight) {
         e->flight = flight;
         e->flight_index = index;
@@ -470,21 +473,44 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     outbox_queued(b, peer);
 }
 
+/* The broker's message on the topic of @message that waits in @lane. */
+static struct entry *find_own(const struct lane *lane, const struct message *message)
+{
+    size_t own = lane->own;
+
+    for (struct entry *e = lane->head; e && own > 0; e = e->next) {
+        if (!e->message || e->message->sender != message->sender)
+            continue;
+        if (bytes_equal(topic_view(e->message->topic), topic_view(message->topic)))
+            return e;
+        own--;
+    }
+    return NULL;
+}
+
 bool lane_replace(struct broker_peer *peer, struct message *message)
 {
     struct lane *lane = &peer->lanes[LANE_DIRECT];
+    struct entry *e = find_own(lane, message);
 
-    for (struct entry *e = lane->head; e; e = e->next) {
-        if (!e->message || e->message->sender != message->sender ||
-            !bytes_equal(topic_view(e->message->topic), topic_view(message->topic)))
-            continue;
-        lane->bytes = lane->bytes - e->message->size + message->size;
-        message_unref(e->message);
-        e->message = message;
-        message->refs++;
-        return true;
-    }
-    return false;
+    if (!e)
+        return false;
+    lane->bytes = lane->bytes - e->message->size + message->size;
+    message_unref(e->message);
+    e->message = message;
+    message->refs++;
+    return true;
+}
+
+void lane_withdraw(struct broker *b, struct broker_peer *peer, const struct message *message)
+{
+    struct lane *lane = &peer->lanes[LANE_DIRECT];
+    struct entry *e = find_own(lane, message);
+
+    if (!e)
+        return;
+    lane->messages -= e->message->count;
+    entry_remove(b, lane, e);
 }
 
 void lane_clear(struct broker *b, struct broker_peer *peer, enum broker_drop cause)

@@ -71,6 +71,7 @@ struct broker_peer *broker_peer_open(struct broker *b, struct moment now, struct
 void peer_free(struct broker *b, struct broker_peer *peer)
 {
     output_remove(b, peer);
+    ingress_forget(b, peer);
     DL_DELETE(b->peers, peer);
     b->peer_count--;
     peer->member->quotas.links--;
@@ -174,12 +175,23 @@ void peer_end_later(struct broker *b, struct broker_peer *peer, int code, const 
     b->ending++;
 }
 
-void broker_peer_gone(struct broker *b, struct moment now, struct broker_peer *peer)
+void peer_orphan_end(struct broker *b, struct broker_peer *peer)
 {
-    enter(b, now);
     if (peer->state != PEER_LEAVING)
         peer_cut(b, peer, AICO_ECLOSED, "link lost");
     peer_free(b, peer);
+}
+
+void broker_peer_gone(struct broker *b, struct moment now, struct broker_peer *peer)
+{
+    enter(b, now);
+    if (peer->state == PEER_READY && peer->input.count > 0) {
+        peer->is_orphan = peer->blocked = peer->kick_reported = true;
+        peer->cookie = NULL;
+        output_remove(b, peer);
+        return;
+    }
+    peer_orphan_end(b, peer);
     settle(b);
 }
 
@@ -198,6 +210,19 @@ bool broker_kick(struct broker *b, struct moment now, struct bytes name, int cod
     return found;
 }
 
+/* Who is cut off for reading too slowly is the one that does not read the BYE: it is told again
+ * when it comes back. */
+static void note_untold(struct broker *b, const struct broker_peer *peer)
+{
+    struct instance *instance;
+
+    if (peer->end_code != AICO_ESLOW || (control_waiting(peer) == 0 && !peer->blocked))
+        return;
+    instance = instance_find(b, peer->member, peer->instance_number);
+    if (instance)
+        instance->untold_code = peer->end_code;
+}
+
 bool broker_next_kick(struct broker *b, struct moment now, struct broker_peer **ret_peer,
                       int *ret_code)
 {
@@ -213,6 +238,7 @@ bool broker_next_kick(struct broker *b, struct moment now, struct broker_peer **
             continue;
         peer->kick_reported = true;
         output_remove(b, peer);
+        note_untold(b, peer);
         *ret_peer = peer;
         *ret_code = peer->end_code;
         return true;

@@ -49,6 +49,7 @@ void presence_catch_up(struct broker *b, struct broker_peer *peer, struct bytes 
     struct broker_peer *other, *next;
     char topic[TOPIC_SIZE_MAX + 1];
 
+    work_add(b, WORK_PRESENCE * HASH_COUNT(b->sessions));
     HASH_ITER(hh, b->sessions, other, next)
     if (other != peer &&
         filter_matches(filter, bytes_of(topic, presence_topic(other->member, topic))))

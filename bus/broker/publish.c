@@ -635,6 +635,7 @@ int on_publish(struct broker *b, struct broker_peer *peer, const struct record *
         peer->publish_credit -= in.charge;
     }
     peer->ack_pending = true;
+    work_add(b, WORK_PUBLISH);
     r = accept_publish(&in);
     topic_unref(in.topic);
     if (!in.held)
@@ -670,6 +671,7 @@ void publish_own(struct broker *b, struct bytes name, struct bytes payload,
         if (reader->state != PEER_READY || (only && reader != only) ||
             (!last && lane_replace(reader, message)))
             continue;
+        lane_withdraw(b, reader, message);
         lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, 0);
     }
     message_unref(message);

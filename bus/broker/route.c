@@ -148,6 +148,7 @@ static void take(struct walk *walk, const struct subscription *s)
     struct topic *topic = walk->topic;
     struct broker_peer *peer = s->peer;
 
+    work_add(walk->broker, 1);
     if (peer->mark == walk->mark) {
         if (peer->mark_index != SIZE_MAX) {
             struct recipient *reader = &topic->readers[peer->mark_index];

@@ -293,6 +293,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     broker_look_at_registry(b, now, false);
 
     has_more = take_input(b, now);
+    has_more |= broker_work(b->core, now);
     let_go_of_lost_links(b, now);
     if (now.boot_ms >= broker_deadline(b->core))
         broker_tick(b->core, now);

@@ -27,6 +27,7 @@
 #define TOMB_MS 5000      /* a routing id is still known, to throw away what comes late */
 #define CHECK_FIRST_MS 1  /* is its descriptor still open? Asked again after 2, 4, 8... ms */
 #define CHECK_LAST_MS 512
+#define THROWN_MAX 256 /* messages that are no frames, before the owner gets its turn */
 
 enum link_state {
     LINK_OPEN,
@@ -470,7 +471,7 @@ static struct link *accept_frame(struct router *router, const uint8_t *routing_i
 
 int router_receive(struct router *router, struct moment now, struct router_input *ret_input)
 {
-    for (;;) {
+    for (int thrown = 0; thrown < THROWN_MAX; thrown++) {
         uint8_t routing_id[ROUTING_ID_SIZE] = {0};
         size_t id_size = 0;
         bool is_new = false;
@@ -503,6 +504,7 @@ int router_receive(struct router *router, struct moment now, struct router_input
         };
         return 0;
     }
+    return AICO_ENOTFOUND; /* for now */
 }
 
 /* --- sending -------------------------------------------------------------------------------- */

@@ -65,8 +65,8 @@ struct router_input {
     const char *address; /* for people: "127.0.0.1:40000", or "uid 1000, pid 4711" of an ipc peer */
     struct bytes frame;
 };
-/* 0, or AICO_ENOTFOUND when nothing is waiting. What is not a frame of a proper link is thrown away
- * inside and counted. */
+/* 0, or AICO_ENOTFOUND when nothing is waiting, or only what is thrown away came for a while. What
+ * is not a frame of a proper link is thrown away inside and counted. */
 AICO_MUST_USE int router_receive(struct router *router, struct moment now,
                                  struct router_input *ret_input);
 

@@ -179,6 +179,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         parse_everything(bytes_of(frame, rest.size + 1));
         (void)broker_peer_receive(broker, now, peers[who % PEERS], bytes_of(frame, rest.size + 1));
         free(frame);
+        if (who & 0x08)
+            (void)broker_work(broker, now);
         if (who & 0x10)
             carry(broker, now, peers, who);
         if (who & 0x20)

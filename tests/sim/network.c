@@ -317,11 +317,13 @@ void broker_output(struct world *w)
     struct broker_event event;
     struct bytes frame;
     struct link *link;
+    bool has_more;
     int code;
 
     while (broker_next_event(w->broker, &event))
         if (event.kind != BROKER_EVENT_DENIED)
             sim_note(w, "broker: %s %s", event.name, event.text);
+    has_more = broker_work(w->broker, broker_moment(w));
     if (broker_next_frame(w->broker, broker_moment(w), &peer, &frame)) {
         link = broker_peer_cookie(peer);
         if (!link->cut && !pipe_has_room(&link->down, frame.size)) {
@@ -338,7 +340,7 @@ void broker_output(struct world *w)
         sim_note(w, "broker: cuts %s: %s", link->node->name, aico_error_name(code));
         link_close_broker(w, link);
     } else {
-        w->broker_dirty = false;
+        w->broker_dirty = has_more;
         if (w->draining && broker_is_drained(w->broker))
             broker_stop(w);
     }

@@ -841,6 +841,37 @@ static void a_reply_in_fragments_answers_its_request(void **state)
     world_deinit(&w);
 }
 
+static void who_did_not_read_why_it_was_cut_off_is_told_when_it_comes_back(void **state)
+{
+    struct broker_settings settings = small_settings();
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_with(b, "open/#", SLOW_DISCONNECT, false);
+    b->stalled = true;
+    for (int i = 0; i < 20; i++) {
+        publish_size(a, "open/x", 60000);
+        pump(&w);
+    }
+    advance(&w, 2 * BROKER_KICK_GRACE_MS);
+    assert_int_equal(b->kicked, AICO_ESLOW);
+    expect_nothing(b, RECORD_BYE);
+
+    b->stalled = false;
+    client_link(b);
+    client_hello(b, w.version);
+    pump(&w);
+    assert_int_equal(count_items(b, RECORD_WELCOME), 1);
+    expect_bye(b, AICO_ESLOW);
+    client_go(b); /* once is enough */
+    assert_int_equal(b->kicked, 1);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -853,6 +884,7 @@ int main(void)
         cmocka_unit_test(a_drop_new_reader_keeps_the_oldest_and_is_told_at_the_end),
         cmocka_unit_test(gaps_of_different_topics_are_told_apart),
         cmocka_unit_test(a_disconnect_reader_is_cut_when_it_is_slow),
+        cmocka_unit_test(who_did_not_read_why_it_was_cut_off_is_told_when_it_comes_back),
         cmocka_unit_test(a_blocking_reader_loses_nothing_and_holds_the_publishers_credit),
         cmocka_unit_test(a_full_blocking_reader_refuses_the_publish_before_anybody_gets_it),
         cmocka_unit_test(the_most_careful_of_several_policies_holds),

@@ -428,6 +428,8 @@ static inline void pump(struct world *w)
     int code;
 
     for (;;) {
+        bool has_more = broker_work(w->broker, w->now);
+
         if (broker_next_frame(w->broker, w->now, &peer, &frame)) {
             struct client *c = broker_peer_cookie(peer);
             size_t before = c->received_bytes;
@@ -447,7 +449,7 @@ static inline void pump(struct world *w)
             if (c->peer == peer)
                 c->peer = NULL;
             broker_peer_gone(w->broker, w->now, peer);
-        } else {
+        } else if (!has_more) {
             break;
         }
     }
