@@ -313,12 +313,14 @@ static void a_responder_that_leaves_is_told(void **state)
     struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
     struct aico_subscribe_options serve = {.serve = true};
     struct aico_message *m = NULL;
+    int r;
 
     assert_int_equal(aico_subscribe(bob, "service/**", &serve, WAIT_MS, NULL, NULL), 0);
     assert_int_equal(aico_request(alice, "service/x/v1", "x", 1, 1, &m, NULL), AICO_ETIMEOUT);
     assert_int_equal(aico_client_close(&bob, 0, NULL), 0);
-    assert_int_equal(aico_request(alice, "service/x/v1", "x", 1, WAIT_MS, &m, NULL),
-                     AICO_ENORESPONDER);
+    /* The question may meet its goodbye on the way. */
+    r = aico_request(alice, "service/x/v1", "x", 1, WAIT_MS, &m, NULL);
+    assert_true(r == AICO_ENORESPONDER || r == AICO_EPEERAWAY);
     leave(&alice);
 }
 
