@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "broker/internal.h"
 
+#define SLOW_RANKED 10
 #define STATUS_SIZE_MAX (2u * 1024 * 1024) /* a list longer than this is cut, and says so */
 
 const char *broker_drop_name(enum broker_drop cause)
@@ -145,6 +146,45 @@ static void put_peer(const struct broker *b, struct json *json, const char *key,
     json_close_object(json);
 }
 
+static bool is_slower(const struct broker_peer *a, const struct broker_peer *b)
+{
+    size_t x = a->lanes[LANE_TOPIC].bytes, y = b->lanes[LANE_TOPIC].bytes;
+
+    return x != y ? x > y : a->dropped > b->dropped;
+}
+
+/* Who reads slowest: by bytes that wait, then by messages dropped. */
+static void put_slow(const struct broker *b, struct json *json)
+{
+    const struct broker_peer *slow[SLOW_RANKED], *peer;
+    size_t count = 0;
+
+    for (peer = b->sessions; peer; peer = peer->hh.next) {
+        size_t at = count;
+
+        if (peer->lanes[LANE_TOPIC].bytes == 0 && peer->dropped == 0)
+            continue;
+        while (at > 0 && is_slower(peer, slow[at - 1]))
+            at--;
+        if (at == SLOW_RANKED)
+            continue;
+        count = MIN(count + 1, (size_t)SLOW_RANKED);
+        memmove(&slow[at + 1], &slow[at], (count - at - 1) * sizeof(struct broker_peer *));
+        slow[at] = peer;
+    }
+    json_open_array(json, "slow");
+    for (size_t i = 0; i < count; i++) {
+        json_open_object(json, NULL);
+        json_put_text(json, "name", bytes_text(slow[i]->member->name));
+        json_put_u64(json, "queued_bytes", slow[i]->lanes[LANE_TOPIC].bytes);
+        json_put_u64(json, "queued", slow[i]->lanes[LANE_TOPIC].messages);
+        json_put_u64(json, "dropped", slow[i]->dropped);
+        json_put_text(json, "address", bytes_text(slow[i]->address));
+        json_close_object(json);
+    }
+    json_close_array(json);
+}
+
 static void put_status(const struct broker *b, struct json *json, const struct broker_peer *self)
 {
     const struct broker_totals *t = &b->totals;
@@ -177,6 +217,9 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     json_put_u64(json, "bytes_in", t->bytes_in);
     json_put_u64(json, "bytes_out", t->bytes_out);
     json_put_u64(json, "handshakes", t->handshakes);
+    /* Names of others are for those who may ask for "peers". */
+    if (!self || component_has_role(self->member->component, REGISTRY_ROLE_ADMIN))
+        put_slow(b, json);
     if (self)
         put_peer(b, json, "self", self);
     json_close_object(json);

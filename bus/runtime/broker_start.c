@@ -16,6 +16,7 @@
 #include "runtime/broker.h"
 #include "wire/record.h"
 
+#define SILENT_MS 2000         /* HELLO comes with the end of the handshake */
 #define HANDSHAKE_MAX_MS 3000  /* strangers hold a descriptor no longer than that */
 #define DESCRIPTORS_OF_OURS 64 /* sockets, eventfds, files: not for links */
 
@@ -230,6 +231,7 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
         .secret = &b->home.identity->transport_secret,
         .frame_size_max = FRAME_SIZE_MAX,
         .handshake_ms = MIN(config->handshake_timeout_ms, (int64_t)HANDSHAKE_MAX_MS),
+        .silent_ms = SILENT_MS,
     };
     int r = transport_new((int)config->io_threads, &b->transport);
 

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,13 @@
 #define TOMB_MS 5000      /* a routing id is still known, to throw away what comes late */
 #define CHECK_FIRST_MS 1  /* is its descriptor still open? Asked again after 2, 4, 8... ms */
 #define CHECK_LAST_MS 512
+
+/* What a connection may have sent beyond the frames we were given of it: full pipes of libzmq, the
+ * handshake, and some more. Whoever sends parts without end is found out by it. */
+#define UNSEEN_FRAMES (RECEIVE_HWM + 8)
+#define WIRE_OVERHEAD 42 /* of a frame: what CURVE adds, and the head of ZMTP */
+#define AUDIT_MS 50      /* between two looks at AUDIT_COUNT descriptors */
+#define AUDIT_COUNT 512
 #define THROWN_MAX 256 /* messages that are no frames, before the owner gets its turn */
 
 enum link_state {
@@ -48,6 +57,7 @@ struct link {
     int64_t step_ms;  /* SUSPECT, CUT: how long until the next look */
     uint64_t drained; /* GONE: router->drained when it was found out */
     const char *user_id_at; /* libzmq's copy, one per connection: compared by address */
+    uint64_t delivered;     /* bytes on the wire of the frames we were given */
     void *owner;
     char user_id[ZAP_USER_ID_MAX + 1];
     char address[ZAP_ADDRESS_MAX + 1];
@@ -55,14 +65,28 @@ struct link {
     UT_hash_handle hh;
 };
 
+/* A connection that no frame has come from: a stranger, or a component that says nothing. */
+struct guest {
+    uint64_t cookie; /* 0: none */
+    int64_t until_ms;
+};
+
 struct router {
     struct transport *transport;
     void *socket;
     void *monitor;
-    struct link *links; /* by routing id */
-    struct link *last;  /* of the last frame: most frames come in bursts */
-    struct link **by_fd;
+    struct link *links;   /* by routing id */
+    struct link *last;    /* of the last frame: most frames come in bursts */
+    struct link **by_fd;  /* by_fd_count of them, as of guests */
+    struct guest *guests; /* by descriptor */
     size_t by_fd_count;
+    uint32_t first_id; /* of those libzmq gives, which rise by one a connection */
+    uint32_t accepted; /* connections */
+    size_t audit_fd;   /* the next to be looked at */
+    size_t guest_count;
+    int64_t audit_ms;
+    int64_t guest_ms;      /* how long a guest may stay */
+    uint64_t unseen_limit; /* bytes */
     struct link *busy;
     int64_t due_ms; /* the least at_ms of busy, or earlier */
     struct link *gone;
@@ -98,6 +122,30 @@ static bool set_options(void *socket, const struct router_settings *settings)
            socket_set_int(socket, ZAP_ENFORCE_DOMAIN, 1);
 }
 
+static uint32_t id_number(const uint8_t *routing_id)
+{
+    return (uint32_t)routing_id[1] << 24 | (uint32_t)routing_id[2] << 16 |
+           (uint32_t)routing_id[3] << 8 | routing_id[4];
+}
+
+/* The number of the first id that libzmq gives, which is of chance: it is given to ourselves. */
+static bool learn_first_id(struct router *router)
+{
+    CLEANUP(socket_close)
+    void *own = zmq_socket(router->transport->zmq, ZMQ_DEALER);
+    uint8_t id[ROUTING_ID_SIZE] = {0}, byte = 0;
+    char name[64];
+
+    (void)snprintf(name, sizeof(name), "inproc://aico-router-%p", (void *)router);
+    if (!own || !socket_set_int(own, ZMQ_LINGER, 0) || zmq_bind(router->socket, name) < 0 ||
+        zmq_connect(own, name) < 0 || zmq_send(own, &byte, 1, 0) < 0 ||
+        zmq_recv(router->socket, id, sizeof(id), 0) != ROUTING_ID_SIZE ||
+        zmq_recv(router->socket, &byte, 1, 0) != 1 || zmq_unbind(router->socket, name) < 0)
+        return false;
+    router->first_id = id_number(id);
+    return id[0] == 0;
+}
+
 static void router_clean(struct router **router)
 {
     router_free(router, 0);
@@ -121,8 +169,14 @@ int router_new(struct transport *transport, const struct router_settings *settin
     /* Without it anybody is let in while no handler answers: never trust that it was taken. */
     if (!is_domain_enforced(router->socket))
         return aico_error_set(err, AICO_ESYSTEM, "this libzmq does not enforce the check of keys");
+    if (!learn_first_id(router))
+        return aico_error_set(err, AICO_ESYSTEM, "asking libzmq for a routing id: %s",
+                              zmq_strerror(errno));
+    router->guest_ms = settings->handshake_ms + settings->silent_ms;
+    router->unseen_limit = UNSEEN_FRAMES * (settings->frame_size_max + FRAME_OVERHEAD);
     router->monitor = monitor_open(transport, router->socket,
-                                   ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
+                                   ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
+                                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
     if (!router->monitor)
         return aico_error_set(err, AICO_ESYSTEM, "watching the broker's socket: %s",
                               zmq_strerror(errno));
@@ -235,23 +289,114 @@ static struct link *link_of_fd(const struct router *router, int fd)
     return fd >= 0 && (size_t)fd < router->by_fd_count ? router->by_fd[fd] : NULL;
 }
 
+/* Makes room for @fd in the tables by descriptor. */
+static bool has_room_for_fd(struct router *router, int fd)
+{
+    size_t count = (size_t)fd + 1, grown = MAX(count, router->by_fd_count * 2);
+    struct link **links;
+    struct guest *guests;
+
+    if (count <= router->by_fd_count)
+        return true;
+    links = realloc(router->by_fd, grown * sizeof(struct link *));
+    if (!links)
+        return false;
+    router->by_fd = links;
+    guests = realloc(router->guests, grown * sizeof(*guests));
+    if (!guests)
+        return false;
+    router->guests = guests;
+    memset(links + router->by_fd_count, 0, (grown - router->by_fd_count) * sizeof(*links));
+    memset(guests + router->by_fd_count, 0, (grown - router->by_fd_count) * sizeof(*guests));
+    router->by_fd_count = grown;
+    return true;
+}
+
 static bool remember_fd(struct router *router, struct link *link)
 {
-    size_t count = (size_t)link->fd + 1;
-
-    if (count > router->by_fd_count) {
-        size_t grown = MAX(count, router->by_fd_count * 2);
-        struct link **list = realloc(router->by_fd, grown * sizeof(struct link *));
-
-        if (!list)
-            return false;
-        memset(list + router->by_fd_count, 0,
-               (grown - router->by_fd_count) * sizeof(struct link *));
-        router->by_fd = list;
-        router->by_fd_count = grown;
-    }
+    if (!has_room_for_fd(router, link->fd))
+        return false;
     router->by_fd[link->fd] = link;
     return true;
+}
+
+/* --- guests --------------------------------------------------------------------------------- */
+
+static void guest_forget(struct router *router, int fd)
+{
+    struct guest *guest = (size_t)fd < router->by_fd_count ? &router->guests[fd] : NULL;
+
+    if (!guest || guest->cookie == 0)
+        return;
+    guest->cookie = 0;
+    router->guest_count--;
+}
+
+static void on_accepted(struct router *router, int fd, int64_t now_ms)
+{
+    int is_listening = 0;
+    socklen_t size = sizeof(is_listening);
+    struct link *link = link_of_fd(router, fd);
+    uint64_t cookie;
+
+    router->accepted++;
+    /* It may have ended, and its number be another's, before we hear of it. */
+    if (!cookie_of(fd, &cookie) || (link && link->cookie == cookie) ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) < 0 || is_listening ||
+        !has_room_for_fd(router, fd))
+        return;
+    guest_forget(router, fd);
+    router->guests[fd] = (struct guest){cookie, now_ms + router->guest_ms};
+    router->guest_count++;
+}
+
+/* Bytes that came over @fd; 0 where the system does not say, which is on ipc. */
+static uint64_t bytes_received(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        return 0;
+    return info.tcpi_bytes_received;
+}
+
+static void audit_guest(struct router *router, int fd, int64_t now_ms)
+{
+    struct guest *guest = &router->guests[fd];
+    uint64_t cookie;
+
+    if (guest->cookie == 0)
+        return;
+    if (!cookie_of(fd, &cookie) || cookie != guest->cookie) {
+        guest_forget(router, fd);
+    } else if (now_ms >= guest->until_ms || bytes_received(fd) > router->unseen_limit) {
+        guest_forget(router, fd);
+        (void)shutdown(fd, SHUT_RDWR);
+        router->counters.refused_silent++;
+    }
+}
+
+static void audit_link(struct router *router, struct moment now, struct link *link)
+{
+    if (link->state > LINK_SUSPECT ||
+        bytes_received(link->fd) <= link->delivered + router->unseen_limit || !is_still_open(link))
+        return;
+    router->counters.refused_unseen++;
+    router_cut(router, now, link);
+}
+
+/* Looks at some descriptors, at all of them in turn. */
+static void audit(struct router *router, struct moment now)
+{
+    for (size_t i = 0; i < MIN(router->by_fd_count, (size_t)AUDIT_COUNT); i++) {
+        size_t fd = router->audit_fd++ % router->by_fd_count;
+
+        if (router->by_fd[fd])
+            audit_link(router, now, router->by_fd[fd]);
+        audit_guest(router, (int)fd, now.boot_ms);
+    }
+    router->audit_ms = now.boot_ms + AUDIT_MS;
 }
 
 static void write_address(int fd, const char *fallback, char *to, size_t size)
@@ -332,8 +477,10 @@ static bool keep_link(struct router *router, struct link *link, int64_t now_ms)
     /* The number was free to be given again, so the connection that had it has ended. */
     if (former)
         link_is_gone(router, former, now_ms);
-    if (link->fd >= 0)
+    if (link->fd >= 0) {
         router->by_fd[link->fd] = link;
+        guest_forget(router, link->fd);
+    }
     HASH_ADD(hh, router->links, routing_id, ROUTING_ID_SIZE, link);
     if (HASH_ADDED(hh, link))
         return true;
@@ -436,13 +583,61 @@ static struct link *find_link(struct router *router, const uint8_t *routing_id)
     return link;
 }
 
+/* What libzmq says of its connections. */
+/*
+ * Some connection of this number has ended. Its descriptor is closed a moment after libzmq says so,
+ * so an unchanged cookie proves nothing yet; and it may have been a stranger who had the number
+ * before our link.
+ */
+static void on_disconnected(struct router *router, int fd, int64_t now_ms)
+{
+    struct link *link = link_of_fd(router, fd);
+
+    if (!link)
+        return;
+    if (!is_still_open(link)) {
+        link_is_gone(router, link, now_ms);
+    } else if (link->state <= LINK_SUSPECT) {
+        suspect(router, link, now_ms);
+    }
+}
+
+static void read_monitor(struct router *router, int64_t now_ms)
+{
+    uint16_t event;
+    uint32_t value;
+
+    while (monitor_next(router->monitor, &event, &value))
+        if (event == ZMQ_EVENT_ACCEPTED)
+            on_accepted(router, (int)value, now_ms);
+        else if (event == ZMQ_EVENT_DISCONNECTED)
+            on_disconnected(router, (int)value, now_ms);
+        else if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
+            router->counters.refused_cipher++;
+}
+
+/* Whether libzmq has given this id: it looks like one, and there were so many connections. The
+ * property says nothing of ids that begin with a zero. */
+static bool is_given_id(struct router *router, const uint8_t *routing_id, size_t size,
+                        int64_t now_ms)
+{
+    const char *chosen = zmq_msg_gets(&router->frame, "Identity");
+    uint32_t number;
+
+    if (size != ROUTING_ID_SIZE || routing_id[0] != 0 || (chosen && *chosen))
+        return false;
+    number = id_number(routing_id) - router->first_id;
+    if (number > router->accepted)
+        read_monitor(router, now_ms);
+    return number > 0 && number <= router->accepted;
+}
+
 /* The link of router->frame, or NULL: thrown away. */
 static struct link *accept_frame(struct router *router, const uint8_t *routing_id, size_t id_size,
                                  struct moment now, bool *ret_is_new)
 {
     zmq_msg_t *frame = &router->frame;
     const char *user_id = zmq_msg_gets(frame, "User-Id");
-    const char *chosen = zmq_msg_gets(frame, "Identity");
     struct link *link;
 
     if (!user_id || !*user_id || strlen(user_id) > ZAP_USER_ID_MAX) {
@@ -450,12 +645,13 @@ static struct link *accept_frame(struct router *router, const uint8_t *routing_i
         cut_stranger(router, frame);
         return NULL;
     }
-    if (id_size != ROUTING_ID_SIZE || routing_id[0] != 0 || (chosen && *chosen)) {
+    link = find_link(router, routing_id);
+    if (id_size != ROUTING_ID_SIZE ||
+        (!link && !is_given_id(router, routing_id, id_size, now.boot_ms))) {
         router->counters.refused_id++;
         cut_stranger(router, frame);
         return NULL;
     }
-    link = find_link(router, routing_id);
     *ret_is_new = !link;
     if (!link)
         link = link_new(router, routing_id, frame, user_id, now.boot_ms);
@@ -495,6 +691,7 @@ int router_receive(struct router *router, struct moment now, struct router_input
             continue;
         router->counters.frames_in++;
         router->counters.bytes_in += zmq_msg_size(&router->frame);
+        link->delivered += zmq_msg_size(&router->frame) + WIRE_OVERHEAD;
         *ret_input = (struct router_input){
             .link = link,
             .is_new = is_new,
@@ -547,24 +744,6 @@ void router_cut(struct router *router, struct moment now, struct link *link)
         set_state(router, link, LINK_CUTTING, now.boot_ms + ROUTER_CUT_MS);
 }
 
-/*
- * Some connection of this number has ended. Its descriptor is closed a moment after libzmq says so,
- * so an unchanged cookie proves nothing yet; and it may have been a stranger who had the number
- * before our link.
- */
-static void on_disconnected(struct router *router, int fd, int64_t now_ms)
-{
-    struct link *link = link_of_fd(router, fd);
-
-    if (!link)
-        return;
-    if (!is_still_open(link)) {
-        link_is_gone(router, link, now_ms);
-    } else if (link->state <= LINK_SUSPECT) {
-        suspect(router, link, now_ms);
-    }
-}
-
 static void look_again(struct router *router, struct link *link, int64_t now_ms)
 {
     link->step_ms *= 2;
@@ -607,16 +786,11 @@ static void pass_time(struct router *router, int64_t now_ms)
 
 bool router_next_gone(struct router *router, struct moment now, struct link **ret_link)
 {
-    uint16_t event;
-    uint32_t value;
     struct link *link;
 
-    while (monitor_next(router->monitor, &event, &value)) {
-        if (event == ZMQ_EVENT_DISCONNECTED)
-            on_disconnected(router, (int)value, now.boot_ms);
-        else if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-            router->counters.refused_cipher++;
-    }
+    read_monitor(router, now.boot_ms);
+    if (now.boot_ms >= router->audit_ms)
+        audit(router, now);
     if (now.boot_ms >= router->due_ms)
         pass_time(router, now.boot_ms);
 
@@ -631,7 +805,10 @@ bool router_next_gone(struct router *router, struct moment now, struct link **re
 
 int64_t router_deadline(const struct router *router)
 {
-    return router->gone ? 0 : router->due_ms;
+    if (router->gone)
+        return 0;
+    return router->links || router->guest_count > 0 ? MIN(router->due_ms, router->audit_ms)
+                                                    : router->due_ms;
 }
 
 void router_get_counters(const struct router *router, struct router_counters *ret_counters)
@@ -656,6 +833,7 @@ void router_free(struct router **router, int64_t linger_ms)
     socket_close(&r->monitor);
     (void)zmq_msg_close(&r->frame);
     free(r->by_fd);
+    free(r->guests);
     free(r);
     *router = NULL;
 }

@@ -29,6 +29,7 @@ struct router_settings {
     const struct secret *secret; /* X25519; copied into the socket, which holds it */
     size_t frame_size_max;       /* what one connection may make us hold; larger ends it */
     int64_t handshake_ms;        /* strangers are closed after it */
+    int64_t silent_ms;           /* ... and who was let in and sends no frame, so long after that */
 };
 
 /* The ZAP handler of the context must have been started. 0, AICO_ENOMEM, AICO_ESYSTEM. */
@@ -95,6 +96,8 @@ struct router_counters {
     uint64_t refused_user;   /* ... because they had no User-Id */
     uint64_t refused_shape;  /* messages of several parts, or empty */
     uint64_t refused_cipher; /* handshakes sealed for another key than ours */
+    uint64_t refused_silent; /* connections cut that never sent a frame */
+    uint64_t refused_unseen; /* links cut for what they send beside frames: parts without end */
     uint64_t late;           /* frames of links that were cut or gone */
 };
 void router_get_counters(const struct router *router, struct router_counters *ret_counters);

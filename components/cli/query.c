@@ -30,6 +30,12 @@ static const struct column topic_columns[] = {
     {"bytes", "BYTES"}, {"readers", "READERS"}, {NULL, NULL},
 };
 
+static const struct column slow_columns[] = {
+    {"name", "SLOW READER"},        {"queued_bytes", "BYTES WAITING"},
+    {"queued", "MESSAGES WAITING"}, {"dropped", "DROPPED"},
+    {"address", "ADDRESS"},         {NULL, NULL},
+};
+
 /* A value as text for people; an object counts the sum of its numbers ("dropped" by cause). */
 static void text_of(const json_t *value, char *to, size_t size)
 {
@@ -116,6 +122,8 @@ static void print_members(json_t *object, const char *prefix)
     json_object_foreach(object, name, value)
     {
         (void)snprintf(label, sizeof(label), "%s%s%s", prefix, *prefix ? "." : "", name);
+        if (json_is_array(value))
+            continue; /* a table of its own, or for --json */
         if (json_is_object(value) && !*prefix) {
             print_members(value, name);
             continue;
@@ -148,6 +156,10 @@ static void print_answer(const struct cli *cli, json_t *answer)
                     strcmp(cli->command.verb->name, "peers") == 0 ? peer_columns : topic_columns);
     } else {
         print_members(answer, "");
+        if (json_array_size(json_object_get(answer, "slow")) > 0) {
+            (void)putchar('\n');
+            print_table(json_object_get(answer, "slow"), slow_columns);
+        }
     }
 }
 

@@ -364,7 +364,7 @@ static void a_stranger_that_says_nothing_is_closed(void **state)
 static void a_bound_address_is_in_use(void **state)
 {
     struct net *net = *state;
-    struct router_settings settings = {&net->broker.secret, FRAME_MAX, HANDSHAKE_MS};
+    struct router_settings settings = {&net->broker.secret, FRAME_MAX, HANDSHAKE_MS, DEADLINE_MS};
     struct router *second = NULL;
     char *endpoint = NULL;
     struct aico_error err = {0};

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What peers with every byte under their control can do to the door of the broker: docs/guards.md.
+ */
+
+#include "net.h"
+#include "rogue.h"
+
+/* The router again, with another time for handshakes. */
+static void router_again(struct net *net, int64_t handshake_ms)
+{
+    router_free(&net->router, 0);
+    (void)unlink(net->ipc + strlen("ipc://"));
+    free(STEAL(net->tcp));
+    free(STEAL(net->ipc));
+    net->handshake_ms = handshake_ms;
+    net_router(net);
+}
+
+static bool shake_with(struct net *net, struct rogue *rogue, const char *endpoint,
+                       const struct keys *who, const struct rogue_property *properties)
+{
+    const struct rogue_keys keys = {net->broker.public, who->public, who->secret.at};
+
+    return rogue_shake(rogue, rogue_connect(endpoint), &keys, properties);
+}
+
+static struct rogue shake(struct net *net, const struct keys *who,
+                          const struct rogue_property *properties)
+{
+    struct rogue rogue = {.fd = -1};
+
+    assert_true(shake_with(net, &rogue, net->tcp, who, properties));
+    return rogue;
+}
+
+/* Turns of the owner's loop, which takes no frame, until the broker has closed @fd. */
+static void expect_closed(struct net *net, int fd)
+{
+    struct router_input input;
+    int64_t end = deadline();
+
+    while (!rogue_is_closed(fd, 5)) {
+        assert_true(moment_now().boot_ms < end);
+        (void)router_wait(net->router, -1, 1);
+        (void)!router_receive(net->router, moment_now(), &input);
+        count_gone(net);
+    }
+}
+
+static void expect_served(struct net *net)
+{
+    struct dealer *dealer = dial_up(net, net->tcp, &net->bob);
+
+    send_text(dealer, "hello");
+    assert_string_equal(router_expect(net).user_id, "bob#2");
+    dealer_close(&dealer, 0);
+}
+
+static uint64_t counted(struct net *net, size_t offset)
+{
+    struct router_counters counters;
+
+    router_get_counters(net->router, &counters);
+    return *(const uint64_t *)(const void *)((const char *)&counters + offset);
+}
+#define COUNTED(net, field) counted(net, offsetof(struct router_counters, field))
+
+static void a_forged_user_id_is_not_believed(void **state)
+{
+    static const struct rogue_property forged[] = {{"User-Id", "bob#2"}, {NULL, NULL}};
+    struct net *net = *state;
+    struct rogue alice = shake(net, &net->alice, forged);
+
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    assert_string_equal(router_expect(net).user_id, "alice#1");
+    rogue_close(&alice);
+}
+
+static void a_forged_user_id_of_a_stranger_gets_nowhere(void **state)
+{
+    static const struct rogue_property forged[] = {{"User-Id", "bob#2"}, {NULL, NULL}};
+    struct net *net = *state;
+    struct rogue mallory = {.fd = -1};
+
+    assert_false(shake_with(net, &mallory, net->tcp, &net->mallory, forged));
+    rogue_close(&mallory);
+}
+
+/* libzmq lets anybody in while no handler answers, unless it is told not to. */
+static void without_a_handler_a_forged_user_id_gets_nowhere(void **state)
+{
+    static const struct rogue_property forged[] = {{"User-Id", "bob#2"}, {NULL, NULL}};
+    struct net *net = *state;
+    struct rogue mallory = {.fd = -1};
+
+    router_free(&net->router, 0);
+    zap_stop(&net->zap);
+    (void)unlink(net->ipc + strlen("ipc://"));
+    free(STEAL(net->tcp));
+    free(STEAL(net->ipc));
+    net_router(net);
+    assert_false(shake_with(net, &mallory, net->tcp, &net->mallory, forged));
+    rogue_close(&mallory);
+}
+
+static void a_chosen_routing_id_is_cut(void **state)
+{
+    static const struct rogue_property chosen[] = {{"Identity", "exact"}, {NULL, NULL}};
+    struct net *net = *state;
+    struct rogue alice = shake(net, &net->alice, chosen);
+
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    expect_closed(net, alice.fd);
+    assert_int_equal(COUNTED(net, refused_id), 1);
+    assert_int_equal(COUNTED(net, links), 0);
+    rogue_close(&alice);
+    expect_served(net);
+}
+
+/* An id that looks like one of libzmq's own: when it comes to that number, it would abort. */
+static void a_guessed_routing_id_is_cut(void **state)
+{
+    struct net *net = *state;
+    struct rogue alice = {.fd = -1};
+    const struct rogue_keys keys = {net->broker.public, net->alice.public, net->alice.secret.at};
+
+    assert_true(
+        rogue_shake_as(&alice, rogue_connect(net->tcp), &keys, NULL, "\0\x12\x34\x56\x78", 5));
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    expect_closed(net, alice.fd);
+    assert_int_equal(COUNTED(net, refused_id), 1);
+    assert_int_equal(COUNTED(net, links), 0);
+    rogue_close(&alice);
+    expect_served(net);
+}
+
+static void a_stranger_cannot_announce_more_than_a_frame(void **state)
+{
+    struct net *net = *state;
+    int fd;
+
+    router_again(net, 10 * DEADLINE_MS); /* it is not the time that ends it */
+    fd = rogue_connect(net->tcp);
+    assert_true(rogue_greet(fd));
+    assert_true(rogue_claim(fd, 500 * 1024 * 1024));
+    expect_closed(net, fd);
+    (void)close(fd);
+    expect_served(net);
+}
+
+static void a_component_cannot_announce_more_than_a_frame(void **state)
+{
+    struct net *net = *state;
+    struct rogue alice = shake(net, &net->alice, NULL);
+
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    (void)router_expect(net);
+    assert_true(rogue_claim(alice.fd, FRAME_MAX + 4096));
+    expect_closed(net, alice.fd);
+    rogue_close(&alice);
+    expect_served(net);
+}
+
+/* Parts are kept by libzmq until the last one has come: so somebody must look. */
+static void parts_without_end(struct net *net, bool is_known)
+{
+    static uint8_t part[60000];
+    struct rogue alice = shake(net, &net->alice, NULL);
+    struct router_input input;
+    size_t sent = 0;
+
+    if (is_known) {
+        assert_true(rogue_send(&alice, 0, "hello", 5));
+        (void)router_expect(net);
+    }
+    while (sent < (size_t)256 * 1024 * 1024 && rogue_send(&alice, ROGUE_MORE, part, sizeof(part))) {
+        sent += sizeof(part);
+        (void)router_wait(net->router, -1, 0);
+        assert_int_equal(router_receive(net->router, moment_now(), &input), AICO_ENOTFOUND);
+        count_gone(net);
+    }
+    assert_true(sent < (size_t)256 * 1024 * 1024);
+    assert_int_equal(is_known ? COUNTED(net, refused_unseen) : COUNTED(net, refused_silent), 1);
+    rogue_close(&alice);
+    expect_served(net);
+}
+
+static void a_message_of_parts_without_end_is_cut(void **state)
+{
+    parts_without_end(*state, true);
+}
+
+static void so_is_one_that_is_the_first_of_its_link(void **state)
+{
+    parts_without_end(*state, false);
+}
+
+/* Much in whole frames is no reason to be cut. */
+static void a_busy_link_stays(void **state)
+{
+    static uint8_t frame[60000];
+    struct net *net = *state;
+    struct rogue alice = shake(net, &net->alice, NULL);
+
+    for (int i = 0; i < 200; i++) {
+        assert_true(rogue_send(&alice, 0, frame, sizeof(frame)));
+        assert_int_equal(router_expect(net).frame.size, sizeof(frame));
+        count_gone(net);
+    }
+    for (int64_t end = moment_now().boot_ms + 200; moment_now().boot_ms < end;) {
+        (void)router_wait(net->router, -1, 20);
+        count_gone(net);
+    }
+    assert_true(rogue_send(&alice, 0, "still here", 10));
+    assert_true(bytes_equal_text(router_expect(net).frame, "still here"));
+    assert_int_equal(net->gone, 0);
+    rogue_close(&alice);
+}
+
+static void a_handshake_that_stops_is_closed_at_every_step(void **state)
+{
+    struct net *net = *state;
+    int silent = rogue_connect(net->tcp), ipc = rogue_connect(net->ipc);
+    int greeted = rogue_connect(net->tcp), half = rogue_connect(net->tcp);
+
+    assert_true(rogue_greet(greeted));
+    assert_true(rogue_greet(half));
+    assert_true(rogue_claim(half, 200)); /* a HELLO whose bytes do not come */
+    expect_closed(net, silent);
+    expect_closed(net, ipc);
+    expect_closed(net, greeted);
+    expect_closed(net, half);
+    (void)close(silent);
+    (void)close(ipc);
+    (void)close(greeted);
+    (void)close(half);
+    expect_served(net);
+}
+
+static void a_component_that_never_sends_a_frame_is_closed(void **state)
+{
+    struct net *net = *state;
+    struct rogue tcp, ipc = {.fd = -1};
+
+    net->silent_ms = 500;
+    router_again(net, HANDSHAKE_MS);
+    tcp = shake(net, &net->alice, NULL);
+    assert_true(shake_with(net, &ipc, net->ipc, &net->alice, NULL));
+    expect_closed(net, tcp.fd);
+    expect_closed(net, ipc.fd);
+    assert_int_equal(COUNTED(net, refused_silent), 2);
+    rogue_close(&tcp);
+    rogue_close(&ipc);
+    expect_served(net);
+}
+
+static void a_crowd_that_the_owner_does_not_look_at_stops_nothing(void **state)
+{
+    struct net *net = *state;
+    struct dealer *dealer;
+
+    for (int i = 0; i < 1500; i++) {
+        int fd = rogue_connect(i % 2 ? net->tcp : net->ipc);
+
+        assert_true(fd >= 0);
+        (void)close(fd);
+    }
+    dealer = dial_up(net, net->tcp, &net->alice); /* while nobody drains the monitor */
+    send_text(dealer, "hello");
+    assert_string_equal(router_expect(net).user_id, "alice#1");
+    dealer_close(&dealer, 0);
+}
+
+/* They come as messages like others; the core takes no frame that begins so. */
+static void a_subscribe_command_is_no_frame(void **state)
+{
+    static const char command[] = "\11SUBSCRIBEopen/";
+    struct net *net = *state;
+    struct rogue alice = shake(net, &net->alice, NULL);
+    struct router_input input;
+
+    assert_true(rogue_send(&alice, ROGUE_COMMAND, command, strlen(command)));
+    input = router_expect(net);
+    assert_true(input.frame.size > 0);
+    assert_int_not_equal(input.frame.at[0], 1);
+    rogue_close(&alice);
+}
+
+/* The descriptor of a link that is to be cut is closed and given to somebody else first. */
+static void the_next_owner_of_a_descriptor_is_not_cut(void **state)
+{
+    struct net *net = *state;
+    struct rogue alice, bob;
+    struct link *link;
+    int64_t end;
+    struct router_input input;
+
+    for (int round = 0; round < 20; round++) {
+        alice = shake(net, &net->alice, NULL);
+        assert_true(rogue_send(&alice, 0, "hello", 5));
+        link = router_expect(net).link;
+        router_cut(net->router, moment_now(), link);
+        rogue_close(&alice);
+        (void)usleep(5000);
+        bob = shake(net, &net->bob, NULL);
+        for (end = moment_now().boot_ms + 2 * ROUTER_CUT_MS; moment_now().boot_ms < end;) {
+            (void)router_wait(net->router, -1, 1);
+            (void)!router_receive(net->router, moment_now(), &input);
+            count_gone(net);
+        }
+        assert_true(rogue_send(&bob, 0, "still here", 10));
+        assert_true(bytes_equal_text(router_expect(net).frame, "still here"));
+        rogue_close(&bob);
+        router_expect_gone(net, (size_t)(2 * round + 2));
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, net_up, net_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_forged_user_id_is_not_believed),
+        TEST(a_forged_user_id_of_a_stranger_gets_nowhere),
+        TEST(without_a_handler_a_forged_user_id_gets_nowhere),
+        TEST(a_chosen_routing_id_is_cut),
+        TEST(a_guessed_routing_id_is_cut),
+        TEST(a_stranger_cannot_announce_more_than_a_frame),
+        TEST(a_component_cannot_announce_more_than_a_frame),
+        TEST(a_message_of_parts_without_end_is_cut),
+        TEST(so_is_one_that_is_the_first_of_its_link),
+        TEST(a_busy_link_stays),
+        TEST(a_handshake_that_stops_is_closed_at_every_step),
+        TEST(a_component_that_never_sends_a_frame_is_closed),
+        TEST(a_crowd_that_the_owner_does_not_look_at_stops_nothing),
+        TEST(a_subscribe_command_is_no_frame),
+        TEST(the_next_owner_of_a_descriptor_is_not_cut),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
