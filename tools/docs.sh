@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fails when the documents and the source say different numbers: error codes, record types, delivery
-# kinds, control messages; when docs/threats.md names a test that is not in its file; when a link
+# kinds, control messages; when docs/threats.md or docs/guards.md names a test that is not in its file; when a link
 # between documents leads nowhere.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -64,6 +64,18 @@ if [ -f docs/threats.md ]; then
         done
     done <"$work/rows"
 fi
+
+# docs/guards.md: | trap | guard | where | test, test | file, file | ...
+while IFS='|' read -r _ trap _ where tests files _; do
+    for file in $(echo "$where $files" | tr -d '`,'); do
+        [ -f "$file" ] || { echo "docs: guards,$trap: no file $file" >&2 && bad=$((bad + 1)); }
+    done
+    for test in $(echo "$tests" | tr -d '`,'); do
+        # shellcheck disable=SC2046
+        grep -qwE "$test" $(echo "$files" | tr -d '`,') /dev/null ||
+            { echo "docs: guards,$trap: no test $test in$files" >&2 && bad=$((bad + 1)); }
+    done
+done < <(grep -E '^\| .*`tests/' docs/guards.md)
 
 while IFS=: read -r file link; do
     target=$(dirname "$file")/${link%%#*}
