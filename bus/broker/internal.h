@@ -206,7 +206,7 @@ struct instance {
     struct fifo storing;      /* u64: ids on their way to the store, which answers in their order */
     struct store_order *storing_part; /* a message to be stored that comes in fragments */
     uint32_t storing_total;
-    int untold_code;          /* of a BYE that its link did not take; 0: none */
+    int untold_code; /* of a BYE that its link did not take; 0: none */
 };
 
 struct subscription {
