@@ -226,6 +226,7 @@ void durable_followed(struct broker *b, struct store_order *order)
     d->known = true;
     d->reader = order->reader;
     d->position = order->floor;
+    d->handed_to = order->after;
     d->more = true;
     answer_ok(b, peer, order->id, d->subscription);
     durable_pump(b, d);
@@ -400,6 +401,7 @@ static struct handed *hand(struct durable *d, uint64_t number)
     if (!h)
         return NULL;
     h->number = number;
+    h->attempts = number <= d->handed_to ? 1 : 0;
     HASH_ADD(hh, d->handed, number, sizeof(h->number), h);
     if (!HASH_ADDED(hh, h)) {
         free(h);

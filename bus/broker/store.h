@@ -56,8 +56,8 @@ struct store_order {
     int64_t now_ms; /* the broker's clock */
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
-     * `reader` and `floor` (FOLLOW), `after` (READ: looked at up to there), `count` (TRIM: messages
-     * that went) are set anew. */
+     * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
+     * to there), `count` (TRIM: messages that went) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;

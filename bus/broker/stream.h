@@ -35,10 +35,11 @@ struct durable {
     struct broker_peer *peer; /* NULL: away */
     uint64_t follow_id;
     uint32_t subscription;
-    uint32_t session;  /* rises when it comes or goes: what was read before is not for it */
-    uint64_t reader;   /* id in the store */
-    uint64_t position; /* read up to there */
-    bool known;        /* the store has answered */
+    uint32_t session;   /* rises when it comes or goes: what was read before is not for it */
+    uint64_t reader;    /* id in the store */
+    uint64_t position;  /* read up to there */
+    uint64_t handed_to; /* a broker before us has handed out up to there */
+    bool known;         /* the store has answered */
     bool reading, more;
     uint32_t deadline_ms;
     uint16_t attempts_max, window;

@@ -56,6 +56,9 @@ struct client_host {
     int (*persist_generation)(void *context, uint64_t generation);
     /* A newer registry was verified and accepted; borrowed. */
     void (*registry_changed)(void *context, struct registry *registry);
+    /* Must be on disk, sealed, before this returns 0: what opens stored messages, see
+     * client_load_chains(). NULL: nothing is kept. */
+    int (*persist_chains)(void *context, struct bytes chains);
 };
 
 /*
@@ -67,6 +70,8 @@ AICO_MUST_USE int client_new(const struct client_settings *settings, struct iden
                              struct registry *registry, struct random_source random,
                              uint64_t last_generation, const struct client_host *host,
                              struct moment now, struct client **ret_client, struct aico_error *err);
+/* What persist_chains() kept last; before the first link. AICO_EFORMAT, AICO_ENOMEM. */
+AICO_MUST_USE int client_load_chains(struct client *client, struct moment now, struct bytes chains);
 /* Wipes everything; pending operations end with AICO_ECLOSED. */
 void client_free(struct client **client);
 

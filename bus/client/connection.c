@@ -89,6 +89,11 @@ int client_new(const struct client_settings *settings, struct identity *self,
     return 0;
 }
 
+int client_load_chains(struct client *client, struct moment now, struct bytes chains)
+{
+    return sessions_load_chains(client->sessions, now, chains);
+}
+
 void client_free(struct client **client)
 {
     struct client *c = *client;

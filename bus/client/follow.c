@@ -12,10 +12,11 @@
 struct open_item {
     UT_hash_handle hh; /* by number */
     uint64_t number;
-    size_t left; /* messages not settled */
-    bool done;   /* settled, and remembered: the broker may not have heard of it */
-    bool retry;  /* one of them is wanted again */
-    int code;    /* one of them was rejected; 0: none */
+    size_t left;      /* messages not settled */
+    uint32_t session; /* of the follow: that in which it came last */
+    bool done;        /* settled, and remembered: the broker may not have heard of it */
+    bool retry;       /* one of them is wanted again */
+    int code;         /* one of them was rejected; 0: none */
     uint8_t reason_size;
     char reason[255];
 };
@@ -27,6 +28,7 @@ struct client_follow {
     uint16_t attempts, window;
     uint64_t settled;        /* everything up to there is, as far as we know */
     struct open_item *items; /* in the order they came */
+    uint32_t session;        /* how often it was followed */
     size_t done_count;
     uint8_t name_size;
     char name[DURABLE_NAME_MAX];
@@ -41,14 +43,12 @@ static void item_remove(struct client_follow *f, struct open_item *item)
     free(item);
 }
 
-/* @all: also those that are done. */
-static void items_forget(struct client_follow *f, bool all)
+static void items_forget(struct client_follow *f)
 {
     struct open_item *item, *next;
 
     HASH_ITER(hh, f->items, item, next)
-    if (all || !item->done)
-        item_remove(f, item);
+    item_remove(f, item);
 }
 
 static void keep_done(struct client_follow *f, struct open_item *item)
@@ -70,7 +70,7 @@ void follow_free(struct client_follow **follow)
 {
     if (!*follow)
         return;
-    items_forget(*follow, true);
+    items_forget(*follow);
     free(*follow);
     *follow = NULL;
 }
@@ -93,7 +93,7 @@ void follow_send(struct client *client, struct client_subscription *s)
     };
 
     s->live = false;
-    items_forget(f, false); /* of the session before: they come again */
+    f->session++;
     if (f->name_size == 0 && f->settled > 0) {
         record.start = FOLLOW_NUMBER;
         record.value = f->settled + 1;
@@ -182,6 +182,7 @@ void follow_handed(struct client *client, const struct stored_place *place, size
             return;
         }
     }
+    item->session = s->follow->session;
     item->left += count; /* it came again before the application had settled it */
 }
 
@@ -209,7 +210,7 @@ void client_settle(struct client *client, uint32_t subscription, uint64_t number
     struct client_subscription *s = find(client, subscription);
     struct open_item *item = s ? find_item(s->follow, number) : NULL;
 
-    if (!item || item->done) /* of a session that is over: it comes again */
+    if (!item || item->done)
         return;
     if (code == AICO_ESTATE)
         item->retry = true;
@@ -220,7 +221,7 @@ void client_settle(struct client *client, uint32_t subscription, uint64_t number
     }
     if (item->left > 0 && --item->left > 0)
         return;
-    if (client->state == CLIENT_READY)
+    if (client->state == CLIENT_READY && item->session == s->follow->session)
         tell(client, subscription, number, item->code, item->retry && item->code == 0,
              bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));
     if (item->retry && item->code == 0) {
@@ -236,8 +237,12 @@ bool follow_is_done(struct client *client, uint32_t subscription, uint64_t numbe
     struct client_subscription *s = find(client, subscription);
     struct open_item *item = s ? find_item(s->follow, number) : NULL;
 
-    if (!item || !item->done)
+    if (!item || (!item->done && item->session == s->follow->session))
         return false;
+    if (!item->done) { /* the application has it since before the link was lost */
+        item->session = s->follow->session;
+        return true;
+    }
     tell(client, subscription, number, item->code, false,
          bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));
     return true;

@@ -292,7 +292,8 @@ void follow_send(struct client *client, struct client_subscription *s);
 void follow_free(struct client_follow **follow);
 /* @count messages of the item at @place are the application's now. */
 void follow_handed(struct client *client, const struct stored_place *place, size_t count);
-/* Whether the application has settled it before; the broker, which did not hear of it, is told. */
+/* Whether the application has it from a session before, and need not be given it again. If it has
+ * settled it, the broker, which did not hear of that, is told. */
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
 /* The item at @place does not open: @code. */
 void follow_failed(struct client *client, const struct stored_place *place, int code);

@@ -699,6 +699,15 @@ void receive_session_events(struct client *client, struct moment now)
             break;
         case SESSION_GROUP_READY:
             break; /* the queue is looked at before every frame */
+        case SESSION_PERSIST_CHAINS:
+            r = client->host.persist_chains
+                    ? client->host.persist_chains(client->host.context, event.bytes)
+                    : 0;
+            if (r < 0)
+                deliver_state(client, r,
+                              "what opens stored messages cannot be kept: after a restart they "
+                              "will not open");
+            break;
         case SESSION_STORE_KEYS:
             send_keys(client, event.bytes);
             break;

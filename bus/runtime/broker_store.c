@@ -89,6 +89,7 @@ static int follow(struct store_worker *w, struct store_order *o, struct aico_err
         return r;
     o->reader = reader.id;
     o->floor = reader.floor;
+    o->after = reader.handed;
     return 0;
 }
 
@@ -175,7 +176,11 @@ static int read_messages(struct store_worker *w, struct store_order *o, struct a
                 ? streams_read(w->streams, &query, take_row, &reading, &o->after, &o->more, err)
                 : streams_read_one(w->streams, o->number, o->identity, take_row, &reading, err);
 
-    return r < 0 ? r : reading.code;
+    if (r == 0)
+        r = reading.code;
+    return r == 0 && o->kind == STORE_READ && o->reader > 0 && o->out.size > 0
+               ? streams_note_handed(w->streams, o->reader, o->after, err)
+               : r;
 }
 
 static int carry_out(struct store_worker *w, struct store_order *o, struct aico_error *err)

@@ -171,6 +171,13 @@ struct client_settings client_home_settings(const struct client_home *home, bool
 AICO_MUST_USE int client_reading_load(struct client_home *home, const struct registry *registry,
                                       struct aico_error *err);
 
+/* What opens messages stored without `history`: kept, and given to a new core. Errors of
+ * sealed_save() and sealed_load(), AICO_EFORMAT. */
+AICO_MUST_USE int client_chains_keep(const struct client_home *home, struct bytes chains,
+                                     struct aico_error *err);
+AICO_MUST_USE int client_chains_load(const struct client_home *home, struct client *core,
+                                     struct moment now, struct aico_error *err);
+
 /* --- client_thread.c --- */
 
 /* Makes core and transport; aico_client_open() starts client_thread() then. */

@@ -2,7 +2,8 @@
 /*
  * The keys that stored messages are sealed for while this component is away: random, sealed with
  * the storage key in state/NAME/reading-keys. A new one every week; one whose messages retention
- * has taken everywhere is erased, and with it what opened them (docs/decisions/0047).
+ * has taken everywhere is erased, and with it what opened them (docs/decisions/0047). And the
+ * chains of messages stored without `history`, likewise sealed, in state/NAME/stored-chains.
  */
 #include "runtime/client.h"
 
@@ -15,6 +16,7 @@
 #include "store/sealed.h"
 
 #define FILE_NAME "reading-keys"
+#define CHAINS_FILE "stored-chains"
 #define ENTRY_SIZE (4 + 8 + SECRET_SIZE)
 #define RENEW_MS ((int64_t)7 * 86400 * 1000)
 #define DAY_MS ((int64_t)86400 * 1000)
@@ -143,4 +145,29 @@ int client_reading_load(struct client_home *home, const struct registry *registr
         changed = true;
     }
     return changed ? save(home, &hedge, err) : 0;
+}
+
+/* --- chains --------------------------------------------------------------------------------- */
+
+int client_chains_keep(const struct client_home *home, struct bytes chains, struct aico_error *err)
+{
+    CLEANUP(hedge_wipe)
+    struct hedge hedge;
+
+    hedge_init(&hedge, &home->identity->seed, random_system);
+    return sealed_save(home->config->home, home->identity, CHAINS_FILE, &hedge, chains, err);
+}
+
+int client_chains_load(const struct client_home *home, struct client *core, struct moment now,
+                       struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer chains = {0};
+    int r = sealed_load(home->config->home, home->identity, CHAINS_FILE, &chains, err);
+
+    if (r == AICO_ENOTFOUND)
+        return 0;
+    if (r == 0)
+        r = client_load_chains(core, now, buffer_view(&chains));
+    return r < 0 ? aico_error_prefix(err, r, "state/%s/" CHAINS_FILE, home->identity->name) : 0;
 }

@@ -63,6 +63,13 @@ static int on_generation(void *context, uint64_t generation)
     return generation_keep(c->home.config->home, c->home.identity->name, generation, NULL);
 }
 
+static int on_chains(void *context, struct bytes chains)
+{
+    struct aico_client *c = context;
+
+    return client_chains_keep(&c->home, chains, NULL);
+}
+
 static void on_registry(void *context, struct registry *registry)
 {
     struct aico_client *c = context;
@@ -514,6 +521,7 @@ int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct ai
         .deliver = on_deliver,
         .done = on_done,
         .persist_generation = on_generation,
+        .persist_chains = on_chains,
         .registry_changed = on_registry,
     };
     int r;
@@ -526,6 +534,8 @@ int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct ai
         random_system.bytes(random_system.context, &settings.instance, sizeof(settings.instance));
     r = client_new(&settings, c->home.identity, c->home.registry, random_system, c->home.generation,
                    &host, moment_now(), &c->core, err);
+    if (r == 0)
+        r = client_chains_load(&c->home, c->core, moment_now(), err);
     if (r < 0)
         return r;
     /* What is in force now must be so after a restart, whatever becomes of the home's file. */

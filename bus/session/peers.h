@@ -48,6 +48,8 @@ enum session_event_type {
     SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
     SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
                             than this event leaves */
+    SESSION_PERSIST_CHAINS, /* bytes: the chains of stored messages we were given, for
+                               sessions_load_chains(); secret, to be kept sealed */
     SESSION_STORE_KEYS, /* bytes: the body of a KEYS record (wire/stream_record.h), which must leave
                            before anything sealed for a group later than this event */
     SESSION_PONG,       /* peer, sequence: the PING of that number (sessions_ping()) was answered */
@@ -156,6 +158,10 @@ void sessions_receive_group(struct sessions *sessions, struct moment now, struct
 void sessions_receive_stored(struct sessions *sessions, struct moment now, struct bytes name,
                              const uint8_t *identity, struct bytes topic, uint8_t delivery,
                              struct bytes bytes, void *cookie);
+/* What SESSION_PERSIST_CHAINS said last, ever: messages stored without `history` open for who had
+ * their chain, also after a restart. AICO_EFORMAT, AICO_ENOMEM. */
+AICO_MUST_USE int sessions_load_chains(struct sessions *sessions, struct moment now,
+                                       struct bytes chains);
 /* What opens a generation of @identity for us, as it left it at the broker. One that does not
  * verify is told as a SESSION_NOTICE. */
 void sessions_take_stored_key(struct sessions *sessions, struct bytes name,

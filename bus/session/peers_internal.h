@@ -349,8 +349,8 @@ void stored_link_up(struct sessions *s);
 void stored_free(struct sessions *s);
 void stored_update(struct sessions *s, struct moment now);
 /* A GROUP_KEY came over a channel: without `history` it is all that opens what is stored. */
-void stored_on_key(struct sessions *s, const uint8_t *identity, const struct rule *rule,
-                   const struct control *key);
+void stored_on_key(struct sessions *s, struct moment now, const uint8_t *identity,
+                   const struct rule *rule, const struct control *key);
 /* Opens @e if its key is here: AICO_EKEY if not. */
 int stored_open(struct sessions *s, struct moment now, struct peer *peer,
                 const struct component *publisher, struct bytes topic, uint8_t delivery,

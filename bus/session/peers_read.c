@@ -510,7 +510,7 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
         group_reader_renew(reader, key);
     else if (!has_newer(peer, identity, key))
         reader = reader_add(s, now, peer, identity, rule, key);
-    stored_on_key(s, identity, rule, key);
+    stored_on_key(s, now, identity, rule, key);
     if (!reader)
         return;
     peers_wake_at(s, group_reader_deadline(reader, s->backlogged));

@@ -266,6 +266,90 @@ static int stored_add(struct sessions *s, const uint8_t *publisher,
     return 0;
 }
 
+/* --- chains that outlive us --------------------------------------------------------------------
+ */
+
+/*
+ * Without `history` a chain is all there is, and only we have it: byte[32] publisher, u64
+ * generation, byte[12] id, u8 trailer, u8 padded, u32 epoch, byte[32] chain key, lp16 filter;
+ * repeated.
+ */
+#define CHAIN_FIXED (SIGN_PUBLIC_SIZE + 8 + GROUP_ID_SIZE + 1 + 1 + 4 + SECRET_SIZE + 2)
+
+/* Whether something of this generation may still be stored. */
+static bool is_wanted(const struct sessions *s, struct moment now,
+                      const struct stored_generation *g)
+{
+    const struct rule *rule = registry_rule_named(s->registry, g->filter);
+
+    return rule && rule->store.on && !rule->history &&
+           (rule->store.age_s == 0 || (int64_t)g->generation +
+                                              s->settings.key_rotation_interval_ms +
+                                              (int64_t)rule->store.age_s * 1000 >
+                                          now.real_ms);
+}
+
+static void persist_chains(struct sessions *s, struct moment now)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer out = {0};
+    struct stored_reader *reader;
+
+    for (reader = s->stored; reader; reader = reader->hh.next) {
+        const struct stored_generation *g = &reader->generation;
+        size_t size = CHAIN_FIXED + g->filter.size;
+        struct writer w;
+
+        if (!is_wanted(s, now, g))
+            continue;
+        w = writer_over(buffer_reserve(&out, size), size);
+        if (!w.at) {
+            s->out_of_memory = true;
+            return;
+        }
+        writer_bytes(&w, bytes_of(reader->key, SIGN_PUBLIC_SIZE));
+        writer_u64(&w, g->generation);
+        writer_bytes(&w, bytes_of(g->id, GROUP_ID_SIZE));
+        writer_u8(&w, g->trailer);
+        writer_u8(&w, g->padded);
+        writer_u32(&w, reader->secret->base_epoch);
+        writer_bytes(&w, secret_view(&reader->secret->base));
+        writer_lp16(&w, g->filter);
+        out.size += w.size;
+    }
+    event_push(s,
+               &(struct session_event){.type = SESSION_PERSIST_CHAINS, .bytes = buffer_view(&out)});
+}
+
+int sessions_load_chains(struct sessions *s, struct moment now, struct bytes chains)
+{
+    struct reader r = reader_over(chains);
+
+    while (r.left > 0) {
+        CLEANUP(secret_wipe)
+        struct secret chain = {0};
+        struct stored_generation g = {0};
+        struct bytes publisher = reader_bytes(&r, SIGN_PUBLIC_SIZE);
+        uint32_t epoch;
+        int code = 0;
+
+        g.generation = reader_u64(&r);
+        reader_copy(&r, g.id, sizeof(g.id));
+        g.trailer = reader_u8(&r);
+        g.padded = reader_u8(&r) == 1;
+        epoch = reader_u32(&r);
+        reader_copy(&r, chain.at, SECRET_SIZE);
+        g.filter = reader_lp16(&r);
+        if (r.failed || g.filter.size == 0 || g.filter.size > TOPIC_SIZE_MAX)
+            return AICO_EFORMAT;
+        if (is_wanted(s, now, &g))
+            code = stored_add(s, publisher.at, &g, epoch, &chain);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
 void sessions_take_stored_key(struct sessions *s, struct bytes name,
                               const uint8_t identity[SIGN_PUBLIC_SIZE], struct bytes key)
 {
@@ -281,9 +365,10 @@ void sessions_take_stored_key(struct sessions *s, struct bytes name,
         event_notice(s, name, r, "a key left at the broker does not open");
 }
 
-void stored_on_key(struct sessions *s, const uint8_t *identity, const struct rule *rule,
-                   const struct control *key)
+void stored_on_key(struct sessions *s, struct moment now, const uint8_t *identity,
+                   const struct rule *rule, const struct control *key)
 {
+    const struct stored_reader *known;
     CLEANUP(secret_wipe)
     struct secret chain = {0};
     struct stored_generation g = {
@@ -297,8 +382,13 @@ void stored_on_key(struct sessions *s, const uint8_t *identity, const struct rul
         return;
     bytes_copy(chain.at, key->chain_key);
     bytes_copy(g.id, key->id);
+    known = stored_find(s, identity, g.id);
+    if (known && known->secret->base_epoch <= key->epoch)
+        return;
     if (stored_add(s, identity, &g, key->epoch, &chain) < 0)
         s->out_of_memory = true;
+    else if (!rule->history)
+        persist_chains(s, now);
 }
 
 /* The chain key of @epoch, from where we were or from the beginning. */

@@ -95,9 +95,10 @@ enum streams_start {
 #define STREAMS_START_MAX STREAMS_LAST
 
 struct streams_reader {
-    uint64_t id;    /* 0: has no name and is not kept */
-    uint64_t floor; /* everything up to there is settled */
-    bool existed;   /* it goes on where it was, wherever it would have started */
+    uint64_t id;     /* 0: has no name and is not kept */
+    uint64_t floor;  /* everything up to there is settled */
+    bool existed;    /* it goes on where it was, wherever it would have started */
+    uint64_t handed; /* up to there messages were handed out, settled or not */
 };
 /*
  * The durable reader @name (empty: none is kept, only the place is found) of @component. A new one
@@ -109,6 +110,10 @@ struct streams_reader {
 AICO_MUST_USE int streams_follow(struct streams *streams, struct bytes component, struct bytes name,
                                  struct bytes filter, enum streams_start start, uint64_t value,
                                  struct streams_reader *ret_reader, struct aico_error *err);
+/* Messages up to @number are about to be handed out. Outside of a transaction; it outlives the
+ * process, but is not waited for: after a power cut it may be forgotten. */
+AICO_MUST_USE int streams_note_handed(struct streams *streams, uint64_t reader, uint64_t number,
+                                      struct aico_error *err);
 /* @number is done with; everything up to @floor is. */
 AICO_MUST_USE int streams_settle(struct streams *streams, uint64_t reader, uint64_t number,
                                  uint64_t floor, struct aico_error *err);

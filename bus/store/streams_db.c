@@ -31,6 +31,7 @@ static const char layout[] =
     " PRIMARY KEY(sender, scope, topic)) WITHOUT ROWID;"
     "CREATE TABLE reader(id INTEGER PRIMARY KEY AUTOINCREMENT, component TEXT NOT NULL,"
     " name TEXT NOT NULL, filter TEXT NOT NULL, floor INTEGER NOT NULL,"
+    " handed INTEGER NOT NULL DEFAULT 0,"
     " UNIQUE(component, name));"
     "CREATE TABLE settled(reader INTEGER NOT NULL, number INTEGER NOT NULL,"
     " PRIMARY KEY(reader, number)) WITHOUT ROWID;"
@@ -141,7 +142,7 @@ int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err)
     return r;
 }
 
-static int run_text(struct streams *s, const char *text, struct aico_error *err)
+int streams_text(struct streams *s, const char *text, struct aico_error *err)
 {
     return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : streams_fail(s, err);
 }
@@ -162,14 +163,14 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
 static int make_layout(struct streams *s, struct aico_error *err)
 {
     char text[128];
-    int r = run_text(s, "BEGIN IMMEDIATE", err);
+    int r = streams_text(s, "BEGIN IMMEDIATE", err);
 
     if (r == 0)
-        r = run_text(s, layout, err);
+        r = streams_text(s, layout, err);
     (void)snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
                    APPLICATION_ID, LAYOUT);
     if (r == 0)
-        r = run_text(s, text, err);
+        r = streams_text(s, text, err);
     if (r < 0)
         streams_rollback(s);
     return r;
@@ -230,11 +231,12 @@ int streams_open(const char *path, struct streams **ret_streams, struct aico_err
         return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
     (void)sqlite3_extended_result_codes(s->db, 1);
     (void)sqlite3_busy_timeout(s->db, BUSY_MS);
-    r = run_text(s,
-                 "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                 "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;"
-                 "PRAGMA wal_autocheckpoint=" CHECKPOINT_PAGES,
-                 err);
+    r = streams_text(
+        s,
+        "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;"
+        "PRAGMA wal_autocheckpoint=" CHECKPOINT_PAGES,
+        err);
     if (r == 0)
         r = check_layout(s, err);
     if (r < 0)

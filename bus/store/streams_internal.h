@@ -40,7 +40,9 @@
     X(ITEM_CUT, "DELETE FROM item WHERE stream=?1 AND number<=?2")                                 \
     X(ITEM_SUM, "SELECT coalesce(sum(count),0), coalesce(sum(size),0) FROM item WHERE stream=?1 "  \
                 "AND number<=?2")                                                                  \
-    X(READER_FIND, "SELECT id, filter, floor FROM reader WHERE component=?1 AND name=?2")          \
+    X(READER_FIND, "SELECT id, filter, floor, handed FROM reader WHERE component=?1 AND "          \
+                   "name=?2")                                                                      \
+    X(READER_HANDED, "UPDATE reader SET handed=max(handed, ?2) WHERE id=?1")                       \
     X(READER_ADD, "INSERT INTO reader(component, name, filter, floor) VALUES(?1,?2,?3,?4)")        \
     X(READER_FLOOR, "UPDATE reader SET floor=max(floor, ?2) WHERE id=?1")                          \
     X(READER_DROP, "DELETE FROM reader WHERE component=?1 AND name=?2 RETURNING id")               \
@@ -95,6 +97,8 @@ void bind_text(sqlite3_stmt *q, int index, struct bytes text);
 void bind_number(sqlite3_stmt *q, int index, uint64_t number);
 struct bytes column_bytes(sqlite3_stmt *q, int index);
 uint64_t column_number(sqlite3_stmt *q, int index);
+/* Runs statements of our own, as they stand. */
+int streams_text(struct streams *s, const char *text, struct aico_error *err);
 /* Runs a statement that gives no rows. */
 int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err);
 

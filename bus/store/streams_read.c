@@ -244,7 +244,8 @@ int streams_follow(struct streams *s, struct bytes component, struct bytes name,
                                   "durable reader %.*s reads %.*s; take another name, or forget it",
                                   (int)name.size, (const char *)name.at, (int)known.size,
                                   (const char *)known.at);
-        *ret_reader = (struct streams_reader){column_number(q, 0), column_number(q, 2), true};
+        *ret_reader = (struct streams_reader){column_number(q, 0), column_number(q, 2), true,
+                                              column_number(q, 3)};
         return 0;
     }
     r = r == SQLITE_DONE ? find_floor(s, filter, start, value, &reader.floor, err)
@@ -268,6 +269,16 @@ static int run_two(struct streams *s, enum streams_statement which, uint64_t rea
     bind_number(q, 1, reader);
     bind_number(q, 2, number);
     return streams_run(s, q, err);
+}
+
+int streams_note_handed(struct streams *s, uint64_t reader, uint64_t number, struct aico_error *err)
+{
+    /* Without fsync: what a later power cut forgets is that a reader may have seen it. */
+    int r = streams_text(s, "PRAGMA synchronous=NORMAL", err);
+
+    if (r == 0)
+        r = run_two(s, SQL_READER_HANDED, reader, number, err);
+    return streams_text(s, "PRAGMA synchronous=FULL", r < 0 ? NULL : err) < 0 ? AICO_ESTORE : r;
 }
 
 int streams_settle(struct streams *s, uint64_t reader, uint64_t number, uint64_t floor,

@@ -22,7 +22,7 @@
 #include "crypto/sign.h"
 #include "trust/registry.h"
 #include "vectors.h"
-#include "wire/record.h"
+#include "wire/stream_record.h"
 
 #define CLIENTS_MAX 16
 #define NAMES_MAX 4096
@@ -86,7 +86,8 @@ static inline void identity_of(const char *name, uint8_t identity[32])
 
 /*
  * @components  "NAME state role,role" separated by newlines
- * @rules       "FILTER publish WHO subscribe WHO seal KIND" separated by newlines
+ * @rules       "FILTER publish WHO subscribe WHO seal KIND[| what follows freshness]" separated by
+ *              newlines
  * A broker component is added.
  */
 static inline struct registry *registry_make(uint64_t version, const char *components,
@@ -127,7 +128,9 @@ static inline struct registry *registry_make(uint64_t version, const char *compo
     copy = rest = strdup(rules);
     while ((line = strsep(&rest, "\n")) != NULL)
         if (*line)
-            buffer_printf(&text, "rule %s authenticity group padding none freshness 0\n", line);
+            buffer_printf(&text, "rule %.*s authenticity group padding none freshness 0%s\n",
+                          (int)strcspn(line, "|"), line,
+                          strchrnul(line, '|') + !!strchr(line, '|'));
     free(copy);
 
     assert_int_equal(
@@ -396,6 +399,23 @@ static inline void client_take(struct client *c, const struct record *record)
         item->payload = exact_copy(m.piece);
         break;
     }
+    case RECORD_ITEM: {
+        struct record_item m;
+
+        assert_int_equal(record_parse_item(record, &m), 0);
+        item->id = m.number;
+        item->count = m.attempt;
+        item->value = m.subscription;
+        item->delivery = m.delivery;
+        item->size = m.payload.size;
+        item->payload = exact_copy(m.payload);
+        put_topic_name(c, item, m.topic, m.topic_name);
+        strcpy(item->sender, name_get(c, c->components, m.sender));
+        break;
+    }
+    case RECORD_KEY:
+    case RECORD_READING:
+        break;
     default:
         fail_msg("record of type %u to a client", record->type);
     }

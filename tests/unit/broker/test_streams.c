@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streams in the broker core, with a store in memory that can be slow, fail and lose its broker. */
+#include "world.h"
+
+#include "broker/store.h"
+#include "wire/topic.h"
+
+#define STREAM_RULES                                                                               \
+    "st/** publish a subscribe b,c seal none| store count=100\n"                                   \
+    "open/** publish * subscribe * seal none\n"
+#define STORED_MAX 64
+#define DEADLINE 5000
+
+/* The store: what a real one would hold on its disk. */
+static struct stored {
+    uint64_t position;
+    uint8_t scope[STORE_SCOPE_SIZE], identity[32];
+    char topic[64], payload[64], sender[65];
+    bool gone;
+} stored[STORED_MAX];
+static size_t stored_count;
+static bool settled[STORED_MAX + 1], buried[STORED_MAX + 1];
+static uint64_t reader_floor;
+static bool has_reader;
+static int disk; /* 0, or what every transaction ends with */
+
+static void put(struct store_order *o)
+{
+    for (size_t i = 0; i < stored_count; i++)
+        if (memcmp(stored[i].scope, o->scope, sizeof(o->scope)) == 0 &&
+            bytes_equal_text(o->topic, stored[i].topic) && stored[i].position >= o->position) {
+            o->number = 0;
+            return;
+        }
+    assert_true(stored_count < STORED_MAX);
+    stored[stored_count] = (struct stored){.position = o->position};
+    memcpy(stored[stored_count].scope, o->scope, sizeof(o->scope));
+    memcpy(stored[stored_count].identity, o->identity, 32);
+    bytes_copy(stored[stored_count].topic, o->topic);
+    bytes_copy(stored[stored_count].payload, o->data);
+    bytes_copy(stored[stored_count].sender, o->sender);
+    o->number = ++stored_count;
+}
+
+static void row(struct store_order *o, size_t i)
+{
+    struct store_row r = {
+        .number = i + 1,
+        .stored_ms = 1,
+        .publish_id = stored[i].position,
+        .count = 1,
+        .identity = bytes_of(stored[i].identity, 32),
+        .sender = bytes_text(stored[i].sender),
+        .topic = bytes_text(stored[i].topic),
+        .payload = bytes_text(stored[i].payload),
+    };
+
+    assert_int_equal(store_row_put(&o->out, &r), 0);
+}
+
+static void read_all(struct store_order *o)
+{
+    size_t count = 0;
+
+    for (size_t i = (size_t)o->after; i < stored_count; i++) {
+        if (count >= o->count_max) {
+            o->more = true;
+            return;
+        }
+        o->after = i + 1;
+        if (stored[i].gone || (o->reader && settled[i + 1]) ||
+            !filter_matches(o->filter, bytes_text(stored[i].topic)))
+            continue;
+        row(o, i);
+        count++;
+    }
+}
+
+static void carry_out(struct store_order *o)
+{
+    if (disk < 0 && o->kind != STORE_READ && o->kind != STORE_READ_ONE) {
+        o->code = disk;
+        (void)snprintf(o->text, sizeof(o->text), "the disk says no");
+        return;
+    }
+    switch (o->kind) {
+    case STORE_PUT:
+        put(o);
+        break;
+    case STORE_FOLLOW:
+        o->reader = o->name.size > 0 ? 1 : 0;
+        o->floor = has_reader && o->reader ? reader_floor : o->start == FOLLOW_ALL ? 0 : stored_count;
+        has_reader |= o->reader == 1;
+        if (o->reader && reader_floor < o->floor)
+            reader_floor = o->floor;
+        break;
+    case STORE_BURY:
+        buried[o->number] = true;
+        settled[o->number] = true;
+        break;
+    case STORE_SETTLE:
+        settled[o->number] = true;
+        reader_floor = o->floor > reader_floor ? o->floor : reader_floor;
+        break;
+    case STORE_READ:
+        read_all(o);
+        break;
+    case STORE_READ_ONE:
+        if (stored[o->number - 1].gone)
+            o->code = AICO_ENOTFOUND;
+        else
+            row(o, (size_t)o->number - 1);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Carries out what the core has ordered, and brings it back. */
+static void work(struct world *w)
+{
+    struct store_order *o, *list;
+
+    while ((o = broker_next_order(w->broker)) != NULL) {
+        carry_out(o);
+        o->next = NULL;
+        o->prev = o;
+        list = o;
+        broker_orders_done(w->broker, w->now, list);
+    }
+    pump(w);
+}
+
+static void begin(struct world *w)
+{
+    struct broker_settings settings;
+
+    broker_settings_default(&settings);
+    settings.has_store = true;
+    world_init_with(w, &settings, COMPONENTS, STREAM_RULES);
+    work(w);
+}
+
+/* A world with an empty store. */
+static void begin_empty(struct world *w)
+{
+    memset(stored, 0, sizeof(stored));
+    memset(settled, 0, sizeof(settled));
+    memset(buried, 0, sizeof(buried));
+    stored_count = 0;
+    reader_floor = 0;
+    has_reader = false;
+    disk = 0;
+    begin(w);
+}
+
+static uint64_t store_one(struct client *c, const char *topic, const char *payload)
+{
+    return send_publish(c, (struct record_publish){.delivery = DELIVERY_STREAM,
+                                                   .topic_name = bytes_text(topic),
+                                                   .payload = bytes_text(payload)});
+}
+
+static uint32_t follow_with(struct client *c, const char *name, uint16_t attempts, uint16_t window)
+{
+    struct writer frame = frame_begin();
+    uint32_t number = ++c->next_subscription;
+
+    record_write_follow(&frame, &(struct record_follow){.id = c->next_id++,
+                                                        .subscription = number,
+                                                        .start = FOLLOW_ALL,
+                                                        .deadline_ms = DEADLINE,
+                                                        .attempts = attempts,
+                                                        .window = window,
+                                                        .name = bytes_text(name),
+                                                        .filter = bytes_text("st/**")});
+    client_send(c, &frame);
+    work(c->world);
+    return number;
+}
+
+static uint32_t follow(struct client *c, const char *name)
+{
+    uint32_t number = follow_with(c, name, 3, 16);
+    struct item *ok = take(c, RECORD_OK);
+
+    assert_non_null(ok);
+    assert_int_equal(ok->value, number);
+    item_free(ok);
+    return number;
+}
+
+static void settle(struct client *c, uint32_t subscription, uint64_t number, int code, bool retry)
+{
+    struct writer frame = frame_begin();
+
+    record_write_settle(&frame, &(struct record_settle){.subscription = subscription,
+                                                        .number = number,
+                                                        .code = (uint16_t)-code,
+                                                        .retry = retry});
+    client_send(c, &frame);
+    work(c->world);
+}
+
+/* The next item is @number, for the @attempt-th time. */
+static void expect_item(struct client *c, uint64_t number, uint64_t attempt)
+{
+    struct item *item = take(c, RECORD_ITEM);
+
+    if (!item)
+        fail_msg("no item, but %llu was expected", (unsigned long long)number);
+    assert_int_equal(item->id, number);
+    assert_int_equal(item->count, attempt);
+    assert_int_equal(item->delivery, DELIVERY_STREAM);
+    assert_string_equal(item->sender, "a");
+    item_free(item);
+}
+
+static void expect_refusal(struct client *c, uint64_t id, int code)
+{
+    struct item *item = take(c, RECORD_REFUSE);
+
+    assert_non_null(item);
+    assert_int_equal(item->id, id);
+    assert_int_equal(item->code, code);
+    item_free(item);
+}
+
+static void it_is_acknowledged_when_it_is_stored(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    struct item *ack;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    (void)subscribe(b, "st/**");
+    drop_items(a);
+    id = store_one(a, "st/x", "one");
+    pump(&w);
+    assert_int_equal(count_items(a, RECORD_ACK), 0);
+    assert_int_equal(count_items(b, RECORD_DELIVER), 0);
+    work(&w);
+    ack = take(a, RECORD_ACK);
+    assert_non_null(ack);
+    assert_int_equal(ack->id, id);
+    item_free(ack);
+    assert_int_equal(count_items(b, RECORD_DELIVER), 1);
+    assert_int_equal(stored_count, 1);
+    world_deinit(&w);
+}
+
+static void what_cannot_be_stored_is_refused_and_shown_to_nobody(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    (void)subscribe(b, "st/**");
+    drop_items(a);
+    disk = AICO_ESTOREFULL;
+    id = store_one(a, "st/x", "one");
+    work(&w);
+    expect_refusal(a, id, AICO_ESTOREFULL);
+    assert_int_equal(count_items(a, RECORD_ACK), 1);
+    assert_int_equal(count_items(b, RECORD_DELIVER), 0);
+    disk = 0;
+    (void)store_one(a, "st/x", "two");
+    work(&w);
+    assert_int_equal(stored_count, 1);
+    assert_int_equal(count_items(b, RECORD_DELIVER), 1);
+    world_deinit(&w);
+}
+
+static void another_broker_stores_nothing_twice(void **state)
+{
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    id = store_one(a, "st/x", "one");
+    work(&w);
+    (void)id;
+    world_deinit(&w);
+    begin(&w); /* killed, and started again; the same run of the publisher says it again */
+    a = connect_as(&w, "a");
+    drop_items(a);
+    a->next_id = id;
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    assert_int_equal(count_items(a, RECORD_ACK), 1);
+    assert_int_equal(stored_count, 1);
+    world_deinit(&w);
+}
+
+static void kinds_must_be_those_of_the_rule(void **state)
+{
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    drop_items(a);
+    id = publish(a, "st/x", "an event");
+    work(&w);
+    expect_refusal(a, id, AICO_ENOTSTORED);
+    id = store_one(a, "open/x", "stored");
+    work(&w);
+    expect_refusal(a, id, AICO_ENOTSTORED);
+    world_deinit(&w);
+}
+
+static void a_durable_reader_gets_everything_once(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    (void)store_one(a, "st/y", "two");
+    work(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    (void)store_one(a, "st/x", "three");
+    work(&w);
+    expect_item(b, 3, 1);
+    settle(b, s, 1, 0, false);
+    settle(b, s, 3, 0, false); /* out of order */
+    assert_int_equal(reader_floor, 1);
+    advance(&w, DEADLINE - 1);
+    work(&w);
+    assert_null(take(b, RECORD_ITEM));
+    settle(b, s, 2, 0, false);
+    assert_int_equal(reader_floor, 3);
+    advance(&w, 10 * DEADLINE);
+    work(&w);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+static void what_is_not_settled_comes_again_and_at_last_is_buried(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    for (uint64_t attempt = 1; attempt <= 3; attempt++) {
+        expect_item(b, 1, attempt);
+        advance(&w, DEADLINE);
+        work(&w);
+    }
+    assert_null(take(b, RECORD_ITEM));
+    assert_true(buried[1]);
+    world_deinit(&w);
+}
+
+static void retry_comes_soon_and_reject_goes_to_the_dead_letters(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    expect_item(b, 1, 1);
+    settle(b, s, 1, 0, true);
+    advance(&w, 100);
+    work(&w);
+    expect_item(b, 1, 2);
+    settle(b, s, 1, AICO_EOPEN, false);
+    assert_true(buried[1]);
+    advance(&w, 10 * DEADLINE);
+    work(&w);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+static void a_reader_that_comes_back_goes_on_and_attempts_are_remembered(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    (void)store_one(a, "st/x", "two");
+    work(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    settle(b, s, 1, 0, false);
+    client_lose_link(b);
+    work(&w);
+    b->instance++;
+    client_go(b);
+    drop_items(b);
+    (void)follow(b, "d");
+    expect_item(b, 2, 2);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+static void the_window_bounds_what_is_out(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    for (int i = 0; i < 5; i++)
+        (void)store_one(a, "st/x", "m");
+    work(&w);
+    b = connect_as(&w, "b");
+    s = follow_with(b, "d", 3, 2);
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    assert_null(take(b, RECORD_ITEM));
+    settle(b, s, 1, 0, false);
+    expect_item(b, 3, 1);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+static void who_may_not_read_follows_nothing(void **state)
+{
+    struct world w;
+    struct client *a, *d, *b;
+    struct item *item;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    d = connect_as(&w, "d");
+    drop_items(d);
+    (void)follow_with(d, "d", 3, 2);
+    item = take(d, RECORD_REFUSE);
+    assert_non_null(item);
+    assert_int_equal(item->code, AICO_EDENIED);
+    item_free(item);
+    assert_null(take(d, RECORD_ITEM));
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    drop_items(b);
+    (void)follow_with(b, "d", 3, 2); /* twice at a time */
+    item = take(b, RECORD_REFUSE);
+    assert_non_null(item);
+    assert_int_equal(item->code, AICO_EEXISTS);
+    item_free(item);
+    world_deinit(&w);
+}
+
+static void what_retention_took_is_named(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    expect_item(b, 1, 1);
+    stored[0].gone = true;
+    advance(&w, DEADLINE);
+    work(&w);
+    assert_null(take(b, RECORD_ITEM));
+    assert_true(buried[1]);
+    world_deinit(&w);
+}
+
+static void a_broker_without_a_store_says_so(void **state)
+{
+    struct broker_settings settings;
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    broker_settings_default(&settings);
+    world_init_with(&w, &settings, COMPONENTS, STREAM_RULES);
+    a = connect_as(&w, "a");
+    drop_items(a);
+    id = store_one(a, "st/x", "one");
+    pump(&w);
+    expect_refusal(a, id, AICO_ESTORE);
+    world_deinit(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_acknowledged_when_it_is_stored),
+        cmocka_unit_test(what_cannot_be_stored_is_refused_and_shown_to_nobody),
+        cmocka_unit_test(another_broker_stores_nothing_twice),
+        cmocka_unit_test(kinds_must_be_those_of_the_rule),
+        cmocka_unit_test(a_durable_reader_gets_everything_once),
+        cmocka_unit_test(what_is_not_settled_comes_again_and_at_last_is_buried),
+        cmocka_unit_test(retry_comes_soon_and_reject_goes_to_the_dead_letters),
+        cmocka_unit_test(a_reader_that_comes_back_goes_on_and_attempts_are_remembered),
+        cmocka_unit_test(the_window_bounds_what_is_out),
+        cmocka_unit_test(who_may_not_read_follows_nothing),
+        cmocka_unit_test(what_retention_took_is_named),
+        cmocka_unit_test(a_broker_without_a_store_says_so),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
