@@ -81,7 +81,7 @@ static int put_keys(struct store_worker *w, struct store_order *o, struct aico_e
 
 static int follow(struct store_worker *w, struct store_order *o, struct aico_error *err)
 {
-    struct streams_reader reader;
+    struct streams_reader reader = {0};
     int r = streams_follow(w->streams, o->component, o->name, o->filter,
                            (enum streams_start)o->start, o->value, &reader, err);
 
@@ -103,7 +103,7 @@ static int bury(struct store_worker *w, struct store_order *o, struct aico_error
 
 static int trim(struct store_worker *w, struct store_order *o, struct aico_error *err)
 {
-    uint64_t removed;
+    uint64_t removed = 0;
     int r = streams_trim(w->streams, o->stream, &o->limits, o->now_ms, TRIM_ROWS, &removed,
                          &o->more, err);
 
@@ -116,7 +116,7 @@ static int purge(struct store_worker *w, struct store_order *o, struct aico_erro
 {
     const uint8_t *space = memchr(o->filter.at, ' ', o->filter.size);
     struct bytes stream = o->filter;
-    uint64_t up_to = 0, removed;
+    uint64_t up_to = 0, removed = 0;
     int r;
 
     if (space) {

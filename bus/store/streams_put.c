@@ -117,7 +117,7 @@ static int grow(struct streams *s, uint64_t stream, uint64_t count, uint64_t byt
 int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret_number,
                 struct aico_error *err)
 {
-    struct item_ids ids;
+    struct item_ids ids = {0};
     bool is_new = false;
     int r = sender_id(s, m->identity, m->sender, &ids.sender, err);
 
@@ -149,7 +149,7 @@ int streams_put_key(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE],
                     const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key, int64_t now_ms,
                     struct aico_error *err)
 {
-    uint64_t id;
+    uint64_t id = 0;
     sqlite3_stmt *q;
     int r = sender_id(s, sender, bytes_text("?"), &id, err);
 
@@ -276,7 +276,7 @@ int streams_trim(struct streams *s, struct bytes stream, const struct rule_store
                  int64_t now_ms, size_t rows_max, uint64_t *ret_removed, bool *ret_more,
                  struct aico_error *err)
 {
-    struct extent e;
+    struct extent e = {0};
     bool more = false;
     int r = find_stream(s, stream, &e, err);
 
@@ -314,7 +314,7 @@ static int sum_up_to(struct streams *s, struct extent *e, struct aico_error *err
 int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to, uint64_t *ret_removed,
                   struct aico_error *err)
 {
-    struct extent e;
+    struct extent e = {0};
     int r = find_stream(s, stream, &e, err);
 
     if (r < 0)

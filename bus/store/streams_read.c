@@ -148,8 +148,8 @@ static int floor_of_time(struct streams *s, int64_t ms, uint64_t last, uint64_t 
     uint64_t low = 1, high = last + 1;
 
     while (low < high) {
-        uint64_t middle = low + (high - low) / 2, found;
-        int64_t found_ms;
+        uint64_t middle = low + (high - low) / 2, found = 0;
+        int64_t found_ms = 0;
         int r = probe(s, middle, &found, &found_ms, err);
 
         if (r < 0)
@@ -182,7 +182,7 @@ static int floor_of_last(struct streams *s, struct bytes filter, uint64_t last, 
 static int find_floor(struct streams *s, struct bytes filter, enum streams_start start,
                       uint64_t value, uint64_t *ret_floor, struct aico_error *err)
 {
-    uint64_t last;
+    uint64_t last = 0;
     int r = streams_last(s, &last, err);
 
     if (r < 0)
