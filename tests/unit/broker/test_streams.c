@@ -89,7 +89,9 @@ static void carry_out(struct store_order *o)
         break;
     case STORE_FOLLOW:
         o->reader = o->name.size > 0 ? 1 : 0;
-        o->floor = has_reader && o->reader ? reader_floor : o->start == FOLLOW_ALL ? 0 : stored_count;
+        o->floor = has_reader && o->reader  ? reader_floor
+                   : o->start == FOLLOW_ALL ? 0
+                                            : stored_count;
         has_reader |= o->reader == 1;
         if (o->reader && reader_floor < o->floor)
             reader_floor = o->floor;

@@ -28,9 +28,9 @@ static struct reading reading_of(const struct identity *identity, const struct r
     struct reading reading;
 
     assert_int_equal(reading_write(identity, ns(), key, statement), 0);
-    assert_int_equal(reading_verify(bytes_of(statement, sizeof(statement)), identity->public, ns(),
-                                    &reading),
-                     0);
+    assert_int_equal(
+        reading_verify(bytes_of(statement, sizeof(statement)), identity->public, ns(), &reading),
+        0);
     return reading;
 }
 
@@ -39,9 +39,8 @@ static void make(const struct identity *publisher, struct buffer *out)
 {
     struct reading reading = reading_of(bob, &bobs->items[0]);
 
-    assert_int_equal(stored_key_write(publisher, ns(), &hedge, &generation, &g0, bob->public,
-                                      &reading, out),
-                     0);
+    assert_int_equal(
+        stored_key_write(publisher, ns(), &hedge, &generation, &g0, bob->public, &reading, out), 0);
 }
 
 /* From a block of its exact size. */
@@ -55,8 +54,8 @@ static int open_as(const struct identity *self, const struct reading_keys *keys,
 
     assert_non_null(exact);
     bytes_copy(exact, bytes);
-    r = stored_key_open(bytes_of(exact, bytes.size), self, bytes_text(namespace),
-                        publisher->public, keys, &opened, ret_g0);
+    r = stored_key_open(bytes_of(exact, bytes.size), self, bytes_text(namespace), publisher->public,
+                        keys, &opened, ret_g0);
     if (r == 0) {
         assert_int_equal(opened.generation, generation.generation);
         assert_int_equal(opened.trailer, generation.trailer);
@@ -168,8 +167,7 @@ static void a_reading_key_of_low_order_is_refused(void **state UNUSED)
     struct buffer key = {0};
 
     assert_int_equal(
-        stored_key_write(alice, ns(), &hedge, &generation, &g0, bob->public, &low, &key),
-        AICO_EDH);
+        stored_key_write(alice, ns(), &hedge, &generation, &g0, bob->public, &low, &key), AICO_EDH);
     assert_int_equal(key.size, 0);
 }
 

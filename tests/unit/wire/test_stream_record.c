@@ -42,10 +42,9 @@ static void put_item(struct writer *w)
 
 static void put_settle(struct writer *w)
 {
-    record_write_settle(w, &(struct record_settle){.subscription = 3,
-                                                   .number = 99,
-                                                   .code = 83,
-                                                   .reason = bytes_text("no good")});
+    record_write_settle(
+        w, &(struct record_settle){
+               .subscription = 3, .number = 99, .code = 83, .reason = bytes_text("no good")});
 }
 
 static void put_keys(struct writer *w)
@@ -59,14 +58,14 @@ static void put_keys(struct writer *w)
 
 static void put_key(struct writer *w)
 {
-    record_write_key(w, &(struct record_key){4, bytes_of(key_id, sizeof(key_id)),
-                                             bytes_text("sealed")});
+    record_write_key(
+        w, &(struct record_key){4, bytes_of(key_id, sizeof(key_id)), bytes_text("sealed")});
 }
 
 static void put_reading(struct writer *w)
 {
-    record_write_reading(w, &(struct record_reading){bytes_of(identity, sizeof(identity)),
-                                                     bytes_text("statement")});
+    record_write_reading(
+        w, &(struct record_reading){bytes_of(identity, sizeof(identity)), bytes_text("statement")});
 }
 
 /* Parses @record and writes it again; negative: refused. */
@@ -242,12 +241,12 @@ static void limits_are_kept(void **state UNUSED)
     room[1] |= RECORD_FLAG_RETRY; /* with a code */
     assert_false(understood(room, size));
     w = writer_over(room, ROOM);
-    record_write_reading(&w, &(struct record_reading){bytes_of(nobody, sizeof(nobody)),
-                                                      bytes_text("statement")});
+    record_write_reading(
+        &w, &(struct record_reading){bytes_of(nobody, sizeof(nobody)), bytes_text("statement")});
     assert_false(understood(room, w.size));
     w = writer_over(room, ROOM);
-    record_write_reading(&w, &(struct record_reading){bytes_of(nobody, sizeof(nobody)),
-                                                      bytes_of(NULL, 0)});
+    record_write_reading(
+        &w, &(struct record_reading){bytes_of(nobody, sizeof(nobody)), bytes_of(NULL, 0)});
     assert_true(understood(room, w.size));
 }
 
