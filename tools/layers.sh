@@ -22,6 +22,7 @@ allowed() {
     broker) echo "base wire crypto trust" ;;
     client) echo "base wire crypto trust envelope session store" ;;
     runtime) echo "base wire crypto trust envelope session store config broker client transport" ;;
+    peers) echo "bench common" ;;
     keytool) echo "base wire crypto trust envelope store common" ;;
     *) echo "" ;;
     esac
@@ -46,6 +47,8 @@ for folder in bus/*/; do
 done
 [ -d tools/keytool ] && check_folder tools/keytool keytool
 
+[ -d tools/bench ] && check_folder tools/bench peers
+
 # HEADER-PATTERN HOME...: included nowhere but in these folders.
 while read -r pattern homes; do
     while IFS=: read -r file line _; do
@@ -57,8 +60,8 @@ while read -r pattern homes; do
     done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+[<\"]$pattern" bus components tools \
         include --include='*.[ch]')
 done <<'HOMES'
-sodium bus/crypto/
-zmq bus/transport/
+sodium bus/crypto/ tools/bench/
+zmq bus/transport/ tools/bench/
 czmq bus/transport/
 sqlite3 bus/store/ components/backend/
 yaml bus/config/
@@ -74,6 +77,7 @@ while IFS=: read -r file line header; do
     folder=$(echo "$file" | cut -d/ -f2)
     case $header in
     common/* | "$folder"/*) ;;
+    bench/*) [ "$folder" = cli ] || offence "$file:$line" "only aico-bus may include \"$header\"" ;;
     */*) offence "$file:$line" "a program may not include \"$header\"" ;;
     esac
 done < <(grep -rnoE '#[[:space:]]*include[[:space:]]+"[^"]+"' components --include='*.[ch]' |

@@ -8,6 +8,7 @@
 
 #include <aico/client.h>
 
+#include "bench/bench.h"
 #include "common/connect.h"
 
 #define CLI_TIMEOUT_MS 5000
@@ -33,6 +34,12 @@ struct cli {
     uint64_t chunk;
     int64_t for_ms; /* -1: not given */
     enum aico_slow_policy slow;
+    struct {
+        struct bench_plan plan;
+        const char *seal; /* the rule's; NULL: group */
+        const char *link; /* "ipc" or "tcp"; NULL: ipc */
+        const char *svg;
+    } bench;
     bool is_lines;
     bool is_raw;
     bool is_wire;
@@ -47,6 +54,7 @@ int verb_reply(struct cli *cli);
 int verb_query(struct cli *cli); /* status, peers, topics */
 int verb_ping(struct cli *cli);
 int verb_stream(struct cli *cli); /* stream list, show, purge, forget */
+int verb_bench(struct cli *cli);
 
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);

@@ -150,6 +150,26 @@ static int take_quantity(struct cli *cli, int id, const char *value, struct aico
     return 0;
 }
 
+static int take_bench(struct cli *cli, int id, const char *value, struct aico_error *err)
+{
+    switch (id) {
+    case OPTION_SEAL:
+        cli->bench.seal = value;
+        return 0;
+    case OPTION_SVG:
+        cli->bench.svg = value;
+        return 0;
+    case OPTION_LINK:
+        cli->bench.link = value;
+        if (strcmp(value, "ipc") == 0 || strcmp(value, "tcp") == 0)
+            return 0;
+        return aico_error_set(err, AICO_EINVAL, "--link: \"%.40s\" is unknown; ipc or tcp", value);
+    default:
+        return bench_plan_take(&cli->bench.plan, (enum bench_option)(id - OPTION_BENCH), value,
+                               err);
+    }
+}
+
 static int take(void *context, int id, const char *value, struct aico_error *err)
 {
     struct cli *cli = context;
@@ -157,6 +177,8 @@ static int take(void *context, int id, const char *value, struct aico_error *err
 
     if (r <= 0)
         return r;
+    if (id >= OPTION_SEAL)
+        return take_bench(cli, id, value, err);
     switch (id) {
     case OPTION_HEADER:
         return take_header(cli, value, err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of aico-bus: verbs, options and what its manual says about them. */
+#include "bench/bench.h"
 #include "cli/table.h"
 
 /* clang-format off */
@@ -43,6 +44,21 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_PING] = {"ping", "[NAME]", "round trip to the broker or a component", 0, 1,
      "To a component the round trip goes through an end-to-end channel. --count times, 3 if not\n"
      "given."},
+    [VERB_BENCH] = {"bench", "throughput|fanout|rtt|latency|connect|idle", "how fast the bus is here", 1, 1,
+     "throughput: publishers to readers as fast as it goes; fanout: the same with 8 readers;\n"
+     "rtt: one message there and back; latency: one way at --rate; connect: connections\n"
+     "opened and closed; idle: memory of the broker per connection. Everything runs in\n"
+     "processes of its own, in a temporary home with a broker of its own unless --broker names\n"
+     "one; that one's home has to have the identities bench-p1.. (publishers), bench-r1..\n"
+     "(readers) and a rule for bench/**.\n"
+     "\n"
+     "Every message carries a number and a check: a run that lost, doubled or changed one says\n"
+     "so and exits 1. CPU seconds count user and system time of all threads, per million\n"
+     "messages sent. Latencies count from the time at which a message was due.\n"
+     "\n"
+     "--json prints one object: messages_per_s, deliveries_per_s, lost, doubled, corrupted,\n"
+     "p50_us, p90_us, p99_us, p999_us, max_us, cpu_s_per_million, cpu, sealed, others and what\n"
+     "was asked."},
 };
 /* clang-format on */
 
@@ -82,6 +98,22 @@ static const struct option_entry options[] = {
     {CONNECT_QUIET, NULL, "quiet", 'q', NULL, "only errors on stderr", "Output", false},
     {CONNECT_READY_FD, "sub,reply", "ready-fd", 0, "N",
      "for scripts: writes a byte to descriptor N when the subscriptions are live", "Output", false},
+    {OPTION_BENCH + BENCH_OPTION_SIZE, "bench", "size", 0, "SIZE", "of a message: 64, 1KiB, 16MiB",
+     "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_COUNT, "bench", "count", 'n', "N",
+     "messages of all publishers together; connections of connect and idle", "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_PUBLISHERS, "bench", "publishers", 0, "N", "so many send", "Work",
+     false},
+    {OPTION_BENCH + BENCH_OPTION_READERS, "bench", "readers", 0, "N", "so many receive, each all",
+     "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_RATE, "bench", "rate", 0, "N",
+     "latency: messages a second of all publishers together", "Work", false},
+    {OPTION_SEAL, "bench", "seal", 0, "group|channel|none", "of the topics' rule", "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_PLACE, "bench", "place", 0, "kernel|one|broker",
+     "one: all on one core; broker: a core of its own for the broker", "Work", false},
+    {OPTION_LINK, "bench", "link", 0, "ipc|tcp", "tcp on the loopback", "Work", false},
+    {OPTION_SVG, "bench", "svg", 0, "FILE",
+     "latency: a picture of seven rates, each twice the one before, up to --rate", "Output", false},
     {OPTION_LATER, "pub", "retain", 0, NULL, "", NULL, true},
     {OPTION_LATER, "pub", "ttl", 0, "TIME", "", NULL, true},
     {OPTION_LATER, "sub", "queue", 0, "GROUP", "", NULL, true},

@@ -23,7 +23,8 @@
     X(STREAM_SHOW, verb_stream)                                                                    \
     X(STREAM_PURGE, verb_stream)                                                                   \
     X(STREAM_FORGET, verb_stream)                                                                  \
-    X(PING, verb_ping)
+    X(PING, verb_ping)                                                                             \
+    X(BENCH, verb_bench)
 /* clang-format on */
 
 enum cli_verb {
@@ -50,6 +51,10 @@ enum {
     OPTION_SINCE,
     OPTION_UP_TO,
     OPTION_LATER,
+    OPTION_SEAL, /* from here on of bench */
+    OPTION_LINK,
+    OPTION_SVG,
+    OPTION_BENCH, /* and the values of enum bench_option */
 };
 
 extern const struct program cli_program;

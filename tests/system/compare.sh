@@ -1,0 +1,15 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# tools/bench/compare tries every bus that is installed, with few messages: that it works, never how fast.
+# Not under sanitizers: other buses' libraries are not ours to check.
+. "$(dirname "$0")/lib.sh"
+
+COMPARE=$(cd "$(dirname "$0")/../.." && pwd)/tools/bench/compare
+export TMPDIR=$WORK/tmp
+mkdir "$TMPDIR"
+LIMIT_MS=120000 check_exit "every bus that is there moves messages" 0 "$COMPARE" --check --bin "$AICO_BIN" --only 64-1to1 --only rtt-kernel
+check "  ours and bare ZeroMQ are always there" grep -Eq '^[4-6] of 6 buses tried, 0 failed$' "$WORK/out"
+check "  who is missing is named" bash -c "[ \$(grep -c 'compare: without' '$WORK/err') -eq \$((6 - \$(cut -d' ' -f1 '$WORK/out'))) ]"
+check "  nothing is left" [ -z "$(ls -A "$TMPDIR")" ]
+check_exit "a work that is not there" 2 "$COMPARE" --bin "$AICO_BIN" --only nothing
+finish

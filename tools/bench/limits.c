@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench-limits: what nothing on this machine can beat. One JSON object: nanoseconds of libsodium's
+ * XChaCha20-Poly1305 for one message, and of moving it through a loopback connection in clear. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "bench/machine.h"
+
+#define SIZE_MAX_BYTES 65536
+#define WORK_NS 200000000 /* measured for so long */
+#define ROUND_TRIPS 3000
+
+static double seal_ns(size_t size)
+{
+    static unsigned char text[SIZE_MAX_BYTES], sealed[SIZE_MAX_BYTES + 16];
+    unsigned char key[32] = {1}, nonce[24] = {2};
+    int64_t start_ns = machine_now_ns();
+    uint64_t count = 0;
+
+    for (; machine_now_ns() - start_ns < WORK_NS; count++) {
+        nonce[0]++;
+        (void)crypto_aead_xchacha20poly1305_ietf_encrypt(sealed, NULL, text, size, NULL, 0, NULL,
+                                                         nonce, key);
+    }
+    return (double)(machine_now_ns() - start_ns) / (double)count;
+}
+
+static bool write_all(int fd, const unsigned char *at, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = write(fd, at, size);
+
+        if (done <= 0)
+            return false;
+        at += done;
+        size -= (size_t)done;
+    }
+    return true;
+}
+
+static bool read_all(int fd, unsigned char *at, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = read(fd, at, size);
+
+        if (done <= 0)
+            return false;
+        at += done;
+        size -= (size_t)done;
+    }
+    return true;
+}
+
+/* Two ends of a TCP connection over 127.0.0.1. */
+static bool connect_pair(int ends[2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int on = 1, server = socket(AF_INET, SOCK_STREAM, 0);
+
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    if (server < 0 || ends[0] < 0 || bind(server, (struct sockaddr *)&address, size) < 0 ||
+        listen(server, 1) < 0 || getsockname(server, (struct sockaddr *)&address, &size) < 0 ||
+        connect(ends[0], (struct sockaddr *)&address, size) < 0)
+        return false;
+    ends[1] = accept(server, NULL, NULL);
+    (void)close(server);
+    return ends[1] >= 0 && setsockopt(ends[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+           setsockopt(ends[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
+}
+
+/* There and back between two processes, and the time of one way in a stream of pieces of 64 KiB. */
+static bool loopback_ns(double *ret_round_trip, double *ret_stream)
+{
+    static unsigned char room[SIZE_MAX_BYTES];
+    enum { PIECES = 4000 };
+    int64_t start_ns;
+    int ends[2];
+    pid_t pid;
+
+    if (!connect_pair(ends) || (pid = fork()) < 0)
+        return false;
+    if (pid == 0) {
+        for (int i = 0; i < ROUND_TRIPS; i++)
+            if (!read_all(ends[1], room, 64) || !write_all(ends[1], room, 64))
+                _exit(1);
+        for (int i = 0; i < PIECES; i++)
+            if (!read_all(ends[1], room, sizeof(room)))
+                _exit(1);
+        _exit(write_all(ends[1], room, 1) ? 0 : 1);
+    }
+    start_ns = machine_now_ns();
+    for (int i = 0; i < ROUND_TRIPS; i++)
+        if (!write_all(ends[0], room, 64) || !read_all(ends[0], room, 64))
+            return false;
+    *ret_round_trip = (double)(machine_now_ns() - start_ns) / ROUND_TRIPS;
+    start_ns = machine_now_ns();
+    for (int i = 0; i < PIECES; i++)
+        if (!write_all(ends[0], room, sizeof(room)))
+            return false;
+    if (!read_all(ends[0], room, 1))
+        return false;
+    *ret_stream = (double)(machine_now_ns() - start_ns) / PIECES;
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return waitpid(pid, NULL, 0) == pid;
+}
+
+int main(void)
+{
+    double round_trip = 0, stream = 0;
+
+    if (sodium_init() < 0 || !loopback_ns(&round_trip, &stream)) {
+        (void)fputs("bench-limits: cannot measure\n", stderr);
+        return EXIT_FAILURE;
+    }
+    (void)printf("{\"seal_64_ns\":%.0f,\"seal_1024_ns\":%.0f,\"seal_65536_ns\":%.0f,"
+                 "\"loopback_round_trip_ns\":%.0f,\"loopback_65536_ns\":%.0f}\n",
+                 seal_ns(64), seal_ns(1024), seal_ns(SIZE_MAX_BYTES), round_trip, stream);
+    return EXIT_SUCCESS;
+}
