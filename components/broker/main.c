@@ -217,7 +217,8 @@ int main(int argc, char **argv)
     broker.passphrase_file = arguments.connect.client.passphrase_file;
     if (arguments.is_print_config)
         return print_config(&arguments);
-    complete_log(&arguments.connect);
+    if (!arguments.is_check) /* that one is for whoever typed it */
+        complete_log(&arguments.connect);
     r = connect_log(&arguments.connect, "broker", &err);
     if (r < 0)
         return connect_report(PROGRAM, NULL, r, &err);

@@ -38,6 +38,9 @@ if [ ! -S /run/systemd/journal/socket ]; then
     check_exit "no journal is an error" 1 aico-broker --log-format journal
     check "  with its place" grep -q /run/systemd/journal/socket "$WORK/err"
 fi
+printf 'broker:\n  log_format: journal\n' >"$AICO_HOME/security.yaml"
+check_exit "--check answers who typed it, whatever log_format is" 0 aico-broker --check
+check "  as text" grep -q 'info broker: check: ' "$WORK/err"
 SETTINGS='  log_format: json'
 broker_start || { failed "a broker" "$WORK/broker.err"; finish; }
 # is_json FILE: every line an object with time, level, program and text.
