@@ -92,7 +92,6 @@ const struct schema_key schema_keys[] = {
      .help = "How often the keys of a group step forward and the older ones are erased."},
     {TRANSPORT, "max_skipped_messages", SCHEMA_NUMBER, FIELD(max_skipped_messages), "1000",
      RANGE(0, 10000),
-     .not_yet = "it belongs to ratcheted channels",
      .help = "Keys a ratchet keeps for messages that have not come yet."},
     {TRANSPORT, "psk_file", SCHEMA_PATH, FIELD(psk_file), "none",
      .help = "A file of mode 0600 with 32 bytes in hex, the same for all components and not for the "

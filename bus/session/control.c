@@ -211,6 +211,12 @@ void control_write_final(struct writer *to, uint32_t next)
     writer_u32(to, next);
 }
 
+void control_write_reset(struct writer *to, const uint8_t id[CONTROL_ID_SIZE])
+{
+    writer_u8(to, CONTROL_RESET);
+    writer_bytes(to, bytes_of(id, CONTROL_ID_SIZE));
+}
+
 void control_write_ping(struct writer *to, enum control_type type,
                         const uint8_t id[CONTROL_ID_SIZE], uint32_t next)
 {

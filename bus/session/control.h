@@ -100,6 +100,7 @@ void control_write_final(struct writer *to, uint32_t next);
 /* @type: CONTROL_PING or CONTROL_PONG. */
 void control_write_ping(struct writer *to, enum control_type type,
                         const uint8_t id[CONTROL_ID_SIZE], uint32_t next);
+void control_write_reset(struct writer *to, const uint8_t id[CONTROL_ID_SIZE]);
 void control_write_time(struct writer *to, uint64_t time);
 
 #endif

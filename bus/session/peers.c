@@ -35,6 +35,8 @@ int sessions_new(const struct session_settings *settings, const struct identity 
     if (!s->guard || !s->hedge)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     hedge_init(s->hedge, &self->seed, random);
+    if (ratchets_start(s, now, err) < 0)
+        return err ? err->code : AICO_EKEPTDAMAGED;
     *ret_sessions = STEAL(s);
     return 0;
 }
@@ -55,6 +57,7 @@ static void peer_free(struct sessions *s, struct peer *peer)
     held_free(&peer->early);
     readers_free(peer);
     held_free(&peer->waiting);
+    bonds_free(peer);
     HASH_DEL(s->peers, peer);
     free(peer);
 }
@@ -73,6 +76,7 @@ void sessions_free(struct sessions **sessions)
     }
     publications_free(s);
     stored_free(s);
+    ratchets_free(s);
     while ((heard = s->heard) != NULL) {
         LL_DELETE(s->heard, heard);
         free(heard);
@@ -97,6 +101,7 @@ void sessions_close(struct sessions *s, struct moment now)
     {
         lines_close(s, now, peer);
     }
+    ratchets_close(s);
     s->closed = true;
 }
 
@@ -271,6 +276,7 @@ void sessions_link_lost(struct sessions *s, struct moment now)
         dial_stop(s, peer);
         peer->dialing = dialing; /* goes on when the link is up */
         half_open_drop_all(peer);
+        ratchets_link_lost(peer);
         if (!s->settings.fresh_handshake)
             continue;
         DL_FOREACH(peer->lines, line)
@@ -298,6 +304,7 @@ void sessions_link_up(struct sessions *s, struct moment now)
         readers_link_up(now, peer);
     }
     stored_link_up(s);
+    ratchets_link_up(s, now);
     peers_wake_at(s, now.boot_ms);
 }
 
@@ -344,6 +351,7 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
     LL_PREPEND(s->heard, heard);
     s->heard_any = true;
     readers_heard_more(s, now, filter);
+    ratchets_heard_more(s, now, filter);
     return 0;
 }
 
@@ -417,6 +425,7 @@ static void enforce_registry(struct sessions *s, struct moment now)
     }
     readers_update(s, now);
     stored_update(s, now);
+    ratchets_update(s, now);
     publications_update(s, now);
     s->recheck_real_ms = registry_next_change(s->registry, now.real_ms);
     peers_wake_at(s, now.boot_ms);
@@ -440,7 +449,7 @@ void peers_wake_at(struct sessions *s, int64_t boot_ms)
 
 int64_t sessions_deadline(const struct sessions *s)
 {
-    if (s->events.count > (s->event_out ? 1u : 0u) || s->out_of_memory)
+    if (s->events.count > (s->event_out ? 1u : 0u) || s->out_of_memory || s->is_unkept)
         return 0;
     return s->closed ? MOMENT_NEVER : s->deadline_ms;
 }
@@ -466,6 +475,7 @@ static int64_t peer_deadline(const struct sessions *s, const struct peer *peer)
 
     if (peer->early.first)
         deadline = MIN(deadline, peer->early.first->until_ms);
+    deadline = MIN(deadline, ratchets_peer_deadline(s, peer));
     return MIN(deadline, readers_deadline(s, peer));
 }
 
@@ -483,10 +493,12 @@ void sessions_tick(struct sessions *s, struct moment now)
         dial_tick(s, now, peer);
         early_expire(s, now, peer);
         readers_tick(s, now, peer);
+        ratchets_tick(s, now, peer);
     }
     publications_tick(s, now);
+    ratchets_renew(s, now);
 
-    s->deadline_ms = publications_deadline(s);
+    s->deadline_ms = MIN(publications_deadline(s), ratchets_deadline(s, now));
     if (s->recheck_real_ms != INT64_MAX)
         s->deadline_ms =
             MIN(s->deadline_ms, now.boot_ms + MAX(s->recheck_real_ms - now.real_ms, (int64_t)1));

@@ -43,8 +43,10 @@ enum session_event_type {
                             headers, payload, ref, cookie */
     SESSION_GAP,         /* peer, topic ("" for a channel), first, last or unknown, code */
     SESSION_FAILED,      /* peer, topic, code, cookie: this envelope will never be opened */
-    SESSION_READY,       /* peer: a channel became usable, sessions_seal_direct() works */
-    SESSION_LOST,        /* peer, code, text: dialling ended, or the last channel did */
+    SESSION_READY,       /* peer, ratchet: a channel (or a ratchet) became usable,
+                            sessions_seal_direct() works */
+    SESSION_LOST,        /* peer, ratchet, code, text: dialling ended, or the last channel did; or
+                            no ratchet could be begun */
     SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
     SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
                             than this event leaves */
@@ -55,7 +57,13 @@ enum session_event_type {
     SESSION_PONG,       /* peer, sequence: the PING of that number (sessions_ping()) was answered */
     SESSION_REGISTRY,   /* peer, bytes: a newer document by a peer's word. The caller verifies it
                            (registry_parse) and calls sessions_set_registry() */
-    SESSION_NOTICE,     /* peer, code, text: something odd that costs nobody a message */
+    SESSION_PREKEYS, /* bytes: our statement, payload: one-time keys (u32 number || key each). For
+                        the broker's directory, which answers with sessions_prekeys_left() */
+    SESSION_BUNDLE,  /* peer: ask the broker for prekeys of that component; sessions_bundle() or
+                        sessions_bundle_refused() must follow, or the link be lost */
+    SESSION_BROKEN,  /* code, text: what must be kept cannot be. Nothing comes after this and
+                        nothing is sealed any more; the caller ends */
+    SESSION_NOTICE,  /* peer, code, text: something odd that costs nobody a message */
 };
 
 /* What a gap is due to. */
@@ -74,6 +82,7 @@ struct session_event {
     struct bytes bytes;
     uint8_t delivery;
     bool direct;       /* came over a channel; false: of a group */
+    bool ratchet;      /* READY, LOST: it is about topics whose rule says ratchet */
     bool more;         /* further messages of the same envelope (a batch) follow */
     bool unknown;      /* GAP: how many is not known; first and last are 0 */
     int64_t sent_ms;   /* the sender's clock, ms since 1970 */
@@ -88,7 +97,8 @@ struct session_event {
     uint64_t generation;           /* PERSIST_GEN; MESSAGE of a group: its generation */
     int code;                      /* FAILED, LOST, NOTICE, GAP: AICO_E... */
     const char *text;              /* the same for people; "" where there is none */
-    void *cookie;                  /* the caller's, as given with the envelope */
+    uint64_t kept; /* MESSAGE: not 0: it is kept until sessions_taken() with this number */
+    void *cookie;  /* the caller's, as given with the envelope; NULL: of a former run */
 };
 
 /* Counters; they only rise. */
@@ -102,6 +112,8 @@ struct sessions_stats {
     uint64_t key_given;  /* GROUP_KEY sent */
     uint64_t key_denied; /* KEY_REFUSE sent */
     uint64_t hints;      /* Refuse received */
+    uint64_t ratchets;   /* begun or accepted */
+    uint64_t resets;     /* RESET sent */
 };
 
 /*
@@ -191,8 +203,8 @@ size_t sessions_direct_size(struct sessions *sessions, struct moment now, struct
  *
  * @headers  a header block (envelope/headers.h); empty: none
  *
- * 0; AICO_EDENIED (no rule for the topic, or the rule does not let us publish), AICO_ENOTYET (a
- * ratchet rule), AICO_EINVAL (the rule seals by channel or not at all), AICO_ETOOLARGE,
+ * 0; AICO_EDENIED (no rule for the topic, or the rule does not let us publish), AICO_EINVAL
+ * (the rule seals by channel, by ratchet or not at all), AICO_ETOOLARGE,
  * AICO_EFORMAT (@headers), AICO_ESIZE (no room), AICO_ELIMIT (topics), AICO_EFORKED, AICO_ENOMEM.
  * On failure @out holds what it held.
  */
@@ -225,8 +237,11 @@ AICO_MUST_USE int sessions_prepare_group(struct sessions *sessions, struct momen
  * @ref      reply: the request's ref (SESSION_REF_SIZE), else NULL
  * @ret_ref  SESSION_REF_SIZE: this envelope's; may be NULL
  *
- * 0; AICO_ESTATE (no channel stands: sessions_dial()), AICO_EPEERUNKNOWN (no active component of
- * that name), AICO_EDENIED (@ref is NULL and the topic's rule does not let us publish or @peer
+ * On a topic whose rule says ratchet it is sealed with a ratchet; what that needs is on the disk
+ * when this returns.
+ *
+ * 0; AICO_ESTATE (no channel or ratchet: sessions_want()), AICO_EPEERUNKNOWN (no active component
+ * of that name), AICO_EDENIED (@ref is NULL and the topic's rule does not let us publish or @peer
  * subscribe), AICO_ETOOLARGE, AICO_EFORMAT (@headers; format 0 has none), AICO_ESIZE, AICO_EFORKED;
  * of format 0 also what sessions_dial() says, AICO_EDH and AICO_ENOMEM. On failure @out holds what
  * it held.
@@ -239,12 +254,36 @@ AICO_MUST_USE int sessions_seal_direct(struct sessions *sessions, struct moment 
  * Or, and then nothing follows: AICO_EPEERUNKNOWN, AICO_EREVOKED, AICO_ENOTALLOWED, AICO_ESELF,
  * AICO_EREGISTRYSTALE, AICO_ENOMEM. Calling it again while dialling changes nothing. */
 AICO_MUST_USE int sessions_dial(struct sessions *sessions, struct moment now, struct bytes peer);
+/*
+ * The same for a message on @topic: where its rule says ratchet, a ratchet is what is needed. With
+ * none, sessions_want() asks for the peer's prekeys (SESSION_BUNDLE); also AICO_ENOTYET (no
+ * keeper).
+ */
+bool sessions_is_ready(struct sessions *sessions, struct moment now, struct bytes peer,
+                       struct bytes topic);
+AICO_MUST_USE int sessions_want(struct sessions *sessions, struct moment now, struct bytes peer,
+                                struct bytes topic);
 /* Sends PING to @peer over its channel; SESSION_PONG with *ret_number answers it. 0 or AICO_ESTATE
  * (no channel stands: sessions_dial()) or AICO_EFORMAT (format 0 has no PING). */
 AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, struct bytes peer,
                                 uint64_t *ret_number);
 /* Whether sessions_seal_direct() would find a channel. */
 bool sessions_has_channel(struct sessions *sessions, struct moment now, struct bytes peer);
+
+/* --- ratchets ------------------------------------------------------------------------------------
+ */
+
+/* The broker has so many one-time keys of ours: it gets more when they are few. */
+void sessions_prekeys_left(struct sessions *sessions, struct moment now, size_t count);
+/* The broker's answer to SESSION_BUNDLE: a statement, and a one-time key (DH_PUBLIC_SIZE) or NULL.
+ * Checked here; SESSION_READY or SESSION_LOST follows. */
+void sessions_bundle(struct sessions *sessions, struct moment now, struct bytes peer,
+                     struct bytes statement, uint32_t number, const uint8_t *one_time);
+/* It gave none; after AICO_ERATE it is asked again. */
+void sessions_bundle_refused(struct sessions *sessions, struct moment now, struct bytes peer,
+                             int code, const char *text);
+/* The application has taken every message with event.kept up to @number. */
+void sessions_taken(struct sessions *sessions, uint64_t number);
 
 /* --- the world outside ------------------------------------------------------------------------ */
 

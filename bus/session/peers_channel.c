@@ -186,6 +186,7 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
         say_registry(s, now, peer, line);
     publications_peer_ready(s, now, peer);
     readers_peer_ready(s, now, peer);
+    ratchets_peer_ready(s, now, peer);
     event_push(s, &(struct session_event){.type = SESSION_READY, .peer = peer_name(peer)});
     peers_wake_at(s, lines_deadline(s, peer));
     return 0;
@@ -304,6 +305,15 @@ int sessions_seal_direct(struct sessions *s, struct moment now, struct bytes nam
         return peer ? seed_seal(s, now, peer, component, topic, headers, payload, out, ret_ref)
                     : AICO_ENOMEM;
     }
+    if (ratchet_is_spoken(s, topic))
+        return ratchets_seal(s, now, peer, component,
+                             &(struct ratchet_message){.delivery = delivery,
+                                                       .topic = topic,
+                                                       .ref = ref,
+                                                       .has_headers = headers.size > 0,
+                                                       .headers = headers,
+                                                       .payload = payload},
+                             out, ret_ref);
     if (!line)
         return AICO_ESTATE;
     r = channel_seal(line->channel, now, &message, out, ret_ref);
@@ -444,8 +454,10 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
     case CONTROL_TIME:
         on_time(s, now, peer, &c);
         break;
+    case CONTROL_RESET:
+        ratchets_on_reset(s, peer, identity, &c);
+        break;
     case CONTROL_HEADS: /* come from groups only */
-    case CONTROL_RESET: /* of a ratchet: none is offered yet */
         break;
     }
 }
@@ -551,6 +563,8 @@ static void deliver_opened(struct sessions *s, struct moment now, const struct a
     struct writer ref = writer_over(event.ref, sizeof(event.ref));
     int r = direct_may_receive(s, component, rule, a->delivery);
 
+    if (r == 0 && ratchet_is_spoken(s, a->topic))
+        r = AICO_EFORMAT; /* over a channel what the rule wants ratcheted */
     writer_bytes(&ref, e->key_id);
     writer_u32(&ref, e->sequence);
     if (r == 0 && message_is_stale(s, now, rule, a->delivery, opened->sent_ms)) {
@@ -563,15 +577,18 @@ static void deliver_opened(struct sessions *s, struct moment now, const struct a
         fail(s, a, r);
 }
 
-static void receive_seed(struct sessions *s, struct moment now, const struct arrival *a,
-                         const struct envelope *e)
+/* An envelope of another format than a channel's, opened by @receive. */
+static void receive_by(struct sessions *s, struct moment now, const struct arrival *a,
+                       const struct envelope *e,
+                       int (*receive)(struct sessions *, struct moment, const struct arrival *,
+                                      const struct envelope *, uint8_t *))
 {
     struct buffer plain;
     int r = AICO_ENOMEM;
 
     plain_take(s, &plain);
     if (buffer_reserve(&plain, e->sealed.size))
-        r = seed_receive(s, now, a, e, plain.at);
+        r = receive(s, now, a, e, plain.at);
     if (r < 0)
         fail(s, a, r);
     plain_give(s, &plain, e->sealed.size);
@@ -596,7 +613,11 @@ static void receive_envelope(struct sessions *s, struct moment now, const struct
         return;
     }
     if (e.format == ENVELOPE_FORMAT_SEED) {
-        receive_seed(s, now, a, &e);
+        receive_by(s, now, a, &e, seed_receive);
+        return;
+    }
+    if (e.format == ENVELOPE_FORMAT_RATCHET || e.format == ENVELOPE_FORMAT_INIT) {
+        receive_by(s, now, a, &e, ratchets_receive);
         return;
     }
     line = line_find(a->peer, a->identity, e.key_id);

@@ -42,6 +42,17 @@ void event_push(struct sessions *s, const struct session_event *event)
     kept->text = (const char *)(at + identity_size);
 }
 
+/* What was opened is not shown if it cannot be stored that it was. */
+static bool next_broken(struct sessions *s, struct session_event *ret_event)
+{
+    if (s->broken_told)
+        return false;
+    s->broken_told = true;
+    *ret_event = (struct session_event){
+        .type = SESSION_BROKEN, .code = s->broken_code, .text = s->broken_text};
+    return true;
+}
+
 bool sessions_next(struct sessions *s, struct session_event *ret_event)
 {
     struct session_event *front;
@@ -49,6 +60,8 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
     if (s->event_out)
         fifo_pop(&s->events);
     s->event_out = false;
+    if (ratchets_commit(s) < 0)
+        return next_broken(s, ret_event);
     front = fifo_front(&s->events, NULL);
     if (front) {
         *ret_event = *front;

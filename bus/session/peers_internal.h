@@ -8,6 +8,7 @@
  *   peers_channel.c    channels: which one is used, PING, FINAL, control messages, direct messages
  *   peers_publish.c    groups we publish: generations, keys for readers, HEADS
  *   peers_seed.c       format 0 with components marked `peer aico`
+ *   peers_ratchet.c    ratchets: prekeys, which one is used, what is stored when
  *   peers_read.c       groups we read: keys, what waits for one, gaps
  */
 #ifndef SESSION_PEERS_INTERNAL_H
@@ -20,8 +21,11 @@
 #include "base/bucket.h"
 #include "session/channel.h"
 #include "session/group.h"
+#include "session/keep.h"
 #include "session/peers.h"
 #include "session/stored.h"
+#include "session/ratchet.h"
+#include "session/shelf.h"
 #include "wire/record.h"
 #include "wire/topic.h"
 
@@ -149,6 +153,17 @@ struct peer {
     size_t windows;
     struct bucket requests;
 
+    /* its ratchets with us */
+    struct bond *bonds; /* peers_ratchet.c */
+    bool bundle_wanted; /* a ratchet is to be begun; the broker's answer is out: */
+    bool bundle_asked;
+    int64_t bundle_ms, bundle_until_ms; /* asked again at; given up at */
+    int64_t pause_ms;                   /* nothing of its ratchets is opened before */
+    int64_t reset_ms;                   /* no RESET before */
+    uint8_t resets[4][RATCHET_ID_SIZE]; /* to be said once a channel stands */
+    size_t resets_owed;
+    struct bucket failures, starts;
+
     size_t name_size;
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -227,6 +242,17 @@ struct sessions {
     bool event_out;      /* the front was handed out */
     bool out_of_memory;  /* an event could not be kept */
     struct buffer plain; /* wiped after use */
+
+    /* ratchets; NULL: no rule that concerns us needs any, or nobody keeps them */
+    struct shelf *shelf;
+    struct keep_batch batch;
+    bool is_unkept; /* something must be stored before anything of it is seen */
+    int broken_code;
+    bool broken_told;
+    char broken_text[sizeof(((struct aico_error *)0)->text) + 64];
+    struct kept_message *inbox; /* utlist, by number */
+    size_t inbox_count;
+    uint64_t last_inbox;
     struct sessions_stats stats;
 };
 
@@ -326,6 +352,34 @@ int seed_seal(struct sessions *s, struct moment now, struct peer *peer,
 /* Opens into @plain (e->sealed.size bytes) and delivers, or says why not. */
 int seed_receive(struct sessions *s, struct moment now, const struct arrival *a,
                  const struct envelope *e, uint8_t *plain);
+
+/* peers_ratchet.c */
+/* Loads what is stored if a ratchet rule concerns us. What the keeper says. */
+int ratchets_start(struct sessions *s, struct moment now, struct aico_error *err);
+void ratchets_free(struct sessions *s);
+void bonds_free(struct peer *peer);
+/* Stores what has changed. After a failure always that code. */
+int ratchets_commit(struct sessions *s);
+bool ratchet_is_spoken(const struct sessions *s, struct bytes topic);
+int ratchets_seal(struct sessions *s, struct moment now, struct peer *peer,
+                  const struct component *component, const struct ratchet_message *message,
+                  struct writer *out, uint8_t *ret_ref);
+/* Opens into @plain (e->sealed.size bytes) and delivers, or says why not. */
+int ratchets_receive(struct sessions *s, struct moment now, const struct arrival *a,
+                     const struct envelope *e, uint8_t *plain);
+void ratchets_on_reset(struct sessions *s, struct peer *peer, const uint8_t *identity,
+                       const struct control *reset);
+/* A channel with @peer stands. */
+void ratchets_peer_ready(struct sessions *s, struct moment now, struct peer *peer);
+void ratchets_heard_more(struct sessions *s, struct moment now, struct bytes filter);
+void ratchets_link_up(struct sessions *s, struct moment now);
+void ratchets_link_lost(struct peer *peer);
+void ratchets_update(struct sessions *s, struct moment now);
+void ratchets_renew(struct sessions *s, struct moment now);
+void ratchets_tick(struct sessions *s, struct moment now, struct peer *peer);
+int64_t ratchets_deadline(const struct sessions *s, struct moment now);
+int64_t ratchets_peer_deadline(const struct sessions *s, const struct peer *peer);
+void ratchets_close(struct sessions *s);
 
 /* peers_publish.c */
 void publications_update(struct sessions *s, struct moment now);

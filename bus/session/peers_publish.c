@@ -176,8 +176,6 @@ static int rule_of(const struct sessions *s, struct bytes topic, const struct ru
 
     if (!rule || !me || !rule_allows(rule, me, RIGHT_PUBLISH))
         return AICO_EDENIED;
-    if (rule->seal == SEAL_RATCHET)
-        return AICO_ENOTYET;
     if (rule->seal != SEAL_GROUP)
         return AICO_EINVAL;
     *ret_rule = rule;

@@ -295,8 +295,10 @@ void ratchet_release(struct ratchet *ratchet)
 
 bool ratchet_can_seal(const struct ratchet *ratchet, struct moment now)
 {
+    int64_t life_ms = ratchet->has_init && !ratchet->heard ? RATCHET_UNHEARD_MS : RATCHET_LIFE_MS;
+
     return ratchet->alive == RATCHET_ALIVE && ratchet->send.begun &&
-           now.real_ms - ratchet->t0_ms < RATCHET_LIFE_MS;
+           now.real_ms - ratchet->t0_ms < life_ms;
 }
 
 static void context_of(const struct ratchet *ratchet, const struct session_settings *settings,

@@ -29,6 +29,7 @@
 #define RATCHET_FORMER 4          /* left keys of the peer that are still told from unknown ones */
 #define RATCHET_SKIPPED_MAX 20000 /* twice max_skipped_messages */
 #define RATCHET_SKIPPED_KEEP_MS ((int64_t)7 * 24 * 3600 * 1000) /* since it was skipped */
+#define RATCHET_UNHEARD_MS ((int64_t)13 * 24 * 3600 * 1000)     /* an Init is taken for 14 days */
 #define RATCHET_LIFE_MS ((int64_t)45 * 24 * 3600 * 1000)        /* then a new one is begun */
 
 struct ratchet_chain {

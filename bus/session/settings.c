@@ -19,6 +19,7 @@ struct session_settings session_settings_default(void)
         .session_timeout_ms = 3600000,
         .group_epoch_ms = 60000,
         .max_message_size = 16777216,
+        .max_skipped_messages = 1000,
         .connection_retry_limit = 3,
     };
 }

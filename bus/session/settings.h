@@ -29,6 +29,7 @@ struct reading_keys {
     size_t count;
     struct reading_key items[READING_KEYS_MAX];
 };
+struct keeper;
 
 /* Everything the pointers name is borrowed and outlives whoever holds the settings. */
 struct session_settings {
@@ -48,6 +49,8 @@ struct session_settings {
     int64_t group_epoch_ms;
     int64_t registry_max_age_ms;     /* 0: off */
     size_t max_message_size;         /* bytes of content */
+    size_t max_skipped_messages;     /* numbers of one chain of a ratchet that may be missing */
+    const struct keeper *keeper;     /* session/keep.h; NULL: nothing is kept, and no ratchets */
     uint32_t connection_retry_limit; /* handshakes to one peer before it is given up; 0: none */
     const char *const *allowed_components; /* names; NULL: all of the registry */
     size_t allowed_count;

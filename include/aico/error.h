@@ -107,6 +107,10 @@ extern "C" {
     X(ENOPREKEY, 95, "E_NO_PREKEY", 9, "no prekey statement")                                      \
     X(EFORKED, 96, "E_FORKED", 1, "forked child holds no keys")                                    \
     X(EMETADATA, 97, "E_METADATA", 9, "metadata not in the agreed JSON form")                      \
+    X(ENOONETIME, 98, "E_NO_ONE_TIME", 1, "no one-time key: forward_secrecy: statement")           \
+    X(ERATCHET, 99, "E_RATCHET", 9, "no ratchet for this message; a new one is asked for")         \
+    X(EKEPTLOCKED, 100, "E_STATE_LOCKED", 5, "another process holds the state of this component")  \
+    X(EKEPTDAMAGED, 101, "E_STATE_DAMAGED", 5, "kept session state is damaged or of another key")  \
     /* identity and registry, PROTOCOL 2 and 3 */                                                  \
     X(EKEYFILE, 110, "E_KEYFILE_FORMAT", 5, "not a key file of ours")                              \
     X(EKEYFILEDAMAGED, 111, "E_KEYFILE_DAMAGED", 5, "key file is damaged")                         \

@@ -314,9 +314,6 @@ static void settings_of_later_versions_are_refused_with_the_reason(void **state)
     (void)state;
     value_refused("security.transport", "security_level", "maximum",
                   "`maximum` is not available in this version: it needs ratcheted channels");
-    value_refused("security.transport", "max_skipped_messages", "999",
-                  "`999` is not available in this version: it belongs to ratcheted channels; "
-                  "default: 1000");
     refused("security: {transport: {require_fresh_handshake: false, allow_key_reuse: true}}", NULL,
             NULL,
             SECURITY_PATH ":1:73: key `security.transport.allow_key_reuse`: `true` is not "

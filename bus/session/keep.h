@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the sessions need to find again after a restart, as rows of a struct keeper.
+ *
+ *   'r' || identity (32) || ratchet id (12)        u64 time of its Init || state (ratchet_write())
+ *   's' || u32 statement                           Statement (152) || secret (32)
+ *   'o' || u32 statement || u32 number             secret (32)
+ *   'e' || identity (32) || EK (32)                u64 ms since 1970: seen, forgotten then
+ *   'i' || u64 number                              a message that was opened and not yet taken
+ */
+#ifndef SESSION_KEEP_H
+#define SESSION_KEEP_H
+
+#include <aico/error.h>
+
+#include "base/buffer.h"
+#include "base/keeper.h"
+#include "base/reader.h"
+#include "base/writer.h"
+
+#define KEEP_RATCHET 'r'
+#define KEEP_STATEMENT 's'
+#define KEEP_ONE_TIME 'o'
+#define KEEP_SEEN 'e'
+#define KEEP_INBOX 'i'
+#define KEEP_KEY_MAX 80
+
+/* Changes on their way to one commit. Zero-initialised is empty. One owner. */
+struct keep_batch {
+    struct buffer bytes; /* key and value of each, wiped */
+    struct keep_item {
+        uint32_t key_size, value_size;
+        bool removed;
+    } * items;
+    size_t count, capacity;
+    bool failed; /* without memory: the commit will say so */
+};
+void keep_put(struct keep_batch *batch, struct bytes key, struct bytes value);
+void keep_drop(struct keep_batch *batch, struct bytes key);
+/* Commits and empties @batch; an empty one is 0 without a write. AICO_ENOMEM, or what the keeper
+ * says. */
+AICO_MUST_USE int keep_commit(struct keep_batch *batch, const struct keeper *keeper,
+                              struct aico_error *err);
+void keep_batch_deinit(struct keep_batch *batch);
+
+#endif
