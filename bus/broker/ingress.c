@@ -32,6 +32,8 @@ static const struct ingress {
     [RECORD_SETTLE] = {PEER_READY, true, 0, on_settle},
     [RECORD_KEYS] = {PEER_READY, false, 0, on_keys},
     [RECORD_READING] = {PEER_READY, false, 0, on_reading},
+    [RECORD_PREKEYS] = {PEER_READY, false, 0, on_prekeys},
+    [RECORD_BUNDLE] = {PEER_READY, false, 5, on_bundle},
 };
 
 /* The record's id, which all that cost tokens have first. */

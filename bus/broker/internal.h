@@ -27,6 +27,7 @@
 #include "base/fifo.h"
 #include "base/hash.h"
 #include "broker/broker.h"
+#include "broker/prekeys.h"
 #include "broker/quota.h"
 #include "trust/registry.h"
 #include "wire/batch.h"
@@ -77,7 +78,9 @@ struct member {
     struct broker_peer *peer; /* its READY session, NULL when away */
     uint64_t instance;        /* of its last session, 0: had none */
     struct quotas quotas;
-    size_t away_count; /* of its instances */
+    struct prekeys *prekeys; /* it left; NULL: none */
+    struct bucket bundles;   /* it fetched */
+    size_t away_count;       /* of its instances */
 };
 
 /* Who gets a topic's messages. */

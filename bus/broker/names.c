@@ -109,6 +109,8 @@ static void member_refresh(struct broker *b, struct member *member)
     member->component = registry_find_identity(b->registry, member->identity);
     member->active = member->component && strcmp(member->component->name, member->name) == 0 &&
                      component_is_active(b->registry, member->component, b->now.real_ms);
+    if (!member->active)
+        prekeys_forget(member);
 }
 
 void members_refresh(struct broker *b)
@@ -183,8 +185,10 @@ void names_free(struct broker *b)
     HASH_CLEAR(hh, b->members);
     for (size_t i = 1; i <= b->topic_count; i++)
         topic_free(b->topic_by_number[i]);
-    for (size_t i = 1; i <= b->member_count; i++)
+    for (size_t i = 1; i <= b->member_count; i++) {
+        prekeys_forget(b->member_by_number[i]);
         free(b->member_by_number[i]);
+    }
     free(b->topic_by_number);
     free(b->member_by_number);
 }

@@ -137,6 +137,9 @@ size_t client_unacknowledged(const struct client *client);
  * back until it reads again. Initially false. */
 void client_set_backlogged(struct client *client, bool backlogged);
 
+/* The application has taken every message up to this number of message_kept(). */
+void client_taken(struct client *client, struct moment now, uint64_t number);
+
 /* --- operations: each ends with host.done(ticket) --------------------------------------------- */
 
 void client_subscribe(struct client *client, struct moment now, struct bytes filter, uint8_t policy,

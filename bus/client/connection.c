@@ -552,7 +552,7 @@ static int on_refuse(struct client *client, struct moment now, const struct reco
         operation = operation_find_resolve(client, refuse.id);
     if (operation)
         operation_fail(client, operation, -(int)refuse.code, text);
-    else
+    else if (!bundle_refused(client, now, refuse.id, -(int)refuse.code, text))
         (void)subscription_refused(client, refuse.id, -(int)refuse.code, text);
     return 0;
 }
@@ -659,6 +659,8 @@ static const struct handler {
     {RECORD_ITEM, CLIENT_READY, on_item},
     {RECORD_KEY, CLIENT_READY, on_key},
     {RECORD_READING, CLIENT_READY, on_reading},
+    {RECORD_PREKEYS, CLIENT_READY, receive_prekeys_left},
+    {RECORD_BUNDLE, CLIENT_READY, receive_bundle},
 };
 
 static int dispatch(struct client *client, struct moment now, const struct record *record)
@@ -701,6 +703,12 @@ int client_receive(struct client *client, struct moment now, struct bytes frame)
     }
     flushes_check(client);
     return 0;
+}
+
+void client_taken(struct client *client, struct moment now, uint64_t number)
+{
+    sessions_taken(client->sessions, number);
+    receive_session_events(client, now);
 }
 
 /* Moves whole records of ours into the frame; true when none is left. */

@@ -33,6 +33,7 @@ struct client_component {
     struct assembly *direct; /* fragments being put together, by lane */
     struct assembly *topic;
     struct assembly *item;
+    uint64_t bundle_id;          /* BUNDLE that asked for its prekeys and is out; 0: none */
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -272,8 +273,10 @@ void publish_link_up(struct client *client, uint64_t last_id);
 void publish_dial_parked(struct client *client, struct moment now);
 void publish_link_down(struct client *client);
 void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer);
-void publish_channel_lost(struct client *client, struct client_component *peer, int code,
-                          const char *text);
+/* No channel, or no ratchet, can be had: what waits for one is refused. */
+void publish_channel_lost(struct client *client, struct client_component *peer, bool ratchet,
+                          int code, const char *text);
+bool topic_is_ratcheted(struct client *client, struct client_topic *topic);
 void publish_free(struct client *client);
 /* Whether everything up to application id @id was answered. */
 bool publish_is_answered(const struct client *client, struct operation *flush);
@@ -297,6 +300,14 @@ void follow_handed(struct client *client, const struct stored_place *place, size
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
 /* The item at @place does not open: @code. */
 void follow_failed(struct client *client, const struct stored_place *place, int code);
+/* prekeys.c */
+void prekeys_send(struct client *client, struct bytes statement, struct bytes keys);
+void bundle_send(struct client *client, struct moment now, struct bytes name);
+/* A REFUSE of @id; false: not of a BUNDLE. */
+bool bundle_refused(struct client *client, struct moment now, uint64_t id, int code,
+                    const char *text);
+int receive_prekeys_left(struct client *client, struct moment now, const struct record *record);
+int receive_bundle(struct client *client, struct moment now, const struct record *record);
 /* subscription.c */
 struct client_subscription *subscription_new(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, bool internal,
@@ -329,12 +340,13 @@ int receive_answer(struct client *client, const struct record_answer *answer);
 void receive_pong(struct client *client, struct moment now, uint64_t token);
 void receive_component_pong(struct client *client, struct moment now, struct bytes name,
                             uint64_t number);
-/* A channel with @peer stands now, or there will be none. */
-void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+/* A channel (or ratchet) with @peer stands now, or there will be none. */
+void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer,
+                           bool ratchet);
+void operations_peer_lost(struct client *client, struct client_component *peer, bool ratchet,
+                          int code, const char *text);
 /* @name, or the broker in its name, gave @code as why it makes no channel with us. */
 void operations_peer_claims(struct client *client, struct bytes name, int code);
-void operations_peer_lost(struct client *client, struct client_component *peer, int code,
-                          const char *text);
 struct operation *operation_find_resolve(struct client *client, uint64_t id);
 struct operation *operation_by_reply(struct client *client, uint64_t request);
 

@@ -12,6 +12,7 @@
 /* What the application sees is the inner part. */
 struct message_block {
     struct aico_message *next;
+    uint64_t kept;
     struct aico_message message;
 };
 
@@ -97,6 +98,11 @@ struct aico_message *client_message_new(const struct message_parts *parts)
 struct aico_message **message_link(struct aico_message *message)
 {
     return &block_of(message)->next;
+}
+
+uint64_t *message_kept(struct aico_message *message)
+{
+    return &block_of(message)->kept;
 }
 
 size_t message_cost(const struct aico_message *message)

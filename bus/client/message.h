@@ -25,6 +25,9 @@ struct aico_message *client_message_new(const struct message_parts *parts);
 /* Where whoever holds a message keeps the next one of its list; NULL at first. */
 struct aico_message **message_link(struct aico_message *message);
 
+/* Not 0: the message is kept on disk until the application took it (client_taken()). */
+uint64_t *message_kept(struct aico_message *message);
+
 /* The bytes a message counts for in the receive window. */
 size_t message_cost(const struct aico_message *message);
 

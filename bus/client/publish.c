@@ -363,7 +363,7 @@ static int seal_none(struct client *client, struct client_topic *topic, const st
     return 0;
 }
 
-/* Seals for one component over its channel; AICO_ESTATE: none stands. */
+/* Seals for one component over its channel or ratchet; AICO_ESTATE: none stands. */
 static int seal_direct(struct client *client, struct moment now, struct client_topic *topic,
                        struct client_component *to, const struct outgoing *out,
                        const struct outgoing_parts *parts, bool quiet)
@@ -375,7 +375,7 @@ static int seal_direct(struct client *client, struct moment now, struct client_t
     struct writer w;
     int r;
 
-    if (!sessions_has_channel(client->sessions, now, bytes_text(to->name)))
+    if (!sessions_is_ready(client->sessions, now, bytes_text(to->name), parts->topic))
         return AICO_ESTATE;
     sent = window_push(client, topic, room);
     if (!sent)
@@ -422,7 +422,7 @@ static int park(struct client *client, struct moment now, struct client_componen
     DL_APPEND(to->parked, parked);
     client->parked_count++;
     client->parked_bytes += size;
-    r = sessions_dial(client->sessions, now, bytes_text(to->name));
+    r = sessions_want(client->sessions, now, bytes_text(to->name), parts_of(out).topic);
     if (r < 0)
         parked_free(client, to, parked);
     return r;
@@ -437,7 +437,7 @@ static int send_direct(struct client *client, struct moment now, struct client_t
     return r == AICO_ESTATE ? park(client, now, to, out, quiet) : r;
 }
 
-/* A channel-sealed topic: one copy for each entitled reader that is there. */
+/* A channel-sealed or ratcheted topic: one copy for each entitled reader that is there. */
 static int send_to_readers(struct client *client, struct moment now, struct client_topic *topic,
                            const struct rule *rule, const struct outgoing *out)
 {
@@ -505,6 +505,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
                    ? seal_group(client, now, topic, out, &parts, delivery)
                    : seal_batch(client, now, topic, out, items, *ret_count, bytes, delivery);
     case SEAL_CHANNEL:
+    case SEAL_RATCHET:
         if (!rule_allows_self(client, rule))
             return AICO_EDENIED;
         want_presence(client);
@@ -515,9 +516,8 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         return send_to_readers(client, now, topic, rule, out);
     case SEAL_NONE:
         return seal_none(client, topic, out, &parts, delivery);
-    default:
-        return AICO_ENOTYET;
     }
+    return AICO_EINTERNAL;
 }
 
 /* Seals what is at the front of the queue, @out and as much more as goes into @room bytes of the
@@ -590,8 +590,8 @@ int publish_request(struct client *client, struct moment now, struct operation *
     struct writer w;
     int r;
 
-    if (!sessions_has_channel(client->sessions, now, peer)) {
-        r = sessions_dial(client->sessions, now, peer);
+    if (!sessions_is_ready(client->sessions, now, peer, topic_name(operation->topic))) {
+        r = sessions_want(client->sessions, now, peer, topic_name(operation->topic));
         return r < 0 ? r : AICO_ESTATE;
     }
     sent = window_push(client, operation->topic, room);
@@ -693,11 +693,35 @@ static void refuse_parked(struct client *client, struct client_component *peer,
     parked_free(client, peer, parked);
 }
 
-void publish_channel_lost(struct client *client, struct client_component *peer, int code,
-                          const char *text)
+bool topic_is_ratcheted(struct client *client, struct client_topic *topic)
 {
-    while (peer->parked)
-        refuse_parked(client, peer, peer->parked, code, text);
+    const struct rule *rule = client_topic_rule(client, topic);
+
+    return rule && rule->seal == SEAL_RATCHET;
+}
+
+static bool is_parked_for(struct client *client, const struct parked *parked, bool ratchet)
+{
+    struct client_topic *topic = client_topic_get(client, parts_of(&parked->head).topic);
+
+    return topic && topic_is_ratcheted(client, topic) == ratchet;
+}
+
+void publish_channel_lost(struct client *client, struct client_component *peer, bool ratchet,
+                          int code, const char *text)
+{
+    struct parked *parked, *next;
+
+    DL_FOREACH_SAFE(peer->parked, parked, next)
+    if (is_parked_for(client, parked, ratchet))
+        refuse_parked(client, peer, parked, code, text);
+}
+
+/* Whoever waits behind another message of the same component waits for its turn. */
+static int want_first(struct client *client, struct moment now, struct client_component *peer)
+{
+    return sessions_want(client->sessions, now, bytes_text(peer->name),
+                         parts_of(&peer->parked->head).topic);
 }
 
 void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer)
@@ -709,11 +733,10 @@ void publish_channel_ready(struct client *client, struct moment now, struct clie
         int r = topic ? seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet)
                       : AICO_ENOMEM;
 
-        if (r == AICO_ESTATE) { /* over already */
-            r = sessions_dial(client->sessions, now, bytes_text(peer->name));
-            if (r < 0)
-                publish_channel_lost(client, peer, r, aico_error_string(r));
-            return;
+        if (r == AICO_ESTATE) { /* over already, or it waits for the other kind */
+            r = want_first(client, now, peer);
+            if (r == 0)
+                return;
         }
         if (r < 0)
             refuse_parked(client, peer, parked, r, aico_error_string(r));
@@ -729,10 +752,12 @@ void publish_dial_parked(struct client *client, struct moment now)
 
     HASH_ITER(hh, client->components, peer, next)
     {
-        int r = peer->parked ? sessions_dial(client->sessions, now, bytes_text(peer->name)) : 0;
+        int r = peer->parked ? want_first(client, now, peer) : 0;
 
-        if (r < 0)
-            publish_channel_lost(client, peer, r, aico_error_string(r));
+        while (r < 0 && peer->parked) {
+            refuse_parked(client, peer, peer->parked, r, aico_error_string(r));
+            r = peer->parked ? want_first(client, now, peer) : 0;
+        }
     }
 }
 

@@ -508,15 +508,15 @@ static void report_gap(struct client *client, const struct session_event *event)
 static void report_message(struct client *client, struct moment now,
                            const struct session_event *event)
 {
-    struct arrival *arrival = event->cookie;
+    const struct arrival none = {0}, *arrival = event->cookie ? event->cookie : &none;
     enum aico_message_kind kind = AICO_MESSAGE_EVENT;
     struct aico_message *message;
     struct operation *request;
 
-    if (arrival->stored.number == 0)
+    if (event->cookie && arrival->stored.number == 0)
         claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
                     arrival->number, event->generation);
-    if (event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
+    if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
         !topic_is_subscribed(client, arrival->topic))
         return;
     if (event->delivery == DELIVERY_REQUEST)
@@ -547,6 +547,7 @@ static void report_message(struct client *client, struct moment now,
     if (message->number > 0 && event->index == 0)
         follow_handed(client, &arrival->stored, arrival->count);
     message->id = arrival->id;
+    *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
     request = operation_by_reply(client, arrival->request);
     if (kind != AICO_MESSAGE_REPLY)
@@ -629,14 +630,15 @@ static void send_keys(struct client *client, struct bytes body)
     client_control_end(client, &w);
 }
 
-static void on_lost(struct client *client, const struct session_event *event)
+static void on_lost(struct client *client, struct moment now, const struct session_event *event)
 {
     struct client_component *peer = component_get(client, event->peer);
 
     if (!peer || client->state != CLIENT_READY)
         return; /* dialled again when the link is up: publish_dial_parked() */
-    publish_channel_lost(client, peer, event->code, event->text);
-    operations_peer_lost(client, peer, event->code, event->text);
+    publish_channel_lost(client, peer, event->ratchet, event->code, event->text);
+    operations_peer_lost(client, peer, event->ratchet, event->code, event->text);
+    publish_channel_ready(client, now, peer); /* what waited behind */
 }
 
 static void on_ready(struct client *client, struct moment now, const struct session_event *event)
@@ -646,7 +648,7 @@ static void on_ready(struct client *client, struct moment now, const struct sess
     if (!peer)
         return;
     publish_channel_ready(client, now, peer);
-    operations_peer_ready(client, now, peer);
+    operations_peer_ready(client, now, peer, event->ratchet);
 }
 
 /* Why two components make no channel, where a person can repair it. */
@@ -681,7 +683,7 @@ void receive_session_events(struct client *client, struct moment now)
             break;
         case SESSION_MESSAGE:
             report_message(client, now, &event);
-            if (!event.more)
+            if (!event.more && event.cookie)
                 arrival_free(client, event.cookie);
             break;
         case SESSION_FAILED:
@@ -695,7 +697,7 @@ void receive_session_events(struct client *client, struct moment now)
             on_ready(client, now, &event);
             break;
         case SESSION_LOST:
-            on_lost(client, &event);
+            on_lost(client, now, &event);
             break;
         case SESSION_GROUP_READY:
             break; /* the queue is looked at before every frame */
@@ -719,6 +721,15 @@ void receive_session_events(struct client *client, struct moment now)
         case SESSION_PONG:
             receive_component_pong(client, now, event.peer, event.sequence);
             break;
+        case SESSION_PREKEYS:
+            prekeys_send(client, event.bytes, event.payload);
+            break;
+        case SESSION_BUNDLE:
+            bundle_send(client, now, event.peer);
+            break;
+        case SESSION_BROKEN:
+            client_end(client, event.code, event.text);
+            break;
         case SESSION_REGISTRY:
             r = accept_registry(client, now, event.bytes);
             if (r == AICO_EEQUIVOCATION)
@@ -728,7 +739,8 @@ void receive_session_events(struct client *client, struct moment now)
             if (is_refused_handshake(event.code))
                 operations_peer_claims(client, event.peer, event.code);
             if (is_refused_handshake(event.code) || event.code == AICO_EPEERSILENT ||
-                event.code == AICO_EHEADSMISSING || event.code == AICO_ENOPREKEY)
+                event.code == AICO_EHEADSMISSING || event.code == AICO_ENOPREKEY ||
+                event.code == AICO_ENOONETIME || event.code == AICO_ERATCHET)
                 deliver_report(client, &(struct report){.kind = AICO_MESSAGE_STATE,
                                                         .sender = event.peer,
                                                         .code = event.code,

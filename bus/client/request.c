@@ -185,7 +185,8 @@ static void ping_component(struct client *client, struct moment now, struct oper
         operation_fail(client, operation, r, aico_error_string(r));
 }
 
-void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer)
+void operations_peer_ready(struct client *client, struct moment now, struct client_component *peer,
+                           bool ratchet)
 {
     struct operation *operation, *next;
 
@@ -195,7 +196,8 @@ void operations_peer_ready(struct client *client, struct moment now, struct clie
 
         if (operation->peer != peer)
             continue;
-        if (operation->kind == OPERATION_PING) /* also one that was sent over a former channel */
+        if (operation->kind == OPERATION_PING &&
+            !ratchet) /* also one that was sent over a former channel */
             ping_component(client, now, operation);
         if (operation->kind != OPERATION_REQUEST || operation->id != 0)
             continue;
@@ -205,13 +207,21 @@ void operations_peer_ready(struct client *client, struct moment now, struct clie
     }
 }
 
-void operations_peer_lost(struct client *client, struct client_component *peer, int code,
-                          const char *text)
+/* Whether @operation waits for a ratchet rather than a channel. */
+static bool needs_ratchet(struct client *client, const struct operation *operation)
+{
+    return operation->kind == OPERATION_REQUEST && operation->topic &&
+           topic_is_ratcheted(client, operation->topic);
+}
+
+void operations_peer_lost(struct client *client, struct client_component *peer, bool ratchet,
+                          int code, const char *text)
 {
     struct operation *operation, *next;
 
     DL_FOREACH_SAFE(client->operations, operation, next)
-    if (operation->peer == peer && (operation->id == 0 || operation->kind == OPERATION_PING))
+    if (operation->peer == peer && (operation->id == 0 || operation->kind == OPERATION_PING) &&
+        needs_ratchet(client, operation) == ratchet)
         operation_fail(client, operation, code, text[0] ? text : aico_error_string(code));
 }
 

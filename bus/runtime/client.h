@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "client/client.h"
 #include "store/home.h"
+#include "store/kept.h"
 #include "transport/dealer.h"
 #include "transport/wake.h"
 
@@ -142,6 +143,7 @@ struct aico_client {
     int64_t close_ms;
     struct aico_client_stats stats;
     uint64_t unsent, unacknowledged; /* in the core, as of its last turn */
+    uint64_t taken;                  /* message_kept() of what the application took last */
 
     /* --- the thread's own --- */
     struct client *core;
@@ -152,6 +154,9 @@ struct aico_client {
     struct inbox delivered;    /* by this turn */
     struct call *answered;     /* by this turn */
     struct registry *accepted; /* by this turn; NULL: none */
+    uint64_t told_taken;       /* of `taken`, to the core */
+    struct kept *kept;         /* what the core's sessions keep */
+    struct keeper keeper;      /* over it */
     struct file_stamp registry_stamp;
     char *registry_path;
 };

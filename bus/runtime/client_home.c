@@ -139,6 +139,7 @@ static struct session_settings session_settings_of(const struct client_home *hom
     settings.session_timeout_ms = config->session_timeout_ms;
     settings.group_epoch_ms = config->group_epoch_ms;
     settings.registry_max_age_ms = config->registry_max_age_ms;
+    settings.max_skipped_messages = (size_t)config->max_skipped_messages;
     settings.max_message_size = (size_t)config->max_message_size;
     settings.connection_retry_limit = (uint32_t)config->connection_retry_limit;
     if (config->has_allowed_components) {

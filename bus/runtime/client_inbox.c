@@ -147,6 +147,10 @@ int aico_receive(struct aico_client *c, int64_t timeout_ms, struct aico_message 
         is_late = !client_wait(c, &c->arrived, deadline_ms);
     if (c->inbox.head) {
         *ret_message = take_first(&c->inbox);
+        if (*message_kept(*ret_message) > 0) {
+            c->taken = *message_kept(*ret_message);
+            client_wake(c);
+        }
         if (!c->inbox.head && !c->is_over)
             wake_clear(&c->ready);
         if (c->is_backlogged && c->inbox.bytes < CLIENT_INBOX_LIMIT / 2)

@@ -289,6 +289,7 @@ static void take_orders(struct aico_client *c, struct moment now)
     struct verdict_given *verdict;
     struct call *asked;
     bool was_backlogged;
+    uint64_t taken;
 
     client_lock(c);
     c->is_woken = false;
@@ -301,7 +302,13 @@ static void take_orders(struct aico_client *c, struct moment now)
     c->asked_end = &c->asked;
     was_backlogged = c->is_backlogged;
     c->is_backlogged = is_backlogged(c);
+    taken = c->taken;
     client_unlock(c);
+
+    if (taken > c->told_taken) {
+        c->told_taken = taken;
+        client_taken(c->core, now, taken);
+    }
 
     if (c->is_backlogged != was_backlogged)
         client_set_backlogged(c->core, c->is_backlogged);
@@ -526,6 +533,11 @@ int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct ai
     };
     int r;
 
+    c->kept = kept_new(c->home.config->home, c->home.identity->name, c->home.identity);
+    if (!c->kept)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    c->keeper = kept_keeper(c->kept);
+    settings.session.keeper = &c->keeper;
     c->registry_path = home_path(c->home.config->home, "registry");
     if (!c->registry_path)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
@@ -552,6 +564,7 @@ void client_thread_deinit(struct aico_client *c)
     dealer_close(&c->dealer, 0);
     transport_free(&c->transport);
     client_free(&c->core);
+    kept_free(&c->kept);
     inbox_deinit(&c->delivered);
     registry_unref(&c->accepted);
     free(c->registry_path);

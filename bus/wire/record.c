@@ -768,3 +768,106 @@ void record_write_answer(struct writer *w, const struct record_answer *m)
     writer_bytes(w, m->piece);
     record_end(w, begin);
 }
+
+/* --- prekeys -------------------------------------------------------------------------------- */
+
+/* byte[152] statement, u16 count, count x (u32 number, byte[32] key) */
+int record_parse_prekeys(const struct record *record, struct record_prekeys *ret)
+{
+    struct reader r = body_of(record, RECORD_PREKEYS, 0, 0);
+    struct record_prekeys m = {0};
+    size_t count;
+
+    m.statement = reader_bytes(&r, STATEMENT_SIZE);
+    count = reader_u16(&r);
+    m.keys = reader_bytes(&r, count * ONE_TIME_SIZE);
+    if (!reader_done(&r) || count > PREKEYS_MAX)
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_prekeys(struct writer *w, const struct record_prekeys *m)
+{
+    size_t begin = record_begin(w, RECORD_PREKEYS, 0, 0);
+
+    write_exact(w, m->statement, STATEMENT_SIZE);
+    writer_u16(w, (uint16_t)(m->keys.size / ONE_TIME_SIZE));
+    writer_bytes(w, m->keys);
+    record_end(w, begin);
+}
+
+/* u32 number, u16 left */
+int record_parse_prekeys_left(const struct record *record, struct record_prekeys_left *ret)
+{
+    struct reader r = body_of(record, RECORD_PREKEYS, RECORD_FLAG_LEFT, 0);
+    struct record_prekeys_left m = {0};
+
+    m.number = reader_u32(&r);
+    m.left = reader_u16(&r);
+    if (!reader_done(&r) || record->flags != RECORD_FLAG_LEFT)
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_prekeys_left(struct writer *w, uint32_t number, uint16_t left)
+{
+    size_t begin = record_begin(w, RECORD_PREKEYS, RECORD_FLAG_LEFT, 0);
+
+    writer_u32(w, number);
+    writer_u16(w, left);
+    record_end(w, begin);
+}
+
+/* u64 id, lp8 name */
+int record_parse_bundle_ask(const struct record *record, struct record_bundle_ask *ret)
+{
+    struct reader r = body_of(record, RECORD_BUNDLE, RECORD_FLAG_ASK, 0);
+    struct record_bundle_ask m = {0};
+
+    m.id = reader_u64(&r);
+    m.name = reader_lp8(&r);
+    if (!reader_done(&r) || record->flags != RECORD_FLAG_ASK || m.id == 0 || m.name.size == 0)
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_bundle_ask(struct writer *w, uint64_t id, struct bytes name)
+{
+    size_t begin = record_begin(w, RECORD_BUNDLE, RECORD_FLAG_ASK, 0);
+
+    writer_u64(w, id);
+    writer_lp8(w, name);
+    record_end(w, begin);
+}
+
+/* u64 id, lp8 name, byte[152] statement, u32 number, byte[32] key */
+int record_parse_bundle(const struct record *record, struct record_bundle *ret)
+{
+    struct reader r = body_of(record, RECORD_BUNDLE, 0, 0);
+    struct record_bundle m = {0};
+
+    m.id = reader_u64(&r);
+    m.name = reader_lp8(&r);
+    m.statement = reader_bytes(&r, STATEMENT_SIZE);
+    m.number = reader_u32(&r);
+    m.public = reader_bytes(&r, ONE_TIME_SIZE - 4);
+    if (!reader_done(&r) || m.id == 0 || m.name.size == 0)
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_bundle(struct writer *w, const struct record_bundle *m)
+{
+    size_t begin = record_begin(w, RECORD_BUNDLE, 0, 0);
+
+    writer_u64(w, m->id);
+    writer_lp8(w, m->name);
+    write_exact(w, m->statement, STATEMENT_SIZE);
+    writer_u32(w, m->number);
+    write_exact(w, m->public, ONE_TIME_SIZE - 4);
+    record_end(w, begin);
+}

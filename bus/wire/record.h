@@ -56,6 +56,8 @@ enum record_type {
     RECORD_RESOLVED = 19,
     RECORD_QUERY = 20,
     RECORD_ANSWER = 21,
+    RECORD_PREKEYS = 23,
+    RECORD_BUNDLE = 24,
     RECORD_FOLLOW = 25, /* 25 to 30: wire/stream_record.h */
     RECORD_ITEM = 26,
     RECORD_SETTLE = 27,
@@ -98,6 +100,9 @@ enum slow_policy {
 #define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
 #define RECORD_FLAG_COUNT 0x20    /* an event by subscription: u16 messages in it follows */
+/* Flags of PREKEYS and BUNDLE. */
+#define RECORD_FLAG_LEFT 0x01 /* PREKEYS, broker to client: what is left of them */
+#define RECORD_FLAG_ASK 0x01  /* BUNDLE, client to broker: whose is wanted */
 /* Flags of SUBSCRIBE. */
 #define RECORD_FLAG_SERVE 0x01 /* this client answers requests on these topics */
 
@@ -269,6 +274,38 @@ struct record_answer {
     struct bytes piece;
 };
 
+#define STATEMENT_SIZE 152       /* docs/protocol.md; opaque here but for number and identity */
+#define ONE_TIME_SIZE 36         /* u32 number || X25519 key */
+#define ONE_TIME_NONE UINT32_MAX /* a number: there is none */
+#define PREKEYS_MAX 256          /* one-time keys of one record */
+
+/* PREKEYS: what a component leaves in the broker's directory. A statement of another number than
+ * the former one replaces it and its one-time keys. */
+struct record_prekeys {
+    struct bytes statement;
+    struct bytes keys; /* ONE_TIME_SIZE each */
+};
+
+/* PREKEYS with RECORD_FLAG_LEFT: the answer, and said again when few are left. */
+struct record_prekeys_left {
+    uint32_t number; /* of the statement */
+    uint16_t left;
+};
+
+/* BUNDLE with RECORD_FLAG_ASK: answered by BUNDLE or REFUSE. */
+struct record_bundle_ask {
+    uint64_t id;
+    struct bytes name; /* lp8 */
+};
+
+struct record_bundle {
+    uint64_t id;
+    struct bytes name;
+    struct bytes statement;
+    uint32_t number;     /* of the one-time key; ONE_TIME_NONE */
+    struct bytes public; /* 32; zeros without */
+};
+
 /* One record of a frame, its body not yet parsed. */
 struct record {
     uint8_t type;
@@ -304,6 +341,10 @@ AICO_MUST_USE int record_parse_gap(const struct record *, struct record_gap *ret
 AICO_MUST_USE int record_parse_resolve(const struct record *, struct record_resolve *ret);
 AICO_MUST_USE int record_parse_resolved(const struct record *, struct record_resolved *ret);
 AICO_MUST_USE int record_parse_query(const struct record *, struct record_query *ret);
+AICO_MUST_USE int record_parse_prekeys(const struct record *, struct record_prekeys *ret);
+AICO_MUST_USE int record_parse_prekeys_left(const struct record *, struct record_prekeys_left *ret);
+AICO_MUST_USE int record_parse_bundle_ask(const struct record *, struct record_bundle_ask *ret);
+AICO_MUST_USE int record_parse_bundle(const struct record *, struct record_bundle *ret);
 AICO_MUST_USE int record_parse_answer(const struct record *, struct record_answer *ret);
 
 /* Each appends one whole record; check writer.failed afterwards (no room: nothing was kept that a
@@ -331,6 +372,10 @@ void record_write_gap(struct writer *, const struct record_gap *);
 void record_write_resolve(struct writer *, uint64_t id, struct bytes topic);
 void record_write_resolved(struct writer *, uint64_t id, uint32_t component);
 void record_write_query(struct writer *, uint64_t id, struct bytes what, struct bytes argument);
+void record_write_prekeys(struct writer *, const struct record_prekeys *);
+void record_write_prekeys_left(struct writer *, uint32_t number, uint16_t left);
+void record_write_bundle_ask(struct writer *, uint64_t id, struct bytes name);
+void record_write_bundle(struct writer *, const struct record_bundle *);
 void record_write_answer(struct writer *, const struct record_answer *);
 
 /* Size of the whole record, head included. */

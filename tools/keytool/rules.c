@@ -180,8 +180,6 @@ static int parse_rule(struct keytool *k, struct bytes filter, struct rule_line *
                     AUTHENTICITY_SENDER, &authenticity, err)) < 0 ||
         (r = choose("padding", k->padding, paddings, COUNT_OF(paddings), 0, &padding, err)) < 0)
         return r;
-    if (seal == SEAL_RATCHET)
-        return aico_error_set(err, AICO_ENOTYET, "--seal ratchet is not available in this version");
     if (k->freshness) {
         freshness = strtoul(k->freshness, &end, 10);
         if (k->freshness[0] < '0' || k->freshness[0] > '9' || *end || freshness > UINT32_MAX)

@@ -44,6 +44,12 @@ struct sessions {
     bool new_group;   /* the next sealing begins a generation */
     unsigned dials, sealed, subscribed, unsubscribed, link_lost, link_up, registries, away;
     uint64_t sequence;
+    size_t prekeys_left;
+    unsigned bundles;
+    uint32_t bundle_number;
+    bool bundle_has_key;
+    int bundle_code;
+    uint64_t taken;
     bool closed;
 };
 
@@ -286,6 +292,42 @@ void sessions_receive_stored(struct sessions *s, struct moment now, struct bytes
                              struct bytes bytes, void *cookie)
 {
     sessions_receive_group(s, now, name, identity, topic, delivery, bytes, cookie);
+}
+
+bool sessions_is_ready(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
+                       struct bytes topic UNUSED)
+{
+    return s->has_channel;
+}
+
+int sessions_want(struct sessions *s, struct moment now, struct bytes peer,
+                  struct bytes topic UNUSED)
+{
+    return sessions_dial(s, now, peer);
+}
+
+void sessions_prekeys_left(struct sessions *s, struct moment now UNUSED, size_t count)
+{
+    s->prekeys_left = count;
+}
+
+void sessions_bundle(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
+                     struct bytes statement UNUSED, uint32_t number, const uint8_t *one_time)
+{
+    s->bundles++;
+    s->bundle_number = number;
+    s->bundle_has_key = one_time != NULL;
+}
+
+void sessions_bundle_refused(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
+                             int code, const char *text UNUSED)
+{
+    s->bundle_code = code;
+}
+
+void sessions_taken(struct sessions *s, uint64_t number)
+{
+    s->taken = number;
 }
 
 void sessions_peer_away(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
