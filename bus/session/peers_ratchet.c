@@ -126,9 +126,9 @@ void bonds_free(struct peer *peer)
 static int bond_seal(struct sessions *s, struct moment now, struct bond *bond,
                      const struct ratchet_message *message, struct writer *out, uint8_t *ret_ref)
 {
-    int r = 0;
+    int r = s->broken_code; /* a number may be reserved in memory only */
 
-    if (ratchet_needs_reserve(bond->ratchet)) {
+    if (r == 0 && ratchet_needs_reserve(bond->ratchet)) {
         ratchet_reserve(bond->ratchet);
         mark_dirty(s, bond);
         r = bonds_commit(s);
