@@ -172,6 +172,8 @@ struct peer {
 struct publication {
     UT_hash_handle hh; /* by filter */
     struct group *group;
+    struct group *earlier;    /* the generation before, for who was in it and lacks its key */
+    int64_t earlier_until_ms; /* then it is erased */
     bool ready;           /* nobody needs to be waited for any more */
     bool prepared;        /* sessions_prepare_group() has been called */
     int64_t wait_ms;      /* until when, while not ready */

@@ -30,13 +30,13 @@ static struct group_member *peer_member(const struct publication *p, const struc
     return line && p->group ? group_member_find(p->group, line->channel->peer) : NULL;
 }
 
-static void give_key(struct sessions *s, struct moment now, struct publication *p,
+static void give_key(struct sessions *s, struct moment now, struct group *group,
                      struct group_member *member, struct peer *peer, uint32_t epoch)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer message = {0};
 
-    if (group_write_key(p->group, now, member, epoch, &message) < 0 ||
+    if (group_write_key(group, now, member, epoch, &message) < 0 ||
         control_send(s, now, peer, buffer_view(&message)) < 0)
         return;
     member->told = true;
@@ -55,7 +55,7 @@ static void give_keys(struct sessions *s, struct moment now, struct publication 
         if (!line || memcmp(line->channel->peer, member->identity, SIGN_PUBLIC_SIZE) != 0)
             continue;
         if (!channel_is_spent(line->channel, now, 0))
-            give_key(s, now, p, member, peer, UINT32_MAX);
+            give_key(s, now, p->group, member, peer, UINT32_MAX);
         else if (!peer->dialing)
             (void)!dial_start(s, now, peer);
     }
@@ -94,9 +94,12 @@ static int begin_generation(struct sessions *s, struct moment now, struct public
     s->last_generation = seed.generation;
     event_push(s,
                &(struct session_event){.type = SESSION_PERSIST_GEN, .generation = seed.generation});
-    if (p->group)
+    if (p->group) {
         keep_heads(p);
-    group_free(&p->group);
+        group_free(&p->earlier);
+        p->earlier = p->group;
+        p->earlier_until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    }
     p->group = group;
     stored_begin(s, p);
     p->early_ms = peers_jitter(s, s->settings.key_rotation_interval_ms / 10);
@@ -122,6 +125,7 @@ static void publication_free(struct sessions *s, struct publication *p)
 {
     HASH_DEL(s->publications, p);
     group_free(&p->group);
+    group_free(&p->earlier);
     buffer_deinit(&p->former);
     buffer_deinit(&p->keys);
     buffer_deinit(&p->former_keys);
@@ -284,7 +288,7 @@ void publications_peer_ready(struct sessions *s, struct moment now, struct peer 
 
         /* Who dialled us asks for what it wants, and for the epoch it wants. */
         if (member && !member->told && line_best(peer)->channel->dialer)
-            give_key(s, now, p, member, peer, UINT32_MAX);
+            give_key(s, now, p->group, member, peer, UINT32_MAX);
         check_ready(s, p);
     }
 }
@@ -403,12 +407,26 @@ static void refuse_key(struct sessions *s, struct moment now, struct peer *peer,
         s->stats.key_denied++;
 }
 
+/* The generation whose key @identity gets: the one it names if that is the one before and it was in
+ * that already, else the current one. NULL: it is not entitled. */
+static struct group *asked_group(struct publication *p, struct moment now, const uint8_t *identity,
+                                 const struct control *request)
+{
+    if (!group_member_find(p->group, identity))
+        return NULL;
+    if (p->earlier && now.boot_ms < p->earlier_until_ms &&
+        bytes_equal(request->id, bytes_of(p->earlier->id, GROUP_ID_SIZE)) &&
+        group_member_find(p->earlier, identity))
+        return p->earlier;
+    return p->group;
+}
+
 void publication_on_request(struct sessions *s, struct moment now, struct peer *peer,
                             const uint8_t *identity, const struct control *request)
 {
     const struct rule *rule = registry_rule_named(s->registry, request->filter);
     const struct component *component = registry_find_identity(s->registry, identity);
-    struct group_member *member = NULL;
+    struct group *group = NULL;
     struct publication *p = NULL;
 
     /* More than that is not answered: an honest reader asks again. */
@@ -421,9 +439,9 @@ void publication_on_request(struct sessions *s, struct moment now, struct peer *
     }
     HASH_FIND(hh, s->publications, request->filter.at, request->filter.size, p);
     if (p)
-        member = group_member_find(p->group, identity);
-    if (member)
-        give_key(s, now, p, member, peer, request->epoch);
+        group = asked_group(p, now, identity, request);
+    if (group)
+        give_key(s, now, group, group_member_find(group, identity), peer, request->epoch);
     else
         refuse_key(s, now, peer, AICO_EKEY, request->filter);
 }
@@ -481,6 +499,10 @@ void publications_tick(struct sessions *s, struct moment now)
         if (group_is_spent(p->group, now, p->early_ms))
             rotate(s, now, p);
         group_tick(p->group, now);
+        if (p->earlier && now.boot_ms >= p->earlier_until_ms)
+            group_free(&p->earlier);
+        if (p->earlier)
+            group_tick(p->earlier, now);
         if (p->heads_ms > 0 && now.boot_ms >= p->heads_ms && s->link)
             say_heads(s, now, p);
         if (p->prepared && !p->ready && now.boot_ms >= p->wait_ms) {
@@ -498,6 +520,8 @@ int64_t publications_deadline(const struct sessions *s)
 
     for (p = s->publications; p; p = p->hh.next) {
         deadline = MIN(deadline, group_deadline(p->group));
+        if (p->earlier)
+            deadline = MIN(deadline, MIN(group_deadline(p->earlier), p->earlier_until_ms));
         deadline = MIN(deadline,
                        p->group->started_ms + s->settings.key_rotation_interval_ms - p->early_ms);
         if (p->heads_ms > 0 && s->link)

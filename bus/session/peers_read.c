@@ -461,6 +461,19 @@ static struct group_reader *reader_add(struct sessions *s, struct moment now, st
     return reader;
 }
 
+/* The key of a generation that is over, which we asked for: it opens what waits, and goes when it
+ * would have gone had we had it in time. */
+static struct group_reader *add_earlier(struct sessions *s, struct moment now, struct peer *peer,
+                                        const uint8_t *identity, const struct rule *rule,
+                                        const struct control *key)
+{
+    struct group_reader *reader = reader_add(s, now, peer, identity, rule, key);
+
+    if (reader)
+        reader->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    return reader;
+}
+
 static void release_waiting(struct sessions *s, struct moment now, struct peer *peer,
                             const struct group_reader *reader)
 {
@@ -510,6 +523,8 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
         group_reader_renew(reader, key);
     else if (!has_newer(peer, identity, key))
         reader = reader_add(s, now, peer, identity, rule, key);
+    else if (ask) /* for what was sealed just before the newer one began */
+        reader = add_earlier(s, now, peer, identity, rule, key);
     stored_on_key(s, now, identity, rule, key);
     if (!reader)
         return;
