@@ -416,6 +416,25 @@ static inline void client_take(struct client *c, const struct record *record)
     case RECORD_KEY:
     case RECORD_READING:
         break;
+    case RECORD_PREKEYS: {
+        struct record_prekeys_left m;
+
+        assert_int_equal(record_parse_prekeys_left(record, &m), 0);
+        item->id = m.number;
+        item->value = m.left;
+        break;
+    }
+    case RECORD_BUNDLE: {
+        struct record_bundle m;
+
+        assert_int_equal(record_parse_bundle(record, &m), 0);
+        item->id = m.id;
+        item->value = m.number;
+        bytes_copy(item->sender, m.name);
+        item->size = m.statement.size;
+        item->payload = exact_copy(m.statement);
+        break;
+    }
     default:
         fail_msg("record of type %u to a client", record->type);
     }

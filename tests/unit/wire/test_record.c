@@ -428,6 +428,50 @@ static void what_is_written_is_read_back(void **state)
         }
 }
 
+static void prekeys_and_bundles_are_read_back_and_nothing_shorter_is(void **state)
+{
+    static uint8_t room[FRAME_SIZE_MAX];
+    const struct record_prekeys prekeys = {some(STATEMENT_SIZE, STATEMENT_SIZE),
+                                           some(3 * ONE_TIME_SIZE, 3 * ONE_TIME_SIZE)};
+    const struct record_bundle bundle = {not_zero(), some(1, 64),
+                                         some(STATEMENT_SIZE, STATEMENT_SIZE), not_zero_u32(),
+                                         some(32, 32)};
+    struct writer w = writer_over(room, sizeof(room));
+    struct reader r;
+    struct record record;
+    int index = 0;
+
+    (void)state;
+    record_write_prekeys(&w, &prekeys);
+    record_write_prekeys_left(&w, 7, 24);
+    record_write_bundle_ask(&w, 8, bytes_text("backend"));
+    record_write_bundle(&w, &bundle);
+    assert_false(w.failed);
+    for (r = reader_over(writer_view(&w)); frame_next(&r, &record) == 1; index++) {
+        struct record_prekeys_left left;
+        struct record_bundle_ask ask;
+        struct record_prekeys p;
+        struct record_bundle b;
+        struct bytes whole = record.body;
+        int good = 0;
+
+        for (size_t size = 0; size <= whole.size; size++) {
+            record.body = bytes_of(exact_copy(bytes_of(whole.at, size)), size);
+            good += record_parse_prekeys(&record, &p) == 0;
+            good += record_parse_prekeys_left(&record, &left) == 0;
+            good += record_parse_bundle_ask(&record, &ask) == 0;
+            good += record_parse_bundle(&record, &b) == 0;
+            assert_int_equal(good, size == whole.size);
+            free((void *)(uintptr_t)record.body.at);
+        }
+        record.body = whole;
+        record.flags |= 0x80;
+        assert_int_equal(record_parse_prekeys(&record, &p), AICO_EPROTO);
+        assert_int_equal(record_parse_bundle(&record, &b), AICO_EPROTO);
+    }
+    assert_int_equal(index, 4);
+}
+
 static void every_field_of_a_publish_survives(void **state)
 {
     static uint8_t room[FRAME_SIZE_MAX];
@@ -762,6 +806,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SEEDED(what_is_written_is_read_back),
+        SEEDED(prekeys_and_bundles_are_read_back_and_nothing_shorter_is),
         SEEDED(every_field_of_a_publish_survives),
         SEEDED(every_field_of_a_deliver_survives),
         SEEDED(a_publish_has_exactly_these_bytes),
