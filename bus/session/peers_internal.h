@@ -174,12 +174,12 @@ struct publication {
     struct group *group;
     struct group *earlier;    /* the generation before, for who was in it and lacks its key */
     int64_t earlier_until_ms; /* then it is erased */
-    bool ready;           /* nobody needs to be waited for any more */
-    bool prepared;        /* sessions_prepare_group() has been called */
-    int64_t wait_ms;      /* until when, while not ready */
-    int64_t heads_ms;     /* HEADS due; 0: nothing to say */
-    int64_t early_ms;     /* jitter of its rotation */
-    struct buffer former; /* HEADS sections of generations that are over */
+    bool ready;               /* nobody needs to be waited for any more */
+    bool prepared;            /* sessions_prepare_group() has been called */
+    int64_t wait_ms;          /* until when, while not ready */
+    int64_t heads_ms;         /* HEADS due; 0: nothing to say */
+    int64_t early_ms;         /* jitter of its rotation */
+    struct buffer former;     /* HEADS sections of generations that are over */
     /* The KEYS records of this generation and the one before: u32 size, body, repeated. Handed in
      * again with every link, since the broker may have died before it stored them. */
     struct buffer keys, former_keys;

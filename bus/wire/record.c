@@ -774,7 +774,7 @@ void record_write_answer(struct writer *w, const struct record_answer *m)
 /* byte[152] statement, u16 count, count x (u32 number, byte[32] key) */
 int record_parse_prekeys(const struct record *record, struct record_prekeys *ret)
 {
-    struct reader r = body_of(record, RECORD_PREKEYS, 0, 0);
+    struct reader r = record_body(record, RECORD_PREKEYS, 0, 0);
     struct record_prekeys m = {0};
     size_t count;
 
@@ -791,7 +791,7 @@ void record_write_prekeys(struct writer *w, const struct record_prekeys *m)
 {
     size_t begin = record_begin(w, RECORD_PREKEYS, 0, 0);
 
-    write_exact(w, m->statement, STATEMENT_SIZE);
+    record_write_exact(w, m->statement, STATEMENT_SIZE);
     writer_u16(w, (uint16_t)(m->keys.size / ONE_TIME_SIZE));
     writer_bytes(w, m->keys);
     record_end(w, begin);
@@ -800,7 +800,7 @@ void record_write_prekeys(struct writer *w, const struct record_prekeys *m)
 /* u32 number, u16 left */
 int record_parse_prekeys_left(const struct record *record, struct record_prekeys_left *ret)
 {
-    struct reader r = body_of(record, RECORD_PREKEYS, RECORD_FLAG_LEFT, 0);
+    struct reader r = record_body(record, RECORD_PREKEYS, RECORD_FLAG_LEFT, 0);
     struct record_prekeys_left m = {0};
 
     m.number = reader_u32(&r);
@@ -823,7 +823,7 @@ void record_write_prekeys_left(struct writer *w, uint32_t number, uint16_t left)
 /* u64 id, lp8 name */
 int record_parse_bundle_ask(const struct record *record, struct record_bundle_ask *ret)
 {
-    struct reader r = body_of(record, RECORD_BUNDLE, RECORD_FLAG_ASK, 0);
+    struct reader r = record_body(record, RECORD_BUNDLE, RECORD_FLAG_ASK, 0);
     struct record_bundle_ask m = {0};
 
     m.id = reader_u64(&r);
@@ -846,7 +846,7 @@ void record_write_bundle_ask(struct writer *w, uint64_t id, struct bytes name)
 /* u64 id, lp8 name, byte[152] statement, u32 number, byte[32] key */
 int record_parse_bundle(const struct record *record, struct record_bundle *ret)
 {
-    struct reader r = body_of(record, RECORD_BUNDLE, 0, 0);
+    struct reader r = record_body(record, RECORD_BUNDLE, 0, 0);
     struct record_bundle m = {0};
 
     m.id = reader_u64(&r);
@@ -866,8 +866,8 @@ void record_write_bundle(struct writer *w, const struct record_bundle *m)
 
     writer_u64(w, m->id);
     writer_lp8(w, m->name);
-    write_exact(w, m->statement, STATEMENT_SIZE);
+    record_write_exact(w, m->statement, STATEMENT_SIZE);
     writer_u32(w, m->number);
-    write_exact(w, m->public, ONE_TIME_SIZE - 4);
+    record_write_exact(w, m->public, ONE_TIME_SIZE - 4);
     record_end(w, begin);
 }
