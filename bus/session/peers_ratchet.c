@@ -474,7 +474,7 @@ int ratchets_receive(struct sessions *s, struct moment now, const struct arrival
 {
     struct bond *bond = bond_find(a->peer, a->identity, e->key_id.at);
     bool first = e->format == ENVELOPE_FORMAT_INIT;
-    struct ratchet_opened opened;
+    struct ratchet_opened opened = {0};
     int r;
 
     if (!s->shelf)

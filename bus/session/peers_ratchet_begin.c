@@ -100,7 +100,7 @@ static int bond_begin(struct sessions *s, struct moment now, struct peer *peer,
 {
     const struct component *component = peer_component(s, now, peer);
     struct handshake_context context = peers_context(s);
-    struct prekey_statement parsed;
+    struct prekey_statement parsed = {0};
     CLEANUP(ratchet_free)
     struct ratchet *ratchet = NULL;
     CLEANUP(secret_wipe)

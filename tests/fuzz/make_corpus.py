@@ -106,6 +106,40 @@ def control():
     put("control", "time", b"\x0a" + struct.pack(">Q", 1763668801000))
 
 
+def ratchet():
+    for i, step in enumerate(V["ratchet"]["log"]):
+        wire = h(step["envelope"])
+        put("ratchet", f"log{i}", b"\0" + wire)
+        put("ratchet", f"own{i}", b"\2" + wire)
+        put("ratchet", f"far{i}", b"\2" + wire[:28] + struct.pack(">I", 40 + i) + wire[32:])
+    put("ratchet", "init", b"\0" + h(V["prekeys"]["with_one_time"]["envelope"]))
+    chain = bytes(range(32)) + b"\0\0\0\5"
+    head = b"a ratchet id" + bytes([1] * 32) + bytes([2] * 32) + struct.pack(">Q", 1763668800000)
+    keys = bytes([3] * 32) + bytes([4] * 32) + bytes([5] * 32) + bytes(128)
+    rest = chain + chain + b"\0\0\0\7"
+    skipped = bytes([6] * 32) + bytes([7] * 32) + b"\0\0\0\3" + struct.pack(">Q", 1763668900000)
+    put("ratchet", "state", b"\1\1\7" + head + keys + rest + b"\0\0\0\0")
+    put("ratchet", "state-skipped", b"\1\1\7" + head + keys + rest + b"\0\0\0\2" + skipped * 2)
+    init = h(V["prekeys"]["with_one_time"]["init"])
+    put("ratchet", "state-init", b"\1\1\x0d" + head + keys + rest + init + b"\0\0\0\0")
+
+
+def prekey():
+    statement, init = h(V["prekeys"]["statement"]), h(V["prekeys"]["with_one_time"]["init"])
+    for name, flag in (("", 0), ("-signed", 4)):
+        put("prekey", f"statement{name}", bytes([{0: 0, 4: 6}[flag]]) + statement)
+        put("prekey", f"init{name}", bytes([{0: 1, 4: 4}[flag]]) + init)
+
+    def row(key, value):
+        return bytes([len(key)]) + struct.pack(">H", len(value)) + key + value
+
+    number = statement[4:8]
+    rows = row(b"e" + bytes(64), struct.pack(">Q", 1763668900000))
+    rows += row(b"o" + number + b"\0\0\0\1", bytes([8] * 32))
+    rows += row(b"s" + number, statement + bytes([9] * 32) + b"\0\0\0\2")
+    put("prekey", "rows", b"\2" + rows)
+
+
 def envelope():
     for i, case in enumerate(V["channel"]["cases"][:4]):
         put("envelope", f"channel{i}", b"\0" + h(case["envelope"]))
@@ -182,5 +216,5 @@ def yaml():
     put("yaml", "odd", b"a: [1, {b: c}]\n? d\n: |\n  e\n--- \n&x y: *x\n")
 
 
-for make in (topic, registry, keyfile, hello, control, envelope, format0, records, peers, yaml):
+for make in (topic, registry, keyfile, hello, control, ratchet, prekey, envelope, format0, records, peers, yaml):
     make()
