@@ -108,6 +108,9 @@ static int take_lock(struct aico_broker *b, struct aico_error *err)
     if (r == AICO_ETIMEOUT)
         return aico_error_set(err, AICO_EEXISTS, "%s is in use: a broker of this home is running",
                               home);
+    /* For people and the doctor: whom to signal. */
+    if (r == 0 && (ftruncate(b->lock_fd, 0) < 0 || dprintf(b->lock_fd, "%d\n", (int)getpid()) < 0))
+        return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
     return r;
 }
 

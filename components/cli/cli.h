@@ -12,7 +12,9 @@
 #include "common/connect.h"
 
 #define CLI_TIMEOUT_MS 5000
+#define CLI_DOCTOR_TIMEOUT_MS 2000
 #define CLI_HEADERS_MAX 63
+#define CLI_WANTS_MAX 64
 
 struct cli {
     struct connect_options connect;
@@ -22,6 +24,8 @@ struct cli {
     /* options of the verbs; 0 or NULL: not given, unless said otherwise */
     struct aico_header headers[CLI_HEADERS_MAX]; /* keys are ours, values borrowed from argv */
     size_t header_count;
+    const char *wants[2][CLI_WANTS_MAX]; /* doctor: topics to publish on, filters to subscribe to */
+    size_t want_counts[2];
     const char *to;
     const char *exec;
     const char *durable;
@@ -51,6 +55,7 @@ int verb_pub(struct cli *cli);
 int verb_sub(struct cli *cli);
 int verb_request(struct cli *cli);
 int verb_reply(struct cli *cli);
+int verb_doctor(struct cli *cli);
 int verb_query(struct cli *cli); /* status, peers, topics */
 int verb_ping(struct cli *cli);
 int verb_stream(struct cli *cli); /* stream list, show, purge, forget */

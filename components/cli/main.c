@@ -78,6 +78,14 @@ static int take_header(struct cli *cli, const char *value, struct aico_error *er
     return 0;
 }
 
+static int take_want(struct cli *cli, int which, const char *value, struct aico_error *err)
+{
+    if (cli->want_counts[which] == CLI_WANTS_MAX)
+        return aico_error_set(err, AICO_EINVAL, "more than %d topics", CLI_WANTS_MAX);
+    cli->wants[which][cli->want_counts[which]++] = value;
+    return 0;
+}
+
 static int take_ack(struct cli *cli, const char *value, struct aico_error *err)
 {
     if (strcmp(value, "accepted") == 0)
@@ -192,6 +200,9 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         cli->durable = value;
         cli->is_following = true;
         return 0;
+    case OPTION_PUBLISH:
+    case OPTION_SUBSCRIBE:
+        return take_want(cli, id == OPTION_SUBSCRIBE, value, err);
     case OPTION_TO:
         cli->to = value;
         return 0;

@@ -32,6 +32,12 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "AICO_SENDER in its environment, its stdout is the reply whatever its exit status is. It\n"
      "is killed, and nothing replied, when it takes longer than --timeout (60s) or writes more\n"
      "than 16 MiB. --json prints each question, as sub does, once it is answered."},
+    [VERB_DOCTOR] = {"doctor", "", "what is wrong here, and the command that repairs it", 0, 0,
+     "Looks at home, modes, settings, registry, keys, limits, rules, clock and broker, as the\n"
+     "component --as NAME would use them, and prints for each finding its cause and a line for\n"
+     "sh that repairs it. Changes nothing itself. Exits 0 without errors, else with the status\n"
+     "of the first one. --json prints {\"level\",\"check\",\"subject\",\"code\",\"cause\",\n"
+     "\"repair\",\"for_owner\"} for each."},
     [VERB_STATUS] = {"status", "", "what the broker has done so far", 0, 0, NULL},
     [VERB_PEERS] = {"peers", "[FILTER]", "who is connected (role admin)", 0, 1, NULL},
     [VERB_TOPICS] = {"topics", "[FILTER]", "topics seen by the broker (role admin)", 0, 1, NULL},
@@ -89,6 +95,10 @@ static const struct option_entry options[] = {
     {OPTION_EXEC, "reply", "exec", 0, "CMD", "the reply is what this command prints", "Messages",
      false},
     {OPTION_ECHO, "reply", "echo", 0, NULL, "the reply is the question", "Messages", false},
+    {OPTION_PUBLISH, "doctor", "publish", 0, "TOPIC",
+     "the component wants to publish there; repeatable", "Rules", false},
+    {OPTION_SUBSCRIBE, "doctor", "subscribe", 0, "FILTER", "... to subscribe to it; repeatable",
+     "Rules", false},
     {OPTION_RAW, "sub,request", "raw", 0, NULL,
      "payloads as they are; sub adds a newline to each, request nothing", "Output", false},
     {OPTION_WIRE, "sub", "wire", 0, NULL,

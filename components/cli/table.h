@@ -16,6 +16,7 @@
     X(SUB, verb_sub)                                                                               \
     X(REQUEST, verb_request)                                                                       \
     X(REPLY, verb_reply)                                                                           \
+    X(DOCTOR, verb_doctor)                                                                         \
     X(STATUS, verb_query)                                                                          \
     X(PEERS, verb_query)                                                                           \
     X(TOPICS, verb_query)                                                                          \
@@ -39,6 +40,8 @@ enum {
     OPTION_CHUNK,
     OPTION_HEADER,
     OPTION_TO,
+    OPTION_PUBLISH,
+    OPTION_SUBSCRIBE,
     OPTION_ACK,
     OPTION_COUNT,
     OPTION_FOR,

@@ -203,6 +203,15 @@ expect 0 "the registry has it" bash -c "'$K' public broker | grep -q \"transport
 expect 0 "of the same identity" test "$(fingerprint_of broker)" = "$(fingerprint_of "$AICO_HOME/broker.key")"
 expect 0 "rotate a component's transport key alone" "$K" rotate cli --transport
 expect 0 "keeps its identity" test "$(fingerprint_of cli)" = "$cli"
+cp "$keys/cli.key" "$WORK/cli.first"
+expect 0 "rotate it again" "$K" rotate cli --transport
+cp "$WORK/cli.first" "$keys/cli.key"
+expect 0 "from a key file that was put back" "$K" rotate cli --transport
+expect 0 "goes on behind the one that is registered" "$K" inspect "$keys/cli.key"
+says "its number" out "transport      3"
+version=$("$K" inspect --json "$AICO_HOME/registry" | sed 's/.*"version":"\([0-9]*\)".*/\1/')
+expect 0 "renew" "$K" renew
+says "renew says the version" err "signed version $((version + 1)), unchanged"
 
 # --- the next owner ---------------------------------------------------------------------------------------
 owner_first=$(fingerprint_of owner)

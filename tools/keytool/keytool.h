@@ -166,6 +166,7 @@ int verb_fingerprint(struct keytool *k, char **arguments, int count, struct aico
 int verb_public(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_add(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_revoke(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_renew(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_rotate(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_rule_set(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_rule_list(struct keytool *k, char **arguments, int count, struct aico_error *err);

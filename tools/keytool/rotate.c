@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rotate: the next key of a component, of the broker's transport, of the owner. */
+/* rotate, renew: the next key of a component, of the broker's transport, of the owner. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,25 +35,38 @@ static int overlap_end(const struct keytool *k, int64_t now_ms, int64_t *ret_unt
 
 /* --- components ----------------------------------------------------------------------------- */
 
-/* @key as another identity of the same name, or (@transport) the same one with transport n+1. */
-static int renew(const struct open_key *key, bool transport, struct identity **ret_renewed,
-                 struct aico_error *err)
+/* @key as another identity of the same name. */
+static int renew(const struct open_key *key, struct identity **ret_renewed, struct aico_error *err)
 {
     CLEANUP(secret_wipe)
     struct secret seed = {0};
-    uint32_t number = 0;
     int r;
 
-    if (transport) {
-        if (key->identity->transport_number == UINT32_MAX)
-            return aico_error_set(err, AICO_ELIMIT, "%s: no transport key is left", key->path);
-        seed = key->identity->seed;
-        number = key->identity->transport_number + 1;
-    } else {
-        random_system.bytes(random_system.context, seed.at, sizeof(seed.at));
-    }
-    r = identity_new(key->identity->name, &seed, number, ret_renewed);
+    random_system.bytes(random_system.context, seed.at, sizeof(seed.at));
+    r = identity_new(key->identity->name, &seed, 0, ret_renewed);
     return r < 0 ? aico_error_set(err, r, "%s: %s", key->path, aico_error_string(r)) : 0;
+}
+
+/* The same identity with its next transport key: another one than the @registered, which is that of
+ * the next number where a key file of before a rotation was put back. */
+static int renew_transport(const struct open_key *key, const uint8_t *registered,
+                           struct identity **ret_renewed, struct aico_error *err)
+{
+    CLEANUP(identity_free)
+    struct identity *renewed = NULL;
+    uint32_t number = key->identity->transport_number;
+    int r;
+
+    do {
+        identity_free(&renewed);
+        if (number == UINT32_MAX)
+            return aico_error_set(err, AICO_ELIMIT, "%s: no transport key is left", key->path);
+        r = identity_new(key->identity->name, &key->identity->seed, ++number, &renewed);
+        if (r < 0)
+            return aico_error_set(err, r, "%s: %s", key->path, aico_error_string(r));
+    } while (memcmp(renewed->transport_public, registered, DH_PUBLIC_SIZE) == 0);
+    *ret_renewed = STEAL(renewed);
+    return 0;
 }
 
 /* The new key file is there before the registry names it, and takes the old one's place after. */
@@ -79,7 +92,8 @@ static int rotate_transport(struct keytool *k, struct change *change, const stru
     CLEANUP(identity_free)
     struct identity *renewed = NULL;
     const char *name = key->identity->name;
-    int r = renew(key, true, &renewed, err);
+    const struct component *c = registry_find_identity(change->current, key->identity->public);
+    int r = c ? renew_transport(key, c->transport, &renewed, err) : AICO_EINTERNAL;
 
     if (r == 0) {
         r = registry_draft_set_transport(change->draft, renewed);
@@ -113,7 +127,7 @@ static int rotate_identity(struct keytool *k, struct change *change, const struc
     int r = overlap_end(k, now_ms, &until_ms, err);
 
     if (r == 0)
-        r = renew(key, false, &renewed, err);
+        r = renew(key, &renewed, err);
     if (r == 0) {
         r = registry_draft_rotate(change->draft, key->identity, renewed, now_ms, until_ms);
         if (r < 0)
@@ -285,4 +299,17 @@ int verb_rotate(struct keytool *k, char **arguments, int count UNUSED, struct ai
     if (!component_name_is_valid(bytes_text(name)))
         return aico_error_set(err, AICO_EINVAL, "'%s' is not a component name", name);
     return rotate_component(k, name, err);
+}
+
+int verb_renew(struct keytool *k, char **arguments UNUSED, int count UNUSED, struct aico_error *err)
+{
+    CLEANUP(change_end)
+    struct change change = {.lock = -1};
+    int r = change_begin(k, &change, err);
+
+    if (r == 0)
+        r = change_commit(k, &change, err);
+    if (r == 0)
+        say(k, "signed version %" PRIu64 ", unchanged", change.version);
+    return r;
 }

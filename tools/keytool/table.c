@@ -5,7 +5,7 @@
 /* Which verbs may open or write the key of an identity, and which the owner's. */
 #define KEY_VERBS "init,new,public,rotate,passwd,export,import,derive,sign"
 #define OWNER_VERBS                                                                                \
-    "new,add,revoke,rotate,rule set,rule remove,public,passwd,derive,export,import,sign"
+    "new,add,revoke,rotate,renew,rule set,rule remove,public,passwd,derive,export,import,sign"
 
 static const struct option_entry options[] = {
     {OPTION_HOME, NULL, "home", 0, "DIR", "folder of the installation ($AICO_HOME, ~/.aico)", NULL,
@@ -90,6 +90,8 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "runs goes on until it is restarted. The broker, and --transport, keep the identity and get\n"
      "a new transport key: restart them at once. The owner changes in two steps: --prepare,\n"
      "--switch."},
+    [VERB_RENEW] = {"renew", "", "sign the registry anew, unchanged, under the next version", 0, 0,
+     "Where registry_max_age is set, in time; or after two registries of one version were signed."},
     [VERB_RULE_SET] = {"rule set", "FILTER", "who may publish and subscribe what", 1, 1,
      "The first rule that matches a topic decides; where none does, nobody may do anything.\n"
      "Changes the rule of that filter in place or appends it."},

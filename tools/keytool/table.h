@@ -21,6 +21,7 @@
     X(ADD, verb_add)                                                                               \
     X(REVOKE, verb_revoke)                                                                         \
     X(ROTATE, verb_rotate)                                                                         \
+    X(RENEW, verb_renew)                                                                           \
     X(RULE_SET, verb_rule_set)                                                                     \
     X(RULE_LIST, verb_rule_list)                                                                   \
     X(RULE_REMOVE, verb_rule_remove)                                                               \
