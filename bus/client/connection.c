@@ -440,7 +440,7 @@ int accept_registry(struct client *client, struct moment now, struct bytes docum
     client->host.registry_changed(client->host.context, registry);
     me = registry_find_identity(registry, client->self->public);
     if (!me || !component_is_active(registry, me, now.real_ms)) {
-        client_end(client, AICO_EREVOKED, "the owner has revoked this identity");
+        client_end(client, AICO_EREVOKED, "the owner's registry has this identity as revoked");
         return AICO_EREVOKED;
     }
     sessions_set_registry(client->sessions, now, registry);

@@ -90,8 +90,8 @@ static void on_refused_key(struct dealer *dealer, uint32_t value)
                 "the broker does not know our key; the owner registers it: aico-keytool add FILE");
     else if (value == 500)
         go_down(dealer, AICO_EREVOKED,
-                "the broker says that our key is revoked, or was replaced by another; a new "
-                "identity is made by: aico-keytool new NAME");
+                "the broker's registry has our key as one that is revoked, or was replaced by "
+                "another; a new identity is made by: aico-keytool new NAME");
     else
         go_down(dealer, AICO_EUNREACHABLE, "the broker cannot check keys now; see its log");
 }
