@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Fails when the documents and the source say different numbers: error codes, record types, delivery
+# Fails when the documents and the source say different numbers: error codes and exit statuses, record types, delivery
 # kinds, control messages; when docs/threats.md or docs/guards.md names a test that is not in its file; when a link
 # between documents leads nowhere.
 set -u
@@ -27,6 +27,22 @@ tr -d '\\\n' <include/aico/error.h | grep -oE 'X\(E[A-Z0-9]+, *[0-9]+, *"[^"]*",
 section docs/protocol.md "## Error codes" |
     sed -nE 's/^\| ([0-9]+) \| ([A-Z_]+) \| (.*) \|$/\1 \2 \3/p' >"$work/document"
 same "error codes" docs/protocol.md
+
+# docs/errors.md: every code with the exit status of a program that ends on it.
+tr -d '\\\n' <include/aico/error.h | grep -oE 'X\(E[A-Z0-9]+, *[0-9]+, *"[^"]*", *[0-9]+, *"[^"]*"\)' |
+    sed -E 's/^X\([^,]*, *[0-9]+, *"([^"]*)", *([0-9]+), .*$/\1 \2/' | sort >"$work/source"
+section docs/errors.md "## All codes" | sed -nE 's/^\| ([A-Z_0-9]+) \| ([0-9]+) \| .+ \|$/\1 \2/p' | sort >"$work/document"
+comm -23 "$work/source" "$work/document" >"$work/missing"
+[ ! -s "$work/missing" ] || { echo "docs: note: without a row of their own in docs/errors.md:" && cat "$work/missing"; }
+if [ ! -s "$work/document" ] || comm -13 "$work/source" "$work/document" | grep .; then
+    echo "docs: the rows above of docs/errors.md have no such code, or another exit status, in the source" >&2
+    bad=$((bad + 1))
+fi
+section docs/errors.md "## What people ask" | sed -nE 's/^\| [^|]* \| ([A-Z_]+) \| ([0-9]+)[^|]* \|.*/\1 \2/p' | sort >"$work/asked"
+if [ "$(wc -l <"$work/asked")" -lt 15 ] || comm -13 "$work/source" "$work/asked" | grep .; then
+    echo "docs: the rows above of docs/errors.md, What people ask, have another exit status in the source" >&2
+    bad=$((bad + 1))
+fi
 
 # enum_of FILE PREFIX: "number NAME" of each PREFIX_NAME = number.
 enum_of() { sed -nE "s/^    $2_([A-Z_]+) = ([0-9]+),.*/\2 \1/p" "$1"; }

@@ -192,6 +192,8 @@ struct client {
     bool broker_key_moved;  /* by a registry that came since we connected */
     bool closed;            /* the last words are said: what is still queued stays there */
     uint32_t self_number;
+    uint64_t replays;      /* messages that came again since that was told */
+    int64_t replay_say_ms; /* when it may be told again */
 
     /* output */
     uint64_t send_window;  /* bytes of PUBLISH we may still send */

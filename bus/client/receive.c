@@ -10,6 +10,7 @@
 #include "client/internal.h"
 #include "client/message.h"
 
+#define REPLAY_SAY_MS 1000
 #define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
 
 static void deliver(struct client *client, struct aico_message *message)
@@ -575,12 +576,34 @@ static void report_item_failed(struct client *client, const struct session_event
                                             .text = event->text});
 }
 
-static void report_failed(struct client *client, const struct session_event *event)
+/* A repetition is no loss: a broker that was restarted may have to deliver again, a hostile one may
+ * try it. Told at most once a second, so that it is not a flood by itself. */
+static void note_replay(struct client *client, struct moment now, const struct session_event *event)
+{
+    char text[HINT_SIZE_MAX + 1];
+
+    client->replays++;
+    if (now.boot_ms < client->replay_say_ms)
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "%llu messages came again and were not shown again, the last of %.*s on %.*s",
+                   (unsigned long long)client->replays, (int)event->peer.size,
+                   (const char *)event->peer.at, (int)event->topic.size,
+                   (const char *)event->topic.at);
+    client->replays = 0;
+    client->replay_say_ms = now.boot_ms + REPLAY_SAY_MS;
+    deliver_state(client, AICO_EREPLAY, text);
+}
+
+static void report_failed(struct client *client, struct moment now,
+                          const struct session_event *event)
 {
     const struct arrival *arrival = event->cookie;
     struct operation *request = operation_by_reply(client, arrival->request);
 
-    /* A repetition is no loss, and nobody waits any more for a late reply. */
+    if (event->code == AICO_EREPLAY)
+        note_replay(client, now, event);
+    /* Nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
     if (arrival->stored.number > 0) {
@@ -687,7 +710,7 @@ void receive_session_events(struct client *client, struct moment now)
                 arrival_free(client, event.cookie);
             break;
         case SESSION_FAILED:
-            report_failed(client, &event);
+            report_failed(client, now, &event);
             arrival_free(client, event.cookie);
             break;
         case SESSION_GAP:

@@ -73,6 +73,16 @@ static int out_of_memory(struct aico_error *err)
     return aico_error_set(err, AICO_ENOMEM, "out of memory");
 }
 
+/* Of a document of ours a wrong size is one of the ways not to be one. */
+static int as_format(int r, int code, struct aico_error *err)
+{
+    if (r != AICO_ESIZE)
+        return r;
+    if (err)
+        err->code = code;
+    return code;
+}
+
 int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE], struct aico_error *err)
 {
     CLEANUP(free_memory)
@@ -84,7 +94,8 @@ int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE], struct aic
 
     if (!path)
         return out_of_memory(err);
-    r = file_read(path, FILE_TRUSTED, KEYDOC_SIZE_MAX, &text, err);
+    r = as_format(file_read(path, FILE_TRUSTED, KEYDOC_SIZE_MAX, &text, err), AICO_EPUBLICFILE,
+                  err);
     if (r == AICO_ENOTFOUND)
         return aico_error_set(err, r, "%s: no home of a bus, run: aico-keytool init --home '%s'",
                               home, home);
@@ -100,12 +111,18 @@ int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE], struct aic
     return 0;
 }
 
+int keyfile_read(const char *path, struct buffer *ret_text, struct aico_error *err)
+{
+    return as_format(file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, ret_text, err), AICO_EKEYFILE,
+                     err);
+}
+
 int keyfile_load(const char *path, struct bytes passphrase, struct identity **ret_identity,
                  struct aico_error *err)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer text = {0};
-    int r = file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, err);
+    int r = keyfile_read(path, &text, err);
 
     if (r < 0)
         return r;
@@ -241,11 +258,13 @@ static int load_one(const char *path, const uint8_t owner[SIGN_PUBLIC_SIZE], str
 {
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
-    int r = file_read(path, FILE_TRUSTED, REGISTRY_SIZE_MAX, &text, err);
+    int r = as_format(file_read(path, FILE_TRUSTED, REGISTRY_SIZE_MAX, &text, err), AICO_EREGISTRY,
+                      err);
 
     if (r < 0)
         return r;
-    r = registry_parse(buffer_view(&text), owner, namespace, ret_registry, err);
+    r = as_format(registry_parse(buffer_view(&text), owner, namespace, ret_registry, err),
+                  AICO_EREGISTRY, err);
     return r < 0 ? aico_error_prefix(err, r, "%s", path) : 0;
 }
 

@@ -29,6 +29,9 @@ char *home_key_path(const char *home, const char *name);
 AICO_MUST_USE int home_owner(const char *home, uint8_t ret_owner[SIGN_PUBLIC_SIZE],
                              struct aico_error *err);
 
+/* Appends the text of a key file (mode, owner and link checked) to @ret_text: wipe it. Errors of
+ * file_read(), but AICO_EKEYFILE for one that is too large. */
+AICO_MUST_USE int keyfile_read(const char *path, struct buffer *ret_text, struct aico_error *err);
 /* Opens a key file (mode, owner and link checked). Errors of file_read() and keydoc_open(). */
 AICO_MUST_USE int keyfile_load(const char *path, struct bytes passphrase,
                                struct identity **ret_identity, struct aico_error *err);

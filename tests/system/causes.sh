@@ -148,4 +148,36 @@ cause "no answer in time" 7 E_TIMEOUT aico-bus --timeout 1s request system/statu
 repair
 kill -CONT "$ECHO"
 
+# --- what a broker may do to a message -----------------------------------------------------------------------
+aico-keytool -q rule set 'prank/**' --publish cli,frontend --subscribe backend --freshness 1
+kill -TERM "$ECHO"
+wait_for "$ECHO" 143
+check "the broker ends" broker_stop
+start hostile "$AICO_TEST_BIN/hostile-broker" --home "$AICO_HOME"
+begin_pranks() {
+    start pranks aico-bus --as backend sub 'prank/**' --json
+    mkfifo "$WORK/feed"
+    # One publisher for all of it: what it says late must still be of the keys it gave out.
+    aico-bus --as frontend pub prank/stale --lines <"$WORK/feed" >"$WORK/stale.out" 2>&1 &
+    PIDS+=($!)
+    exec 8>"$WORK/feed"
+}
+begin_pranks
+echo late >&8
+for prank in fine forged replayed nokey; do
+    aico-bus pub "prank/$prank" x >"$WORK/check.out" 2>&1
+done
+exec 8>&-
+unopened() { grep -q "\"unopened\":{\"topic\":\"prank/$1\".*\"cause\":\"$2\"" "$WORK/pranks.out"; }
+check "a message nobody touched comes" until_true 30 grep -q '"topic":"prank/fine"' "$WORK/pranks.out"
+check "a forged one: E_OPEN" until_true 30 unopened forged E_OPEN
+check "one of a key that was never given: E_KEY" until_true 30 unopened nokey E_KEY
+check "a stale one: E_STALE" until_true 30 unopened stale E_STALE
+check "one that came again comes once" test "$(grep -c '"topic":"prank/replayed"' "$WORK/pranks.out")" = 1
+check "  and is told: E_REPLAY" until_true 30 grep -q 'came again.*prank/replayed.*E_REPLAY' "$WORK/pranks.err"
+kill -TERM "$STARTED"
+wait_for "$STARTED" 143
+start alone aico-bus --as backend sub prank/forged --count 1 --for 4s
+aico-bus pub prank/forged x
+check "who waited for one that did not open ends with 9" wait_for "$STARTED" 9
 finish

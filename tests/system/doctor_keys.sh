@@ -78,7 +78,7 @@ number_spoilt() { mkdir -p -m 700 "$AICO_HOME/state/cli"; echo nonsense >"$AICO_
 fault "the registry is missing" E_NOT_FOUND "registry is missing" gone
 fault "the registry was changed by hand" E_REGISTRY_SIGNATURE "/registry" by_hand
 fault "the registry is cut off" E_REGISTRY_SIGNATURE "/registry" cut
-fault "the registry is something else" E_SIZE "/registry" not_one
+fault "the registry is something else" E_REGISTRY "/registry" not_one
 fault "the registry is of another owner" E_REGISTRY_SIGNATURE "/registry" other_owner
 fault "an older registry was put back" E_REGISTRY_OLD "older than 2" put_back
 fault "two registries of one version were signed" E_EQUIVOCATION "two copies of the owner's key" forked

@@ -215,7 +215,7 @@ int key_open(const char *path, const char *name, const struct passphrase_source 
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer text = {0};
-    int r = file_read(path, FILE_SECRET, KEYDOC_SIZE_MAX, &text, err);
+    int r = keyfile_read(path, &text, err);
 
     if (r == AICO_ENOTFOUND)
         return aico_error_set(err, AICO_EUNKNOWN,
