@@ -110,9 +110,10 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_VERIFY] = {"verify", "FILE|-", "whether NAME signed FILE: exit 0, or 5 (not by NAME), 9 (changed)", 1, 1,
      NULL},
     [VERB_AUDIT_VERIFY] = {"audit verify", "[FILE...]", "whether the broker's audit log is whole: exit 0 or 5", 0, 64,
-     "Without a file: all of HOME/log, oldest first. The broker signs a head below its entries, so a\n"
-     "change, a deletion and an insertion show. A missing end shows only against heads that were kept\n"
-     "elsewhere: 'grep ^head HOME/log/audit | tail -1' copies one, --witness FILE checks them."},
+     "Without a file: all of HOME/log, oldest first. The broker signs a head below its\n"
+     "entries, so a change, a deletion and an insertion show. A missing end shows only\n"
+     "against heads that were kept elsewhere: 'grep ^head HOME/log/audit | tail -1' copies\n"
+     "one, --witness FILE checks them."},
     [VERB_INSPECT] = {"inspect", "FILE", "take a message, key, registry or signature apart, without secrets", 1, 1,
      NULL},
 };
