@@ -40,6 +40,17 @@ static void raise_limits(struct broker_settings *s)
     s->keepalive_interval_ms = MAX(s->keepalive_interval_ms, (int64_t)1);
 }
 
+void broker_set_settings(struct broker *b, struct moment now,
+                         const struct broker_settings *settings)
+{
+    enter(b, now);
+    b->settings = *settings;
+    raise_limits(&b->settings);
+    b->settings.name = NULL; /* was the caller's */
+    b->settings.software = b->software;
+    wake_at(b, now.boot_ms); /* keep-alive and deadlines may be nearer now */
+}
+
 /* Numbers that every implementation knows: the broker and the topics of the bus. */
 static int make_fixed_names(struct broker *b)
 {

@@ -149,6 +149,26 @@ AICO_MUST_USE int broker_keep_succession(struct broker *broker, struct registry 
 bool broker_kick(struct broker *broker, struct moment now, struct bytes name, int code,
                  const char *text);
 
+/* What a component with role admin asks for and only the owner of the core can do. */
+enum broker_act { BROKER_RELOAD, BROKER_DRAIN };
+struct broker_ask {
+    enum broker_act act;
+    uint64_t session, id; /* whom to answer */
+    char name[65];        /* who asked */
+};
+/* The next one; each must be answered by broker_answer_ask(). */
+bool broker_next_ask(struct broker *broker, struct broker_ask *ret_ask);
+/* @json: the answer; whoever has gone meanwhile gets none. */
+void broker_answer_ask(struct broker *broker, struct moment now, const struct broker_ask *ask,
+                       struct bytes json);
+
+/*
+ * Other limits from now on: those of new links, topics and messages at once, publish_window for
+ * sessions that begin later. `name` and `software` are not looked at.
+ */
+void broker_set_settings(struct broker *broker, struct moment now,
+                         const struct broker_settings *settings);
+
 /* Takes no further messages; every peer gets BYE E_DRAIN once what waits for it was sent, or after
  * @timeout_ms. */
 void broker_drain(struct broker *broker, struct moment now, int64_t timeout_ms);
@@ -172,6 +192,7 @@ enum broker_event_kind {
     BROKER_EVENT_SLOW,        /* a reader cannot keep up: messages are being dropped */
     BROKER_EVENT_REGISTRY,    /* another registry is in force, or a peer has another */
     BROKER_EVENT_LIMIT,       /* a limit of the broker was reached */
+    BROKER_EVENT_ADMIN,       /* a component with role admin made the broker do something */
     BROKER_EVENT_EVENTS_LOST, /* more happened than was asked for in time */
 };
 

@@ -4,8 +4,6 @@
 
 #include "broker/internal.h"
 
-#define ANSWER_PIECE (32 * 1024)
-
 /* --- the life of a session ------------------------------------------------------------------ */
 
 static int refuse_hello(struct broker *b, struct broker_peer *peer, int code, const char *text)
@@ -139,7 +137,8 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     announce_rotated(b, peer->member);
     peer->instance_number = hello.instance;
     peer->window = hello.window;
-    peer->publish_credit = b->settings.publish_window;
+    peer->publish_window = b->settings.publish_window;
+    peer->publish_credit = peer->publish_window;
     peer_become_ready(b, peer);
     welcome(b, peer);
     compare_registries(b, peer, &hello);
@@ -405,57 +404,5 @@ int on_resolve(struct broker *b, struct broker_peer *peer, const struct record *
         control_end(b, peer, &w);
     }
     topic_unref(topic);
-    return 0;
-}
-
-static void send_answer(struct broker *b, struct broker_peer *peer, uint64_t id, struct bytes text)
-{
-    for (size_t offset = 0; offset < text.size; offset += ANSWER_PIECE) {
-        size_t size = MIN(text.size - offset, (size_t)ANSWER_PIECE);
-        struct record_answer record = {id, (uint32_t)text.size, (uint32_t)offset,
-                                       bytes_of(text.at + offset, size)};
-        struct writer w = control_begin(b, peer, RECORD_HEAD_SIZE + 16 + size);
-
-        record_write_answer(&w, &record);
-        control_end(b, peer, &w);
-    }
-}
-
-void answer_query(struct broker *b, struct broker_peer *peer, uint64_t id, struct bytes text)
-{
-    if (control_waiting(peer) + text.size + text.size / 1024 > b->settings.control_limit)
-        refuse(b, peer, id, AICO_EFULL, NULL, "earlier answers have not been read yet");
-    else
-        send_answer(b, peer, id, text);
-}
-
-int on_query(struct broker *b, struct broker_peer *peer, const struct record *record)
-{
-    CLEANUP(buffer_deinit)
-    struct buffer text = {0};
-    struct record_query m;
-    int r = record_parse_query(record, &m);
-
-    if (r < 0)
-        return r;
-    if (!bytes_equal_text(m.what, "status") && !bytes_equal_text(m.what, "forget") &&
-        !component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN)) {
-        refuse(b, peer, m.id, AICO_EDENIED, NULL,
-               "only a component with role " REGISTRY_ROLE_ADMIN " may ask for %.*s",
-               (int)MIN(m.what.size, (size_t)32), (const char *)m.what.at);
-        return 0;
-    }
-    if (stream_ask(b, peer, &m))
-        return 0;
-    work_add(b, WORK_QUERY);
-    r = status_json(b, peer, m.what, m.argument, &text);
-    work_add(b, text.size / 16);
-    if (r < 0)
-        refuse(b, peer, m.id, r, NULL, "%s",
-               r == AICO_EINVAL
-                   ? "known questions: status, peers, topics, ledger, streams, purge, forget"
-                   : aico_error_string(r));
-    else
-        answer_query(b, peer, m.id, buffer_view(&text));
     return 0;
 }

@@ -46,6 +46,7 @@
 #define LINKS_BURST 100
 #define INSTANCES_PER_MEMBER 8 /* remembered while away */
 #define EVENTS_KEPT 256
+#define ASKS_KEPT 8
 #define LEDGER_ROWS_MAX 4096
 #define SWEEP_MIN_MS 50
 
@@ -252,6 +253,7 @@ struct broker_peer {
     uint32_t denied_unlogged;
     bool slow_logged;
 
+    uint32_t publish_window; /* as WELCOME said */
     int64_t publish_credit; /* bytes it may still send */
     uint32_t credit_owed;   /* bytes it has coming back */
     uint64_t window;        /* bytes of DELIVER it may still be sent by subscription */
@@ -391,6 +393,8 @@ struct broker {
     struct broker_event events[EVENTS_KEPT];
     size_t event_first, event_count;
     uint64_t events_lost;
+    struct broker_ask asks[ASKS_KEPT];
+    size_t ask_count;
 };
 
 /* broker.c */
@@ -548,10 +552,7 @@ int on_credit(struct broker *broker, struct broker_peer *peer, const struct reco
 int on_subscribe(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_unsubscribe(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_resolve(struct broker *broker, struct broker_peer *peer, const struct record *record);
-int on_query(struct broker *broker, struct broker_peer *peer, const struct record *record);
 void answer_ok(struct broker *broker, struct broker_peer *peer, uint64_t id, uint32_t value);
-/* The JSON @text in pieces, or why it cannot be sent now. */
-void answer_query(struct broker *broker, struct broker_peer *peer, uint64_t id, struct bytes text);
 void subscriptions_recheck(struct broker *broker, struct broker_peer *peer);
 void subscriptions_free(struct broker *broker, struct broker_peer *peer);
 /* ingress.c */
@@ -584,6 +585,10 @@ int on_reading(struct broker *broker, struct broker_peer *peer, const struct rec
 /* Tells @peer the reading keys it has to seal for. */
 void statements_tell(struct broker *broker, struct broker_peer *peer);
 void statements_free(struct broker *broker);
+/* query.c */
+int on_query(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* The JSON @text in pieces, or why it cannot be sent now. */
+void answer_query(struct broker *broker, struct broker_peer *peer, uint64_t id, struct bytes text);
 /* peer.c */
 /* Ends the session: BYE, then the link is cut. @code 0 or negative; @text NULL: the code's. */
 void peer_end(struct broker *broker, struct broker_peer *peer, int code, const char *text);
@@ -592,6 +597,8 @@ void peer_end_later(struct broker *broker, struct broker_peer *peer, int code, c
 void peer_become_ready(struct broker *broker, struct broker_peer *peer);
 /* The session is over without BYE; the peer stays until broker_peer_gone(). */
 void peer_cut(struct broker *broker, struct broker_peer *peer, int code, const char *text);
+/* Ends every session of @name at the end of the public call; false when there is none. */
+bool kick_name(struct broker *broker, struct bytes name, int code, const char *text);
 /* For control messages and questions: TOKENS_PER_SECOND, at most TOKENS_BURST at once. */
 bool peer_take_tokens(struct broker *broker, struct broker_peer *peer, unsigned count);
 /* Its link is gone and its input worked off: it is freed. */

@@ -113,7 +113,7 @@ void owe_credit(struct broker *b, struct broker_peer *peer, uint32_t bytes)
     if (peer->state != PEER_READY || bytes == 0)
         return;
     peer->credit_owed += bytes;
-    if (peer->credit_owed < b->settings.publish_window / 2)
+    if (peer->credit_owed < peer->publish_window / 2)
         return;
     w = control_begin(b, peer, RECORD_HEAD_SIZE + 4);
     record_write_credit(&w, peer->credit_owed);

@@ -195,17 +195,26 @@ void broker_peer_gone(struct broker *b, struct moment now, struct broker_peer *p
     settle(b);
 }
 
-bool broker_kick(struct broker *b, struct moment now, struct bytes name, int code, const char *text)
+bool kick_name(struct broker *b, struct bytes name, int code, const char *text)
 {
-    struct broker_peer *peer, *next;
+    struct broker_peer *peer;
     bool found = false;
 
-    enter(b, now);
-    DL_FOREACH_SAFE(b->peers, peer, next)
-    if (peer->state != PEER_LEAVING && bytes_equal_text(name, peer->member->name)) {
-        peer_end(b, peer, code, text);
+    DL_FOREACH(b->peers, peer)
+    if (peer->state != PEER_LEAVING && !peer->is_orphan &&
+        bytes_equal_text(name, peer->member->name)) {
+        peer_end_later(b, peer, code, text);
         found = true;
     }
+    return found;
+}
+
+bool broker_kick(struct broker *b, struct moment now, struct bytes name, int code, const char *text)
+{
+    bool found;
+
+    enter(b, now);
+    found = kick_name(b, name, code, text);
     settle(b);
     return found;
 }

@@ -248,15 +248,23 @@ void operations_link_up(struct client *client, struct moment now)
         operation_send(client, now, operation);
 }
 
-/* A request that was on its way may have been carried out: it is not repeated. What only asks is
- * asked again when the link is up. */
+static bool is_act(const struct operation *operation)
+{
+    struct reader r = reader_over(buffer_view(&operation->payload));
+
+    return operation->kind == OPERATION_REQUEST ||
+           (operation->kind == OPERATION_QUERY && query_is_act(reader_lp8(&r)));
+}
+
+/* A request that was on its way may have been carried out: it is not repeated, nor is what the
+ * broker was told to do. What only asks is asked again when the link is up. */
 void operations_link_down(struct client *client, int code, const char *text)
 {
     struct operation *operation, *next;
 
     DL_FOREACH_SAFE(client->operations, operation, next)
     {
-        if (operation->kind == OPERATION_REQUEST && operation->id != 0) {
+        if (operation->id != 0 && is_act(operation)) {
             operation_fail(client, operation, code, text);
         } else if (operation->kind == OPERATION_UNSUBSCRIBE) {
             operation_end(client, operation, &(struct client_answer){.text = ""});

@@ -228,7 +228,23 @@ static const char introduction[] =
     "`10m`, `24h`, `7d`), sizes as bytes or with a unit (`64KiB`, `16MiB`, `1GiB`). In paths `~` "
     "is\n"
     "your home directory and `${AICO_HOME}` the home of the bus; a relative path starts at the\n"
-    "folder of its file. Inside `[ ]` a text with `${AICO_HOME}` needs quotes.\n";
+    "folder of its file. Inside `[ ]` a text with `${AICO_HOME}` needs quotes.\n"
+    "\n"
+    "A changed key takes effect at the next start; where `reload` stands, also at HUP and\n"
+    "`aico-bus reload` ([operating.md](operating.md)), which say so for each key.\n";
+
+static const char *effect_of(const struct schema_key *key)
+{
+    switch (key->reload) {
+    case RELOAD_BROKER:
+        return "reload";
+    case RELOAD_COMPONENTS:
+        return "components: next start";
+    case RELOAD_RESTART:
+        break;
+    }
+    return key->offset == SCHEMA_UNSTORED ? "" : "next start";
+}
 
 static void write_row(const struct schema_key *key, FILE *out)
 {
@@ -246,12 +262,14 @@ static void write_row(const struct schema_key *key, FILE *out)
                       key->not_yet);
     if (key->not_for_broker)
         (void)fputs(" Not in the broker's file.", out);
-    (void)fputs(" |\n", out);
+    (void)fprintf(out, " | %s |\n", effect_of(key));
 }
 
 static void write_table(enum schema_file file, const char *section, FILE *out)
 {
-    (void)fputs("| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n", out);
+    (void)fputs(
+        "| key | default | allowed | meaning | takes effect |\n| --- | --- | --- | --- | --- |\n",
+        out);
     for (size_t i = 0; i < schema_count; i++)
         if (schema_keys[i].file == file && strcmp(schema_keys[i].section, section) == 0)
             write_row(&schema_keys[i], out);

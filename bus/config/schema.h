@@ -29,6 +29,13 @@ enum schema_type {
 #define SCHEMA_NAMES_MAX 1024
 #define SCHEMA_UNSTORED SIZE_MAX /* only one value exists: it is checked, not kept */
 
+/* What a changed value does to a broker that runs. */
+enum schema_reload {
+    RELOAD_RESTART,    /* nothing before its next start */
+    RELOAD_BROKER,     /* it is in force after a reload */
+    RELOAD_COMPONENTS, /* the broker does not use it: components read it when they start */
+};
+
 struct schema_key {
     enum schema_file file;
     const char
@@ -45,7 +52,10 @@ struct schema_key {
     const char *not_yet;      /* why only the default is accepted in this version, or, */
     const char *not_yet_word; /* if given, why this word is not */
     bool not_for_broker;
-    const char *help; /* one or two sentences; for `initial` NULL also what that means */
+    enum schema_reload reload;
+    const char *shown_by; /* the tests that change this key alone and see its effect:
+                             "system/settings.sh:test", FILE below tests/, separated by blanks */
+    const char *help;     /* one or two sentences; for `initial` NULL also what that means */
 };
 
 extern const struct schema_key schema_keys[];
@@ -53,6 +63,8 @@ extern const size_t schema_count;
 
 /* The row of that file, section and name, or NULL. @section NULL: whichever it is. */
 const struct schema_key *schema_find(enum schema_file file, const char *section, const char *name);
+/* The row of "security.transport.padding", as schema_path() writes it, or NULL. */
+const struct schema_key *schema_find_path(const char *path);
 /* Is @path ("security", "security.transport") a mapping that holds keys or mappings of @file? */
 bool schema_is_section(enum schema_file file, const char *path);
 /* "security.transport.padding" into @to; returns @to. */

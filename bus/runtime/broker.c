@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "wire/record.h"
 
 /*
@@ -38,7 +39,7 @@ const char *aico_broker_event_name(enum aico_broker_event_kind kind)
         [AICO_BROKER_REGISTRY] = "registry",   [AICO_BROKER_LIMIT] = "limit",
         [AICO_BROKER_CONFIG] = "config",       [AICO_BROKER_RELOADED] = "reloaded",
         [AICO_BROKER_DRAINING] = "draining",   [AICO_BROKER_STOPPED] = "stopped",
-        [AICO_BROKER_LOST] = "lost",
+        [AICO_BROKER_LOST] = "lost",           [AICO_BROKER_ADMIN] = "admin",
     };
 
     return (size_t)kind < COUNT_OF(names) && names[kind] ? names[kind] : "event";
@@ -80,6 +81,7 @@ static void pass_on_events(struct aico_broker *b)
         [BROKER_EVENT_SLOW] = AICO_BROKER_SLOW,
         [BROKER_EVENT_REGISTRY] = AICO_BROKER_REGISTRY,
         [BROKER_EVENT_LIMIT] = AICO_BROKER_LIMIT,
+        [BROKER_EVENT_ADMIN] = AICO_BROKER_ADMIN,
         [BROKER_EVENT_EVENTS_LOST] = AICO_BROKER_LOST,
     };
     static const enum aico_log_level levels[] = {
@@ -218,35 +220,6 @@ static void cut_kicked(struct aico_broker *b, struct moment now)
 
 /* --- what time and people ask for ----------------------------------------------------------- */
 
-static void say_change(void *context, const char *key, const char *before, const char *after)
-{
-    broker_say(context, AICO_LOG_WARNING, AICO_BROKER_CONFIG, NULL, NULL, 0,
-               "%s: %s -> %s, takes effect at the next start", key, before, after);
-}
-
-static void compare_config(struct aico_broker *b)
-{
-    CLEANUP(aico_config_free)
-    struct aico_config *config = NULL;
-    struct aico_error err = {0};
-    int r = aico_config_load(b->home.config->home, b->home.config_path, BROKER_NAME, &config, &err);
-
-    if (r == 0)
-        r = aico_config_compare(b->home.config, config, say_change, b);
-    if (r < 0)
-        broker_say(b, AICO_LOG_ERROR, AICO_BROKER_CONFIG, NULL, NULL, r,
-                   "the configuration in use stays: %s",
-                   *err.text ? err.text : aico_error_string(r));
-}
-
-static void reload(struct aico_broker *b, struct moment now)
-{
-    broker_look_at_registry(b, now, true);
-    compare_config(b);
-    broker_say(b, AICO_LOG_INFO, AICO_BROKER_RELOADED, NULL, NULL, 0,
-               "registry %" PRIu64 " is in force", registry_version(b->home.registry));
-}
-
 static void start_draining(struct aico_broker *b, struct moment now)
 {
     int64_t timeout_ms = b->home.config->drain_timeout_ms;
@@ -258,6 +231,43 @@ static void start_draining(struct aico_broker *b, struct moment now)
     broker_say(b, AICO_LOG_INFO, AICO_BROKER_DRAINING, NULL, NULL, 0,
                "%zu components connected, %" PRIu64 " messages held", totals.peers, totals.queued);
     broker_drain(b->core, now, timeout_ms);
+}
+
+static void answer_drain(struct aico_broker *b, struct moment now, const struct broker_ask *ask)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer answer = {0};
+    struct broker_totals totals;
+    struct json json = json_over(&answer);
+
+    broker_get_totals(b->core, &totals);
+    json_open_object(&json, NULL);
+    json_put_bool(&json, "draining", true);
+    json_put_u64(&json, "components", totals.peers);
+    json_put_u64(&json, "held", totals.queued);
+    json_put_i64(&json, "timeout_s", b->home.config->drain_timeout_ms / 1000);
+    json_close_object(&json);
+    broker_answer_ask(b->core, now, ask, buffer_view(&answer));
+    if (!b->is_draining)
+        start_draining(b, now);
+}
+
+/* What components with role admin ask for. */
+static void answer_asks(struct aico_broker *b, struct moment now)
+{
+    struct broker_ask ask;
+
+    while (broker_next_ask(b->core, &ask)) {
+        CLEANUP(buffer_deinit)
+        struct buffer answer = {0};
+
+        if (ask.act == BROKER_DRAIN) {
+            answer_drain(b, now, &ask);
+            continue;
+        }
+        (void)broker_reload(b, now, &answer); /* the answer says how it went */
+        broker_answer_ask(b->core, now, &ask, buffer_view(&answer));
+    }
 }
 
 static bool is_over(const struct aico_broker *b, struct moment now)
@@ -287,7 +297,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     bool has_more;
 
     if (atomic_exchange(&b->reload, false))
-        reload(b, now);
+        (void)broker_reload(b, now, NULL); /* the log says how it went */
     if (b->stops && !b->is_draining)
         start_draining(b, now);
     broker_look_at_registry(b, now, false);
@@ -295,6 +305,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     has_more = take_input(b, now);
     has_more |= broker_work(b->core, now);
     let_go_of_lost_links(b, now);
+    answer_asks(b, now);
     if (now.boot_ms >= broker_deadline(b->core))
         broker_tick(b->core, now);
     has_more |= broker_exchange_orders(b, now);
@@ -413,6 +424,11 @@ const char *aico_broker_endpoint(const struct aico_broker *b, size_t index)
     return index < b->endpoint_count ? b->endpoints[index] : NULL;
 }
 
+enum aico_log_level aico_broker_log_level(const struct aico_broker *b)
+{
+    return (enum aico_log_level)b->home.config->log_level;
+}
+
 void aico_broker_stop(struct aico_broker *b)
 {
     (void)atomic_fetch_add(&b->stops, 1);
@@ -462,6 +478,7 @@ void aico_broker_close(struct aico_broker **broker)
         free(b->endpoints[i]);
     free(b->endpoints);
     free(b->registry_path);
+    aico_config_free(&b->started);
     broker_home_deinit(&b->home);
     wake_close(&b->wake);
     fd_close(&b->lock_fd);

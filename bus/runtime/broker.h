@@ -9,6 +9,7 @@
  *   audit_writer.c     the audit log's thread
  *   broker_registry.c  who may open a link, and following the registry's file
  *   broker_store.c     a thread that stores and reads messages
+ *   broker_reload.c    the configuration read again
  *
  * The thread in aico_broker_run() owns everything; `lock` is there for aico_broker_status() and is
  * held whenever the loop is not waiting.
@@ -21,6 +22,7 @@
 
 #include <aico/broker.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "broker/broker.h"
 #include "runtime/audit_writer.h"
@@ -36,15 +38,16 @@ struct store_worker;
 
 /* Everything a start reads from the home. */
 struct broker_home {
-    struct aico_config *config;
-    char *config_path; /* --config, for a reload; NULL: the home's */
+    struct aico_config *config; /* in force */
+    char *config_path;          /* --config, for a reload; NULL: the home's */
     struct registry *registry;
     struct identity *identity; /* broker.key; freed once the socket has the transport key */
 };
 
 struct aico_broker {
     struct broker_home home;
-    int lock_fd; /* run/broker.lock: one broker a home */
+    struct aico_config *started; /* a reload took the place of what the start had read; or NULL */
+    int lock_fd;                 /* run/broker.lock: one broker a home */
     struct transport *transport;
     struct zap *zap;
     struct router *router;
@@ -124,6 +127,16 @@ AICO_MUST_USE int broker_start_store(struct aico_broker *b, struct aico_error *e
 bool broker_exchange_orders(struct aico_broker *b, struct moment now);
 /* Ends the thread when it has done everything it was given. */
 void broker_stop_store(struct aico_broker *b);
+/* The limits of the core as a configuration has them. */
+void broker_settings_of(const struct aico_config *config, struct broker_settings *ret_settings);
+
+/* --- broker_reload.c --- */
+
+/*
+ * Registry and configuration again: all of a good file, nothing of a bad one. Every changed key is
+ * logged and, as JSON, appended to @answer. AICO_ECONFIG, AICO_ENOMEM: nothing was changed.
+ */
+int broker_reload(struct aico_broker *b, struct moment now, struct buffer *answer);
 
 /* --- broker_registry.c --- */
 

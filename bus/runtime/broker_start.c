@@ -203,11 +203,9 @@ static int keep_successions(struct aico_broker *b, struct aico_error *err)
     return r == AICO_ENOMEM ? aico_error_set(err, r, "out of memory") : r;
 }
 
-static int start_core(struct aico_broker *b, struct aico_error *err)
+void broker_settings_of(const struct aico_config *config, struct broker_settings *ret_settings)
 {
-    const struct aico_config *config = b->home.config;
     struct broker_settings settings;
-    int r;
 
     broker_settings_default(&settings);
     settings.software = "aico-broker " AICO_VERSION;
@@ -223,6 +221,15 @@ static int start_core(struct aico_broker *b, struct aico_error *err)
     settings.has_store = b->store != NULL;
     settings.keepalive_interval_ms = config->keepalive_interval_ms;
     settings.hello_timeout_ms = MIN(settings.hello_timeout_ms, config->handshake_timeout_ms);
+    *ret_settings = settings;
+}
+
+static int start_core(struct aico_broker *b, struct aico_error *err)
+{
+    struct broker_settings settings;
+    int r;
+
+    broker_settings_of(b->home.config, &settings);
     r = broker_new(&settings, b->home.registry, moment_now(), &b->core);
     return r < 0 ? aico_error_set(err, r, "out of memory") : keep_successions(b, err);
 }

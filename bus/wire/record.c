@@ -731,6 +731,12 @@ int record_parse_query(const struct record *record, struct record_query *ret)
     return 0;
 }
 
+bool query_is_act(struct bytes what)
+{
+    return bytes_equal_text(what, "reload") || bytes_equal_text(what, "drain") ||
+           bytes_equal_text(what, "kick");
+}
+
 void record_write_query(struct writer *w, uint64_t id, struct bytes what, struct bytes argument)
 {
     size_t begin = record_begin(w, RECORD_QUERY, 0, 0);

@@ -376,6 +376,9 @@ void record_write_prekeys(struct writer *, const struct record_prekeys *);
 void record_write_prekeys_left(struct writer *, uint32_t number, uint16_t left);
 void record_write_bundle_ask(struct writer *, uint64_t id, struct bytes name);
 void record_write_bundle(struct writer *, const struct record_bundle *);
+/* Is it something to be done ("reload", "drain", "kick"), not only answered? Then a client whose
+ * link was lost in between does not ask again. */
+bool query_is_act(struct bytes what);
 void record_write_answer(struct writer *, const struct record_answer *);
 
 /* Size of the whole record, head included. */

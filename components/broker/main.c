@@ -58,6 +58,7 @@ static void on_event(void *context, const struct aico_broker_event *event)
         [AICO_LOG_INFO] = LOG_INFO,
         [AICO_LOG_DEBUG] = LOG_DEBUG,
     };
+    const struct arguments *arguments = context;
     const char *name = aico_broker_event_name(event->kind);
     const char *code = event->code < 0 ? aico_error_name(event->code) : "";
     const struct log_field fields[] = {
@@ -69,9 +70,11 @@ static void on_event(void *context, const struct aico_broker_event *event)
 
     if (event->kind == AICO_BROKER_DRAINING)
         notify_send("STOPPING=1");
-    if (event->kind == AICO_BROKER_RELOADED)
+    if (event->kind == AICO_BROKER_RELOADED) {
         notify_reloaded();
-    (void)context;
+        if (!arguments->connect.has_log_level)
+            log_set_level((enum log_level)aico_broker_log_level(served)); /* the same order */
+    }
     if (log_has_fields())
         log_write_fields(levels[event->level], fields, sizeof(fields) / sizeof(fields[0]), "%s",
                          event->text);
@@ -196,7 +199,8 @@ static int serve(struct arguments *arguments, struct aico_broker_options *broker
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.connect = CONNECT_OPTIONS_INIT};
-    struct aico_broker_options broker = {.log = on_event, .pulse = on_pulse};
+    struct aico_broker_options broker = {
+        .log = on_event, .pulse = on_pulse, .log_context = &arguments};
     struct aico_error err = {0};
     struct command command = {0};
     int r;

@@ -27,8 +27,10 @@ static const struct manual_part parts[] = {
     {"Exit status", "0 stopped in order, 1 in use or system error, 2 usage, 3 configuration,\n"
                     "5 key or registry."},
     CONNECT_MANUAL_PARTS,
-    {"Signals", "HUP looks at registry and configuration again. TERM and INT deliver what is held\n"
-                "and end it; a second one ends it at once."},
+    {"Signals",
+     "HUP reads registry and configuration again and says for each changed key whether it\n"
+     "is applied. TERM and INT deliver what is held and end it; a second one ends it at\n"
+     "once."},
     {0},
 };
 

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include <aico/client.h>
 
 #include "bench/bench.h"
@@ -60,6 +62,21 @@ int verb_query(struct cli *cli); /* status, peers, topics */
 int verb_ping(struct cli *cli);
 int verb_stream(struct cli *cli); /* stream list, show, purge, forget */
 int verb_bench(struct cli *cli);
+int verb_kick(struct cli *cli);
+int verb_reload(struct cli *cli);
+int verb_drain(struct cli *cli);
+
+/* Asks the broker and takes its JSON; json_decref() it. 0 or a code with its text in @err. */
+int cli_ask(struct cli *cli, const char *what, const char *argument, json_t **ret_answer,
+            struct aico_error *err);
+void cli_print_line(const json_t *value);
+
+struct cli_column {
+    const char *member; /* of the broker's JSON object */
+    const char *title;
+};
+/* Rows of an array for people; @columns end with a NULL member. */
+void cli_print_table(const json_t *rows, const struct cli_column *columns);
 
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);

@@ -3,7 +3,6 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,23 +13,18 @@
 #define CELL_SIZE 128
 #define PINGS 3
 
-struct column {
-    const char *member; /* of the broker's JSON object */
-    const char *title;
-};
-
-static const struct column peer_columns[] = {
+static const struct cli_column peer_columns[] = {
     {"name", "NAME"},          {"address", "ADDRESS"},     {"software", "SOFTWARE"},
     {"subscriptions", "SUBS"}, {"published", "PUBLISHED"}, {"delivered", "DELIVERED"},
     {"queued", "QUEUED"},      {"dropped", "DROPPED"},     {NULL, NULL},
 };
 
-static const struct column topic_columns[] = {
+static const struct cli_column topic_columns[] = {
     {"topic", "TOPIC"}, {"rule", "RULE"},       {"messages", "MESSAGES"},
     {"bytes", "BYTES"}, {"readers", "READERS"}, {NULL, NULL},
 };
 
-static const struct column slow_columns[] = {
+static const struct cli_column slow_columns[] = {
     {"name", "SLOW READER"},        {"queued_bytes", "BYTES WAITING"},
     {"queued", "MESSAGES WAITING"}, {"dropped", "DROPPED"},
     {"address", "ADDRESS"},         {NULL, NULL},
@@ -74,7 +68,7 @@ static void print_cell(const char *text, int width, bool is_number)
         (void)printf("%*s", padding > 0 ? padding : 0, "");
 }
 
-static void print_table(const json_t *rows, const struct column *columns)
+void cli_print_table(const json_t *rows, const struct cli_column *columns)
 {
     int widths[COLUMNS_MAX] = {0};
     bool numbers[COLUMNS_MAX] = {false};
@@ -136,7 +130,7 @@ static void print_members(json_t *object, const char *prefix)
     }
 }
 
-static void print_line(const json_t *value)
+void cli_print_line(const json_t *value)
 {
     (void)json_dumpf(value, stdout, JSON_COMPACT);
     (void)putchar('\n');
@@ -148,42 +142,48 @@ static void print_answer(const struct cli *cli, json_t *answer)
     size_t i;
 
     if (cli->connect.is_json && json_is_array(answer)) {
-        json_array_foreach(answer, i, row) print_line(row);
+        json_array_foreach(answer, i, row) cli_print_line(row);
     } else if (cli->connect.is_json) {
-        print_line(answer);
+        cli_print_line(answer);
     } else if (json_is_array(answer)) {
-        print_table(answer,
-                    strcmp(cli->command.verb->name, "peers") == 0 ? peer_columns : topic_columns);
+        cli_print_table(answer, strcmp(cli->command.verb->name, "peers") == 0 ? peer_columns
+                                                                              : topic_columns);
     } else {
         print_members(answer, "");
         if (json_array_size(json_object_get(answer, "slow")) > 0) {
             (void)putchar('\n');
-            print_table(json_object_get(answer, "slow"), slow_columns);
+            cli_print_table(json_object_get(answer, "slow"), slow_columns);
         }
     }
+}
+
+int cli_ask(struct cli *cli, const char *what, const char *argument, json_t **ret_answer,
+            struct aico_error *err)
+{
+    json_error_t where;
+    char *text = NULL;
+    int r = cli->client ? 0 : cli_connect(cli, err);
+
+    if (r == 0)
+        r = aico_query(cli->client, what, argument, cli_timeout(cli), &text, err);
+    if (r == 0) {
+        *ret_answer = json_loads(text, 0, &where);
+        if (!*ret_answer)
+            r = aico_error_set(err, AICO_EPROTO, "the broker's answer is no JSON: %s", where.text);
+    }
+    free(text);
+    return r;
 }
 
 int verb_query(struct cli *cli)
 {
     const char *argument = cli->command.count > 0 ? cli->command.arguments[0] : NULL;
     struct aico_error err = {0};
-    json_error_t where;
     json_t *answer = NULL;
-    char *text = NULL;
-    int r = cli_connect(cli, &err);
+    int r = cli_ask(cli, cli->command.verb->name, argument, &answer, &err);
 
-    if (r == 0)
-        r = aico_query(cli->client, cli->command.verb->name, argument, cli_timeout(cli), &text,
-                       &err);
-    if (r == 0) {
-        answer = json_loads(text, 0, &where);
-        if (!answer)
-            r = aico_error_set(&err, AICO_EPROTO, "the broker's answer is no JSON: %s", where.text);
-    }
-    free(text);
     if (r < 0)
         return cli_fail(cli, r, &err);
-
     print_answer(cli, answer);
     json_decref(answer);
     return 0;

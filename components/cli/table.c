@@ -65,6 +65,15 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "--json prints one object: messages_per_s, deliveries_per_s, lost, doubled, corrupted,\n"
      "p50_us, p90_us, p99_us, p999_us, max_us, cpu_s_per_million, cpu, sealed, others and what\n"
      "was asked."},
+    [VERB_KICK] = {"kick", "NAME [REASON]", "end the session of a component (role admin)", 1, 2,
+     "The component is told E_KICKED and the reason, and ends; whoever starts it again may come\n"
+     "back. To keep a component out, its owner revokes it: aico-keytool revoke NAME."},
+    [VERB_RELOAD] = {"reload", "", "make the broker read its configuration again (role admin)", 0, 0,
+     "Prints each changed key: applied, or when it will be. Exits 3 when the files are wrong:\n"
+     "then each mistake is named and nothing was changed."},
+    [VERB_DRAIN] = {"drain", "", "make the broker deliver what it holds and end (role admin)", 0, 0,
+     "Nobody can connect or publish any more, everybody is told E_DRAIN. Ends when the broker has\n"
+     "said goodbye."},
 };
 /* clang-format on */
 

@@ -25,7 +25,10 @@
     X(STREAM_PURGE, verb_stream)                                                                   \
     X(STREAM_FORGET, verb_stream)                                                                  \
     X(PING, verb_ping)                                                                             \
-    X(BENCH, verb_bench)
+    X(BENCH, verb_bench)                                                                           \
+    X(KICK, verb_kick)                                                                             \
+    X(RELOAD, verb_reload)                                                                         \
+    X(DRAIN, verb_drain)
 /* clang-format on */
 
 enum cli_verb {

@@ -69,6 +69,11 @@ bool log_has_fields(void)
     return log_format != LOG_TEXT;
 }
 
+void log_set_level(enum log_level level)
+{
+    log_level = level;
+}
+
 bool log_is_written(enum log_level level)
 {
     return level <= log_level;

@@ -29,6 +29,8 @@ bool log_format_parse(const char *word, enum log_format *ret);
  * this: info, text. */
 AICO_MUST_USE int log_open(const char *program, enum log_level level, enum log_format format,
                            struct aico_error *err);
+/* From the next entry on. */
+void log_set_level(enum log_level level);
 bool log_is_written(enum log_level level);
 bool log_has_fields(void); /* json or journal */
 /* Writes one entry; the text is cut at 1000 bytes. No secrets. What the journal does not take is

@@ -43,6 +43,7 @@ enum aico_broker_event_kind {
     AICO_BROKER_DRAINING,  /* stopping: what is held is still delivered */
     AICO_BROKER_STOPPED,   /* nobody is connected any more */
     AICO_BROKER_LOST,      /* more happened than could be noted */
+    AICO_BROKER_ADMIN,     /* a component with role admin made the broker do something */
 };
 /** One word: "ready", "connected"...; never NULL. */
 AICO_API const char *aico_broker_event_name(enum aico_broker_event_kind kind);
@@ -56,8 +57,8 @@ struct aico_broker_event {
     int code;              /* 0 or AICO_E... */
     const char *text;      /* one line */
 };
-/** Called by the thread that opens or runs the broker. It may call aico_broker_stop() and
- * aico_broker_reload() and no other function of this broker. */
+/** Called by the thread that opens or runs the broker. It may call aico_broker_stop(),
+ * aico_broker_reload(), aico_broker_log_level() and no other function of this broker. */
 typedef void (*aico_broker_log)(void *context, const struct aico_broker_event *event);
 
 /** What a running broker has done so far. */
@@ -124,9 +125,12 @@ AICO_API AICO_MUST_USE int aico_broker_run(struct aico_broker *broker, struct ai
 /** Makes aico_broker_run() stop; a second call ends the draining at once. From any thread or signal
  * handler, also before aico_broker_run(). */
 AICO_API void aico_broker_stop(struct aico_broker *broker);
-/** Makes aico_broker_run() look at registry and configuration now; what changed is logged. Of the
- * configuration nothing takes effect before the next start. From any thread or signal handler. */
+/** Makes aico_broker_run() look at registry and configuration now. Each changed setting is logged:
+ * applied, or in force at the next start (docs/configuration.md says which); a file that is wrong
+ * changes nothing. From any thread or signal handler. */
 AICO_API void aico_broker_reload(struct aico_broker *broker);
+/** The setting log_level that is in force. The thread that runs the broker, or its log function. */
+AICO_API enum aico_log_level aico_broker_log_level(const struct aico_broker *broker);
 
 /**
  * What `aico-bus status|peers|topics` show, from inside.

@@ -288,12 +288,15 @@ AICO_API AICO_MUST_USE int aico_reply(struct aico_client *client,
                                       size_t size, struct aico_error *err);
 
 /**
- * Asks the broker: "status", "peers" or "topics" (the latter two need role admin).
+ * Asks the broker: "status", and with role admin "peers", "topics", "ledger"; or, with that role,
+ * makes it do something: "kick" (@argument "NAME" or "NAME REASON"), "reload", "drain". The latter
+ * are never done twice: when the link is lost before the answer, that is the error.
  *
  * @argument   a filter for the names, or NULL
  * @ret_json   receives JSON text the caller frees with free()
  *
- * Returns 0, AICO_EDENIED, AICO_EINVAL (unknown question), AICO_ETIMEOUT, AICO_ECLOSED.
+ * Returns 0, AICO_EDENIED, AICO_EINVAL (unknown question), AICO_EPEERUNKNOWN and AICO_EPEERAWAY
+ * ("kick"), AICO_ETIMEOUT, AICO_ECLOSED.
  */
 AICO_API AICO_MUST_USE int aico_query(struct aico_client *client, const char *what,
                                       const char *argument, int64_t timeout_ms, char **ret_json,

@@ -108,11 +108,11 @@ check "  for the broker's key is not the pinned one" grep -q 'E_BROKER_KEY' "$WO
 config '  max_topics: 4711'
 kill -HUP "$BROKER"
 check "HUP prints what changed" until_true 5 grep -q 'max_topics: .* -> 4711' "$WORK/broker.err"
-check "  and that it waits for a start" grep -q 'max_topics.*next start' "$WORK/broker.err"
+check "  and that it is in force" grep -q 'max_topics.*4711: applied' "$WORK/broker.err"
 check "  and is done" until_true 5 says reloaded
 config '  max_topics: many'
 kill -HUP "$BROKER"
-check "HUP with a wrong file keeps what is in use" until_true 5 grep -q 'the configuration in use stays: .*security.yaml:3:15' "$WORK/broker.err"
+check "HUP with a wrong file keeps what is in use" until_true 5 grep -q 'refused: .*security.yaml:3:15' "$WORK/broker.err"
 config
 check_exit "  it still serves" 0 aico-bus ping --count 1
 aico-keytool new watcher -q 2>"$WORK/new.log"

@@ -137,7 +137,7 @@ offers() { # "WORD WORD..." WANTED...
 }
 mkdir -p "$AICO_HOME/identities"
 touch "$AICO_HOME/identities/camera.key" "$AICO_HOME/identities/cli.key"
-CURRENT=re check "a verb is completed behind an option with its value" offers "aico-bus --as cli" request reply
+CURRENT=re check "a verb is completed behind an option with its value" offers "aico-bus --as cli" reload reply request
 check "words of an option are offered" offers "aico-bus sub --slow" drop-old drop-new block disconnect
 CURRENT=d check "  also behind =" offers "aico-bus sub --slow =" drop-old drop-new disconnect
 check "names of the home are offered" offers "aico-bus --as" camera cli

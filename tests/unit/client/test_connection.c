@@ -191,6 +191,28 @@ static void after_so_many_timeouts_the_cause_reaches_the_application(void **stat
     world_deinit(&w);
 }
 
+/* What the broker was told to do may be done: a broker of the next start would do it again. */
+static void an_act_is_not_repeated_when_the_link_is_lost(void **state UNUSED)
+{
+    static const char *const acts[] = {"drain", "reload", "kick"};
+
+    for (size_t i = 0; i < COUNT_OF(acts); i++) {
+        struct ended asked = {0}, told = {0};
+        struct world w;
+
+        world_init(&w);
+        link_up(&w);
+        client_query(w.client, w.now, bytes_text("status"), bytes_of(NULL, 0), -1, &asked);
+        client_query(w.client, w.now, bytes_text(acts[i]), bytes_of(NULL, 0), -1, &told);
+        client_link_down(w.client, w.now, AICO_EUNREACHABLE, "link lost");
+        assert_true(told.ended);
+        assert_int_equal(told.code, AICO_EUNREACHABLE);
+        assert_false(asked.ended);
+        client_forget(w.client, &asked);
+        world_deinit(&w);
+    }
+}
+
 /* --- BYE ----------------------------------------------------------------------------------------
  */
 
@@ -581,6 +603,7 @@ int main(void)
         cmocka_unit_test(a_link_that_is_down_already_does_not_break_again),
         cmocka_unit_test(who_does_not_wait_for_the_broker_ends_at_once),
         cmocka_unit_test(after_so_many_timeouts_the_cause_reaches_the_application),
+        cmocka_unit_test(an_act_is_not_repeated_when_the_link_is_lost),
         cmocka_unit_test(a_named_refusal_is_not_tried_again),
         cmocka_unit_test(a_draining_broker_is_dialled_again_and_the_application_told),
         cmocka_unit_test(nothing_behind_a_bye_is_looked_at),

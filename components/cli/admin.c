@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* aico-bus kick, reload, drain: what a component with role admin makes the broker do. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/text.h"
+
+#define GOODBYE_MS 300000 /* the longest drain_timeout */
+
+static void say(const char *text)
+{
+    text_write_escaped(stdout, text, strlen(text));
+    (void)putchar('\n');
+}
+
+static const char *text_in(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text ? text : "";
+}
+
+int verb_kick(struct cli *cli)
+{
+    char argument[256];
+    struct aico_error err = {0};
+    json_t *answer = NULL;
+    int size = snprintf(argument, sizeof(argument), "%s%s%s", cli->command.arguments[0],
+                        cli->command.count > 1 ? " " : "",
+                        cli->command.count > 1 ? cli->command.arguments[1] : "");
+    int r = size < (int)sizeof(argument)
+                ? cli_ask(cli, "kick", argument, &answer, &err)
+                : aico_error_set(&err, AICO_EINVAL, "the reason is longer than 190 bytes");
+
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    if (cli->connect.is_json) {
+        cli_print_line(answer);
+    } else {
+        (void)fputs("kicked ", stdout);
+        say(text_in(answer, "kicked"));
+    }
+    json_decref(answer);
+    return 0;
+}
+
+static void print_reload(json_t *answer)
+{
+    static const struct cli_column columns[] = {
+        {"key", "KEY"},       {"before", "BEFORE"}, {"after", "AFTER"},
+        {"result", "RESULT"}, {NULL, NULL},
+    };
+    json_t *settings = json_object_get(answer, "settings");
+    const json_t *row;
+    size_t i;
+
+    if (json_array_size(settings) > 0)
+        cli_print_table(settings, columns);
+    else if (settings)
+        say("nothing has changed");
+    json_array_foreach(json_object_get(answer, "refused"), i, row)
+    {
+        (void)fputs("refused: ", stdout);
+        say(json_string_value(row));
+    }
+}
+
+int verb_reload(struct cli *cli)
+{
+    struct aico_error err = {0};
+    json_t *answer = NULL;
+    int r = cli_ask(cli, "reload", NULL, &answer, &err);
+
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    if (cli->connect.is_json)
+        cli_print_line(answer);
+    else
+        print_reload(answer);
+    if (!json_is_true(json_object_get(answer, "reloaded")))
+        r = aico_error_set(&err, AICO_ECONFIG, "nothing was changed: the files are wrong");
+    json_decref(answer);
+    return r < 0 ? cli_fail(cli, r, &err) : 0;
+}
+
+/* The link ends with the broker's goodbye. */
+static int wait_for_goodbye(struct cli *cli, struct aico_error *err)
+{
+    for (;;) {
+        struct aico_message *message = NULL;
+        int r = aico_receive(cli->client, GOODBYE_MS, &message, err);
+
+        if (r == 0 && message->kind == AICO_MESSAGE_STATE && message->code < 0)
+            r = message->code;
+        aico_message_free(&message);
+        if (r < 0)
+            return r == AICO_EDRAIN || r == AICO_ECLOSED ? 0 : r;
+    }
+}
+
+int verb_drain(struct cli *cli)
+{
+    struct aico_error err = {0};
+    json_t *answer = NULL;
+    int r;
+
+    r = cli_ask(cli, "drain", NULL, &answer, &err);
+    if (r == 0) {
+        if (cli->connect.is_json)
+            cli_print_line(answer);
+        else
+            (void)printf("draining: %lld components, %lld messages held\n",
+                         (long long)json_integer_value(json_object_get(answer, "components")),
+                         (long long)json_integer_value(json_object_get(answer, "held")));
+        json_decref(answer);
+        r = wait_for_goodbye(cli, &err);
+    }
+    return r < 0 ? cli_fail(cli, r, &err) : 0;
+}
