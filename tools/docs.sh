@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fails when the documents and the source say different numbers: error codes and exit statuses, record types, delivery
-# kinds, control messages; when docs/threats.md or docs/guards.md names a test that is not in its file; when a link
-# between documents leads nowhere.
+# kinds, control messages; when docs/threats.md, docs/guards.md or docs/configuration.md names a test
+# that is not in its file, or a setting has none; when a link between documents leads nowhere.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 work=$(mktemp -d)
@@ -92,6 +92,16 @@ while IFS='|' read -r _ trap _ where tests files _; do
             { echo "docs: guards,$trap: no test $test in$files" >&2 && bad=$((bad + 1)); }
     done
 done < <(grep -E '^\| .*`tests/' docs/guards.md)
+
+# docs/configuration.md: | `key` | FILE:test FILE:test |, files below tests/. A test is named where it
+# is written and where it is run.
+while IFS='|' read -r _ key tests _; do
+    [ -n "${tests// /}" ] || { echo "docs: no test shows the setting$key" >&2 && bad=$((bad + 1)); }
+    for test in $tests; do
+        [ "$(grep -cw -- "${test#*:}" "tests/${test%%:*}" 2>/dev/null)" -ge 2 ] 2>/dev/null ||
+            { echo "docs: the setting$key is shown by $test, which is not there" >&2 && bad=$((bad + 1)); }
+    done
+done < <(section docs/configuration.md "## The tests" | grep '^| .*`')
 
 while IFS=: read -r file link; do
     target=$(dirname "$file")/${link%%#*}

@@ -265,6 +265,24 @@ static void write_row(const struct schema_key *key, FILE *out)
     (void)fprintf(out, " | %s |\n", effect_of(key));
 }
 
+/* tools/docs.sh looks for each of them. */
+static void write_tests(FILE *out)
+{
+    char path[TEXT_SIZE];
+
+    (void)fputs("\n## The tests\n\n"
+                "Each changes that key alone and sees what it does. Files are below tests/.\n\n"
+                "| key | shown by |\n| --- | --- |\n",
+                out);
+    for (size_t i = 0; i < schema_count; i++) {
+        const struct schema_key *key = &schema_keys[i];
+
+        (void)fprintf(out, "| %s`%s` | %s |\n",
+                      key->file == SCHEMA_COMPONENT ? "config/NAME.yaml: " : "",
+                      schema_path(key, path, sizeof(path)), key->shown_by ? key->shown_by : "");
+    }
+}
+
 static void write_table(enum schema_file file, const char *section, FILE *out)
 {
     (void)fputs(
@@ -310,5 +328,6 @@ int config_reference_write(FILE *out)
     write_nested(out);
     (void)fputs("\n## config/NAME.yaml\n\n", out);
     write_table(SCHEMA_COMPONENT, "", out);
+    write_tests(out);
     return finish(out);
 }

@@ -30,160 +30,213 @@
 const struct schema_key schema_keys[] = {
     {TRANSPORT, "encryption", SCHEMA_WORD, SCHEMA_UNSTORED, "xchacha20poly1305",
      WORDS("xchacha20poly1305"),
+     .shown_by = "system/settings.sh:algorithms_are_asserted",
      .help = "Asserted, not negotiated: any other value stops the start."},
     {TRANSPORT, "key_exchange", SCHEMA_WORD, SCHEMA_UNSTORED, "x25519", WORDS("x25519"),
+     .shown_by = "system/settings.sh:algorithms_are_asserted",
      .help = "Asserted, not negotiated: any other value stops the start."},
     {TRANSPORT, "authentication", SCHEMA_WORD, SCHEMA_UNSTORED, "ed25519", WORDS("ed25519"),
+     .shown_by = "system/settings.sh:algorithms_are_asserted",
      .help = "Asserted, not negotiated: any other value stops the start."},
     {TRANSPORT, "namespace", SCHEMA_NAMESPACE, FIELD(bus_namespace), "aico",
+     .shown_by = "system/settings.sh:another_namespace_meets_nobody",
      .help = "Keeps two products apart: part of every signature and key derivation. All components, "
              "the broker and the registry must have the same."},
     {TRANSPORT, "security_level", SCHEMA_WORD, FIELD(security_level), "high",
      WORDS("standard", "high", "maximum"),
      .not_yet = "it needs ratcheted channels", .not_yet_word = "maximum",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:standard_lets_a_rule_say_none",
      .help = "standard: every link is encrypted, payloads are sealed where a rule asks for it. high: "
              "every application topic and request is sealed, `seal none` is refused. maximum: high, "
              "and channels are ratcheted, groups sign, padding is on and registry_max_age is 86400."},
     {TRANSPORT, "padding", SCHEMA_WORD, FIELD(padding), "none", WORDS("none", "padme"),
      .at_maximum = "padme",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:padding_hides_the_size_on_channels",
      .help = "Hides the exact size of what channels carry; for topics the rule says it. Both ends "
              "must agree."},
     {TRANSPORT, "registry_max_age", SCHEMA_SECONDS, FIELD(registry_max_age_ms), "0",
      RANGE(60, 365 * DAY), .zero = "off", .at_maximum = "86400",
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/session/test_handshake.c:a_registry_past_its_age_refuses_new_handshakes "
+     "integration/test_broker_link.c:an_old_registry_is_mentioned",
      .help = "A registry issued longer ago than this refuses new handshakes. Against a broker that "
              "withholds revocations; the owner must then sign a new registry in time."},
     {TRANSPORT, "require_fresh_handshake", SCHEMA_BOOL, FIELD(require_fresh_handshake), "true",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_settings.c:require_fresh_handshake_false_keeps_channels_over_links "
+     "system/settings.sh:both_ends_of_a_channel_must_agree",
      .help = "true: when the broker link or the process was lost, every channel is handshaken anew "
              "before the next message. false: a channel that both processes still hold in memory "
              "goes on after a link loss with its sequence and keys. Both ends must agree."},
     {TRANSPORT, "allow_key_reuse", SCHEMA_BOOL, FIELD(allow_key_reuse), "false",
      .not_yet = "channels are not resumed after a restart",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:allow_key_reuse_is_refused",
      .help = "true: the resumption secret of a channel is stored, sealed, for session_timeout; needs "
              "require_fresh_handshake false. false: no channel secret is ever written."},
     {TRANSPORT, "enforce_message_ordering", SCHEMA_BOOL, FIELD(enforce_message_ordering), "true",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_replay.c:window_1023_back_once_1024_back_never "
+     "system/settings.sh:both_ends_of_a_channel_must_agree",
      .help = "true: messages of a channel or group open in strict order only. false: within a window "
              "of 1024. Both ends must agree."},
     {TRANSPORT, "session_timeout", SCHEMA_SECONDS, FIELD(session_timeout_ms), "3600",
      RANGE(60, 7 * DAY),
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_settings.c:session_timeout_ends_an_idle_channel "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "A channel without a message in either direction for so long is ended and wiped."},
     {TRANSPORT, "key_rotation_interval", SCHEMA_SECONDS, FIELD(key_rotation_interval_ms), "86400",
      RANGE(60, 30 * DAY),
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_settings.c:key_rotation_interval_makes_new_keys "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "Maximum age of a channel's handshake and of a group's keys; they are renewed up to a "
              "tenth earlier."},
     {TRANSPORT, "handshake_timeout", SCHEMA_SECONDS, FIELD(handshake_timeout_ms), "30",
      RANGE(1, 300),
+     .shown_by = "unit/session/test_settings.c:handshake_timeout_ends_an_attempt "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "From the first message of a handshake to the established channel; also for the "
              "connection to the broker, and how long replaced receiving keys live."},
     {TRANSPORT, "keepalive_interval", SCHEMA_SECONDS, FIELD(keepalive_interval_ms), "60",
      RANGE(1, 3600),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:keepalive_interval_finds_who_is_silent "
+     "unit/session/test_settings.c:keepalive_interval_finds_a_silent_peer",
      .help = "Silence on a channel or broker link after which a PING is sent; two without an answer "
              "end it."},
     {TRANSPORT, "connection_retry_limit", SCHEMA_NUMBER, FIELD(connection_retry_limit), "3",
      RANGE(0, 1000000), .zero = "for ever",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:connection_retry_limit_ends_the_waiting",
      .help = "Attempts to reach the broker or a peer, with growing pauses of 0.1 to 30 seconds, "
              "before the error reaches the application."},
     {TRANSPORT, "max_message_size", SCHEMA_BYTES, FIELD(max_message_size), "16777216",
      RANGE(KIB, 16 * MIB),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:max_message_size_refuses_at_the_publisher",
      .help = "Content of one message before padding and sealing. Larger ones are refused at the "
              "publisher, and unopened at the reader."},
     {TRANSPORT, "synchrony_bound", SCHEMA_SECONDS, FIELD(synchrony_bound_ms), "30", RANGE(1, 300),
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_settings.c:synchrony_bound_is_how_far_clocks_may_differ "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "How far the clocks of two components may differ."},
     {TRANSPORT, "group_epoch", SCHEMA_SECONDS, FIELD(group_epoch_ms), "60", RANGE(1, DAY),
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_settings.c:group_epoch_steps_the_keys_of_a_group "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "How often the keys of a group step forward and the older ones are erased."},
     {TRANSPORT, "max_skipped_messages", SCHEMA_NUMBER, FIELD(max_skipped_messages), "1000",
      RANGE(0, 10000),
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "unit/session/test_ratchet.c:a_thousand_skipped_pass_and_one_more_is_refused",
      .help = "Keys a ratchet keeps for messages that have not come yet."},
     {TRANSPORT, "psk_file", SCHEMA_PATH, FIELD(psk_file), "none",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:both_ends_of_a_channel_must_agree",
      .help = "A file of mode 0600 with 32 bytes in hex, the same for all components and not for the "
              "broker: recorded traffic stays closed even to a quantum computer."},
 
     {BROKER, "endpoints", SCHEMA_ENDPOINTS, FIELD(endpoints),
      "[\"ipc://${AICO_HOME}/run/bus.sock\", \"tcp://127.0.0.1:8771\"]",
+     .shown_by = "system/settings.sh:endpoints_are_where_it_listens",
      .help = "Where the broker listens. listen_address in a component file takes the place of the "
              "default of its kind."},
     {BROKER, "outbox_limit", SCHEMA_BYTES, FIELD(outbox_limit_bytes), "67108864",
      RANGE(64 * KIB, 4 * GIB),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:outbox_limit_bounds_what_waits",
      .help = "What may wait in the broker for one component; beyond it messages are dropped and the "
              "reader is told how many."},
     {BROKER, "publish_window", SCHEMA_BYTES, FIELD(publish_window_bytes), "1048576",
      RANGE(128 * KIB, 64 * MIB),
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/broker/test_admin.c:a_session_keeps_the_window_it_was_given "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "What one component may have published without the broker's confirmation."},
     {BROKER, "max_connections", SCHEMA_NUMBER, FIELD(max_connections), "10000", RANGE(1, 1000000),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:max_connections_bounds_links",
      .help = "Connections at one time; more are closed at once."},
     {BROKER, "max_connections_per_component", SCHEMA_NUMBER, FIELD(max_connections_per_component),
      "32", RANGE(1, 1000000),
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/broker/test_quota.c:links_of_one_component_are_counted_and_others_get_in "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "Connections of one component at one time, those that are ending included. As with the "
              "three below, there is a warning in the log when 80 % are in use."},
     {BROKER, "max_subscriptions", SCHEMA_NUMBER, FIELD(max_subscriptions), "10000",
      RANGE(1, 1000000),
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/broker/test_quota.c:subscriptions_are_counted_and_warned_about_before_they_end "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "Subscriptions of one component at one time; more are refused with E_QUOTA."},
     {BROKER, "max_requests", SCHEMA_NUMBER, FIELD(max_requests), "4096", RANGE(1, 1000000),
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/broker/test_quota.c:requests_are_counted_and_warned_about_before_they_end "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "Requests of one component that wait for a reply; more are refused with E_QUOTA."},
     {BROKER, "publish_rate", SCHEMA_NUMBER, FIELD(publish_rate), "0", RANGE(0, 100000000),
      .zero = "no limit",
      .reload = RELOAD_BROKER,
+     .shown_by = "unit/broker/test_quota.c:a_publisher_over_its_rate_is_refused_until_time_has_passed "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "Records one component may publish a second, and as many at once; a sealed batch or a "
              "large message is one record. More are refused with E_QUOTA."},
     {BROKER, "max_topics", SCHEMA_NUMBER, FIELD(max_topics), "1000000", RANGE(1, 100000000),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:max_topics_bounds_counters",
      .help = "Topics the broker keeps counters for."},
     {BROKER, "io_threads", SCHEMA_NUMBER, FIELD(io_threads), "1", RANGE(1, 16),
+     .shown_by = "system/settings.sh:io_threads_move_bytes",
      .help = "Threads that move and encrypt bytes; one serves most installations."},
     {BROKER, "log_level", SCHEMA_WORD, FIELD(log_level), "info",
      WORDS("error", "warning", "info", "debug"),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:log_level_leaves_out_what_is_less",
      .help = "The least important entries still written. Never holds content or secrets."},
     {BROKER, "log_format", SCHEMA_WORD, FIELD(log_format), "text", WORDS("text", "json", "journal"),
+     .shown_by = "system/service.sh:is_json",
      .help = "Log lines on stderr as text or JSON, or entries with fields for systemd's journal."},
     {BROKER, "drain_timeout", SCHEMA_SECONDS, FIELD(drain_timeout_ms), "5", RANGE(0, 300),
      .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:drain_timeout_is_how_long_it_delivers",
      .help = "How long a stopping broker goes on delivering what it holds."},
 
     {COMPONENT, "identity_file", SCHEMA_PATH, FIELD(identity_file), NULL,
+     .shown_by = "system/settings.sh:identity_file_is_the_key",
      .help = "The component's key file. Default: identities/NAME.key in the home, for the broker "
              "broker.key."},
     {COMPONENT, "listen_address", SCHEMA_ADDRESS, FIELD(listen_address), NULL,
+     .shown_by = "system/settings.sh:listen_address_takes_the_place_of_its_kind",
      .help = "The address of the bus as its own machine sees it: the broker listens there in place of "
              "the default endpoint of that kind, a component connects to it. Default: not set."},
     {COMPONENT, "backend_address", SCHEMA_ADDRESS, FIELD(backend_address), NULL,
      .not_for_broker = true,
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:backend_address_is_where_the_bus_is",
      .help = "The address at which this component reaches the bus. Default: the first of "
              "broker.endpoints. Give this or listen_address, not both."},
     {COMPONENT, "allowed_components", SCHEMA_NAMES, FIELD(allowed_components), NULL,
      .not_for_broker = true,
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:allowed_components_are_who_may_open_a_channel",
      .help = "Who may open a channel to this component; an empty list is nobody. Default: every "
              "registered component."},
     {COMPONENT, "security_level", SCHEMA_WORD, FIELD(security_level), NULL,
      WORDS("standard", "high", "maximum"),
      .not_yet = "it needs ratcheted channels", .not_yet_word = "maximum",
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:security_level_may_be_raised_by_a_component",
      .help = "As in security.yaml, which it may raise and not lower. Default: that of security.yaml."},
     {COMPONENT, "auto_reconnect", SCHEMA_BOOL, FIELD(auto_reconnect), "true",
      .not_for_broker = true,
      .reload = RELOAD_COMPONENTS,
+     .shown_by = "system/settings.sh:auto_reconnect_false_ends_with_the_link",
      .help = "true: a lost connection is made again, and subscriptions with it. false: its loss ends "
              "the client."},
 };

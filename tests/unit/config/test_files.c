@@ -438,6 +438,8 @@ static void the_schema_is_complete_in_itself(void **state)
 
         assert_ptr_equal(schema_find(key->file, key->section, key->name), key); /* no name twice */
         assert_true(strlen(key->help) > 10);
+        if (!key->shown_by)
+            fail_msg("%s: no test shows it: shown_by", key->name);
         assert_true(strlen(schema_allowed(key, text, sizeof(text))) > 3);
         assert_true(key->file == SCHEMA_COMPONENT || key->initial);
         assert_true(strlen(schema_path(key, text, sizeof(text))) < 64);
