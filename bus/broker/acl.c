@@ -42,10 +42,21 @@ static bool is_presence(struct bytes topic)
     return topic.size > size && memcmp(topic.at, TOPIC_PRESENCE_PREFIX, size) == 0;
 }
 
+/* What `aico-bus peers` shows, so for the same role; a rule of this very name may say otherwise. */
+static bool may_read_stats(const struct broker *b, const struct broker_peer *peer,
+                           const struct rule **ret_rule)
+{
+    *ret_rule = registry_rule_named(b->registry, bytes_text(TOPIC_STATS));
+    return *ret_rule ? rule_allows(*ret_rule, peer->member->component, RIGHT_SUBSCRIBE)
+                     : component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN);
+}
+
 bool may_read(struct broker *b, const struct broker_peer *peer, struct topic *topic)
 {
     const struct rule *rule = topic_rule(b, topic);
 
+    if (bytes_equal_text(topic_view(topic), TOPIC_STATS))
+        return may_read_stats(b, peer, &rule);
     if (topic_is_internal(topic_view(topic)))
         return topic->number == TOPIC_NUMBER_HEADS || is_presence(topic_view(topic));
     return rule && rule_allows(rule, peer->member->component, RIGHT_SUBSCRIBE);
@@ -54,6 +65,8 @@ bool may_read(struct broker *b, const struct broker_peer *peer, struct topic *to
 bool may_subscribe(struct broker *b, const struct broker_peer *peer, struct bytes filter,
                    const struct rule **ret_rule)
 {
+    if (bytes_equal_text(filter, TOPIC_STATS))
+        return may_read_stats(b, peer, ret_rule);
     if (topic_is_internal(filter)) {
         *ret_rule = NULL;
         return bytes_equal_text(filter, TOPIC_HEADS) || is_presence(filter);
@@ -130,7 +143,7 @@ void refuse_publish(struct broker *b, struct broker_peer *peer, uint64_t id, int
     va_end(args);
     write_refuse(b, peer, id, code, rule, text);
     instance_refused(b, peer->instance, id, code, rule ? (uint32_t)rule->line : 0);
-    b->totals.refused++;
+    count_refused(b, peer->member, rule);
     peer->refused++;
 }
 
@@ -157,7 +170,12 @@ void refuse_denied(struct broker *b, struct broker_peer *peer, uint64_t id, enum
     const char *what = right == RIGHT_PUBLISH ? "publish" : "subscribe";
     char text[HINT_SIZE_MAX + 1];
 
-    if (topic_is_internal(topic))
+    if (bytes_equal_text(topic, TOPIC_STATS) && right == RIGHT_SUBSCRIBE)
+        (void)snprintf(text, sizeof(text),
+                       "only role " REGISTRY_ROLE_ADMIN
+                       " may; ask the owner: aico-keytool rule set "
+                       "'" TOPIC_STATS "' --publish broker --subscribe WHO");
+    else if (topic_is_internal(topic))
         (void)snprintf(text, sizeof(text),
                        "names that begin with $ belong to the bus; " TOPIC_PRESENCE_PREFIX
                        "NAME may be subscribed to");

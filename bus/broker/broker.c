@@ -327,6 +327,7 @@ void broker_tick(struct broker *b, struct moment now)
     }
     requests_sweep(b);
     streams_tick(b);
+    stats_tick(b);
     instances_sweep(b);
     if (b->recheck_real_ms && now.real_ms >= b->recheck_real_ms) {
         b->route_generation++;

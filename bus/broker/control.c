@@ -293,6 +293,8 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
     answer_ok(b, peer, m.id, m.subscription);
     if (topic_is_internal(filter))
         presence_catch_up(b, peer, filter);
+    if (bytes_equal_text(filter, TOPIC_STATS))
+        stats_wanted(b);
     return 0;
 }
 

@@ -254,10 +254,10 @@ struct broker_peer {
     bool slow_logged;
 
     uint32_t publish_window; /* as WELCOME said */
-    int64_t publish_credit; /* bytes it may still send */
-    uint32_t credit_owed;   /* bytes it has coming back */
-    uint64_t window;        /* bytes of DELIVER it may still be sent by subscription */
-    bool ack_pending;       /* a PUBLISH came since the last ACK */
+    int64_t publish_credit;  /* bytes it may still send */
+    uint32_t credit_owed;    /* bytes it has coming back */
+    uint64_t window;         /* bytes of DELIVER it may still be sent by subscription */
+    bool ack_pending;        /* a PUBLISH came since the last ACK */
 
     struct fifo input;          /* ends of frames: what its slices have not reached yet */
     size_t input_taken;         /* bytes of the first one */
@@ -309,6 +309,7 @@ struct ledger_key {
 struct ledger_row {
     UT_hash_handle hh;
     struct ledger_key key;
+    uint64_t published, refused, stored; /* of the sender by the rule: reader 0 */
     uint64_t routed, delivered;
     uint64_t dropped[DROP_CAUSES];
 };
@@ -393,6 +394,7 @@ struct broker {
     struct broker_event events[EVENTS_KEPT];
     size_t event_first, event_count;
     uint64_t events_lost;
+    int64_t stats_at_ms; /* when $bus/stats is published next; 0: nobody reads it */
     struct broker_ask asks[ASKS_KEPT];
     size_t ask_count;
 };
@@ -420,6 +422,8 @@ struct topic *topic_get(struct broker *broker, struct bytes name, bool number);
 void topic_ref(struct topic *topic);
 void topic_unref(struct topic *topic);
 struct topic *topic_by_number(struct broker *broker, uint32_t number);
+/* NULL: no link ever had that key. */
+struct member *member_find(struct broker *broker, const uint8_t identity[32]);
 struct member *member_get(struct broker *broker, struct bytes name, const uint8_t identity[32]);
 struct member *member_by_number(struct broker *broker, uint32_t number);
 bool bitmap_has(const struct bitmap *bitmap, uint32_t number);
@@ -614,6 +618,21 @@ void presence_offline(struct broker *broker, const struct broker_peer *peer, int
 /* Tells @peer, which has just subscribed to @filter, who of it is online. */
 void presence_catch_up(struct broker *broker, struct broker_peer *peer, struct bytes filter);
 /* stats.c */
+struct json;
+void put_drops(struct json *json, const uint64_t dropped[DROP_CAUSES]);
+bool is_too_long(const struct json *json);
+/* Somebody subscribed to $bus/stats. */
+void stats_wanted(struct broker *broker);
+void stats_tick(struct broker *broker);
+/* ledger.c */
+void ledger_json(const struct broker *broker, struct json *json);
+/* @sender NULL: nobody knows any more. */
+void count_published(struct broker *broker, const struct member *sender, const struct rule *rule,
+                     uint64_t count);
+void count_stored(struct broker *broker, const struct member *sender, const struct rule *rule,
+                  uint64_t count);
+void count_refused(struct broker *broker, const struct member *sender, const struct rule *rule);
+/* @reader NULL: of the sender and rule alone. */
 struct ledger_row *ledger_row(struct broker *broker, const struct member *sender,
                               const struct rule *rule, const struct member *reader);
 void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,

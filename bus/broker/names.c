@@ -119,12 +119,19 @@ void members_refresh(struct broker *b)
         member_refresh(b, b->member_by_number[i]);
 }
 
-struct member *member_get(struct broker *b, struct bytes name, const uint8_t identity[32])
+struct member *member_find(struct broker *b, const uint8_t identity[32])
 {
-    size_t number = b->member_count + 1;
     struct member *member = NULL;
 
     HASH_FIND(hh, b->members, identity, SIGN_PUBLIC_SIZE, member);
+    return member;
+}
+
+struct member *member_get(struct broker *b, struct bytes name, const uint8_t identity[32])
+{
+    size_t number = b->member_count + 1;
+    struct member *member = member_find(b, identity);
+
     if (member)
         return member;
     if (name.size > COMPONENT_NAME_MAX ||

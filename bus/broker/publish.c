@@ -202,7 +202,7 @@ static void complete(struct incoming *in, bool direct)
     if (direct)
         in->b->totals.direct++;
     else
-        in->b->totals.published += message_count(in->p);
+        count_published(in->b, in->peer->member, in->rule, message_count(in->p));
     in->peer->published += message_count(in->p);
     in->topic->messages += message_count(in->p);
     in->topic->bytes += in->p->total;

@@ -5,6 +5,8 @@
 #include "broker/internal.h"
 
 #define SLOW_RANKED 10
+#define STATS_INTERVAL_MS 1000
+#define STATS_COMPONENTS_MAX 100           /* they fit one frame */
 #define STATUS_SIZE_MAX (2u * 1024 * 1024) /* a list longer than this is cut, and says so */
 
 const char *broker_drop_name(enum broker_drop cause)
@@ -19,69 +21,6 @@ const char *broker_drop_name(enum broker_drop cause)
     return names[cause];
 }
 
-/* --- counting ------------------------------------------------------------------------------- */
-
-struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
-                              const struct rule *rule, const struct member *reader)
-{
-    struct ledger_key key = {sender->number, reader->number, rule ? rule->line : 0};
-    struct ledger_row *row = NULL;
-
-    HASH_FIND(hh, b->ledger, &key, sizeof(key), row);
-    if (row)
-        return row;
-    /* The table is bounded; what does not fit is counted together. */
-    row = b->ledger_count < LEDGER_ROWS_MAX ? calloc(1, sizeof(*row)) : NULL;
-    if (!row)
-        return &b->ledger_rest;
-    row->key = key;
-    HASH_ADD(hh, b->ledger, key, sizeof(row->key), row);
-    if (!HASH_ADDED(hh, row)) {
-        free(row);
-        return &b->ledger_rest;
-    }
-    b->ledger_count++;
-    return row;
-}
-
-void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
-                  uint64_t count)
-{
-    (void)peer;
-    b->totals.routed += count;
-    b->totals.queued += count;
-    row->routed += count;
-}
-
-void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
-                     uint64_t count)
-{
-    b->totals.delivered += count;
-    b->totals.queued -= count;
-    peer->delivered += count;
-    row->delivered += count;
-}
-
-void count_dropped(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
-                   enum broker_drop cause, uint64_t count)
-{
-    b->totals.dropped[cause] += count;
-    b->totals.queued -= count;
-    peer->dropped += count;
-    row->dropped[cause] += count;
-}
-
-void ledger_free(struct broker *b)
-{
-    struct ledger_row *row, *next;
-
-    HASH_ITER(hh, b->ledger, row, next)
-    {
-        HASH_DEL(b->ledger, row);
-        free(row);
-    }
-}
-
 void broker_get_totals(const struct broker *b, struct broker_totals *ret_totals)
 {
     *ret_totals = b->totals;
@@ -92,7 +31,7 @@ void broker_get_totals(const struct broker *b, struct broker_totals *ret_totals)
 
 /* --- status --------------------------------------------------------------------------------- */
 
-static void put_drops(struct json *json, const uint64_t dropped[DROP_CAUSES])
+void put_drops(struct json *json, const uint64_t dropped[DROP_CAUSES])
 {
     json_open_object(json, "dropped");
     for (int cause = 0; cause < DROP_CAUSES; cause++)
@@ -185,15 +124,10 @@ static void put_slow(const struct broker *b, struct json *json)
     json_close_array(json);
 }
 
-static void put_status(const struct broker *b, struct json *json, const struct broker_peer *self)
+static void put_totals(const struct broker *b, struct json *json)
 {
     const struct broker_totals *t = &b->totals;
 
-    json_open_object(json, NULL);
-    json_put_text(json, "broker", bytes_text(b->self->name));
-    json_put_text(json, "version", bytes_text(b->software));
-    json_put_i64(json, "uptime_s", (b->now.boot_ms - b->started.boot_ms) / 1000);
-    put_registry(b, json);
     json_put_u64(json, "peers", HASH_COUNT(b->sessions));
     json_put_u64(json, "subscriptions", b->subscription_count);
     json_put_u64(json, "topics", b->topic_count);
@@ -217,6 +151,16 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     json_put_u64(json, "bytes_in", t->bytes_in);
     json_put_u64(json, "bytes_out", t->bytes_out);
     json_put_u64(json, "handshakes", t->handshakes);
+}
+
+static void put_status(const struct broker *b, struct json *json, const struct broker_peer *self)
+{
+    json_open_object(json, NULL);
+    json_put_text(json, "broker", bytes_text(b->self->name));
+    json_put_text(json, "version", bytes_text(b->software));
+    json_put_i64(json, "uptime_s", (b->now.boot_ms - b->started.boot_ms) / 1000);
+    put_registry(b, json);
+    put_totals(b, json);
     /* Names of others are for those who may ask for "peers". */
     if (!self || component_has_role(self->member->component, REGISTRY_ROLE_ADMIN))
         put_slow(b, json);
@@ -225,7 +169,7 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     json_close_object(json);
 }
 
-static bool is_too_long(const struct json *json)
+bool is_too_long(const struct json *json)
 {
     return json->failed || json->out->size > STATUS_SIZE_MAX;
 }
@@ -282,33 +226,59 @@ static void put_topics(const struct broker *b, struct json *json, struct bytes f
     json_close_array(json);
 }
 
-static void put_ledger_row(const struct broker *b, struct json *json, const struct ledger_row *row)
+/* --- $bus/stats ----------------------------------------------------------------------------- */
+
+static void put_numbers(const struct broker *b, struct json *json)
 {
-    bool rest = row == &b->ledger_rest;
+    const struct broker_peer *peer;
+    size_t count = 0;
 
     json_open_object(json, NULL);
-    json_put_text(json, "sender",
-                  bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
-    json_put_u64(json, "rule_line", row->key.rule_line);
-    json_put_text(json, "reader",
-                  bytes_text(rest ? "*" : b->member_by_number[row->key.reader]->name));
-    json_put_u64(json, "routed", row->routed);
-    json_put_u64(json, "delivered", row->delivered);
-    put_drops(json, row->dropped);
+    json_put_i64(json, "time_ms", b->now.real_ms);
+    json_put_i64(json, "uptime_ms", b->now.boot_ms - b->started.boot_ms);
+    put_totals(b, json);
+    put_slow(b, json);
+    json_open_array(json, "components");
+    for (peer = b->sessions; peer && count < STATS_COMPONENTS_MAX; peer = peer->hh.next, count++)
+        put_peer(b, json, NULL, peer);
+    json_close_array(json);
+    json_put_u64(json, "components_left_out", HASH_COUNT(b->sessions) - count);
     json_close_object(json);
 }
 
-static void put_ledger(const struct broker *b, struct json *json)
+void stats_wanted(struct broker *b)
 {
-    const struct ledger_row *row;
-
-    json_open_array(json, NULL);
-    for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
-        put_ledger_row(b, json, row);
-    if (b->ledger_rest.routed > 0)
-        put_ledger_row(b, json, &b->ledger_rest);
-    json_close_array(json);
+    b->stats_at_ms = b->now.boot_ms;
+    wake_at(b, b->now.boot_ms);
 }
+
+void stats_tick(struct broker *b)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct json json = json_over(&text);
+    struct topic *topic;
+
+    if (b->stats_at_ms == 0 || b->now.boot_ms < b->stats_at_ms) {
+        if (b->stats_at_ms > 0)
+            wake_at(b, b->stats_at_ms);
+        return;
+    }
+    b->stats_at_ms = 0;
+    topic = topic_get(b, bytes_text(TOPIC_STATS), true);
+    if (!topic)
+        return;
+    if (route_update(b, topic) == 0 && topic->reader_count > 0) {
+        put_numbers(b, &json);
+        if (!json.failed)
+            publish_own(b, bytes_text(TOPIC_STATS), buffer_view(&text), NULL, false);
+        b->stats_at_ms = b->now.boot_ms + STATS_INTERVAL_MS;
+        wake_at(b, b->stats_at_ms);
+    }
+    topic_unref(topic);
+}
+
+/* --- answers -------------------------------------------------------------------------------- */
 
 int status_json(const struct broker *b, const struct broker_peer *peer, struct bytes what,
                 struct bytes filter, struct buffer *out)
@@ -328,7 +298,7 @@ int status_json(const struct broker *b, const struct broker_peer *peer, struct b
             filter = bytes_of(canonical, filter_canonical(filter, canonical));
         put_topics(b, &json, filter);
     } else if (bytes_equal_text(what, "ledger")) {
-        put_ledger(b, &json);
+        ledger_json(b, &json);
     } else {
         return AICO_EINVAL;
     }

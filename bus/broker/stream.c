@@ -279,7 +279,7 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
     struct rule rule = {.line = 0};
 
     if (order->code < 0)
-        b->totals.refused++;
+        count_refused(b, member_find(b, order->identity), NULL);
     if (!instance)
         return;
     fifo_pop(&instance->storing);
@@ -299,8 +299,8 @@ void stream_put_done(struct broker *b, struct store_order *order)
     struct broker_peer *same = peer && peer->serial == order->serial ? peer : NULL;
 
     if (order->code == 0 && order->number > 0) {
-        b->totals.published += order->count;
-        b->totals.stored += order->count;
+        count_stored(b, member_find(b, order->identity), topic_rule(b, order->topic_ref),
+                     order->count);
         order->topic_ref->messages += order->count;
         order->topic_ref->bytes += order->data.size;
         if (peer)

@@ -150,16 +150,13 @@ static void deliver_gap(struct client *client, struct report report)
     deliver_report(client, &report);
 }
 
-/* Presence: the broker's own word, in clear inside the link. */
+/* Presence: the broker's own word, in clear inside the link, about who can be reached. */
 static void receive_presence(struct client *client, struct moment now, struct client_topic *topic,
                              struct bytes payload)
 {
     struct bytes name = bytes_of(topic->name + sizeof(TOPIC_PRESENCE_PREFIX) - 1,
                                  topic->size - (sizeof(TOPIC_PRESENCE_PREFIX) - 1));
     struct client_component *component = component_get(client, name);
-    struct client_subscription *s, *next;
-    struct aico_message *message;
-    bool wanted = false;
 
     if (component) {
         /* One's own state comes last: then the picture is complete. */
@@ -171,6 +168,16 @@ static void receive_presence(struct client *client, struct moment now, struct cl
         else
             sessions_peer_away(client->sessions, now, name, AICO_EPEERAWAY);
     }
+}
+
+/* To the application, if it asked for it. */
+static void deliver_word_of_broker(struct client *client, struct moment now,
+                                   struct client_topic *topic, struct bytes payload)
+{
+    struct client_subscription *s, *next;
+    struct aico_message *message;
+    bool wanted = false;
+
     HASH_ITER(hh, client->subscriptions, s, next)
     wanted |= !s->internal && filter_matches(bytes_of(s->filter, s->size), topic_name(topic));
     if (!wanted)
@@ -282,6 +289,9 @@ static int receive_whole(struct client *client, struct moment now, struct client
         if (topic->size > sizeof(TOPIC_PRESENCE_PREFIX) - 1 &&
             memcmp(topic->name, TOPIC_PRESENCE_PREFIX, sizeof(TOPIC_PRESENCE_PREFIX) - 1) == 0)
             receive_presence(client, now, topic, payload);
+        else if (!bytes_equal_text(topic_name(topic), TOPIC_STATS))
+            return 0;
+        deliver_word_of_broker(client, now, topic, payload);
         return 0;
     }
     /* The broker's word about what we subscribed to is not taken. (What came over a channel is part

@@ -101,6 +101,7 @@ static void apply(struct aico_broker *b, struct moment now, struct aico_config *
     struct broker_settings settings;
 
     broker_settings_of(*config, &settings);
+    settings.has_store = b->store != NULL;
     broker_set_settings(b->core, now, &settings);
     if (b->started)
         aico_config_free(&b->home.config);

@@ -218,7 +218,6 @@ void broker_settings_of(const struct aico_config *config, struct broker_settings
     settings.max_message_size = (size_t)config->max_message_size;
     settings.outbox_limit = (size_t)config->outbox_limit_bytes;
     settings.publish_window = (uint32_t)config->publish_window_bytes;
-    settings.has_store = b->store != NULL;
     settings.keepalive_interval_ms = config->keepalive_interval_ms;
     settings.hello_timeout_ms = MIN(settings.hello_timeout_ms, config->handshake_timeout_ms);
     *ret_settings = settings;
@@ -230,6 +229,7 @@ static int start_core(struct aico_broker *b, struct aico_error *err)
     int r;
 
     broker_settings_of(b->home.config, &settings);
+    settings.has_store = b->store != NULL;
     r = broker_new(&settings, b->home.registry, moment_now(), &b->core);
     return r < 0 ? aico_error_set(err, r, "out of memory") : keep_successions(b, err);
 }

@@ -89,6 +89,7 @@ enum slow_policy {
 #define TOPIC_NUMBER_HEADS 2   /* $bus/heads */
 #define TOPIC_CONTROL "$bus/control"
 #define TOPIC_HEADS "$bus/heads"
+#define TOPIC_STATS "$bus/stats"
 #define TOPIC_PRESENCE_PREFIX "$bus/presence/"
 #define COMPONENT_NUMBER_BROKER 1
 #define NUMBER_BY_NAME UINT32_MAX /* in PUBLISH.to: the name follows */

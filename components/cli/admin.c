@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* aico-bus kick, reload, drain: what a component with role admin makes the broker do. */
+/* aico-bus kick, ledger, reload, drain: what a component with role admin makes the broker do. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -44,6 +44,70 @@ int verb_kick(struct cli *cli)
     }
     json_decref(answer);
     return 0;
+}
+
+/* "drop-old 3, revoked 1" in the place of the object, for the table. */
+static void name_causes(json_t *row)
+{
+    char text[200] = "";
+    const char *cause;
+    json_t *count;
+    size_t used = 0;
+
+    json_object_foreach(json_object_get(row, "dropped"), cause, count)
+    {
+        int size = snprintf(text + used, sizeof(text) - used, "%s%s %lld", used ? ", " : "", cause,
+                            (long long)json_integer_value(count));
+
+        if (size < 0 || (size_t)size >= sizeof(text) - used)
+            break;
+        used += (size_t)size;
+    }
+    (void)json_object_set_new(row, "dropped", json_string(text));
+}
+
+static void print_ledger(json_t *answer)
+{
+    static const struct cli_column columns[] = {
+        {"sender", "SENDER"},
+        {"rule", "RULE"},
+        {"reader", "READER"},
+        {"published", "PUBLISHED"},
+        {"refused", "REFUSED"},
+        {"stored", "STORED"},
+        {"routed", "FOR READERS"},
+        {"delivered", "DELIVERED"},
+        {"queued", "WAITING"},
+        {"dropped", "DROPPED"},
+        {NULL, NULL},
+    };
+    json_t *rows = json_object_get(answer, "rows"), *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row) name_causes(row);
+    cli_print_table(rows, columns);
+    say(json_is_true(json_object_get(answer, "balanced")) ? "balances" : "does not balance");
+}
+
+int verb_ledger(struct cli *cli)
+{
+    struct aico_error err = {0};
+    json_t *answer = NULL;
+    bool is_balanced;
+    int r = cli_ask(cli, "ledger", NULL, &answer, &err);
+
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    is_balanced = json_is_true(json_object_get(answer, "balanced"));
+    if (cli->connect.is_json)
+        cli_print_line(answer);
+    else
+        print_ledger(answer);
+    json_decref(answer);
+    if (is_balanced)
+        return 0;
+    r = aico_error_set(&err, AICO_EINTERNAL, "the broker's books do not balance");
+    return cli_fail(cli, r, &err);
 }
 
 static void print_reload(json_t *answer)

@@ -63,6 +63,7 @@ int verb_ping(struct cli *cli);
 int verb_stream(struct cli *cli); /* stream list, show, purge, forget */
 int verb_bench(struct cli *cli);
 int verb_kick(struct cli *cli);
+int verb_ledger(struct cli *cli);
 int verb_reload(struct cli *cli);
 int verb_drain(struct cli *cli);
 

@@ -68,6 +68,9 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_KICK] = {"kick", "NAME [REASON]", "end the session of a component (role admin)", 1, 2,
      "The component is told E_KICKED and the reason, and ends; whoever starts it again may come\n"
      "back. To keep a component out, its owner revokes it: aico-keytool revoke NAME."},
+    [VERB_LEDGER] = {"ledger", "", "what became of every message, and whether it adds up (role admin)", 0, 0,
+     "By sender and rule what was published and refused; by reader besides what was delivered,\n"
+     "dropped for which cause, or waits. Exits 1 when the books do not balance."},
     [VERB_RELOAD] = {"reload", "", "make the broker read its configuration again (role admin)", 0, 0,
      "Prints each changed key: applied, or when it will be. Exits 3 when the files are wrong:\n"
      "then each mistake is named and nothing was changed."},

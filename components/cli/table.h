@@ -27,6 +27,7 @@
     X(PING, verb_ping)                                                                             \
     X(BENCH, verb_bench)                                                                           \
     X(KICK, verb_kick)                                                                             \
+    X(LEDGER, verb_ledger)                                                                         \
     X(RELOAD, verb_reload)                                                                         \
     X(DRAIN, verb_drain)
 /* clang-format on */

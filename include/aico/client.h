@@ -218,7 +218,7 @@ AICO_API AICO_MUST_USE int aico_settle(struct aico_client *client,
 
 enum aico_message_kind {
     AICO_MESSAGE_EVENT,    /* a published or direct message */
-    AICO_MESSAGE_RETAINED, /* presence, from the broker: sealed is false */
+    AICO_MESSAGE_RETAINED, /* $bus/presence, $bus/stats: of the broker, sealed is false */
     AICO_MESSAGE_REQUEST,  /* answer with aico_reply() */
     AICO_MESSAGE_REPLY,    /* only as the result of aico_request() */
     AICO_MESSAGE_GAP,      /* messages that will not come: sender, topic, count, code */

@@ -13,7 +13,7 @@ settings() {
 says() { grep -qE "$1" "$WORK/broker.err"; }
 
 # --- who may ------------------------------------------------------------------------------------------
-for act in reload drain "kick backend" peers topics; do
+for act in reload drain "kick backend" peers topics ledger; do
     # shellcheck disable=SC2086
     check_exit "$act without role admin is exit 4" 4 aico-bus --as frontend $act
     check "  names who may" grep -q 'role admin.*: cli' "$WORK/err"
@@ -47,6 +47,20 @@ check "  with the reason" grep -q 'namespace.*the registry in force is of namesp
 settings '  log_level: debug'
 kill -HUP "$BROKER_PID"
 check "HUP prints per key too" until_true 20 says 'config: broker.log_level: info -> debug: applied'
+
+# --- ledger and numbers -------------------------------------------------------------------------------
+start books aico-bus --as backend sub 'logs/**' --count 10
+BOOKS=$STARTED
+check_exit "ten messages" 0 aico-bus pub logs/t/v1 x --count 10
+check "  are read" wait_for "$BOOKS" 0
+check_exit "the ledger balances" 0 aico-bus ledger
+check "  and says so" grep -qx balances "$WORK/out"
+check "  what cli published" grep -qE '^cli +logs/\*\* +- +10 ' "$WORK/out"
+check_exit "as JSON" 0 aico-bus ledger --json
+check "  with the row of its reader" grep -q '"rule":"logs/\*\*","reader":"backend","published":0,"refused":0,"stored":0,"routed":10,"delivered":10' "$WORK/out"
+check_exit "numbers come on \$bus/stats" 0 aico-bus sub '$bus/stats' --json --count 2
+check "  with counts by component" grep -q 'components.*name.*cli.*published' "$WORK/out"
+check_exit "  not for everybody" 4 aico-bus --as frontend sub '$bus/stats' --count 1
 
 # --- kick ---------------------------------------------------------------------------------------------
 start kicked aico-bus --as backend sub 'logs/**'

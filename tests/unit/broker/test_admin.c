@@ -212,6 +212,72 @@ static void a_session_keeps_the_window_it_was_given(void **state)
     world_deinit(&w);
 }
 
+/* --- $bus/stats ----------------------------------------------------------------------------- */
+
+static void numbers_come_every_second_while_somebody_reads(void **state)
+{
+    struct client *admin, *a;
+    uint32_t subscription;
+    struct writer frame;
+    struct item *item;
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    admin = connect_as(&w, "admin");
+    publish(a, "open/x", "never in the numbers");
+    advance(&w, 5000);
+    expect_nothing(admin, RECORD_DELIVER);
+    subscription = subscribe(admin, "$bus/stats");
+    for (int i = 0; i < 3; i++) {
+        advance(&w, 1100);
+        item = take(admin, RECORD_DELIVER);
+        assert_non_null(item);
+        assert_string_equal(item->topic, "$bus/stats");
+        assert_string_equal(item->sender, "broker");
+        assert_non_null(memmem(item->payload, item->size, "\"published\":1", 13));
+        assert_non_null(memmem(item->payload, item->size, "\"name\":\"a\"", 10));
+        assert_null(memmem(item->payload, item->size, "never", 5));
+        item_free(item);
+    }
+    frame = frame_begin();
+    record_write_unsubscribe(&frame, admin->next_id++, subscription);
+    client_send(admin, &frame);
+    pump(&w);
+    drop_items(admin);
+    advance(&w, 5000);
+    expect_nothing(admin, RECORD_DELIVER);
+    world_deinit(&w);
+}
+
+static void numbers_are_for_the_role_or_whom_a_rule_names(void **state)
+{
+    struct client *a, *admin;
+    struct world w;
+    uint64_t id;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    admin = connect_as(&w, "admin");
+    id = send_subscribe(a, "$bus/stats", SLOW_DROP_OLD, false);
+    pump(&w);
+    expect_refused(a, id, AICO_EDENIED);
+    subscribe(admin, "$bus/stats");
+    registry_unref(&w.registry);
+    w.registry = registry_make(++w.version, COMPONENTS,
+                               "$bus/stats publish broker subscribe a seal none\n" RULES);
+    broker_set_registry(w.broker, w.now, w.registry);
+    pump(&w);
+    subscribe(a, "$bus/stats");
+    drop_items(admin);
+    advance(&w, 1100);
+    assert_true(count_items(a, RECORD_DELIVER) > 0);
+    expect_nothing(admin, RECORD_DELIVER);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +289,8 @@ int main(void)
         cmocka_unit_test(asks_that_nobody_takes_are_refused_at_a_bound),
         cmocka_unit_test(other_limits_are_in_force_at_once),
         cmocka_unit_test(a_session_keeps_the_window_it_was_given),
+        cmocka_unit_test(numbers_come_every_second_while_somebody_reads),
+        cmocka_unit_test(numbers_are_for_the_role_or_whom_a_rule_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
