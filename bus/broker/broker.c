@@ -15,6 +15,8 @@ void broker_settings_default(struct broker_settings *ret_settings)
         .max_connections_per_component = 32,
         .max_topics = 200000,
         .max_subscriptions = 10000,
+        .max_retained = 10000,
+        .retained_limit = 64 * 1024 * 1024,
         .max_requests = 4096,
         .max_message_size = 16 * 1024 * 1024,
         .outbox_limit = 8 * 1024 * 1024,
@@ -115,6 +117,7 @@ void broker_free(struct broker **broker)
         instance_free(b, &instance);
     }
     streams_free(b);
+    retained_free(b);
     entries_free(b);
     route_free(b);
     names_free(b);
@@ -219,6 +222,7 @@ static void enforce_registry(struct broker *b)
 
     members_refresh(b);
     flights_recheck(b);
+    retained_sweep(b, true);
     DL_FOREACH(b->peers, peer)
     if (peer->member->active && peer->state == PEER_READY) {
         (void)entries_reserve(b, 1);
@@ -328,6 +332,7 @@ void broker_tick(struct broker *b, struct moment now)
     requests_sweep(b);
     streams_tick(b);
     stats_tick(b);
+    retained_sweep(b, false);
     instances_sweep(b);
     if (b->recheck_real_ms && now.real_ms >= b->recheck_real_ms) {
         b->route_generation++;

@@ -42,6 +42,8 @@ struct broker_settings {
     size_t max_subscriptions; /* per link */
     size_t max_requests;      /* unanswered, per requester */
     size_t publish_rate;      /* PUBLISH records a second and component; 0: no limit */
+    size_t max_retained;      /* topics whose last value is kept */
+    size_t retained_limit;    /* bytes of all those values */
     size_t max_message_size;  /* bytes of content; envelopes may be larger by what sealing adds */
     size_t outbox_limit;      /* bytes by subscription that may wait for one reader */
     size_t direct_limit;     /* bytes addressed by name that may wait for one reader, + 1 message */
@@ -224,6 +226,7 @@ enum broker_drop {
     DROP_DENIED,     /* a new registry forbids it */
     DROP_INCOMPLETE, /* the sender left in the middle of a message in fragments */
     DROP_MEMORY,     /* no memory to keep it */
+    DROP_EXPIRED,    /* it waited longer than its publisher wanted */
     DROP_CAUSES
 };
 /* "drop-old", ... as in status. */

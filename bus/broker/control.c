@@ -228,6 +228,7 @@ static void subscription_free(struct broker *b, struct subscription *s)
 
     if (s->node)
         route_remove(b, s);
+    queue_unref(s->queue);
     HASH_DEL(peer->subscriptions, s);
     peer->subscription_count--;
     free(s);
@@ -247,6 +248,33 @@ void answer_ok(struct broker *b, struct broker_peer *peer, uint64_t id, uint32_t
 
     record_write_ok(&w, id, value);
     control_end(b, peer, &w);
+}
+
+/* Whether messages under @filter can go to one of several; false: refused. */
+static bool may_queue(struct broker *b, struct broker_peer *peer, const struct record_subscribe *m,
+                      struct bytes filter)
+{
+    if (m->queue.size > QUEUE_NAME_MAX) {
+        refuse(b, peer, m->id, AICO_EINVAL, NULL, "the name of a queue group has 1..%d bytes",
+               QUEUE_NAME_MAX);
+        return false;
+    }
+    if (topic_is_internal(filter)) {
+        refuse(b, peer, m->id, AICO_EINVAL, NULL, "the bus's own topics have no queue groups");
+        return false;
+    }
+    for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
+        const struct rule *rule = registry_rule_at(b->registry, i);
+
+        if ((rule->seal != SEAL_CHANNEL && rule->seal != SEAL_RATCHET) ||
+            !filter_overlaps(rule->filter, filter))
+            continue;
+        refuse(b, peer, m->id, AICO_EINVAL, rule,
+               "what is sealed for each reader alone cannot go to one of several; use a narrower "
+               "filter");
+        return false;
+    }
+    return true;
 }
 
 int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record *record)
@@ -271,10 +299,8 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
                "a filter has whole levels as wildcards: * or + for one, ** or # for the rest");
         return 0;
     }
-    if (m.queue.size > 0) {
-        refuse(b, peer, m.id, AICO_ENOTYET, NULL, "queue groups are not available in this version");
+    if (m.queue.size > 0 && !may_queue(b, peer, &m, filter))
         return 0;
-    }
     if (!quota_allows(b, peer->member, peer, QUOTA_SUBSCRIPTIONS, peer->subscription_count)) {
         refuse(b, peer, m.id, AICO_EQUOTA, NULL, "%s", quota_hint(b, QUOTA_SUBSCRIPTIONS, hint));
         return 0;
@@ -284,13 +310,16 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
         return 0;
     }
     s = subscription_new(peer, &m, filter);
-    if (!s || route_add(b, s) < 0) {
+    if (s && m.queue.size > 0)
+        s->queue = queue_get(b, m.queue);
+    if (!s || (m.queue.size > 0 && !s->queue) || route_add(b, s) < 0) {
         if (s)
             subscription_free(b, s);
         refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
         return 0;
     }
     answer_ok(b, peer, m.id, m.subscription);
+    retained_catch_up(b, peer, s);
     if (topic_is_internal(filter))
         presence_catch_up(b, peer, filter);
     if (bytes_equal_text(filter, TOPIC_STATS))
@@ -302,6 +331,7 @@ int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct reco
 {
     struct record_unsubscribe m;
     struct subscription *s = NULL;
+    struct queue *queue;
     int r = record_parse_unsubscribe(record, &m);
 
     if (r < 0)
@@ -316,7 +346,12 @@ int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct reco
         refuse(b, peer, m.id, AICO_ENOTFOUND, NULL, "no such subscription");
         return 0;
     }
+    queue = s->queue;
+    queue_ref(queue);
     subscription_free(b, s);
+    if (queue)
+        queue_left(b, peer, queue);
+    queue_unref(queue);
     answer_ok(b, peer, m.id, m.subscription);
     return 0;
 }

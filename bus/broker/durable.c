@@ -511,7 +511,7 @@ static int push_pieces(struct broker *b, struct durable *d, const struct store_r
             entries_reserve(b, 1) < 0 ? NULL : piece_of(d, row, h, topic, sender, offset);
 
         if (message)
-            lane_push(b, d->peer, LANE_TOPIC, message, SLOW_BLOCK, ledger, flight, 0);
+            lane_push(b, d->peer, LANE_TOPIC, message, SLOW_BLOCK, ledger, NULL, flight, 0);
         r = message ? 0 : AICO_ENOMEM;
         message_unref(message);
     }

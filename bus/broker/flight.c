@@ -23,6 +23,7 @@ struct flight *flight_new(struct broker *b, struct instance *instance, enum lane
     flight->total = publish->total;
     flight->delivery = publish->delivery;
     flight->request = publish->request;
+    flight->expires_ms = publish->ttl_ms ? b->now.boot_ms + publish->ttl_ms : 0;
     flight->topic = topic;
     flight->sender = sender;
     flight->reader_count = reader_count;
@@ -36,6 +37,8 @@ void flight_unref(struct flight *flight)
 {
     if (--flight->refs > 0)
         return;
+    for (size_t i = 0; i < flight->reader_count; i++)
+        queue_unref(flight->readers[i].queue);
     topic_unref(flight->topic);
     free(flight);
 }
@@ -96,6 +99,8 @@ void flights_forget(struct broker *b, struct broker_peer *peer)
             fr->first = fr->last = NULL;
             if (flight->lane == LANE_TOPIC) {
                 count_dropped(b, peer, fr->row, DROP_LINK_LOST, 1);
+                if (fr->queue)
+                    queue_lost(b, fr->queue, flight->topic, flight->sender, flight->id, 1);
             } else {
                 b->totals.direct_dropped++;
                 direct_reader_left(b, flight, peer->member->name);

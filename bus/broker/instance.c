@@ -78,6 +78,7 @@ void instance_attach(struct broker *b, struct instance *instance, struct broker_
     if (!instance->peer)
         away_remove(b, instance);
     instance->peer = peer;
+    instance->will_due_ms = 0;
     peer->instance = instance;
 }
 
@@ -103,6 +104,9 @@ void instance_free(struct broker *b, struct instance **instance)
         return;
     for (int lane = 0; lane < LANES; lane++)
         flight_abort(b, i, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+    if (i->will_due_ms > 0 && !b->draining)
+        will_publish(b, i);
+    will_free(i);
     if (i->peer)
         i->peer->instance = NULL;
     else
@@ -176,6 +180,7 @@ void instances_restarted(struct broker *b, const struct instance *fresh)
             continue;
         for (int lane = 0; lane < LANES; lane++)
             flight_abort(b, instance, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+        will_publish(b, instance); /* that process will not come back */
     }
 }
 
@@ -192,6 +197,10 @@ void instances_sweep(struct broker *b)
             continue;
         }
         wake_at(b, instance->forget_at_ms);
+        if (instance->will_due_ms > 0 && b->now.boot_ms >= instance->will_due_ms)
+            will_publish(b, instance);
+        else if (instance->will_due_ms > 0)
+            wake_at(b, instance->will_due_ms);
         for (int lane = 0; lane < LANES; lane++) {
             struct flight *flight = instance->flights[lane];
 

@@ -36,6 +36,8 @@
 
 #define GAP_COST 128 /* what a GAP in an outbox counts against its limit */
 #define GAP_SLOTS 256
+#define QUEUE_NAME_MAX 64
+#define WILL_GRACE_MS 3000 /* a client that lost its link comes back in this time */
 #define REFUSALS_KEPT 256
 #define FLIGHT_SUSPENDED_MS 60000
 #define REQUEST_TIMEOUT_DEFAULT_MS 30000
@@ -84,11 +86,40 @@ struct member {
     size_t away_count;       /* of its instances */
 };
 
+/* A queue group: each message goes to one of its members. */
+struct queue {
+    UT_hash_handle hh; /* broker.queues by name */
+    struct broker *broker;
+    size_t refs;   /* subscriptions, entries, handed and readers of flights */
+    uint64_t mark; /* queue.c: in the walk of this number ... */
+    size_t best;   /* ... the reader with this index is the one so far */
+    uint8_t size;
+    char name[];
+};
+
+/* Messages that left for a member of a queue group which has not yet said that it has them. */
+struct handed_over {
+    struct handed_over *prev, *next;
+    uint64_t number; /* of the last DELIVER by subscription in its session */
+    struct queue *queue;
+    struct topic *topic;
+    struct member *sender;
+    uint64_t id, count;
+};
+
+/* The last value of a topic. */
+struct retained {
+    UT_hash_handle hh;       /* broker.retained by topic */
+    struct message *message; /* as a new subscriber is sent it; counted by us */
+};
+
 /* Who gets a topic's messages. */
 struct recipient {
     struct broker_peer *peer;
     uint8_t policy;         /* the most careful of the subscriptions that match */
     bool serve;             /* one of them answers requests */
+    bool chosen;            /* of its queue group, for the message that is being routed */
+    struct queue *queue;    /* NULL: gets everything; else it is one of several */
     struct ledger_row *row; /* of row_sender */
     const struct member *row_sender;
 };
@@ -118,9 +149,11 @@ struct message {
     struct topic *topic;
     struct member *sender;
     uint64_t id;
-    uint32_t count; /* messages in it: more than 1 in a sealed batch */
+    uint32_t count;     /* messages in it: more than 1 in a sealed batch */
+    int64_t expires_ms; /* boot clock: void then; 0: never */
     uint8_t delivery;
     bool last; /* not a fragment, or the last one */
+    bool kept; /* as in DELIVER */
     uint8_t record[];
 };
 
@@ -129,6 +162,7 @@ struct gap {
     struct topic *topic;
     struct member *sender;
     int cause; /* negative */
+    bool kept; /* as in GAP */
     uint64_t count;
     uint64_t last_id;
 };
@@ -141,6 +175,7 @@ struct entry {
         struct gap gap;
         struct {
             struct ledger_row *row;
+            struct queue *queue;   /* it came as to one of these; NULL: to everybody */
             struct flight *flight; /* NULL: whole */
             struct entry *flight_next;
             uint32_t flight_index;
@@ -158,6 +193,7 @@ struct lane {
     size_t own;      /* direct: messages of the broker itself */
     size_t reserved; /* direct: bytes of the messages in flight that have not come yet */
     uint64_t next_position;
+    int64_t expires_ms; /* nothing in it does earlier; 0: nothing does */
 };
 
 /* One reader of a message in fragments. */
@@ -165,6 +201,7 @@ struct flight_reader {
     struct broker_peer *peer;   /* NULL: gone, or nothing more goes to it */
     struct entry *first, *last; /* of its entries that wait */
     struct ledger_row *row;
+    struct queue *queue; /* a reference; NULL: it reads all */
     uint8_t policy;
 };
 
@@ -177,6 +214,7 @@ struct flight {
     uint32_t total, routed;
     uint8_t delivery;
     int64_t suspended_until_ms; /* 0: its publisher is linked */
+    int64_t expires_ms;         /* as in message */
     struct topic *topic;
     struct member *sender, *to;
     uint64_t request; /* REPLY */
@@ -189,6 +227,14 @@ struct refusal {
     uint32_t rule_line;
     int code;
     int64_t at_ms;
+};
+
+/* What is published for a component that went without a word. */
+struct will {
+    struct topic *topic;
+    uint64_t id;
+    size_t size;
+    uint8_t payload[];
 };
 
 struct instance_key {
@@ -205,6 +251,8 @@ struct instance {
     uint64_t last_id;         /* highest id routed or refused */
     int64_t forget_at_ms;
     struct flight *flights[LANES];
+    struct will *will;        /* NULL: none */
+    int64_t will_due_ms;      /* boot clock: published then unless it comes back; 0: it is here */
     struct refusal *refusals; /* ring of REFUSALS_KEPT; NULL: never refused anything */
     size_t refusal_count;     /* ever; the ring's next place is its remainder */
     struct fifo storing;      /* u64: ids on their way to the store, which answers in their order */
@@ -218,6 +266,7 @@ struct subscription {
     struct subscription *prev, *next; /* of one trie node */
     struct broker_peer *peer;
     struct route_node *node;
+    struct queue *queue; /* NULL: none */
     uint64_t id;
     uint32_t number;
     uint8_t policy;
@@ -268,6 +317,12 @@ struct broker_peer {
     size_t request_count; /* of its own that wait for a reply */
     uint64_t mark;        /* route.c: in the walk of this number ... */
     size_t mark_index;    /* ... it is the reader with this index */
+
+    uint64_t topic_sent;        /* messages by subscription handed to the transport */
+    uint64_t queue_mark;        /* queue.c: chosen in the walk of this number */
+    uint64_t queue_turn;        /* when a queue group chose it last */
+    struct handed_over *handed; /* oldest first */
+    size_t handed_count;
 
     bool in_output, blocked;
     struct buffer control;
@@ -361,6 +416,11 @@ struct broker {
     struct topic **topic_by_number;
     size_t topic_count, topic_capacity;
 
+    struct retained *retained;
+    size_t retained_bytes;
+    int64_t retained_expires_ms; /* nothing of them does earlier; 0: nothing does */
+    struct queue *queues;
+    uint64_t queue_mark, queue_turn;
     struct route_node *routes;
     uint64_t route_generation, route_mark;
     size_t subscription_count;
@@ -472,8 +532,14 @@ int entries_reserve(struct broker *broker, size_t count);
 /* Puts @message behind what waits for @reader, by its policy; entries must be reserved. @flight
  * NULL: a whole message. */
 void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind lane,
-               struct message *message, uint8_t policy, struct ledger_row *row,
+               struct message *message, uint8_t policy, struct ledger_row *row, struct queue *queue,
                struct flight *flight, uint32_t flight_index);
+/* Takes a message in whole out of the lane without a gap: it goes elsewhere. */
+void lane_forget(struct broker *broker, struct broker_peer *peer, struct entry *entry);
+/* @count messages of @topic will not come: a GAP behind everything that waits for @peer. One entry
+ * must be reserved. */
+void lane_report_loss(struct broker *broker, struct broker_peer *peer, struct topic *topic,
+                      struct member *sender, uint64_t id, uint64_t count, int code);
 /* Puts @message, the broker's own, in the place of the last one on its topic that waits for @peer
  * among the direct ones; false when there is none. */
 bool lane_replace(struct broker_peer *peer, struct message *message);
@@ -486,6 +552,8 @@ void lane_void(struct broker *broker, struct flight *flight, uint32_t index, enu
 void lane_clear(struct broker *broker, struct broker_peer *peer, enum broker_drop cause);
 /* Drops what the registry in force does not allow any more, leaving gaps. */
 void lane_recheck(struct broker *broker, struct broker_peer *peer);
+/* Drops what waited longer than its publisher wanted, leaving gaps. */
+void lane_expire(struct broker *broker, struct broker_peer *peer);
 /* The first entry of the lane was handed to the transport. */
 void lane_head_sent(struct broker *broker, struct broker_peer *peer, enum lane_kind lane);
 void entries_free(struct broker *broker);
@@ -522,6 +590,47 @@ void flight_unref(struct flight *flight);
 /* @peer reads no longer: flights forget it; direct ones are refused to their publisher. */
 void flights_forget(struct broker *broker, struct broker_peer *peer);
 void flights_recheck(struct broker *broker);
+/* retained.c */
+/* Whether @publish may be kept as the value of @topic; else it was refused. */
+bool retained_has_room(struct broker *broker, struct broker_peer *peer,
+                       const struct record_publish *publish, const struct topic *topic);
+/* @deliver is the last value of @topic from now on. AICO_ENOMEM. */
+int retained_keep(struct broker *broker, const struct record_deliver *deliver, struct topic *topic,
+                  struct member *sender, int64_t expires_ms);
+/* @peer, which has just subscribed, gets what is there. */
+void retained_catch_up(struct broker *broker, struct broker_peer *peer,
+                       const struct subscription *subscription);
+/* Forgets what has expired, or what the registry in force no longer lets its publisher say. */
+void retained_sweep(struct broker *broker, bool recheck);
+void retained_free(struct broker *broker);
+/* will.c */
+int on_will(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* The session of @instance ended with @code; 0: in order. */
+void will_session_ended(struct broker *broker, struct instance *instance, int code);
+/* Publishes it now, if there is one. */
+void will_publish(struct broker *broker, struct instance *instance);
+void will_free(struct instance *instance);
+/* queue.c */
+/* The group of that name, made if need be, with a reference; NULL without memory. */
+struct queue *queue_get(struct broker *broker, struct bytes name);
+void queue_ref(struct queue *queue);
+void queue_unref(struct queue *queue);
+/* Chooses one reader of each group among topic->readers (up to date) for a message of @from, which
+ * may be NULL; @only NULL: of every group. */
+void queue_choose(struct broker *broker, struct topic *topic, const struct broker_peer *from,
+                  const struct queue *only);
+/* A message of a group was handed to the transport for @peer. */
+void queue_handed(struct broker *broker, struct broker_peer *peer, struct queue *queue,
+                  const struct message *message);
+int on_ack(struct broker *broker, struct broker_peer *peer, const struct record *record);
+/* @peer leaves: its subscriptions are gone already. What waits for it as a member of a group goes
+ * to another one, and what left for it unanswered is named to another one. */
+void queue_peer_left(struct broker *broker, struct broker_peer *peer);
+/* The same of what waits for @peer in @queue alone, which it has left. */
+void queue_left(struct broker *broker, struct broker_peer *peer, const struct queue *queue);
+/* A message for the group is lost with the member it had gone to: another one is told. */
+void queue_lost(struct broker *broker, const struct queue *queue, struct topic *topic,
+                struct member *sender, uint64_t id, uint64_t count);
 /* instance.c */
 struct instance *instance_get(struct broker *broker, struct member *member, uint64_t number);
 /* NULL when nothing is remembered of it. */
@@ -548,6 +657,8 @@ void request_end(struct broker *broker, struct request *request);
 void requests_peer_left(struct broker *broker, struct broker_peer *peer);
 void requests_sweep(struct broker *broker);
 /* control.c */
+/* Queues OK @id. */
+void answer_ok(struct broker *broker, struct broker_peer *peer, uint64_t id, uint32_t value);
 int on_hello(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_bye(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_ping(struct broker *broker, struct broker_peer *peer, const struct record *record);
@@ -635,6 +746,8 @@ void count_refused(struct broker *broker, const struct member *sender, const str
 /* @reader NULL: of the sender and rule alone. */
 struct ledger_row *ledger_row(struct broker *broker, const struct member *sender,
                               const struct rule *rule, const struct member *reader);
+/* They go to another reader instead: as if they had never been routed to this one. */
+void count_moved(struct broker *broker, struct ledger_row *row, uint64_t count);
 void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
                   uint64_t count);
 void count_delivered(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,

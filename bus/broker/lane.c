@@ -172,6 +172,7 @@ static void entry_remove(struct broker *b, struct lane *lane, struct entry *e)
     lane->own -= e->message->sender == b->self;
     lane_forget_message(lane, e);
     lane_unlink(lane, e);
+    queue_unref(e->queue);
     entry_release(b, e);
     entry_give(b, e);
 }
@@ -190,14 +191,15 @@ static size_t gap_slot(const struct topic *topic, const struct member *sender, i
 }
 
 static struct entry *gap_find(struct broker_peer *peer, const struct topic *topic,
-                              const struct member *sender, int code)
+                              const struct member *sender, int code, bool kept)
 {
     if (!peer->gap_slots)
         return NULL;
     for (size_t i = 0; i < GAP_SEARCH; i++) {
         struct entry *e = peer->gap_slots[gap_slot(topic, sender, code, i)];
 
-        if (e && e->gap.topic == topic && e->gap.sender == sender && e->gap.cause == code)
+        if (e && e->gap.topic == topic && e->gap.sender == sender && e->gap.cause == code &&
+            e->gap.kept == kept)
             return e;
     }
     return NULL;
@@ -217,7 +219,7 @@ static void gap_forget(struct broker_peer *peer, const struct entry *e)
 
 static void gap_remember(struct broker_peer *peer, struct entry *e)
 {
-    struct entry *older = gap_find(peer, e->gap.topic, e->gap.sender, e->gap.cause);
+    struct entry *older = gap_find(peer, e->gap.topic, e->gap.sender, e->gap.cause, e->gap.kept);
 
     if (!peer->gap_slots)
         peer->gap_slots = calloc(GAP_SLOTS, sizeof(struct entry *));
@@ -245,9 +247,9 @@ static void gap_grow(struct entry *e, uint64_t id, uint64_t count)
 /* @e, linked and no message, becomes the gap of @count messages, the last one of @id. */
 static void gap_begin(struct broker *b, struct broker_peer *peer, struct lane *lane,
                       struct entry *e, struct topic *topic, struct member *sender, uint64_t id,
-                      uint64_t count, int code)
+                      uint64_t count, int code, bool kept)
 {
-    e->gap = (struct gap){topic, sender, code, count, id};
+    e->gap = (struct gap){topic, sender, code, kept, count, id};
     topic_ref(topic);
     lane->bytes += GAP_COST;
     b->totals.gaps++;
@@ -268,9 +270,10 @@ static void gap_remove(struct broker *b, struct broker_peer *peer, struct lane *
 /* @count messages of @topic were lost behind everything that waits. */
 static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane *lane,
                         struct topic *topic, struct member *sender, uint64_t id, uint64_t count,
-                        int code)
+                        int code, bool kept)
 {
-    struct entry *e = lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code) : NULL;
+    struct entry *e =
+        lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code, kept) : NULL;
 
     if (e && (!lane->last_message || e->position > lane->last_message->position)) {
         gap_grow(e, id, count);
@@ -282,7 +285,7 @@ static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane 
         return;
     }
     lane_append(lane, e);
-    gap_begin(b, peer, lane, e, topic, sender, id, count, code);
+    gap_begin(b, peer, lane, e, topic, sender, id, count, code, kept);
 }
 
 /* The message entry @e gives its place to a gap, or joins the one that is just before it. */
@@ -294,19 +297,22 @@ static void entry_becomes_gap(struct broker *b, struct broker_peer *peer, struct
     struct topic *topic = message->topic;
     struct member *sender = message->sender;
     uint64_t id = message->id, count = message->count;
-    struct entry *other =
-        leads && lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code) : NULL;
+    bool kept = message->kept;
+    struct entry *other = leads && lane == &peer->lanes[LANE_TOPIC]
+                              ? gap_find(peer, topic, sender, code, kept)
+                              : NULL;
 
     lane->bytes -= message->size;
     lane_forget_message(lane, e);
     topic_ref(topic);
+    queue_unref(e->queue); /* the gap lies where it was */
     entry_release(b, e);
     if (other && other->position < e->position) {
         gap_grow(other, id, count);
         lane_unlink(lane, e);
         entry_give(b, e);
     } else {
-        gap_begin(b, peer, lane, e, topic, sender, id, count, code);
+        gap_begin(b, peer, lane, e, topic, sender, id, count, code, kept);
     }
     topic_unref(topic);
 }
@@ -342,7 +348,7 @@ void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum bro
 
     flight->refs++; /* entries let go of it below */
     if (!e)
-        gap_at_tail(b, peer, lane, flight->topic, flight->sender, flight->id, 1, code);
+        gap_at_tail(b, peer, lane, flight->topic, flight->sender, flight->id, 1, code, false);
     for (bool first = true; e; e = next, first = false) {
         next = e->flight_next;
         if (first)
@@ -416,8 +422,17 @@ static bool make_room(struct broker *b, struct broker_peer *peer, uint8_t policy
     return false;
 }
 
+static void note_expiry(struct broker *b, struct lane *lane, int64_t expires_ms)
+{
+    if (expires_ms == 0)
+        return;
+    if (lane->expires_ms == 0 || expires_ms < lane->expires_ms)
+        lane->expires_ms = expires_ms;
+    wake_at(b, expires_ms);
+}
+
 void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
-               struct message *message, uint8_t policy, struct ledger_row *row,
+               struct message *message, uint8_t policy, struct ledger_row *row, struct queue *queue,
                struct flight *flight, uint32_t index)
 {
     struct lane *lane = &peer->lanes[kind];
@@ -436,7 +451,7 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
             lane_void(b, flight, index, cause, code);
         } else {
             gap_at_tail(b, peer, lane, message->topic, message->sender, message->id, message->count,
-                        code);
+                        code, message->kept);
             count_lost(b, peer, kind, row, cause, message->count);
         }
         outbox_queued(b, peer);
@@ -453,6 +468,8 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     e->message = message;
     message->refs++;
     e->row = row;
+    e->queue = queue;
+    queue_ref(queue);
     e->policy = policy;
     e->blocking = kind == LANE_TOPIC && policy == SLOW_BLOCK;
     if (e->blocking)
@@ -460,6 +477,7 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
     lane_append(lane, e);
     lane->bytes += message->size;
     lane->own += message->sender == b->self;
+    note_expiry(b, lane, message->expires_ms);
     if (flight) {
         e->flight = flight;
         e->flight_index = index;
@@ -511,6 +529,21 @@ void lane_withdraw(struct broker *b, struct broker_peer *peer, const struct mess
         return;
     lane->messages -= e->message->count;
     entry_remove(b, lane, e);
+}
+
+void lane_forget(struct broker *b, struct broker_peer *peer, struct entry *e)
+{
+    struct lane *lane = &peer->lanes[LANE_TOPIC];
+
+    lane->messages -= e->message->count;
+    entry_remove(b, lane, e);
+}
+
+void lane_report_loss(struct broker *b, struct broker_peer *peer, struct topic *topic,
+                      struct member *sender, uint64_t id, uint64_t count, int code)
+{
+    gap_at_tail(b, peer, &peer->lanes[LANE_TOPIC], topic, sender, id, count, code, false);
+    outbox_queued(b, peer);
 }
 
 void lane_clear(struct broker *b, struct broker_peer *peer, enum broker_drop cause)
@@ -569,6 +602,33 @@ void lane_recheck(struct broker *b, struct broker_peer *peer)
     }
 }
 
+static void expire_lane(struct broker *b, struct broker_peer *peer, enum lane_kind kind)
+{
+    struct lane *lane = &peer->lanes[kind];
+    struct entry *e = lane->head, *prev;
+
+    lane->expires_ms = 0;
+    while (e) {
+        int64_t expires_ms = e->message ? e->message->expires_ms : 0;
+
+        if (expires_ms == 0 || b->now.boot_ms < expires_ms) {
+            note_expiry(b, lane, expires_ms);
+            e = e->next;
+            continue;
+        }
+        prev = e->prev;
+        drop_entry(b, peer, kind, e, DROP_EXPIRED, AICO_EEXPIRED);
+        e = prev ? prev->next : lane->head;
+    }
+}
+
+void lane_expire(struct broker *b, struct broker_peer *peer)
+{
+    for (int kind = 0; kind < LANES; kind++)
+        if (peer->lanes[kind].expires_ms && b->now.boot_ms >= peer->lanes[kind].expires_ms)
+            expire_lane(b, peer, (enum lane_kind)kind);
+}
+
 /* --- sent ----------------------------------------------------------------------------------- */
 
 /* The head of @lane, a message, was sent. */
@@ -581,6 +641,10 @@ static void message_sent(struct broker *b, struct broker_peer *peer, enum lane_k
     bool last = e->message->last;
     uint64_t count = e->message->count;
 
+    /* Items of streams are counted and settled by themselves. */
+    if (kind == LANE_TOPIC && last && e->message->record[0] == RECORD_DELIVER &&
+        ++peer->topic_sent && e->queue)
+        queue_handed(b, peer, e->queue, e->message);
     if (flight) {
         struct flight_reader *fr = &flight->readers[e->flight_index];
 

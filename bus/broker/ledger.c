@@ -40,6 +40,13 @@ void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row 
     row->routed += count;
 }
 
+void count_moved(struct broker *b, struct ledger_row *row, uint64_t count)
+{
+    b->totals.routed -= count;
+    b->totals.queued -= count;
+    row->routed -= count;
+}
+
 void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
                      uint64_t count)
 {

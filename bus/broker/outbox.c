@@ -259,6 +259,7 @@ static bool build_entry(struct broker *b, struct batch *batch, struct broker_pee
                                 .count = e->gap.count,
                                 .last_id = e->gap.last_id,
                                 .direct = lane == LANE_DIRECT,
+                                .kept = e->gap.kept,
                                 .topic_name = topic_view(topic),
                             });
     }
@@ -281,6 +282,7 @@ bool outbox_build(struct broker *b, struct broker_peer *peer, struct bytes *ret_
 {
     struct batch batch;
 
+    lane_expire(b, peer);
     b->build.peer = peer;
     b->build.control = b->build.registry = 0;
     b->build.entries[LANE_DIRECT] = b->build.entries[LANE_TOPIC] = 0;

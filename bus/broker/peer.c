@@ -119,7 +119,9 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
     durables_peer_left(b, peer);
     requests_peer_left(b, peer);
     flights_forget(b, peer);
+    queue_peer_left(b, peer);
     lane_clear(b, peer, code == AICO_EREVOKED ? DROP_REVOKED : DROP_LINK_LOST);
+    will_session_ended(b, peer->instance, code);
     if (code == AICO_EREVOKED) {
         struct instance *instance = peer->instance;
 
@@ -282,6 +284,7 @@ void peer_sweep(struct broker *b, struct broker_peer *peer)
             wake_at(b, due);
         return;
     case PEER_READY:
+        lane_expire(b, peer);
         due = peer->heard_ms + interval * (peer->pings + 1);
         if (now >= due && peer->pings >= PINGS_UNANSWERED_MAX) {
             peer_end(b, peer, AICO_EPEERSILENT, NULL);

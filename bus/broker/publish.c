@@ -108,9 +108,13 @@ static bool is_acceptable(struct incoming *in)
     int code = 0;
     const char *hint = "";
 
-    if (p->delivery == DELIVERY_RETAINED || p->delivery == DELIVERY_MAILBOX) {
+    if (p->delivery == DELIVERY_MAILBOX) {
         code = AICO_ENOTYET;
-        hint = "retained and mailbox messages are not available in this version";
+        hint = "mailbox messages are not available in this version";
+    } else if (p->delivery == DELIVERY_RETAINED && (p->fragment || (p->to && !p->copy))) {
+        code = p->fragment ? AICO_ETOOLARGE : AICO_EINVAL;
+        hint = p->fragment ? "a retained value fits one record: 65 KiB with its envelope"
+                           : "a retained value goes to all readers of its topic";
     } else if (is_stored(in) != (p->delivery == DELIVERY_STREAM) &&
                (p->delivery == DELIVERY_STREAM || p->delivery == DELIVERY_EVENT)) {
         code = AICO_ENOTSTORED;
@@ -148,10 +152,11 @@ static uint32_t message_count(const struct record_publish *p)
     return p->count ? p->count : 1;
 }
 
-static struct message *render(struct incoming *in)
+static struct record_deliver deliver_of(const struct incoming *in)
 {
     const struct record_publish *p = in->p;
-    struct record_deliver deliver = {
+
+    return (struct record_deliver){
         .delivery = p->delivery,
         .id = p->id,
         .topic = in->topic->number,
@@ -166,11 +171,19 @@ static struct message *render(struct incoming *in)
         .topic_name = topic_view(in->topic),
         .payload = p->payload,
     };
+}
+
+static struct message *render(struct incoming *in)
+{
+    const struct record_publish *p = in->p;
+    struct record_deliver deliver = deliver_of(in);
     struct message *message = message_new(in->b, &deliver, in->topic, in->peer->member);
 
     if (message) {
         message->session = in->peer->serial;
         message->count = message_count(p);
+        if (p->ttl_ms)
+            message->expires_ms = in->b->now.boot_ms + p->ttl_ms;
     }
     return message;
 }
@@ -212,7 +225,8 @@ static void complete(struct incoming *in, bool direct)
 
 static bool is_reader(const struct incoming *in, const struct recipient *reader)
 {
-    return reader->peer != in->peer && reader->peer->state == PEER_READY;
+    return reader->peer != in->peer && reader->peer->state == PEER_READY &&
+           (!reader->queue || reader->chosen);
 }
 
 static struct ledger_row *row_of(struct incoming *in, struct recipient *reader)
@@ -262,11 +276,13 @@ static void route_to_readers(struct incoming *in, struct message *message, struc
         row = row_of(in, reader);
         count_routed(in->b, reader->peer, row, message_count(in->p));
         if (flight) {
-            flight->readers[index] =
-                (struct flight_reader){.peer = reader->peer, .row = row, .policy = reader->policy};
+            flight->readers[index] = (struct flight_reader){
+                .peer = reader->peer, .row = row, .queue = reader->queue, .policy = reader->policy};
+            queue_ref(reader->queue);
             reader->peer->lanes[LANE_TOPIC].messages++;
         }
-        lane_push(in->b, reader->peer, LANE_TOPIC, message, reader->policy, row, flight, index);
+        lane_push(in->b, reader->peer, LANE_TOPIC, message, reader->policy, row, reader->queue,
+                  flight, index);
         index++;
     }
 }
@@ -281,8 +297,17 @@ static void publish_to_topic(struct incoming *in)
 
     if (route_update(b, in->topic) < 0 || entries_reserve(b, in->topic->reader_count) < 0)
         goto no_memory;
-    if (!count_readers(in, &count))
+    queue_choose(b, in->topic, in->peer, NULL);
+    if (!count_readers(in, &count) ||
+        (p->delivery == DELIVERY_RETAINED && !retained_has_room(b, in->peer, p, in->topic)))
         return;
+    if (p->delivery == DELIVERY_RETAINED) {
+        struct record_deliver deliver = deliver_of(in);
+
+        if (retained_keep(b, &deliver, in->topic, in->peer->member,
+                          p->ttl_ms ? b->now.boot_ms + p->ttl_ms : 0) < 0)
+            goto no_memory;
+    }
     if (count > 0) {
         message = render(in);
         if (!message)
@@ -456,7 +481,7 @@ static void publish_to_component(struct incoming *in)
         in->to->lanes[LANE_DIRECT].messages++;
         in->to->lanes[LANE_DIRECT].reserved += p->total - flight->routed;
     }
-    lane_push(b, in->to, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, flight, 0);
+    lane_push(b, in->to, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, flight, 0);
     message_unref(message);
     if (p->delivery == DELIVERY_CONTROL && p->payload.size > 0 &&
         p->payload.at[0] == HELLO_FIRST_BYTE)
@@ -505,7 +530,8 @@ static void flight_push(struct incoming *in, struct flight *flight, struct messa
             continue;
         if (flight->lane == LANE_DIRECT)
             fr->peer->lanes[LANE_DIRECT].reserved -= in->p->payload.size;
-        lane_push(in->b, fr->peer, flight->lane, message, fr->policy, fr->row, flight, (uint32_t)i);
+        lane_push(in->b, fr->peer, flight->lane, message, fr->policy, fr->row, fr->queue, flight,
+                  (uint32_t)i);
     }
 }
 
@@ -536,6 +562,7 @@ static int continue_flight(struct incoming *in, struct flight *flight)
         return 0;
     }
     flight->routed += (uint32_t)p->payload.size;
+    message->expires_ms = flight->expires_ms;
     flight_push(in, flight, message);
     settle_credit(in, message);
     message_unref(message);
@@ -672,7 +699,7 @@ void publish_own(struct broker *b, struct bytes name, struct bytes payload,
             (!last && lane_replace(reader, message)))
             continue;
         lane_withdraw(b, reader, message);
-        lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, 0);
+        lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, NULL, 0);
     }
     message_unref(message);
     topic_unref(topic);

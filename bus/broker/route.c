@@ -143,12 +143,54 @@ static uint8_t more_careful(uint8_t a, uint8_t b)
     return care[a] >= care[b] ? a : b;
 }
 
+static bool add_reader(struct walk *walk, const struct subscription *s)
+{
+    struct topic *topic = walk->topic;
+
+    if (topic->reader_count == topic->reader_capacity) {
+        size_t capacity = topic->reader_capacity ? 2 * topic->reader_capacity : 4;
+        struct recipient *readers = realloc(topic->readers, capacity * sizeof(*readers));
+
+        if (!readers) {
+            walk->result = AICO_ENOMEM;
+            return false;
+        }
+        topic->readers = readers;
+        topic->reader_capacity = capacity;
+    }
+    topic->readers[topic->reader_count++] = (struct recipient){
+        .peer = s->peer, .policy = s->policy, .serve = s->serve, .queue = s->queue};
+    return true;
+}
+
+/* A subscription as one of a group. */
+static void take_member(struct walk *walk, const struct subscription *s)
+{
+    struct topic *topic = walk->topic;
+
+    for (size_t i = 0; i < topic->reader_count; i++) {
+        struct recipient *reader = &topic->readers[i];
+
+        if (reader->peer != s->peer || reader->queue != s->queue)
+            continue;
+        reader->policy = more_careful(reader->policy, s->policy);
+        reader->serve |= s->serve;
+        return;
+    }
+    if (s->peer->state == PEER_READY && may_read(walk->broker, s->peer, topic))
+        (void)add_reader(walk, s);
+}
+
 static void take(struct walk *walk, const struct subscription *s)
 {
     struct topic *topic = walk->topic;
     struct broker_peer *peer = s->peer;
 
     work_add(walk->broker, 1);
+    if (s->queue) {
+        take_member(walk, s);
+        return;
+    }
     if (peer->mark == walk->mark) {
         if (peer->mark_index != SIZE_MAX) {
             struct recipient *reader = &topic->readers[peer->mark_index];
@@ -162,20 +204,24 @@ static void take(struct walk *walk, const struct subscription *s)
     peer->mark_index = SIZE_MAX;
     if (peer->state != PEER_READY || !may_read(walk->broker, peer, topic))
         return;
-    if (topic->reader_count == topic->reader_capacity) {
-        size_t capacity = topic->reader_capacity ? 2 * topic->reader_capacity : 4;
-        struct recipient *readers = realloc(topic->readers, capacity * sizeof(*readers));
+    peer->mark_index = topic->reader_count;
+    if (!add_reader(walk, s))
+        peer->mark_index = SIZE_MAX;
+}
 
-        if (!readers) {
-            walk->result = AICO_ENOMEM;
-            return;
-        }
-        topic->readers = readers;
-        topic->reader_capacity = capacity;
+/* Who gets all of a topic is no member of a group there: its own subscription brings everything. */
+static void drop_members_that_read_all(struct topic *topic, uint64_t mark)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < topic->reader_count; i++) {
+        const struct broker_peer *peer = topic->readers[i].peer;
+
+        if (topic->readers[i].queue && peer->mark == mark && peer->mark_index != SIZE_MAX)
+            continue;
+        topic->readers[kept++] = topic->readers[i];
     }
-    peer->mark_index = topic->reader_count++;
-    topic->readers[peer->mark_index] =
-        (struct recipient){.peer = peer, .policy = s->policy, .serve = s->serve};
+    topic->reader_count = kept;
 }
 
 static void take_all(struct walk *walk, const struct subscription *list)
@@ -217,6 +263,7 @@ int route_update(struct broker *b, struct topic *topic)
     topic->reader_count = 0;
     if (b->routes)
         walk_node(&walk, b->routes, topic_view(topic));
+    drop_members_that_read_all(topic, walk.mark);
     if (walk.result == 0)
         topic->route_generation = b->route_generation;
     return walk.result;

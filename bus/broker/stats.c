@@ -15,7 +15,7 @@ const char *broker_drop_name(enum broker_drop cause)
         [DROP_SLOW_OLD] = "drop-old",    [DROP_SLOW_NEW] = "drop-new",
         [DROP_LINK_LOST] = "link lost",  [DROP_REVOKED] = "revoked",
         [DROP_DENIED] = "denied",        [DROP_INCOMPLETE] = "incomplete",
-        [DROP_MEMORY] = "out of memory",
+        [DROP_MEMORY] = "out of memory", [DROP_EXPIRED] = "expired",
     };
 
     return names[cause];

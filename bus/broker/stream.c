@@ -216,17 +216,20 @@ static void show_piece(struct broker *b, struct store_order *order, struct fligh
         struct recipient *reader = &topic->readers[i];
         struct ledger_row *row;
 
-        if (reader->peer == publisher || reader->peer->state != PEER_READY)
+        if (reader->peer == publisher || reader->peer->state != PEER_READY ||
+            (reader->queue && !reader->chosen))
             continue;
         row = ledger_row(b, order->member, rule, reader->peer->member);
         if (offset == 0)
             count_routed(b, reader->peer, row, message->count);
         if (flight && offset == 0) {
-            flight->readers[index] =
-                (struct flight_reader){.peer = reader->peer, .row = row, .policy = reader->policy};
+            flight->readers[index] = (struct flight_reader){
+                .peer = reader->peer, .row = row, .queue = reader->queue, .policy = reader->policy};
+            queue_ref(reader->queue);
             reader->peer->lanes[LANE_TOPIC].messages++;
         }
-        lane_push(b, reader->peer, LANE_TOPIC, message, reader->policy, row, flight, index);
+        lane_push(b, reader->peer, LANE_TOPIC, message, reader->policy, row, reader->queue, flight,
+                  index);
         index++;
     }
     if (publisher && message->blocking > 0) {
@@ -246,6 +249,7 @@ static void show(struct broker *b, struct store_order *order, struct broker_peer
 
     if (route_update(b, topic) < 0 || topic->reader_count == 0)
         return;
+    queue_choose(b, topic, publisher, NULL);
     if (order->data.size > FRAGMENT_SIZE_MAX) {
         struct record_publish p = {
             .id = order->id, .total = (uint32_t)order->data.size, .delivery = order->delivery};

@@ -115,15 +115,23 @@ struct outgoing {
     uint32_t payload_size;
     uint16_t headers_size;
     uint8_t topic_size;
-    uint8_t to_size;  /* 0: to the subscribers */
-    uint8_t delivery; /* DELIVERY_EVENT or DELIVERY_REPLY */
-    uint64_t request; /* reply: the id of the request as delivered */
-    uint8_t ref[16];  /* reply: key id and sequence of the request */
+    uint8_t to_size;    /* 0: to the subscribers */
+    uint8_t delivery;   /* DELIVERY_EVENT, DELIVERY_RETAINED (to subscribers) or DELIVERY_REPLY */
+    uint64_t value;     /* retained: which value it is, said again; 0: a new one */
+    int64_t expires_ms; /* boot clock: refused when it could not be sent by then; 0: never. The
+                           block of an event that is sealed begins with $until then */
+    uint64_t request;   /* reply: the id of the request as delivered */
+    uint8_t ref[16];    /* reply: key id and sequence of the request */
 };
 size_t outgoing_size(const struct outgoing *outgoing);
 /* Writes the block for a fifo_push() of outgoing_size() bytes. */
 void outgoing_write(void *block, const struct outgoing *head, struct bytes topic, struct bytes to,
                     struct bytes headers, struct bytes payload);
+
+/* What the broker is to publish on @topic when this client is gone without a word: sealed and given
+ * to it in every session, and anew whenever its key changes. Before the first link; copied. 0,
+ * AICO_ENOMEM. */
+AICO_MUST_USE int client_set_will(struct client *client, struct bytes topic, struct bytes payload);
 
 /* Takes over everything in @queue. */
 void client_push(struct client *client, struct fifo *queue);
@@ -142,8 +150,10 @@ void client_taken(struct client *client, struct moment now, uint64_t number);
 
 /* --- operations: each ends with host.done(ticket) --------------------------------------------- */
 
+#define CLIENT_QUEUE_MAX 64 /* bytes of the name of a queue group */
+/* @queue  the group of which one member gets each message; empty: all come here */
 void client_subscribe(struct client *client, struct moment now, struct bytes filter, uint8_t policy,
-                      bool serve, int64_t timeout_ms, void *ticket);
+                      bool serve, struct bytes queue, int64_t timeout_ms, void *ticket);
 /* How client_follow() follows; copied. */
 struct follow_request {
     struct bytes filter, durable;

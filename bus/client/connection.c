@@ -82,7 +82,7 @@ int client_new(const struct client_settings *settings, struct identity *self,
                      &client->sessions, err);
     /* Says that we are going to say what we listen to: until then nothing is missing. */
     if (r == 0)
-        r = sessions_subscribed(client->sessions, now, bytes_text(TOPIC_HEADS));
+        r = sessions_subscribed(client->sessions, now, bytes_text(TOPIC_HEADS), false);
     if (r < 0)
         return r;
     *ret_client = STEAL(client);
@@ -102,6 +102,8 @@ void client_free(struct client **client)
         return;
     operations_free(c);
     publish_free(c);
+    values_free(c);
+    buffer_wipe_deinit(&c->will);
     receive_free(c);
     client_subscriptions_free(c);
     client_names_free(c);
@@ -253,6 +255,7 @@ void client_link_down(struct client *client, struct moment now, int code, const 
     names_forget_numbers(client);
     receive_forget_fragments(client);
     publish_link_down(client);
+    values_link_down(client);
     operations_link_down(client, code, reason);
     receive_session_events(client, now);
 
@@ -335,13 +338,15 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     client->broker_key_moved = false;
     client->send_window = welcome.window;
     client->receive_owed = 0;
+    client->topic_received = client->topic_acked = 0;
+    client->will_id = 0;
     client->self_number = welcome.self;
     client->attempts = 0;
     client->registry_total = 0;
     client->ping_at_ms = now.boot_ms + client->settings.session.keepalive_interval_ms;
     send_reading(client);
     subscriptions_resend(client);
-    publish_link_up(client, welcome.last_id);
+    publish_link_up(client, now, welcome.last_id);
     sessions_link_up(client->sessions, now);
     operations_link_up(client, now);
     publish_dial_parked(client, now);
@@ -552,7 +557,8 @@ static int on_refuse(struct client *client, struct moment now, const struct reco
         operation = operation_find_resolve(client, refuse.id);
     if (operation)
         operation_fail(client, operation, -(int)refuse.code, text);
-    else if (!bundle_refused(client, now, refuse.id, -(int)refuse.code, text))
+    else if (!bundle_refused(client, now, refuse.id, -(int)refuse.code, text) &&
+             !will_refused(client, refuse.id, -(int)refuse.code, text))
         (void)subscription_refused(client, refuse.id, -(int)refuse.code, text);
     return 0;
 }
@@ -739,11 +745,18 @@ static void fill_session(struct client *client, struct moment now, struct writer
         record_write_credit(frame, (uint32_t)client->receive_owed);
         client->receive_owed = 0;
     }
+    /* As one of a queue group: so far nothing needs to be named lost, should we end here. */
+    if (client->queue_count > 0 && !client->arrivals &&
+        client->topic_acked < client->topic_received) {
+        client->topic_acked = client->topic_received;
+        record_write_ack(frame, client->topic_acked);
+    }
     (void)publish_fill(client, now, frame);
     /* Sealing may have asked for something, first of all that a generation be stored before what
      * was sealed under it leaves. */
+    will_give(client, now);
     receive_session_events(client, now);
-    (void)(fill_control(client, frame) && publish_render(client, frame));
+    (void)(fill_control(client, frame) && publish_render(client, now, frame));
 }
 
 bool client_next_frame(struct client *client, struct moment now, struct bytes *ret_frame)
@@ -806,6 +819,9 @@ int64_t client_deadline(const struct client *client)
         deadline = MIN(deadline, client->hello_deadline_ms);
     else if (client->state == CLIENT_READY)
         deadline = MIN(deadline, client->ping_at_ms);
+    deadline = MIN(deadline, publish_deadline(client));
+    if (client->values_due_ms > 0)
+        deadline = MIN(deadline, client->values_due_ms);
     return MIN(deadline, sessions_deadline(client->sessions));
 }
 
@@ -820,6 +836,8 @@ void client_tick(struct client *client, struct moment now)
         keep_alive(client, now);
     if (client->state == CLIENT_ENDED)
         return;
+    publish_expire(client, now);
+    values_tick(client, now);
     sessions_tick(client->sessions, now);
     receive_session_events(client, now);
     flushes_check(client);

@@ -118,7 +118,8 @@ void client_follow(struct client *client, struct moment now, const struct follow
         f->window = request->window;
         f->name_size = (uint8_t)request->durable.size;
         bytes_copy(f->name, request->durable);
-        s = subscription_new(client, request->filter, SLOW_BLOCK, false, false, f);
+        s = subscription_new(client, request->filter, SLOW_BLOCK, false, bytes_of(NULL, 0), false,
+                             f);
     }
     if (s) {
         operation->subscription = s->number;

@@ -22,6 +22,27 @@ struct client_topic {
     char name[];
 };
 
+/* The last value we published on a topic: sealed again for who comes later. */
+struct own_value {
+    UT_hash_handle hh; /* by topic */
+    uint64_t number;
+    int64_t expires_ms; /* boot clock; 0: never */
+    uint16_t headers_size;
+    uint32_t payload_size;
+    uint8_t topic_size;
+    uint8_t data[]; /* topic, headers, payload; wiped */
+};
+
+/* A topic whose last value another component has, and what we know of it. */
+struct peer_value {
+    struct peer_value *next;
+    struct client_topic *topic;
+    uint64_t number;  /* the last one that was shown; 0: none */
+    uint64_t id;      /* in clear: of the last PUBLISH that was shown; 0: none */
+    int64_t until_ms; /* boot clock: it is asked for until then; 0: it is not */
+    bool asked;
+};
+
 /* Another component, by name. */
 struct client_component {
     UT_hash_handle hh;
@@ -33,7 +54,8 @@ struct client_component {
     struct assembly *direct; /* fragments being put together, by lane */
     struct assembly *topic;
     struct assembly *item;
-    uint64_t bundle_id;          /* BUNDLE that asked for its prekeys and is out; 0: none */
+    uint64_t bundle_id; /* BUNDLE that asked for its prekeys and is out; 0: none */
+    struct peer_value *values;
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -81,7 +103,7 @@ struct arrival {
     size_t wire_size;
     uint8_t wire[64];
     uint8_t wire_prefix;
-    bool direct;
+    bool direct, kept;
     struct stored_place stored; /* number 0: it was no ITEM */
     uint32_t credit;            /* what the broker gets back once it has been dealt with */
 };
@@ -97,6 +119,7 @@ struct sent {
     uint32_t size; /* payload bytes */
     uint32_t sent; /* payload bytes already in frames of this session */
     uint32_t timeout_ms;
+    int64_t expires_ms; /* boot clock; 0: never */
     uint8_t delivery;
     bool handed;   /* all of it is in frames of this session */
     bool answered; /* refused already: skip */
@@ -129,6 +152,8 @@ struct client_subscription {
     bool serve;
     uint8_t size;
     char filter[TOPIC_SIZE_MAX + 1];
+    uint8_t queue_size; /* 0: reads all */
+    char queue[CLIENT_QUEUE_MAX];
 };
 
 enum operation_kind {
@@ -225,6 +250,14 @@ struct client {
     uint64_t rule_generation;  /* rises with every registry */
     uint64_t match_generation; /* rises with every subscription */
 
+    struct buffer will;              /* plaintext; wiped */
+    struct client_topic *will_topic; /* NULL: there is none */
+    struct group_stamp will_stamp;   /* it was sealed for */
+    uint64_t will_id;                /* of the WILL in this session; 0: not given yet */
+    struct own_value *values;
+    size_t values_bytes;
+    uint64_t last_value;
+    int64_t values_due_ms; /* boot clock: a value that was asked for is given up; 0: none is */
     struct client_subscription *subscriptions;
     uint32_t next_subscription;
     struct operation *operations;
@@ -233,6 +266,9 @@ struct client {
     bool presence_live;    /* who is online is known */
     bool presence_refused; /* it will not be known: everybody is taken to be */
 
+    uint64_t topic_received;  /* messages by subscription in this session */
+    uint64_t topic_acked;     /* of them, told to the broker as one of a queue group */
+    size_t queue_count;       /* subscriptions as one of a queue group */
     struct arrival *arrivals; /* envelopes the sessions have not answered yet */
     uint64_t arrival_count;
 
@@ -270,8 +306,12 @@ int publish_request(struct client *client, struct moment now, struct operation *
 void publish_acked(struct client *client, uint64_t id);
 void publish_refused(struct client *client, struct moment now, const struct record_refuse *refuse,
                      const char *text);
-bool publish_render(struct client *client, struct writer *frame);
-void publish_link_up(struct client *client, uint64_t last_id);
+bool publish_render(struct client *client, struct moment now, struct writer *frame);
+/* Refuses what waits at the front longer than it may. */
+void publish_expire(struct client *client, struct moment now);
+/* When publish_expire() has something to do. */
+int64_t publish_deadline(const struct client *client);
+void publish_link_up(struct client *client, struct moment now, uint64_t last_id);
 void publish_dial_parked(struct client *client, struct moment now);
 void publish_link_down(struct client *client);
 void publish_channel_ready(struct client *client, struct moment now, struct client_component *peer);
@@ -310,13 +350,53 @@ bool bundle_refused(struct client *client, struct moment now, uint64_t id, int c
                     const char *text);
 int receive_prekeys_left(struct client *client, struct moment now, const struct record *record);
 int receive_bundle(struct client *client, struct moment now, const struct record *record);
+/* will.c */
+/* Gives the broker our will where it has none, or one sealed with a key that is over. */
+void will_give(struct client *client, struct moment now);
+/* Whether @id is that of our will, which was refused: told. */
+bool will_refused(struct client *client, uint64_t id, int code, const char *text);
+/* values.c */
+/* Takes @out, a retained message, as the value of its topic, and writes its header block, with the
+ * number, to @ret_headers. 0, AICO_EFULL (too many values), AICO_ENOMEM. */
+int values_keep(struct client *client, struct moment now, const struct outgoing *out,
+                struct bytes topic, struct bytes headers, struct bytes payload,
+                struct buffer *ret_headers);
+/* The broker does not know our values: all are published again. */
+void values_resend(struct client *client, struct moment now);
+/* @peer asks for a value of ours. */
+void values_again(struct client *client, struct moment now, struct bytes peer, struct bytes topic);
+/* There is a value of @sender on @topic: it is asked for. */
+void values_want(struct client *client, struct moment now, struct client_component *sender,
+                 struct client_topic *topic);
+void values_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+void values_peer_lost(struct client *client, struct client_component *peer, int code,
+                      const char *text);
+/* Whether a value that came is to be shown: nothing as new was yet. */
+bool values_is_new(struct client *client, struct client_component *sender,
+                   struct client_topic *topic, uint64_t number);
+/* The same of one in clear, PUBLISH @id of its sender. */
+bool values_is_new_in_clear(struct client *client, struct client_component *sender,
+                            struct client_topic *topic, uint64_t id);
+/* The application subscribes to @filter: what it has been shown it is shown again. */
+void values_forget_shown(struct client *client, struct bytes filter);
+/* @peer is another process: its numbers begin anew. */
+void values_renewed(struct client_component *peer);
+void values_link_down(struct client *client);
+void values_tick(struct client *client, struct moment now);
+void values_free(struct client *client);
+int publish_value(struct client *client, struct moment now, struct client_component *to,
+                  const struct own_value *value, struct bytes headers);
+/* receive.c: something came that cannot be shown. */
+void deliver_unopened(struct client *client, const struct client_component *sender,
+                      const struct client_topic *topic, int code, const char *text);
 /* subscription.c */
 struct client_subscription *subscription_new(struct client *client, struct bytes filter,
-                                             uint8_t policy, bool serve, bool internal,
-                                             struct client_follow *follow);
+                                             uint8_t policy, bool serve, struct bytes queue,
+                                             bool internal, struct client_follow *follow);
 void subscriptions_resend(struct client *client);
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
-                                             uint8_t policy, bool serve, bool internal);
+                                             uint8_t policy, bool serve, struct bytes queue,
+                                             bool internal);
 void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value);
 bool subscription_refused(struct client *client, uint64_t id, int code, const char *text);
 /* Nobody was told its number: it is taken back. */

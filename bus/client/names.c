@@ -142,8 +142,10 @@ int component_number_set(struct client *client, struct moment now,
     component = component_get(client, record->name);
     if (!component)
         return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;
-    if (component->number == record->number)
+    if (component->number == record->number) {
+        values_renewed(component);
         sessions_peer_renewed(client->sessions, now, record->name);
+    }
     if (component->has_identity &&
         !bytes_equal(record->identity, bytes_of(component->identity, sizeof(component->identity))))
         sessions_peer_identity(client->sessions, now, record->name, record->identity.at);

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "client/internal.h"
+#include "envelope/headers.h"
 
 #define PUBLISH_FIELDS_MAX 48 /* of a PUBLISH: all but head, names and payload */
 /* What is sealed together: with padding and trailer it still fits one record. */
@@ -79,6 +80,8 @@ size_t client_unacknowledged(const struct client *client)
 static void refuse_app(struct client *client, uint64_t app_id, struct bytes topic, int code,
                        const char *text)
 {
+    if (app_id == 0) /* a value said again: the application was answered already */
+        return;
     client->stats.refused++;
     if (client->refused_code == 0) {
         client->refused_code = code;
@@ -189,8 +192,18 @@ int publish_control(struct client *client, struct client_component *to, struct c
     return 0;
 }
 
+/* What a broker is told: at least 1 ms, so that it is the one to say that it was too late (it may
+ * have passed the message on before the link broke). */
+static uint32_t time_left(struct moment now, int64_t expires_ms)
+{
+    if (expires_ms == 0)
+        return 0;
+    return (uint32_t)MIN(MAX(expires_ms - now.boot_ms, (int64_t)1), (int64_t)UINT32_MAX);
+}
+
 /* Puts what is left of @sent into the frame; true when all of it is in. */
-static bool render(struct client *client, struct sent *sent, struct writer *frame)
+static bool render(struct client *client, struct moment now, struct sent *sent,
+                   struct writer *frame)
 {
     while (!sent->handed) {
         size_t left = sent->size - sent->sent, piece = MIN(left, (size_t)FRAGMENT_SIZE_MAX);
@@ -205,6 +218,8 @@ static bool render(struct client *client, struct sent *sent, struct writer *fram
             .reply = sent->delivery == DELIVERY_REPLY,
             .request = sent->request,
             .timeout_ms = sent->timeout_ms,
+            /* What is stored is kept as long as the rule says; its reader looks at $until. */
+            .ttl_ms = sent->delivery == DELIVERY_STREAM ? 0 : time_left(now, sent->expires_ms),
             .copy = sent->quiet,
             .count = sent->count > 1 ? (uint16_t)sent->count : 0,
             .topic_name = topic_name(sent->topic),
@@ -232,13 +247,13 @@ static bool render(struct client *client, struct sent *sent, struct writer *fram
 }
 
 /* Frames for everything in the window that has none in this session. */
-bool publish_render(struct client *client, struct writer *frame)
+bool publish_render(struct client *client, struct moment now, struct writer *frame)
 {
     struct fifo_cursor cursor = client->window_sent;
     struct sent *sent;
 
     while ((sent = fifo_next(&client->window, &cursor)) != NULL) {
-        if (!sent->answered && !render(client, sent, frame))
+        if (!sent->answered && !render(client, now, sent, frame))
             return false;
         client->window_sent = cursor;
     }
@@ -258,22 +273,34 @@ static int seal_group(struct client *client, struct moment now, struct client_to
                       const struct outgoing *out, const struct outgoing_parts *parts,
                       uint8_t delivery)
 {
-    size_t room = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
-    struct sent *sent = window_push(client, topic, room);
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer numbered = {0};
+    struct bytes headers = parts->headers;
+    struct sent *sent;
     struct writer w;
-    int r;
+    size_t room;
+    int r = 0;
 
+    if (out->delivery == DELIVERY_RETAINED) {
+        r = values_keep(client, now, out, parts->topic, headers, parts->payload, &numbered);
+        headers = buffer_view(&numbered);
+    }
+    if (r < 0)
+        return r;
+    room = sessions_envelope_size(client->sessions, headers.size, out->payload_size);
+    sent = window_push(client, topic, room);
     if (!sent)
         return AICO_ENOMEM;
     w = writer_over(sent_payload(sent), room);
-    r = sessions_seal_group(client->sessions, now, parts->topic, delivery, parts->headers,
-                            parts->payload, &w);
+    r = sessions_seal_group(client->sessions, now, parts->topic, delivery, headers, parts->payload,
+                            &w);
     if (r < 0) {
         window_void(client, sent);
         return r;
     }
     sent->delivery = delivery;
     sent->app_id = out->id;
+    sent->expires_ms = out->expires_ms;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -282,7 +309,7 @@ static int seal_group(struct client *client, struct moment now, struct client_to
 static bool is_alike(const struct outgoing *a, const struct outgoing *b)
 {
     return b->to_size == 0 && a->delivery == b->delivery && a->topic_size == b->topic_size &&
-           memcmp(a + 1, b + 1, a->topic_size) == 0;
+           (a->expires_ms == 0) == (b->expires_ms == 0) && memcmp(a + 1, b + 1, a->topic_size) == 0;
 }
 
 /*
@@ -291,16 +318,18 @@ static bool is_alike(const struct outgoing *a, const struct outgoing *b)
  * An idle publisher never has two. Not where order is not enforced: a window counts envelopes.
  */
 static size_t gather(struct client *client, const struct outgoing *first, size_t room,
-                     struct content_item items[BATCH_MESSAGES_MAX], size_t *ret_bytes)
+                     struct content_item items[BATCH_MESSAGES_MAX], size_t *ret_bytes,
+                     int64_t *ret_expires_ms)
 {
     size_t most = MIN(client->settings.session.max_message_size, (size_t)BATCH_CONTENT_MAX);
     size_t content = 0, bytes = 0, count = 0;
+    int64_t expires_ms = 0;
     struct fifo_cursor cursor = {0};
     const struct outgoing *out;
 
     most = (size_t)MIN((uint64_t)most, client->send_window / 2);
     most = MIN(most, room > BATCH_OUTSIDE ? (room - BATCH_OUTSIDE) / 8 * 7 : 0);
-    if (!client->settings.session.strict_ordering)
+    if (!client->settings.session.strict_ordering || first->delivery != DELIVERY_EVENT)
         most = 0;
     while (count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
         struct outgoing_parts parts = parts_of(out);
@@ -309,19 +338,21 @@ static size_t gather(struct client *client, const struct outgoing *first, size_t
         if (out != first && (!is_alike(first, out) || content + size > most - BATCH_ROOM))
             break;
         items[count++] = (struct content_item){parts.headers, parts.payload};
+        expires_ms = MAX(expires_ms, out->expires_ms); /* its reader looks at each */
         content += size;
         bytes += out->headers_size + out->payload_size;
         if (content > BATCH_CONTENT_MAX || most <= BATCH_ROOM)
             break;
     }
     *ret_bytes = bytes;
+    *ret_expires_ms = expires_ms;
     return count;
 }
 
 /* As seal_group(), for @count messages from the front of the queue. */
 static int seal_batch(struct client *client, struct moment now, struct client_topic *topic,
                       const struct outgoing *out, const struct content_item *items, size_t count,
-                      size_t bytes, uint8_t delivery)
+                      size_t bytes, uint8_t delivery, int64_t expires_ms)
 {
     size_t room = sessions_batch_size(count, bytes);
     struct sent *sent = window_push(client, topic, room);
@@ -339,6 +370,7 @@ static int seal_batch(struct client *client, struct moment now, struct client_to
     sent->delivery = delivery;
     sent->app_id = out->id;
     sent->count = (uint32_t)count;
+    sent->expires_ms = expires_ms;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -346,17 +378,22 @@ static int seal_batch(struct client *client, struct moment now, struct client_to
 static int seal_none(struct client *client, struct client_topic *topic, const struct outgoing *out,
                      const struct outgoing_parts *parts, uint8_t delivery)
 {
+    struct bytes headers = parts->headers;
     struct sent *sent;
+    int64_t until_ms;
 
     if (!client->settings.seal_none_allowed)
         return AICO_EPOLICY;
-    if (out->headers_size > 0)
+    /* In clear there is nothing that could vouch for it: only the broker counts its time. */
+    (void)header_take_until(&headers, &until_ms);
+    if (headers.size > 0)
         return AICO_EFORMAT;
     sent = window_push(client, topic, out->payload_size);
     if (!sent)
         return AICO_ENOMEM;
     sent->delivery = delivery;
     sent->app_id = out->id;
+    sent->expires_ms = out->expires_ms;
     sent->clear = true;
     bytes_copy(sent_payload(sent), parts->payload);
     window_keep(client, sent, out->payload_size);
@@ -393,6 +430,7 @@ static int seal_direct(struct client *client, struct moment now, struct client_t
     sent->request = out->request;
     sent->quiet = quiet;
     sent->app_id = out->id;
+    sent->expires_ms = out->expires_ms;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -481,6 +519,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     struct outgoing_parts parts = parts_of(out);
     struct content_item items[BATCH_MESSAGES_MAX];
     uint8_t delivery;
+    int64_t expires_ms;
     size_t bytes;
     int r;
 
@@ -500,12 +539,14 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         }
         if (r < 0)
             return r;
-        *ret_count = gather(client, out, room, items, &bytes);
-        return *ret_count == 1
-                   ? seal_group(client, now, topic, out, &parts, delivery)
-                   : seal_batch(client, now, topic, out, items, *ret_count, bytes, delivery);
+        *ret_count = gather(client, out, room, items, &bytes, &expires_ms);
+        return *ret_count == 1 ? seal_group(client, now, topic, out, &parts, delivery)
+                               : seal_batch(client, now, topic, out, items, *ret_count, bytes,
+                                            delivery, expires_ms);
     case SEAL_CHANNEL:
     case SEAL_RATCHET:
+        if (out->delivery == DELIVERY_RETAINED)
+            return AICO_EINVAL; /* it has no envelope that could be kept */
         if (!rule_allows_self(client, rule))
             return AICO_EDENIED;
         want_presence(client);
@@ -545,10 +586,36 @@ static enum taken take(struct client *client, struct moment now, const struct ou
     return taken;
 }
 
+static bool is_expired(const struct outgoing *out, struct moment now)
+{
+    return out->expires_ms > 0 && now.boot_ms >= out->expires_ms;
+}
+
+static const char expired_text[] = "it could not be sent within its time to live";
+
+void publish_expire(struct client *client, struct moment now)
+{
+    const struct outgoing *out;
+
+    while ((out = fifo_front(&client->queue, NULL)) != NULL && is_expired(out, now)) {
+        refuse_app(client, out->id, parts_of(out).topic, AICO_EEXPIRED, expired_text);
+        fifo_pop(&client->queue);
+    }
+}
+
+int64_t publish_deadline(const struct client *client)
+{
+    const struct outgoing *out = fifo_front((struct fifo *)(uintptr_t)&client->queue, NULL);
+
+    return out && out->expires_ms > 0 ? out->expires_ms : MOMENT_NEVER;
+}
+
 /* The largest first record @out can become. */
 static size_t record_bound(const struct client *client, const struct outgoing *out)
 {
-    size_t sealed = sessions_envelope_size(client->sessions, out->headers_size, out->payload_size);
+    size_t value = out->delivery == DELIVERY_RETAINED ? HEADER_VALUE_NUMBER_SIZE_MAX : 0;
+    size_t sealed =
+        sessions_envelope_size(client->sessions, out->headers_size + value, out->payload_size);
 
     return RECORD_HEAD_SIZE + PUBLISH_FIELDS_MAX + out->topic_size + out->to_size +
            MIN(sealed, (size_t)FRAGMENT_SIZE_MAX);
@@ -560,9 +627,10 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
     const struct outgoing *out;
 
     window_release(client);
-    while (publish_render(client, frame)) {
+    while (publish_render(client, now, frame)) {
         /* Seal only what goes out at once: what was sealed and waits could be read by somebody who
          * is removed meanwhile. */
+        publish_expire(client, now);
         out = client->closed ? NULL : fifo_front(&client->queue, NULL);
         if (!out || client->send_window < record_bound(client, out))
             break;
@@ -578,6 +646,24 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
     }
     window_release(client);
     return true;
+}
+
+/* @value for @to alone, which asked for it. */
+int publish_value(struct client *client, struct moment now, struct client_component *to,
+                  const struct own_value *value, struct bytes headers)
+{
+    struct bytes topic = bytes_of(value->data, value->topic_size);
+    struct client_topic *known = client_topic_get(client, topic);
+    struct bytes payload =
+        bytes_of(value->data + value->topic_size + value->headers_size, value->payload_size);
+    struct outgoing out = {.payload_size = value->payload_size,
+                           .headers_size = (uint16_t)headers.size,
+                           .topic_size = value->topic_size,
+                           .delivery = DELIVERY_RETAINED,
+                           .expires_ms = value->expires_ms};
+    struct outgoing_parts parts = {topic, bytes_text(to->name), headers, payload};
+
+    return known ? seal_direct(client, now, known, to, &out, &parts, true) : AICO_ENOMEM;
 }
 
 /* A request whose responder is known: sealed, or AICO_ESTATE while its channel is dialled. */
@@ -655,7 +741,7 @@ static bool may_repeat(const struct client *client, const struct sent *sent, boo
 }
 
 /* @last_id: up to there the broker has settled everything of this run of ours. */
-void publish_link_up(struct client *client, uint64_t last_id)
+void publish_link_up(struct client *client, struct moment now, uint64_t last_id)
 {
     bool known = last_id > 0 && last_id >= client->acked_id;
     struct fifo_cursor cursor = {0};
@@ -674,6 +760,8 @@ void publish_link_up(struct client *client, uint64_t last_id)
         }
     }
     publish_acked(client, last_id);
+    if (!known)
+        values_resend(client, now);
 }
 
 void publish_link_down(struct client *client)
@@ -730,9 +818,12 @@ void publish_channel_ready(struct client *client, struct moment now, struct clie
         struct parked *parked = peer->parked;
         struct outgoing_parts parts = parts_of(&parked->head);
         struct client_topic *topic = client_topic_get(client, parts.topic);
-        int r = topic ? seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet)
-                      : AICO_ENOMEM;
+        int r = AICO_ENOMEM;
 
+        if (is_expired(&parked->head, now))
+            r = AICO_EEXPIRED;
+        else if (topic)
+            r = seal_direct(client, now, topic, peer, &parked->head, &parts, parked->quiet);
         if (r == AICO_ESTATE) { /* over already, or it waits for the other kind */
             r = want_first(client, now, peer);
             if (r == 0)

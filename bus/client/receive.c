@@ -143,6 +143,18 @@ static void claims_pass(const struct client *client, struct moment now,
     }
 }
 
+void deliver_unopened(struct client *client, const struct client_component *sender,
+                      const struct client_topic *topic, int code, const char *text)
+{
+    client->stats.unopened++;
+    deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                            .topic = topic_name(topic),
+                                            .sender = bytes_text(sender->name),
+                                            .count = 1,
+                                            .code = code,
+                                            .text = text});
+}
+
 static void deliver_gap(struct client *client, struct report report)
 {
     client->stats.gaps += report.count;
@@ -207,8 +219,9 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     const struct rule *rule = client_topic_rule(client, topic);
     struct aico_message *message;
 
-    if ((record->delivery != DELIVERY_EVENT && record->delivery != DELIVERY_STREAM) || !rule ||
-        rule->seal != SEAL_NONE || !client->settings.seal_none_allowed || !c ||
+    if ((record->delivery != DELIVERY_EVENT && record->delivery != DELIVERY_STREAM &&
+         record->delivery != DELIVERY_RETAINED) ||
+        !rule || rule->seal != SEAL_NONE || !client->settings.seal_none_allowed || !c ||
         !component_is_active(client->registry, c, now.real_ms) ||
         !rule_allows(rule, c, RIGHT_PUBLISH)) {
         client->stats.unopened++;
@@ -221,16 +234,21 @@ static void receive_clear(struct client *client, struct moment now, struct clien
                                                 .direct = record->direct});
         return;
     }
-    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
-                                                         .topic = topic_name(topic),
-                                                         .sender = bytes_text(sender->name),
-                                                         .payload = payload,
-                                                         .wire = payload});
+    if (record->delivery == DELIVERY_RETAINED &&
+        !values_is_new_in_clear(client, sender, topic, record->id))
+        return;
+    message = client_message_new(&(struct message_parts){
+        .kind = record->delivery == DELIVERY_EVENT ? AICO_MESSAGE_EVENT : AICO_MESSAGE_RETAINED,
+        .topic = topic_name(topic),
+        .sender = bytes_text(sender->name),
+        .payload = payload,
+        .wire = payload});
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
     }
     message->sequence = record->id;
+    message->will = record->kept && record->delivery == DELIVERY_EVENT;
     message->direct = record->direct;
     deliver(client, message);
 }
@@ -250,6 +268,7 @@ static struct arrival *arrival_new(struct client *client, struct client_componen
     arrival->count = record->count ? record->count : 1;
     arrival->id = record->id;
     arrival->direct = record->direct;
+    arrival->kept = record->kept;
     arrival->wire_size = payload.size;
     arrival->wire_prefix = (uint8_t)MIN(payload.size, sizeof(arrival->wire));
     memcpy(arrival->wire, payload.at, arrival->wire_prefix);
@@ -300,6 +319,13 @@ static int receive_whole(struct client *client, struct moment now, struct client
         return 0;
     if (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0) {
         receive_clear(client, now, topic, sender, record, payload);
+        return 0;
+    }
+
+    if (record->kept &&
+        record->delivery ==
+            DELIVERY_RETAINED) { /* sealed before we listened: its publisher seals it for us */
+        values_want(client, now, sender, topic);
         return 0;
     }
 
@@ -371,8 +397,10 @@ int receive_deliver(struct client *client, struct moment now, const struct recor
 
     if (!sender || !topic)
         return AICO_EPROTO;
-    if (!record->direct)
+    if (!record->direct) {
         client->receive_owed += record_size_deliver(record);
+        client->topic_received += record->offset + record->payload.size == record->total;
+    }
     if (record->fragment) {
         r = assemble(record->direct ? &sender->direct : &sender->topic, topic, record, &whole);
         if (r < 0 || !whole)
@@ -481,7 +509,7 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
         (!record->direct && !topic_is_subscribed(client, topic)))
         return 0;
     rule = client_topic_rule(client, topic);
-    if ((record->direct || (rule && rule->seal != SEAL_NONE)) &&
+    if (!record->kept && (record->direct || (rule && rule->seal != SEAL_NONE)) &&
         claim(sender, record->direct ? NULL : topic, record->count, client->arrival_count) < 0)
         return AICO_ENOMEM;
     deliver_gap(client, (struct report){.topic = topic_name(topic),
@@ -516,6 +544,21 @@ static void report_gap(struct client *client, const struct session_event *event)
                                         .direct = event->topic.size == 0});
 }
 
+/* Told in its place instead of the message: whoever held it back, it is void. */
+static bool is_void(struct client *client, struct moment now, const struct session_event *event)
+{
+    if (event->until_ms == 0 ||
+        now.real_ms <= event->until_ms + client->settings.session.synchrony_bound_ms)
+        return false;
+    deliver_gap(client, (struct report){.topic = event->topic,
+                                        .sender = event->peer,
+                                        .count = 1,
+                                        .code = AICO_EEXPIRED,
+                                        .text = "came later than its time to live allows",
+                                        .direct = event->direct});
+    return true;
+}
+
 static void report_message(struct client *client, struct moment now,
                            const struct session_event *event)
 {
@@ -524,12 +567,19 @@ static void report_message(struct client *client, struct moment now,
     struct aico_message *message;
     struct operation *request;
 
-    if (event->cookie && arrival->stored.number == 0)
+    if (event->cookie && arrival->stored.number == 0 && !event->will)
         claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
                     arrival->number, event->generation);
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
         !topic_is_subscribed(client, arrival->topic))
         return;
+    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event))
+        return;
+    if (event->delivery == DELIVERY_RETAINED) {
+        if (!values_is_new(client, arrival->sender, arrival->topic, event->value))
+            return;
+        kind = AICO_MESSAGE_RETAINED;
+    }
     if (event->delivery == DELIVERY_REQUEST)
         kind = AICO_MESSAGE_REQUEST;
     else if (event->delivery == DELIVERY_REPLY)
@@ -548,8 +598,10 @@ static void report_message(struct client *client, struct moment now,
     }
     message->wire_size = arrival->wire_size;
     message->sent_ms = event->sent_ms;
+    message->expires_ms = event->until_ms;
     message->sequence = event->sequence;
     message->sealed = true;
+    message->will = event->will;
     message->direct = event->direct;
     message->number = arrival->stored.number;
     message->subscription = arrival->stored.subscription;
@@ -620,8 +672,8 @@ static void report_failed(struct client *client, struct moment now,
         report_item_failed(client, event, arrival);
         return;
     }
-    if (claim(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->count,
-              arrival->number) < 0) {
+    if (!arrival->kept && claim(arrival->sender, arrival->direct ? NULL : arrival->topic,
+                                arrival->count, arrival->number) < 0) {
         client_end(client, AICO_ENOMEM, "out of memory");
     } else if (request) {
         operation_fail(client, request, event->code, event->text);
@@ -670,6 +722,8 @@ static void on_lost(struct client *client, struct moment now, const struct sessi
     if (!peer || client->state != CLIENT_READY)
         return; /* dialled again when the link is up: publish_dial_parked() */
     publish_channel_lost(client, peer, event->ratchet, event->code, event->text);
+    if (!event->ratchet)
+        values_peer_lost(client, peer, event->code, event->text);
     operations_peer_lost(client, peer, event->ratchet, event->code, event->text);
     publish_channel_ready(client, now, peer); /* what waited behind */
 }
@@ -681,6 +735,8 @@ static void on_ready(struct client *client, struct moment now, const struct sess
     if (!peer)
         return;
     publish_channel_ready(client, now, peer);
+    if (!event->ratchet)
+        values_peer_ready(client, now, peer);
     operations_peer_ready(client, now, peer, event->ratchet);
 }
 
@@ -767,6 +823,9 @@ void receive_session_events(struct client *client, struct moment now)
             r = accept_registry(client, now, event.bytes);
             if (r == AICO_EEQUIVOCATION)
                 deliver_state(client, r, "a peer holds another registry of the same version");
+            break;
+        case SESSION_AGAIN:
+            values_again(client, now, event.peer, event.topic);
             break;
         case SESSION_NOTICE:
             if (is_refused_handshake(event.code))

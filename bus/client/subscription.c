@@ -13,7 +13,7 @@ static void send_subscribe(struct client *client, struct client_subscription *s)
         follow_send(client, s);
         return;
     }
-    w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX);
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX + CLIENT_QUEUE_MAX);
 
     s->id = client->next_id++;
     s->live = false;
@@ -23,19 +23,21 @@ static void send_subscribe(struct client *client, struct client_subscription *s)
                                    .policy = s->policy,
                                    .serve = s->serve,
                                    .filter = bytes_of(s->filter, s->size),
+                                   .queue = bytes_of(s->queue, s->queue_size),
                                });
     client_control_end(client, &w);
 }
 
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
-                                             uint8_t policy, bool serve, bool internal)
+                                             uint8_t policy, bool serve, struct bytes queue,
+                                             bool internal)
 {
-    return subscription_new(client, filter, policy, serve, internal, NULL);
+    return subscription_new(client, filter, policy, serve, queue, internal, NULL);
 }
 
 struct client_subscription *subscription_new(struct client *client, struct bytes filter,
-                                             uint8_t policy, bool serve, bool internal,
-                                             struct client_follow *follow)
+                                             uint8_t policy, bool serve, struct bytes queue,
+                                             bool internal, struct client_follow *follow)
 {
     struct client_subscription *s = calloc(1, sizeof(*s));
 
@@ -45,6 +47,8 @@ struct client_subscription *subscription_new(struct client *client, struct bytes
     s->policy = policy;
     s->serve = serve;
     s->internal = internal;
+    s->queue_size = (uint8_t)queue.size;
+    bytes_copy(s->queue, queue);
     s->size = (uint8_t)filter_canonical(filter, s->filter);
     if (s->size == 0) {
         free(s);
@@ -57,6 +61,7 @@ struct client_subscription *subscription_new(struct client *client, struct bytes
     }
     s->follow = follow;
     client->match_generation++;
+    client->queue_count += s->queue_size > 0;
     if (client->state == CLIENT_READY)
         send_subscribe(client, s);
     return s;
@@ -69,11 +74,12 @@ static void subscription_remove(struct client *client, struct client_subscriptio
 
     HASH_DEL(client->subscriptions, s);
     HASH_ITER(hh, client->subscriptions, other, next)
-    again |= !other->follow &&
+    again |= !other->follow && (other->queue_size > 0) == (s->queue_size > 0) &&
              bytes_equal(bytes_of(other->filter, other->size), bytes_of(s->filter, s->size));
     if (!again && !s->follow)
-        sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size));
+        sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size), s->queue_size > 0);
     follow_free(&s->follow);
+    client->queue_count -= s->queue_size > 0;
     free(s);
     client->match_generation++;
 }
@@ -115,7 +121,8 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
     s->live = true;
     client->presence_coming |= is_presence_of_all(s);
     if (!s->internal && !s->follow &&
-        sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size)) < 0)
+        sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size),
+                            s->queue_size > 0) < 0)
         client_end(client, AICO_ENOMEM, "out of memory");
     for (operation = client->operations; operation; operation = operation->next)
         if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
@@ -148,7 +155,7 @@ bool subscription_refused(struct client *client, uint64_t id, int code, const ch
 }
 
 void client_subscribe(struct client *client, struct moment now, struct bytes filter, uint8_t policy,
-                      bool serve, int64_t timeout_ms, void *ticket)
+                      bool serve, struct bytes queue, int64_t timeout_ms, void *ticket)
 {
     struct operation *operation =
         operation_start(client, now, OPERATION_SUBSCRIBE, timeout_ms, ticket);
@@ -157,6 +164,10 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
 
     if (!operation)
         return;
+    if (queue.size > CLIENT_QUEUE_MAX) {
+        operation_fail(client, operation, AICO_EINVAL, "the name of the queue group is too long");
+        return;
+    }
     if (!filter_is_valid(filter)) {
         operation_fail(client, operation, AICO_ETOPIC, "not a valid filter");
         return;
@@ -166,8 +177,10 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
     has_heads |=
         heads->internal && bytes_equal_text(bytes_of(heads->filter, heads->size), TOPIC_HEADS);
     if (!has_heads && !topic_is_internal(filter))
-        (void)subscription_add(client, bytes_text(TOPIC_HEADS), SLOW_DROP_OLD, false, true);
-    s = subscription_add(client, filter, policy, serve, false);
+        (void)subscription_add(client, bytes_text(TOPIC_HEADS), SLOW_DROP_OLD, false,
+                               bytes_of(NULL, 0), true);
+    values_forget_shown(client, filter);
+    s = subscription_add(client, filter, policy, serve, queue, false);
     if (!s) {
         operation_fail(client, operation, AICO_ENOMEM, "out of memory");
         return;
@@ -225,7 +238,8 @@ void want_presence(struct client *client)
     if (client->presence_wanted)
         return;
     client->presence_wanted = true;
-    (void)subscription_add(client, bytes_text(TOPIC_PRESENCE_PREFIX "*"), SLOW_BLOCK, false, true);
+    (void)subscription_add(client, bytes_text(TOPIC_PRESENCE_PREFIX "*"), SLOW_BLOCK, false,
+                           bytes_of(NULL, 0), true);
 }
 
 void client_subscriptions_free(struct client *client)

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/utf8.h"
 #include "envelope/headers.h"
 
@@ -23,22 +24,23 @@ bool header_value_is_valid(struct bytes value)
            (value.size == 0 || !memchr(value.at, 0, value.size)) && utf8_is_valid(value);
 }
 
-void header_write_number(struct writer *to, uint64_t number)
+/* One of the bus's own headers, whose value is a number. */
+static void write_number(struct writer *to, const char *key, uint64_t number)
 {
     char text[24];
     int size = snprintf(text, sizeof(text), "%" PRIu64, number);
 
-    writer_lp8(to, bytes_text(HEADER_NUMBER));
+    writer_lp8(to, bytes_text(key));
     writer_lp16(to, bytes_of(text, (size_t)size));
 }
 
-bool header_take_number(struct bytes *block, uint64_t *ret_number)
+static bool take_number(struct bytes *block, const char *name, uint64_t *ret_number)
 {
     struct header_cursor cursor = header_cursor_over(*block);
     struct bytes key, value;
     uint64_t number = 0;
 
-    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, HEADER_NUMBER) ||
+    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, name) ||
         value.size == 0 || value.size > 19)
         return false;
     for (size_t i = 0; i < value.size; i++) {
@@ -48,6 +50,42 @@ bool header_take_number(struct bytes *block, uint64_t *ret_number)
     }
     *block = reader_rest(&cursor.reader);
     *ret_number = number;
+    return true;
+}
+
+void header_write_number(struct writer *to, uint64_t number)
+{
+    write_number(to, HEADER_NUMBER, number);
+}
+
+bool header_take_number(struct bytes *block, uint64_t *ret_number)
+{
+    return take_number(block, HEADER_NUMBER, ret_number);
+}
+
+void header_write_value(struct writer *to, uint64_t value)
+{
+    write_number(to, HEADER_VALUE, value);
+}
+
+bool header_take_value(struct bytes *block, uint64_t *ret_value)
+{
+    return take_number(block, HEADER_VALUE, ret_value);
+}
+
+void header_write_until(struct writer *to, int64_t until_ms)
+{
+    write_number(to, HEADER_UNTIL, (uint64_t)MAX(until_ms, (int64_t)0));
+}
+
+bool header_take_until(struct bytes *block, int64_t *ret_until_ms)
+{
+    uint64_t until;
+
+    /* At most 19 digits, but above the largest time there is: no end at all. */
+    if (!take_number(block, HEADER_UNTIL, &until))
+        return false;
+    *ret_until_ms = (int64_t)MIN(until, (uint64_t)INT64_MAX / 2);
     return true;
 }
 

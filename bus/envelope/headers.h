@@ -43,13 +43,25 @@ AICO_MUST_USE int header_block_check(struct bytes block);
 #define HEADER_BUS '$'
 #define HEADER_NUMBER "$n"
 #define HEADER_NUMBER_SIZE_MAX 25 /* of the whole header */
+/* `$value`, next: which value of its topic a retained message is, in decimal (decision 43). */
+#define HEADER_VALUE "$value"
+#define HEADER_VALUE_NUMBER_SIZE_MAX 30
+/* `$until`, next: ms since 1970 by the sender's clock, in decimal; later than that the message is
+ * void (decision 45). */
+#define HEADER_UNTIL "$until"
+#define HEADER_UNTIL_SIZE_MAX 29
 /* The least room for its own headers that the bus keeps in every block: count and bytes. */
-#define HEADERS_RESERVED 1
-#define HEADER_BLOCK_RESERVED 32
+#define HEADERS_RESERVED 3
+#define HEADER_BLOCK_RESERVED 96
 /* Appends `$n`. */
 void header_write_number(struct writer *to, uint64_t number);
 /* Takes `$n` off the front of @block (checked): true when it was there. */
 bool header_take_number(struct bytes *block, uint64_t *ret_number);
+/* The same for `$value` and `$until`. */
+void header_write_value(struct writer *to, uint64_t value);
+bool header_take_value(struct bytes *block, uint64_t *ret_value);
+void header_write_until(struct writer *to, int64_t until_ms);
+bool header_take_until(struct bytes *block, int64_t *ret_until_ms);
 
 bool header_key_is_valid(struct bytes key);
 bool header_value_is_valid(struct bytes value);

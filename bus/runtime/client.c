@@ -205,7 +205,7 @@ int aico_client_open(const struct aico_client_options *options, int64_t timeout_
     if (r == 0)
         r = client_home_load(options, &fresh->home, err);
     if (r == 0)
-        r = client_thread_prepare(fresh, options->wait_for_broker, err);
+        r = client_thread_prepare(fresh, options, err);
     if (r == 0)
         r = start_thread(fresh, err);
     if (r < 0) {

@@ -92,6 +92,7 @@ struct call {
     struct bytes body;    /* payload, argument */
     uint8_t policy;
     bool serve;
+    struct bytes queue; /* the caller's */
     uint32_t subscription;
     uint64_t last_id; /* flush */
     struct follow_request follow;
@@ -186,7 +187,8 @@ AICO_MUST_USE int client_chains_load(const struct client_home *home, struct clie
 /* --- client_thread.c --- */
 
 /* Makes core and transport; aico_client_open() starts client_thread() then. */
-AICO_MUST_USE int client_thread_prepare(struct aico_client *c, bool wait_for_broker,
+AICO_MUST_USE int client_thread_prepare(struct aico_client *c,
+                                        const struct aico_client_options *options,
                                         struct aico_error *err);
 void *client_thread(void *client);
 /* Frees what the thread owns, after it has ended. */

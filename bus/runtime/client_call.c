@@ -59,6 +59,10 @@ int aico_subscribe(struct aico_client *c, const char *filter,
                                   (int)options->slow_policy);
         call.policy = (uint8_t)options->slow_policy;
         call.serve = options->serve;
+        call.queue = bytes_text(options->queue ? options->queue : "");
+        if (call.queue.size > CLIENT_QUEUE_MAX || (options->queue && call.queue.size == 0))
+            return aico_error_set(err, AICO_EINVAL, "queue: the name has 1..%d bytes",
+                                  CLIENT_QUEUE_MAX);
     }
     r = ask(c, &call, err);
     if (r < 0)

@@ -15,6 +15,10 @@
 #include "wire/record.h"
 #include "wire/topic.h"
 
+#define TTL_MAX_MS UINT32_MAX /* 49 days */
+/* Padded and sealed it still fits one record. */
+#define RETAINED_SIZE_MAX (56 * 1024)
+
 /* --- may it be said? ------------------------------------------------------------------------ */
 
 /* What the registry says of @topic, remembered: with the lock held. */
@@ -135,12 +139,34 @@ static int check_receiver(struct aico_client *c, struct bytes topic, struct byte
     return 0;
 }
 
+/* With the lock held, after check_rule(). */
+static int check_retain(struct aico_client *c, struct bytes topic, size_t size, struct bytes to,
+                        struct aico_error *err)
+{
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (to.size > 0)
+        return aico_error_set(err, AICO_EINVAL, "a retained value goes to all, not to one");
+    if (rule->seal != SEAL_GROUP && rule->seal != SEAL_NONE)
+        return aico_error_set(err, AICO_EINVAL,
+                              "%.*s: rule %.*s seals for each reader alone, so there is nothing to "
+                              "retain; it needs seal group",
+                              (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
+                              (const char *)rule->filter.at);
+    if (size > RETAINED_SIZE_MAX)
+        return aico_error_set(err, AICO_ETOOLARGE,
+                              "%.*s: %zu bytes, but a retained value has at most %d",
+                              (int)topic.size, (const char *)topic.at, size, RETAINED_SIZE_MAX);
+    return 0;
+}
+
 /* --- headers -------------------------------------------------------------------------------- */
 
-static int write_headers(const struct aico_header *headers, size_t count, struct buffer *ret_block,
-                         struct aico_error *err)
+/* @until_ms 0: for ever. */
+static int write_headers(const struct aico_header *headers, size_t count, int64_t until_ms,
+                         struct buffer *ret_block, struct aico_error *err)
 {
-    size_t size = 0;
+    size_t size = until_ms ? HEADER_UNTIL_SIZE_MAX : 0;
 
     if (count > HEADERS_MAX - HEADERS_RESERVED)
         return aico_error_set(err, AICO_EINVAL, "%zu headers, but at most %d are possible", count,
@@ -157,6 +183,8 @@ static int write_headers(const struct aico_header *headers, size_t count, struct
 
     struct writer w = writer_over(ret_block->at, size);
 
+    if (until_ms)
+        header_write_until(&w, until_ms);
     for (size_t i = 0; i < count; i++)
         if (headers[i].key[0] == HEADER_BUS ||
             header_write(&w, bytes_text(headers[i].key), bytes_text(headers[i].value)) < 0)
@@ -220,14 +248,24 @@ int aico_publish(struct aico_client *c, const char *topic, const void *payload, 
     struct buffer headers = {0};
     struct bytes name = bytes_text(topic), to = {0};
     struct outgoing out = {.delivery = DELIVERY_EVENT};
+    int64_t until_ms = 0;
     int r;
 
     if (!options)
         options = &defaults;
+    if (options->retain)
+        out.delivery = DELIVERY_RETAINED;
     if (options->to)
         to = bytes_text(options->to);
-    if (options->header_count > 0) {
-        r = write_headers(options->headers, options->header_count, &headers, err);
+    if (options->ttl_ms < 0 || options->ttl_ms > TTL_MAX_MS)
+        return aico_error_set(err, AICO_EINVAL, "ttl_ms %" PRId64 ": 0, or 1..%u", options->ttl_ms,
+                              TTL_MAX_MS);
+    if (options->ttl_ms > 0) {
+        until_ms = moment_now().real_ms + options->ttl_ms;
+        out.expires_ms = moment_now().boot_ms + options->ttl_ms;
+    }
+    if (options->header_count > 0 || until_ms > 0) {
+        r = write_headers(options->headers, options->header_count, until_ms, &headers, err);
         if (r < 0)
             return r;
     }
@@ -251,6 +289,8 @@ int aico_publish(struct aico_client *c, const char *topic, const void *payload, 
         r = aico_error_set(err, AICO_ENOTYET, "mailboxes are not available in this version");
     else if (r == 0 && options->ack == AICO_ACK_STORED)
         r = check_stored(c, name, err);
+    if (r == 0 && options->retain)
+        r = check_retain(c, name, size + headers.size, to, err);
     if (r == 0 && to.size > 0)
         r = check_receiver(c, name, to, err);
     if (r == 0)

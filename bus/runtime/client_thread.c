@@ -12,11 +12,13 @@
 #include "client/message.h"
 #include "runtime/client.h"
 #include "wire/record.h"
+#include "wire/topic.h"
 
 /* One turn takes in and gives out at most so many frames: neither side waits long for the other. */
 #define TURN_FRAMES_IN 64
 #define TURN_FRAMES_OUT 32
 #define LINGER_MIN_MS 100
+#define WILL_TEXT_MAX (12 * 1024) /* padded and sealed it is still below WILL_SIZE_MAX */
 
 /* --- what the core asks for ------------------------------------------------------------------- */
 
@@ -252,8 +254,8 @@ static void start_call(struct aico_client *c, struct moment now, struct call *ca
     call->started_us = wait_clock_us();
     switch (call->kind) {
     case CALL_SUBSCRIBE:
-        client_subscribe(c->core, now, call->subject, call->policy, call->serve, call->timeout_ms,
-                         call);
+        client_subscribe(c->core, now, call->subject, call->policy, call->serve, call->queue,
+                         call->timeout_ms, call);
         return;
     case CALL_FOLLOW:
         client_follow(c->core, now, &call->follow, call->timeout_ms, call);
@@ -520,9 +522,10 @@ void *client_thread(void *client)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct aico_error *err)
+int client_thread_prepare(struct aico_client *c, const struct aico_client_options *options,
+                          struct aico_error *err)
 {
-    struct client_settings settings = client_home_settings(&c->home, wait_for_broker);
+    struct client_settings settings = client_home_settings(&c->home, options->wait_for_broker);
     struct client_host host = {
         .context = c,
         .deliver = on_deliver,
@@ -550,6 +553,16 @@ int client_thread_prepare(struct aico_client *c, bool wait_for_broker, struct ai
         r = client_chains_load(&c->home, c->core, moment_now(), err);
     if (r < 0)
         return r;
+    if (options->will_topic && (!topic_is_valid(bytes_text(options->will_topic)) ||
+                                topic_is_internal(bytes_text(options->will_topic))))
+        return aico_error_set(err, AICO_ETOPIC, "will: \"%.255s\" is not a valid topic",
+                              options->will_topic);
+    if (options->will_topic && options->will_size > WILL_TEXT_MAX)
+        return aico_error_set(err, AICO_ETOOLARGE, "will: %zu bytes, at most %d are possible",
+                              options->will_size, WILL_TEXT_MAX);
+    if (options->will_topic && client_set_will(c->core, bytes_text(options->will_topic),
+                                               bytes_of(options->will, options->will_size)) < 0)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
     /* What is in force now must be so after a restart, whatever becomes of the home's file. */
     r = registry_keep(c->home.config->home, c->home.identity->name, c->home.registry, err);
     if (r < 0)

@@ -89,6 +89,11 @@ int control_parse(struct bytes content, struct control *ret_control)
     case CONTROL_TIME:
         c.time = reader_u64(&r);
         break;
+    case CONTROL_AGAIN:
+        c.topic = reader_lp16(&r);
+        if (c.topic.size == 0 || c.topic.size > UINT8_MAX)
+            r.failed = true;
+        break;
     default:
         return r.failed ? AICO_EFORMAT : AICO_ETYPE;
     }
@@ -229,4 +234,10 @@ void control_write_time(struct writer *to, uint64_t time)
 {
     writer_u8(to, CONTROL_TIME);
     writer_u64(to, time);
+}
+
+void control_write_again(struct writer *to, struct bytes topic)
+{
+    writer_u8(to, CONTROL_AGAIN);
+    writer_lp16(to, topic);
 }

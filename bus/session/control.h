@@ -14,6 +14,7 @@
  *   7 PING, 8 PONG: 12 channel id, u32 next
  *   9 RESET: 12 ratchet id
  *  10 TIME: u64 time
+ *  11 AGAIN: lp16(topic)
  *
  * Strict: nothing may follow. Pure, any thread.
  */
@@ -37,6 +38,7 @@ enum control_type {
     CONTROL_PONG = 8,
     CONTROL_RESET = 9,
     CONTROL_TIME = 10,
+    CONTROL_AGAIN = 11,
 };
 
 #define CONTROL_NOT_LISTED 65535
@@ -61,6 +63,7 @@ struct control {
     struct bytes document;   /* REGISTRY */
     uint32_t next;           /* FINAL, PING, PONG */
     uint64_t time;           /* TIME */
+    struct bytes topic;      /* AGAIN */
 };
 
 /* 0, AICO_ETYPE (unknown type), AICO_EFORMAT. Lists were checked to their end. */
@@ -102,5 +105,6 @@ void control_write_ping(struct writer *to, enum control_type type,
                         const uint8_t id[CONTROL_ID_SIZE], uint32_t next);
 void control_write_reset(struct writer *to, const uint8_t id[CONTROL_ID_SIZE]);
 void control_write_time(struct writer *to, uint64_t time);
+void control_write_again(struct writer *to, struct bytes topic);
 
 #endif

@@ -335,7 +335,7 @@ static int seal(struct group *group, struct moment now, uint8_t format, uint8_t 
     r = topic_of(group, topic, &known);
     if (r < 0)
         return r;
-    if (known->next >= CHANNEL_SEQUENCE_END)
+    if (known->next >= GROUP_WILL_BASE)
         return AICO_ELIMIT;
     if (chain_sender_is_due(&group->secret->chain, now, group->settings.group_epoch_ms))
         step(group, now, group->settings.handshake_timeout_ms);
@@ -454,6 +454,69 @@ int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, s
     group->top = MAX(group->top, known->messages); /* it is said in 32 bits */
     mark_dirty(group, known);
     return 0;
+}
+
+/* The key of @topic in the epoch to come. */
+static void derive_ahead(const struct group *group, struct bytes topic, struct topic_secret *ret)
+{
+    CLEANUP(secret_wipe)
+    struct secret key = {0};
+
+    kdf(&group->secret->chain.key, group->secret->chain.label, bytes_of(NULL, 0), &key);
+    kdf(&key, "group topic", topic, &key);
+    envelope_key_init(&ret->key, &key, group->id, group->secret->chain.epoch + 1);
+    envelope_commit(&key, &ret->commit);
+}
+
+static void topic_secret_wipe(struct topic_secret *secret)
+{
+    memory_wipe(secret, sizeof(*secret));
+}
+
+int group_seal_will(struct group *group, struct moment now, struct bytes topic,
+                    struct bytes payload, struct writer *out)
+{
+    CLEANUP(topic_secret_wipe)
+    struct topic_secret ahead = {0};
+    uint8_t context[HASH_SIZE];
+    struct envelope_seal_input in;
+    struct group_topic *known;
+    int r;
+
+    if (group->secret->alive != GROUP_ALIVE)
+        return AICO_EFORKED;
+    r = topic_of(group, topic, &known);
+    if (r < 0)
+        return r;
+    if (known->wills >= UINT32_MAX - GROUP_WILL_BASE)
+        return AICO_ELIMIT;
+    derive_ahead(group, topic, &ahead);
+    envelope_context_hash(&(struct envelope_context){.kind = ENVELOPE_CONTEXT_GROUP,
+                                                     .delivery = DELIVERY_EVENT,
+                                                     .sender = group->self->public,
+                                                     .topic = topic,
+                                                     .namespace = group->settings.namespace},
+                          context);
+    in = (struct envelope_seal_input){
+        .key = &ahead.key,
+        .time = time_since(group->t0_ms, now),
+        .sequence = GROUP_WILL_BASE + known->wills,
+        .format = ENVELOPE_FORMAT_MESSAGE,
+        .padded = group->padded,
+        .context = context,
+        .payload = payload,
+        .content_max = group->settings.max_message_size,
+        .trailer_kind = group->trailer,
+        .commit = &ahead.commit,
+        .sign_seed = &group->self->seed,
+        .sign_public = group->self->public,
+        .reader_keys = group->secret->reader_keys,
+        .reader_count = group->vector_count,
+    };
+    r = envelope_seal(&in, out);
+    if (r == 0)
+        known->wills++; /* it does not make the epoch end: nobody may ever read it */
+    return r;
 }
 
 /* --- what readers are told -------------------------------------------------------------------- */

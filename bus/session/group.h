@@ -34,6 +34,9 @@
 #define GROUP_TOPICS_MAX 65536 /* of one sender */
 #define GROUP_VECTOR_MAX 16    /* readers; more are cheaper with a signature */
 #define GROUP_REKEY_SEQUENCE ((uint64_t)1 << 31)
+/* Sequences from here on are wills: each is sealed under the next epoch's key, in a row of its own,
+ * and no part of what is counted (decision 44). */
+#define GROUP_WILL_BASE 0xfff00000u
 
 /* --- the publisher -------------------------------------------------------------------------- */
 
@@ -53,6 +56,7 @@ struct group_topic {
     UT_hash_handle hh;
     struct topic_secret *secret; /* in the group's vault; of `epoch` when has_key */
     uint64_t next;               /* sequence, continuous over epochs */
+    uint32_t wills;              /* sealed */
     uint64_t messages;           /* sealed: more than `next` once there was a batch */
     uint32_t epoch;
     bool has_key, has_context;
@@ -147,6 +151,11 @@ AICO_MUST_USE int group_seal(struct group *group, struct moment now, uint8_t for
 AICO_MUST_USE int group_seal_batch(struct group *group, struct moment now, uint8_t delivery,
                                    struct bytes topic, const struct content_item *items,
                                    size_t count, struct writer *out);
+/* Seals a will of ours: a message for later, which the broker publishes when we are gone. It is
+ * readable by who holds the key of this epoch or of the next, and has to be sealed anew when the
+ * epoch or the generation is over. As group_seal(). */
+AICO_MUST_USE int group_seal_will(struct group *group, struct moment now, struct bytes topic,
+                                  struct bytes payload, struct writer *out);
 /* Appends GROUP_KEY for @member to @out: of @epoch if that chain key is still held, else of the
  * current one. 0, AICO_EFORKED, AICO_ENOMEM. Wipe the buffer. */
 AICO_MUST_USE int group_write_key(struct group *group, struct moment now,
@@ -178,10 +187,12 @@ struct reader_topic {
     uint8_t context[HASH_SIZE];
     uint64_t listed; /* where GROUP_KEY says the topic stands: envelopes, messages */
     uint64_t listed_messages;
-    bool is_uncounted; /* `messages` is not known until something opens, or HEADS tells */
-    bool skip;         /* not listened to meanwhile: the next number is no gap */
-    bool is_ruled;     /* the rule of this group is the one that decides for the topic */
-    bool is_guessed;   /* the window began at the first number that came, `start` */
+    bool is_uncounted;  /* `messages` is not known until something opens, or HEADS tells */
+    bool skip;          /* not listened to meanwhile: the next number is no gap */
+    bool shared;        /* read as one of a queue group: a window, and no gaps */
+    uint64_t will_next; /* no will below it is opened any more */
+    bool is_ruled;      /* the rule of this group is the one that decides for the topic */
+    bool is_guessed;    /* the window began at the first number that came, `start` */
     uint64_t start, start_number;
     struct replay replay;
     uint64_t messages; /* strict: those before replay.next, as far as is known */
@@ -210,7 +221,9 @@ struct group_reader {
     uint64_t listed_at; /* the caller's count when it asked for that list; 0: it did not */
     /* Whether what is missing from the start of @topic is a gap; NULL: group_open()'s @expected. */
     bool (*expects)(void *context, const struct group_reader *reader, struct bytes topic);
-    void *expects_context;
+    /* Whether we read @topic only as one of a queue group; NULL: never. */
+    bool (*shares)(void *context, struct bytes topic);
+    void *expects_context;           /* of both */
     const struct registry *registry; /* borrowed; decides which rule a topic has; NULL: not asked */
     uint32_t failures;
     int64_t unheard_ms; /* boot clock of the first envelope since the last HEADS; 0: none */
@@ -238,6 +251,7 @@ struct group_opened {
     uint64_t sequence;
     uint64_t number; /* of its first message on the topic, in this generation */
     size_t count;    /* messages */
+    bool will;       /* no part of the row: sequence and number say nothing */
 };
 /*
  * Opens a parsed envelope of this (publisher, key id) into @plain (its ciphertext's size).
@@ -263,6 +277,8 @@ void group_reader_list(struct group_reader *reader, const struct control_stand *
 /* HEADS says where a topic stands. */
 void group_reader_announce(struct group_reader *reader, const struct control_stand *stand,
                            bool expected, size_t *windows, const struct gap_sink *sink);
+/* What we subscribed to has changed: asks whether @topic is shared now. */
+void group_reader_share(struct group_reader *reader, struct reader_topic *topic);
 void group_reader_tick(struct group_reader *reader, struct moment now, bool backlogged);
 int64_t group_reader_deadline(const struct group_reader *reader, bool backlogged);
 

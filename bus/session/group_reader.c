@@ -7,6 +7,7 @@
 #include "envelope/headers.h"
 #include "session/channel.h"
 #include "session/group.h"
+#include "wire/record.h"
 
 #define HEADS_TOPIC "$bus/heads"
 #define GENERATION_MAX ((uint64_t)INT64_MAX / 2) /* ms; times computed from it stay in range */
@@ -43,7 +44,28 @@ static struct reader_topic *add_topic(struct group_reader *reader, struct bytes 
         return NULL;
     }
     ++*windows;
+    group_reader_share(reader, topic);
     return topic;
+}
+
+/*
+ * One of a group gets some numbers, and gets them out of order when another member has left. So it
+ * keeps a window, also where order is enforced, and the keys of epochs just left. Who then reads
+ * all again begins with what comes next.
+ */
+void group_reader_share(struct group_reader *reader, struct reader_topic *topic)
+{
+    struct bytes name = bytes_of(topic->name, topic->size);
+    bool shared = reader->shares && reader->shares(reader->expects_context, name);
+
+    if (shared == topic->shared)
+        return;
+    topic->shared = shared;
+    topic->replay.strict = reader->settings.strict_ordering && !shared;
+    if (shared)
+        reader->secret->chain.windowed = true;
+    else if (topic->replay.begun)
+        topic->skip = true;
 }
 
 static struct reader_topic *find_topic(struct group_reader *reader, struct bytes name)
@@ -226,6 +248,12 @@ static void begin_window(const struct group_reader *reader, struct reader_topic 
     topic->skip = false;
     if (topic->replay.begun)
         return;
+    if (topic->shared) {
+        topic->is_guessed = topic->is_uncounted = true;
+        topic->start = sequence;
+        replay_start(&topic->replay, sequence >= REPLAY_WINDOW ? sequence - REPLAY_WINDOW + 1 : 0);
+        return;
+    }
     /* What was sealed before the key was handed out may still come, once: it was held back. */
     topic->is_guessed = !expected || !reader->listed;
     topic->start = sequence;
@@ -262,10 +290,9 @@ static int count_messages(const struct envelope *e, struct bytes content, uint64
 }
 
 /* How many messages are missing before number @number; 0: not known, or none. */
-static uint64_t missing_before(const struct group_reader *reader, const struct reader_topic *topic,
-                               uint64_t number)
+static uint64_t missing_before(const struct reader_topic *topic, uint64_t number)
 {
-    if (!reader->settings.strict_ordering || topic->is_uncounted || number <= topic->messages)
+    if (!topic->replay.strict || topic->is_uncounted || number <= topic->messages)
         return 0;
     return number - topic->messages;
 }
@@ -274,7 +301,7 @@ static uint64_t missing_before(const struct group_reader *reader, const struct r
 static void move_window(struct group_reader *reader, struct reader_topic *topic,
                         const struct group_opened *opened, const struct gap_sink *sink)
 {
-    reader->missing = missing_before(reader, topic, opened->number);
+    reader->missing = missing_before(topic, opened->number);
     replay_move(&topic->replay, (uint32_t)opened->sequence, sink);
     reader->missing = 0;
     topic->is_uncounted = false;
@@ -385,6 +412,52 @@ static int open_derived(struct group_reader *reader, struct moment now, const st
     return 0;
 }
 
+/*
+ * A will: sealed one epoch ahead, in a row of its own. Neither the chain nor the window moves,
+ * since its publisher may still be there and go on; a later will may come, an earlier one may not.
+ */
+static int open_will(struct group_reader *reader, struct moment now, const struct envelope *e,
+                     struct envelope_open_input *in, struct bytes name, size_t *windows,
+                     uint8_t *plain, struct reader_topic *topic, struct group_opened *ret_opened)
+{
+    CLEANUP(attempt_wipe)
+    struct attempt attempt = {0};
+    struct bytes content;
+    uint8_t context[HASH_SIZE];
+    int r;
+
+    if (e->format != ENVELOPE_FORMAT_MESSAGE)
+        return AICO_EFORMAT;
+    if (topic && e->sequence < topic->will_next)
+        return AICO_EREPLAY;
+    if (!topic && *windows >= GROUP_TOPICS_MAX)
+        return AICO_ELIMIT;
+    r = derive(reader, now, e->epoch, name, &attempt);
+    if (r < 0)
+        return r;
+    context_of(reader, name, DELIVERY_EVENT, context);
+    in->context = context;
+    in->key = &attempt.topic.key;
+    in->commit = &attempt.topic.commit;
+    r = envelope_open(e, in, plain, &content);
+    in->context = NULL; /* they go with this scope */
+    in->key = NULL;
+    in->commit = NULL;
+    if (r == AICO_EOPEN && ++reader->failures >= FAILURES_MAX)
+        return AICO_ELIMIT;
+    if (r < 0)
+        return r;
+    if (!topic)
+        topic = add_topic(reader, name, windows);
+    if (!topic) {
+        memory_wipe(plain, content.size);
+        return AICO_ENOMEM;
+    }
+    topic->will_next = (uint64_t)e->sequence + 1;
+    *ret_opened = (struct group_opened){content, reader->t0_ms + e->time, 0, 0, 1, true};
+    return 0;
+}
+
 int group_open(struct group_reader *reader, struct moment now, const struct envelope *e,
                uint8_t delivery, struct bytes name, bool expected, size_t *windows, uint8_t *plain,
                const struct gap_sink *sink, struct group_opened *ret_opened)
@@ -411,6 +484,10 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
     r = envelope_check(e, &in.rule);
     if (r < 0)
         return r;
+    if (e->sequence >= GROUP_WILL_BASE)
+        return heads || delivery != DELIVERY_EVENT
+                   ? AICO_EOPEN
+                   : open_will(reader, now, e, &in, name, windows, plain, topic, ret_opened);
     if (topic) {
         r = replay_check(&topic->replay, e->sequence);
         if (r < 0)
@@ -435,7 +512,7 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
     if (r < 0)
         return r;
     *ret_opened =
-        (struct group_opened){content, reader->t0_ms + e->time, e->sequence, e->sequence, 1};
+        (struct group_opened){content, reader->t0_ms + e->time, e->sequence, e->sequence, 1, false};
     /* Malformed content is the publisher's doing; its number is used all the same. */
     if (!heads)
         r = count_messages(e, content, &ret_opened->number, &ret_opened->count);
@@ -466,7 +543,7 @@ void group_reader_announce(struct group_reader *reader, const struct control_sta
     begin_window(reader, topic, stand->next, expected);
     if (stand->next < topic->replay.next)
         return; /* it was overtaken */
-    reader->missing = missing_before(reader, topic, stand->messages);
+    reader->missing = missing_before(topic, stand->messages);
     replay_announce(&topic->replay, stand->next, sink);
     reader->missing = 0;
     topic->is_uncounted = false;

@@ -310,12 +310,12 @@ void sessions_link_up(struct sessions *s, struct moment now)
 
 /* --- what we listen to ---------------------------------------------------------------------- */
 
-static struct heard_filter *heard_find(struct sessions *s, struct bytes filter)
+static struct heard_filter *heard_find(struct sessions *s, struct bytes filter, bool shared)
 {
     struct heard_filter *heard;
 
     LL_FOREACH(s->heard, heard)
-    if (bytes_equal(bytes_of(heard->filter, heard->size), filter))
+    if (heard->shared == shared && bytes_equal(bytes_of(heard->filter, heard->size), filter))
         break;
     return heard;
 }
@@ -330,12 +330,26 @@ bool peers_is_subscribed(const struct sessions *s, struct bytes topic)
     return false;
 }
 
-int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filter)
+bool peers_is_shared(const struct sessions *s, struct bytes topic)
+{
+    const struct heard_filter *heard;
+    bool shared = false;
+
+    LL_FOREACH(s->heard, heard)
+    if (filter_matches(bytes_of(heard->filter, heard->size), topic)) {
+        if (!heard->shared)
+            return false;
+        shared = true;
+    }
+    return shared;
+}
+
+int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filter, bool shared)
 {
     struct heard_filter *heard;
 
     /* Said again after the link was lost: what was missed meanwhile is a gap like any other. */
-    if (heard_find(s, filter))
+    if (heard_find(s, filter, shared))
         return 0;
     if (filter.size > TOPIC_SIZE_MAX)
         return AICO_ETOPIC;
@@ -346,6 +360,7 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
     if (!s->heard_any)
         readers_heard_less(s);
     heard->since = ++s->order;
+    heard->shared = shared;
     heard->size = (uint8_t)filter.size;
     bytes_copy(heard->filter, filter);
     LL_PREPEND(s->heard, heard);
@@ -355,9 +370,9 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
     return 0;
 }
 
-void sessions_unsubscribed(struct sessions *s, struct bytes filter)
+void sessions_unsubscribed(struct sessions *s, struct bytes filter, bool shared)
 {
-    struct heard_filter *heard = heard_find(s, filter);
+    struct heard_filter *heard = heard_find(s, filter, shared);
 
     if (!heard)
         return;

@@ -63,6 +63,7 @@ enum session_event_type {
                         sessions_bundle_refused() must follow, or the link be lost */
     SESSION_BROKEN,  /* code, text: what must be kept cannot be. Nothing comes after this and
                         nothing is sealed any more; the caller ends */
+    SESSION_AGAIN,   /* peer, topic: it wants our last value of that topic, sealed for it */
     SESSION_NOTICE,  /* peer, code, text: something odd that costs nobody a message */
 };
 
@@ -83,6 +84,7 @@ struct session_event {
     uint8_t delivery;
     bool direct;       /* came over a channel; false: of a group */
     bool ratchet;      /* READY, LOST: it is about topics whose rule says ratchet */
+    bool will;         /* MESSAGE: its sender left it to be said when it is gone; unnumbered */
     bool more;         /* further messages of the same envelope (a batch) follow */
     bool unknown;      /* GAP: how many is not known; first and last are 0 */
     int64_t sent_ms;   /* the sender's clock, ms since 1970 */
@@ -90,6 +92,8 @@ struct session_event {
                           format 0, which has none: how many opened before it */
     uint32_t index;    /* of the message in its envelope */
     struct bytes headers, payload;
+    uint64_t value;   /* MESSAGE: which value of its topic, rises; 0: none is said */
+    int64_t until_ms; /* MESSAGE: void later than that, by the sender's clock; 0: never */
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
     uint64_t first, last;          /* GAP: the missing envelopes, both included */
     uint64_t count;                /* GAP: messages in them, at least */
@@ -218,6 +222,17 @@ AICO_MUST_USE int sessions_seal_batch(struct sessions *sessions, struct moment n
                                       struct bytes topic, uint8_t delivery,
                                       const struct content_item *items, size_t count,
                                       struct writer *out);
+/* Seals a will on @topic: what the broker is to publish when we are gone without a word. It must be
+ * sealed anew whenever sessions_group_stamp() says another thing. As sessions_seal_group(). */
+AICO_MUST_USE int sessions_seal_will(struct sessions *sessions, struct moment now,
+                                     struct bytes topic, struct bytes payload, struct writer *out);
+/* What a will on @topic is sealed for: generation and epoch. False: there is no group. */
+struct group_stamp {
+    uint64_t generation;
+    uint32_t epoch;
+};
+bool sessions_group_stamp(const struct sessions *sessions, struct bytes topic,
+                          struct group_stamp *ret_stamp);
 /*
  * Whether the readers of @topic have what they need to open what is sealed now. The first call
  * starts handshakes with all readers the registry entitles (when they are at most 16) and sends
@@ -267,6 +282,10 @@ AICO_MUST_USE int sessions_want(struct sessions *sessions, struct moment now, st
  * (no channel stands: sessions_dial()) or AICO_EFORMAT (format 0 has no PING). */
 AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, struct bytes peer,
                                 uint64_t *ret_number);
+/* Asks @peer to seal its last value of @topic for us: it comes as a direct message. 0 or
+ * AICO_ESTATE (no channel stands: sessions_dial()). */
+AICO_MUST_USE int sessions_ask_again(struct sessions *sessions, struct moment now,
+                                     struct bytes peer, struct bytes topic);
 /* Whether sessions_seal_direct() would find a channel. */
 bool sessions_has_channel(struct sessions *sessions, struct moment now, struct bytes peer);
 
@@ -307,10 +326,13 @@ void sessions_link_up(struct sessions *sessions, struct moment now);
  * From here on everything published on topics @filter matches reaches us (the broker said so), or
  * no more. Without it a topic somebody else publishes looks like loss as soon as it is subscribed
  * late. A client that never says it is taken to receive all from the start. AICO_ENOMEM.
+ *
+ * @shared  as one of a queue group: what does not come went to another member, and what comes may
+ *          be out of order (one left, and what waited for it came here)
  */
 AICO_MUST_USE int sessions_subscribed(struct sessions *sessions, struct moment now,
-                                      struct bytes filter);
-void sessions_unsubscribed(struct sessions *sessions, struct bytes filter);
+                                      struct bytes filter, bool shared);
+void sessions_unsubscribed(struct sessions *sessions, struct bytes filter, bool shared);
 /* The application does not read: envelopes wait at the broker, so no reader's key is erased by
  * idleness. Initially false. */
 void sessions_set_backlogged(struct sessions *sessions, bool backlogged);

@@ -325,6 +325,16 @@ int sessions_seal_direct(struct sessions *s, struct moment now, struct bytes nam
     return 0;
 }
 
+int sessions_ask_again(struct sessions *s, struct moment now, struct bytes name, struct bytes topic)
+{
+    struct peer *peer = peer_find(s, name, false);
+    uint8_t room[CONTROL_SMALL_MAX];
+    struct writer w = writer_over(room, sizeof(room));
+
+    control_write_again(&w, topic);
+    return peer ? control_send(s, now, peer, writer_view(&w)) : AICO_ESTATE;
+}
+
 int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint64_t *ret_number)
 {
     struct peer *peer = peer_find(s, name, false);
@@ -456,6 +466,11 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
         break;
     case CONTROL_RESET:
         ratchets_on_reset(s, peer, identity, &c);
+        break;
+    case CONTROL_AGAIN:
+        if (bucket_take(&peer->agains, now.boot_ms, AGAINS_RATE, AGAINS_BURST))
+            event_push(s, &(struct session_event){
+                              .type = SESSION_AGAIN, .peer = peer_name(peer), .topic = c.topic});
         break;
     case CONTROL_HEADS: /* come from groups only */
         break;

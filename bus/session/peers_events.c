@@ -108,6 +108,9 @@ static void report_gap(void *context, uint64_t first, uint64_t last)
     const struct gap_report *report = context;
     uint64_t count = report->messages ? *report->messages : 0;
 
+    /* Of a queue group others have what is missing here; what none has the broker names. */
+    if (report->topic.size > 0 && peers_is_shared(report->s, report->topic))
+        return;
     event_push(report->s, &(struct session_event){.type = SESSION_GAP,
                                                   .peer = report->peer,
                                                   .topic = report->topic,
@@ -162,6 +165,10 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
         r = content_split(one, e->headers, &event->headers, &event->payload);
         if (event->index == 0 && !event->direct)
             (void)header_take_number(&event->headers, &ignored);
+        event->until_ms = 0;
+        event->value = 0;
+        (void)header_take_value(&event->headers, &event->value);
+        (void)header_take_until(&event->headers, &event->until_ms);
         event->sequence = event->direct ? number : number + event->index;
         event->more = event->index + 1 < count;
         if (r == 0)

@@ -41,6 +41,8 @@
 #define PREPARE_MS 2000      /* a publisher waits so long for its readers' handshakes */
 #define KEY_REQUESTS_RATE 10 /* a second, of one reader */
 #define KEY_REQUESTS_BURST 20
+#define AGAINS_RATE 20 /* values one reader may ask for, a second */
+#define AGAINS_BURST 1000
 #define REFUSES_RATE 10 /* hints to one peer a second */
 #define REFUSES_BURST 20
 #define WORDS_RATE 1 /* of one peer that are passed on: its clock, its registry, its refusals */
@@ -144,6 +146,7 @@ struct peer {
     size_t half_open_count;
     struct held_list early; /* overtook their Hello3 */
     struct bucket refuses;
+    struct bucket agains;
     struct bucket hints, registries, times; /* what it says that others would have to listen to */
 
     /* its groups */
@@ -198,6 +201,7 @@ struct published_topic {
 struct heard_filter {
     struct heard_filter *next;
     uint64_t since; /* order */
+    bool shared;    /* with the other members of a queue group */
     uint8_t size;
     char filter[TOPIC_SIZE_MAX + 1];
 };
@@ -277,6 +281,8 @@ const struct component *peers_self(const struct sessions *s);
 void peers_wake_at(struct sessions *s, int64_t boot_ms);
 int64_t peers_jitter(struct sessions *s, int64_t bound);
 bool peers_is_subscribed(const struct sessions *s, struct bytes topic);
+/* The same, but only as one of a queue group. */
+bool peers_is_shared(const struct sessions *s, struct bytes topic);
 
 /* peers_events.c */
 /* One record for @peer on $bus/control. */

@@ -360,6 +360,28 @@ int sessions_seal_batch(struct sessions *s, struct moment now, struct bytes topi
     return r;
 }
 
+int sessions_seal_will(struct sessions *s, struct moment now, struct bytes topic,
+                       struct bytes payload, struct writer *out)
+{
+    struct publication *p;
+    int r = publication_of(s, now, topic, &p);
+
+    return r < 0 ? r : group_seal_will(p->group, now, topic, payload, out);
+}
+
+bool sessions_group_stamp(const struct sessions *s, struct bytes topic,
+                          struct group_stamp *ret_stamp)
+{
+    const struct published_topic *known = NULL;
+
+    HASH_FIND(hh, s->topics, topic.at, topic.size, known);
+    if (!known)
+        return false;
+    *ret_stamp = (struct group_stamp){known->publication->group->generation,
+                                      known->publication->group->secret->chain.epoch};
+    return true;
+}
+
 static void send_heads(struct sessions *s, struct moment now, struct publication *p,
                        struct bytes sections)
 {

@@ -270,6 +270,7 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
                                   .delivery = delivery,
                                   .sent_ms = opened->sent_ms,
                                   .sequence = opened->number,
+                                  .will = opened->will,
                                   .generation = reader->generation,
                                   .cookie = cookie};
     struct writer ref = writer_over(event.ref, sizeof(event.ref));
@@ -278,7 +279,8 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
 
     writer_bytes(&ref, e->key_id);
     writer_u32(&ref, e->sequence);
-    if (message_is_stale(s, now, rule, delivery, opened->sent_ms))
+    /* A will was sealed when all was well; that it comes now is the broker's word. */
+    if (!opened->will && message_is_stale(s, now, rule, delivery, opened->sent_ms))
         r = AICO_ESTALE;
     if (r == 0)
         r = event_messages(s, e, opened->content, &event);
@@ -384,6 +386,11 @@ static bool expects(void *context, const struct group_reader *reader, struct byt
     return false;
 }
 
+static bool shares(void *context, struct bytes topic)
+{
+    return peers_is_shared(context, topic);
+}
+
 static bool overlaps_heard(const struct sessions *s, struct bytes filter)
 {
     const struct heard_filter *heard;
@@ -450,7 +457,10 @@ static struct group_reader *reader_add(struct sessions *s, struct moment now, st
         return NULL;
     }
     reader->expects = expects;
+    reader->shares = shares;
     reader->expects_context = s;
+    for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+        group_reader_share(reader, topic); /* those of the list */
     group_reader_set_registry(reader, s->registry);
     HASH_ADD(hh, peer->readers, key, sizeof(reader->key), reader);
     if (!HASH_ADDED(hh, reader)) {
@@ -566,6 +576,8 @@ void readers_heard_more(struct sessions *s, struct moment now, struct bytes filt
 
         HASH_ITER(hh, peer->readers, reader, after)
         {
+            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+                group_reader_share(reader, topic);
             if (reader->until_ms == 0 && filter_overlaps(filter, filter_of(reader)))
                 ask_for_list(s, now, peer, reader);
         }
@@ -579,8 +591,10 @@ void readers_heard_less(struct sessions *s)
     HASH_ITER(hh, s->peers, peer, next)
     {
         for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next)
-            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next) {
                 topic->skip |= !peers_is_subscribed(s, bytes_of(topic->name, topic->size));
+                group_reader_share(reader, topic);
+            }
     }
 }
 

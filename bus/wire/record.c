@@ -14,9 +14,10 @@
 
 #define PUBLISH_FLAGS                                                                              \
     (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY |           \
-     RECORD_FLAG_COUNT)
+     RECORD_FLAG_COUNT | RECORD_FLAG_TTL)
 #define DELIVER_FLAGS                                                                              \
-    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT)
+    (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT |           \
+     RECORD_FLAG_KEPT)
 
 /* --- frames and heads ----------------------------------------------------------------------- */
 
@@ -446,13 +447,13 @@ static bool is_countable(uint8_t delivery)
 }
 
 /* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
- * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [COUNT: u16
- * messages], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name], payload */
+ * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [TTL: u32 ms],
+ * [COUNT: u16 messages], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
     struct reader r = record_body(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
     bool timeout = record->flags & RECORD_FLAG_TIMEOUT;
-    bool counted = record->flags & RECORD_FLAG_COUNT;
+    bool counted = record->flags & RECORD_FLAG_COUNT, ttl = record->flags & RECORD_FLAG_TTL;
     struct record_publish m = {
         .delivery = (uint8_t)(record->aux >> 8),
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
@@ -471,6 +472,8 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         m.request = reader_u64(&r);
     if (timeout)
         m.timeout_ms = reader_u32(&r);
+    if (ttl)
+        m.ttl_ms = reader_u32(&r);
     if (counted)
         m.count = reader_u16(&r);
     if (m.topic == 0)
@@ -483,7 +486,11 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
 
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
-        (m.copy && (m.delivery != DELIVERY_EVENT || m.to == 0)) || counted != (m.count >= 2) ||
+        ttl != (m.ttl_ms != 0) ||
+        (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) ||
+        (m.copy &&
+         ((m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) || m.to == 0)) ||
+        counted != (m.count >= 2) ||
         (counted && (!is_countable(m.delivery) || m.to != 0 || m.fragment)) ||
         (m.topic == 0 && m.topic_name.size == 0) ||
         (m.to == NUMBER_BY_NAME && m.to_name.size == 0) ||
@@ -496,7 +503,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
 static size_t publish_head_size(const struct record_publish *m)
 {
     return RECORD_HEAD_SIZE + 8 + 4 + 4 + (m->fragment ? 8 : 0) + (m->reply ? 8 : 0) +
-           (m->timeout_ms ? 4 : 0) + (m->count ? 2 : 0) +
+           (m->timeout_ms ? 4 : 0) + (m->ttl_ms ? 4 : 0) + (m->count ? 2 : 0) +
            (m->topic == 0 ? 1 + m->topic_name.size : 0) +
            (m->to == NUMBER_BY_NAME ? 1 + m->to_name.size : 0);
 }
@@ -511,7 +518,7 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
                   (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0) |
-                  (m->count ? RECORD_FLAG_COUNT : 0));
+                  (m->count ? RECORD_FLAG_COUNT : 0) | (m->ttl_ms ? RECORD_FLAG_TTL : 0));
     size_t begin = record_begin(w, RECORD_PUBLISH, flags, (uint16_t)(m->delivery << 8));
     uint8_t *payload;
 
@@ -526,6 +533,8 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
         writer_u64(w, m->request);
     if (m->timeout_ms)
         writer_u32(w, m->timeout_ms);
+    if (m->ttl_ms)
+        writer_u32(w, m->ttl_ms);
     if (m->count)
         writer_u16(w, m->count);
     if (m->topic == 0)
@@ -576,6 +585,7 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
         .direct = record->flags & RECORD_FLAG_DIRECT,
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
         .reply = record->flags & RECORD_FLAG_REPLY,
+        .kept = record->flags & RECORD_FLAG_KEPT,
     };
 
     m.id = reader_u64(&r);
@@ -597,7 +607,9 @@ int record_parse_deliver(const struct record *record, struct record_deliver *ret
 
     if (!reader_done(&r) || m.id == 0 || m.sender == 0 || m.sender == NUMBER_BY_NAME ||
         counted != (m.count >= 2) ||
-        (counted && (!is_countable(m.delivery) || m.direct || m.fragment)) ||
+        (counted && (!is_countable(m.delivery) || m.direct || m.fragment || m.kept)) ||
+        (m.kept && (m.direct || m.fragment ||
+                    (m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED))) ||
         (m.reply && m.request == 0) || (m.topic == 0 && m.topic_name.size == 0) ||
         !message_is_sound(record, m.delivery, m.reply, m.fragment, m.total, m.offset, m.payload))
         return AICO_EPROTO;
@@ -615,7 +627,8 @@ void record_write_deliver(struct writer *w, const struct record_deliver *m)
 {
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
-                  (m->direct ? RECORD_FLAG_DIRECT : 0) | (m->count ? RECORD_FLAG_COUNT : 0));
+                  (m->direct ? RECORD_FLAG_DIRECT : 0) | (m->count ? RECORD_FLAG_COUNT : 0) |
+                  (m->kept ? RECORD_FLAG_KEPT : 0));
     size_t begin = record_begin(w, RECORD_DELIVER, flags, (uint16_t)(m->delivery << 8));
 
     writer_u64(w, m->id);
@@ -639,8 +652,11 @@ void record_write_deliver(struct writer *w, const struct record_deliver *m)
  * name] */
 int record_parse_gap(const struct record *record, struct record_gap *ret)
 {
-    struct reader r = record_body(record, RECORD_GAP, RECORD_FLAG_DIRECT, UINT16_MAX);
-    struct record_gap m = {.cause = record->aux, .direct = record->flags & RECORD_FLAG_DIRECT};
+    struct reader r =
+        record_body(record, RECORD_GAP, RECORD_FLAG_DIRECT | RECORD_FLAG_KEPT, UINT16_MAX);
+    struct record_gap m = {.cause = record->aux,
+                           .direct = record->flags & RECORD_FLAG_DIRECT,
+                           .kept = record->flags & RECORD_FLAG_KEPT};
 
     m.sender = reader_u32(&r);
     m.topic = reader_u32(&r);
@@ -648,8 +664,8 @@ int record_parse_gap(const struct record *record, struct record_gap *ret)
     m.last_id = reader_u64(&r);
     if (m.topic == 0)
         m.topic_name = reader_lp8(&r);
-    if (!reader_done(&r) || m.cause == 0 || m.sender == 0 || m.count == 0 || m.last_id == 0 ||
-        (m.topic == 0 && m.topic_name.size == 0))
+    if (!reader_done(&r) || m.cause == 0 || (m.direct && m.kept) || m.sender == 0 || m.count == 0 ||
+        m.last_id == 0 || (m.topic == 0 && m.topic_name.size == 0))
         return AICO_EPROTO;
     *ret = m;
     return 0;
@@ -657,7 +673,10 @@ int record_parse_gap(const struct record *record, struct record_gap *ret)
 
 void record_write_gap(struct writer *w, const struct record_gap *m)
 {
-    size_t begin = record_begin(w, RECORD_GAP, m->direct ? RECORD_FLAG_DIRECT : 0, m->cause);
+    size_t begin = record_begin(
+        w, RECORD_GAP,
+        (uint8_t)((m->direct ? RECORD_FLAG_DIRECT : 0) | (m->kept ? RECORD_FLAG_KEPT : 0)),
+        m->cause);
 
     writer_u32(w, m->sender);
     writer_u32(w, m->topic);
@@ -744,6 +763,36 @@ void record_write_query(struct writer *w, uint64_t id, struct bytes what, struct
     writer_u64(w, id);
     writer_lp8(w, what);
     writer_lp8(w, argument);
+    record_end(w, begin);
+}
+
+/* u64 id, u32 topic, [topic 0: lp8 name], payload */
+int record_parse_will(const struct record *record, struct record_will *ret)
+{
+    struct reader r = record_body(record, RECORD_WILL, 0, 0);
+    struct record_will m = {0};
+
+    m.id = reader_u64(&r);
+    m.topic = reader_u32(&r);
+    if (m.topic == 0)
+        m.topic_name = reader_lp8(&r);
+    m.payload = reader_rest(&r);
+    if (!reader_done(&r) || m.id == 0 || (m.topic == 0 && m.topic_name.size == 0) ||
+        m.payload.size > WILL_SIZE_MAX)
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_will(struct writer *w, const struct record_will *m)
+{
+    size_t begin = record_begin(w, RECORD_WILL, 0, 0);
+
+    writer_u64(w, m->id);
+    writer_u32(w, m->topic);
+    if (m->topic == 0)
+        writer_lp8(w, m->topic_name);
+    writer_bytes(w, m->payload);
     record_end(w, begin);
 }
 

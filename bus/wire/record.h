@@ -33,6 +33,7 @@
 #define FRAGMENT_SIZE_MAX (65 * 1024)        /* payload bytes of one PUBLISH or DELIVER */
 #define MESSAGE_SIZE_MAX (24u * 1024 * 1024) /* payload bytes of a message in all its fragments */
 #define HINT_SIZE_MAX 300
+#define WILL_SIZE_MAX (16 * 1024)
 
 enum record_type {
     RECORD_HELLO = 1,
@@ -56,6 +57,7 @@ enum record_type {
     RECORD_RESOLVED = 19,
     RECORD_QUERY = 20,
     RECORD_ANSWER = 21,
+    RECORD_WILL = 22,
     RECORD_PREKEYS = 23,
     RECORD_BUNDLE = 24,
     RECORD_FOLLOW = 25, /* 25 to 30: wire/stream_record.h */
@@ -101,6 +103,10 @@ enum slow_policy {
 #define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
 #define RECORD_FLAG_COUNT 0x20    /* an event by subscription: u16 messages in it follows */
+#define RECORD_FLAG_KEPT                                                                           \
+    0x40                     /* DELIVER, GAP: the broker had kept it, so it is no part of a row    \
+                              */
+#define RECORD_FLAG_TTL 0x40 /* PUBLISH only: u32 ms follows; event or retained */
 /* Flags of PREKEYS and BUNDLE. */
 #define RECORD_FLAG_LEFT 0x01 /* PREKEYS, broker to client: what is left of them */
 #define RECORD_FLAG_ASK 0x01  /* BUNDLE, client to broker: whose is wanted */
@@ -206,10 +212,12 @@ struct record_publish {
     bool reply;
     uint64_t request;    /* reply: id of the request as delivered */
     uint32_t timeout_ms; /* request: how long the requester waits; else 0 */
-    bool copy;      /* of what goes to all readers of the topic, each in its own envelope: goes to
-                       this one even if it has not subscribed, since a number of its channel
-                       that never came would look like a loss */
-    uint16_t count; /* messages in the payload, a sealed batch: 2 or more; 0: one */
+    bool copy;       /* of what goes to all readers of the topic, each in its own envelope: goes to
+                        this one even if it has not subscribed, since a number of its channel
+                        that never came would look like a loss */
+    uint32_t ttl_ms; /* dropped when it waits longer than that; 0: never. A hint: what is sealed
+                        says it for sure */
+    uint16_t count;  /* messages in the payload, a sealed batch: 2 or more; 0: one */
     struct bytes topic_name;
     struct bytes to_name;
     struct bytes payload; /* 0..FRAGMENT_SIZE_MAX */
@@ -232,6 +240,7 @@ struct record_deliver {
     uint32_t total;
     uint32_t offset;
     bool reply;
+    bool kept;        /* a retained value, sent because of a subscription; or, an event, a will */
     uint64_t request; /* reply: which PUBLISH id of ours it answers */
     uint16_t count;   /* as in PUBLISH: the sender's word; 0: one message */
     struct bytes topic_name;
@@ -247,6 +256,7 @@ struct record_gap {
     uint64_t count;   /* messages, not 0 */
     uint64_t last_id; /* PUBLISH id of the last one: a partly received message of it is void */
     bool direct;      /* they were addressed to this component by name */
+    bool kept;        /* the broker had kept them: no number is missing */
     struct bytes topic_name;
 };
 
@@ -265,6 +275,15 @@ struct record_query {
     uint64_t id;
     struct bytes what;     /* lp8: "status", "peers", "topics" */
     struct bytes argument; /* lp8 */
+};
+
+/* WILL: what the broker publishes in the sender's name when its session ends without BYE. It takes
+ * the place of the one before; an empty payload withdraws it. Answered by OK or REFUSE. */
+struct record_will {
+    uint64_t id;
+    uint32_t topic; /* number, or 0: topic_name */
+    struct bytes topic_name;
+    struct bytes payload; /* 0..WILL_SIZE_MAX, an envelope where the rule demands it */
 };
 
 /* ANSWER: a piece of the JSON text that answers a QUERY. */
@@ -346,6 +365,7 @@ AICO_MUST_USE int record_parse_prekeys(const struct record *, struct record_prek
 AICO_MUST_USE int record_parse_prekeys_left(const struct record *, struct record_prekeys_left *ret);
 AICO_MUST_USE int record_parse_bundle_ask(const struct record *, struct record_bundle_ask *ret);
 AICO_MUST_USE int record_parse_bundle(const struct record *, struct record_bundle *ret);
+AICO_MUST_USE int record_parse_will(const struct record *, struct record_will *ret);
 AICO_MUST_USE int record_parse_answer(const struct record *, struct record_answer *ret);
 
 /* Each appends one whole record; check writer.failed afterwards (no room: nothing was kept that a
@@ -380,6 +400,7 @@ void record_write_bundle(struct writer *, const struct record_bundle *);
 /* Is it something to be done ("reload", "drain", "kick"), not only answered? Then a client whose
  * link was lost in between does not ask again. */
 bool query_is_act(struct bytes what);
+void record_write_will(struct writer *, const struct record_will *);
 void record_write_answer(struct writer *, const struct record_answer *);
 
 /* Size of the whole record, head included. */

@@ -15,7 +15,7 @@
 
 #define CLI_TIMEOUT_MS 5000
 #define CLI_DOCTOR_TIMEOUT_MS 2000
-#define CLI_HEADERS_MAX 63
+#define CLI_HEADERS_MAX 61
 #define CLI_WANTS_MAX 64
 
 struct cli {
@@ -36,9 +36,12 @@ struct cli {
     int64_t since;
     enum aico_ack ack;
     uint64_t up_to;
+    const char *queue;
+    char *will_topic; /* ours */
     uint64_t count;
     uint64_t chunk;
     int64_t for_ms; /* -1: not given */
+    int64_t ttl_ms;
     enum aico_slow_policy slow;
     struct {
         struct bench_plan plan;
@@ -46,6 +49,7 @@ struct cli {
         const char *link; /* "ipc" or "tcp"; NULL: ipc */
         const char *svg;
     } bench;
+    bool is_retain;
     bool is_lines;
     bool is_raw;
     bool is_wire;

@@ -86,6 +86,22 @@ static int take_want(struct cli *cli, int which, const char *value, struct aico_
     return 0;
 }
 
+static int take_will(struct cli *cli, const char *value, struct aico_error *err)
+{
+    size_t size = strcspn(value, "=");
+
+    if (value[size] != '=' || size == 0)
+        return aico_error_set(err, AICO_EINVAL, "--will: \"%.40s\" is not TOPIC=TEXT", value);
+    free(cli->will_topic);
+    cli->will_topic = strndup(value, size);
+    if (!cli->will_topic)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    cli->connect.client.will_topic = cli->will_topic;
+    cli->connect.client.will = value + size + 1;
+    cli->connect.client.will_size = strlen(value + size + 1);
+    return 0;
+}
+
 static int take_ack(struct cli *cli, const char *value, struct aico_error *err)
 {
     if (strcmp(value, "accepted") == 0)
@@ -152,6 +168,9 @@ static int take_quantity(struct cli *cli, int id, const char *value, struct aico
         return aico_error_set(err, AICO_EINVAL, "--up-to: \"%.40s\" is no number from 1", value);
     if (id == OPTION_CHUNK && !text_size(value, 1, CHUNK_MAX, &cli->chunk))
         return aico_error_set(err, AICO_EINVAL, "--chunk: \"%.40s\" is no size up to 24MiB", value);
+    if (id == OPTION_TTL && (!text_duration(value, &cli->ttl_ms) || cli->ttl_ms < 1))
+        return aico_error_set(err, AICO_EINVAL, "--ttl: \"%.40s\" is no time; write 500ms or 10s",
+                              value);
     if (id == OPTION_FOR && !text_duration(value, &cli->for_ms))
         return aico_error_set(err, AICO_EINVAL, "--for: \"%.40s\" is no time; write 500ms or 10s",
                               value);
@@ -206,6 +225,14 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     case OPTION_TO:
         cli->to = value;
         return 0;
+    case OPTION_WILL:
+        return take_will(cli, value, err);
+    case OPTION_RETAIN:
+        cli->is_retain = true;
+        return 0;
+    case OPTION_QUEUE:
+        cli->queue = value;
+        return 0;
     case OPTION_EXEC:
         cli->exec = value;
         return 0;
@@ -247,6 +274,7 @@ int main(int argc, char **argv)
 
     status = functions[cli.command.verb - cli_program.verbs](&cli);
     (void)aico_client_close(&cli.client, CLOSE_MS, NULL);
+    free(cli.will_topic);
     for (size_t i = 0; i < cli.header_count; i++)
         free((void *)(uintptr_t)cli.headers[i].key);
     if (status == 0)

@@ -3,12 +3,15 @@
 #include "cli/cli.h"
 #include "cli/input.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/moment.h"
+#include "common/stop.h"
 
 #define CHECK_EVERY 256 /* messages between two looks for refusals */
 
@@ -153,7 +156,21 @@ static int check_usage(const struct cli *cli, bool is_stdin, struct aico_error *
                               "--lines and --chunk read stdin, but there is a TEXT");
     if (is_stdin && cli->command.count == 1 && !cli->is_lines && isatty(STDIN_FILENO))
         return aico_error_set(err, AICO_EINVAL, "TEXT is missing; - reads it from the terminal");
+    if (cli->for_ms >= 0 && !cli->is_retain)
+        return aico_error_set(err, AICO_EINVAL, "--for needs --retain");
     return 0;
+}
+
+/* Gives the value to who subscribes later. */
+static void stay(struct pub *pub)
+{
+    int64_t end_ms = steady_ms() + pub->cli->for_ms;
+    int stop_fd = pub->cli->for_ms > 0 ? stop_open() : -1;
+    struct pollfd fd = {.fd = stop_fd, .events = POLLIN};
+
+    while (stop_fd >= 0 && stop_signal() == 0 && steady_ms() < end_ms &&
+           (poll(&fd, 1, 500) >= 0 || errno == EINTR))
+        collect_refusals(pub);
 }
 
 int verb_pub(struct cli *cli)
@@ -169,7 +186,9 @@ int verb_pub(struct cli *cli)
                     .headers = cli->headers,
                     .header_count = cli->header_count,
                     .wait_ms = cli->connect.timeout_ms,
-                    .ack = cli->ack},
+                    .ack = cli->ack,
+                    .retain = cli->is_retain,
+                    .ttl_ms = cli->ttl_ms},
     };
     int64_t started_ms;
     int r, flushed;
@@ -190,6 +209,8 @@ int verb_pub(struct cli *cli)
 
     /* Also after a mistake: what was taken before it is still on its way. */
     flushed = flush(&pub, &flush_err);
+    if (r == 0 && flushed == 0)
+        stay(&pub);
     print_summary(&pub, started_ms);
     input_deinit(&input);
 
@@ -197,5 +218,7 @@ int verb_pub(struct cli *cli)
         return cli_fail(cli, r, &err);
     if (flushed < 0)
         return cli_fail(cli, flushed, &flush_err);
+    if (pub.refusal == 0 && stop_signal() != 0)
+        return 128 + stop_signal();
     return pub.refusal < 0 ? cli_fail(cli, pub.refusal, &pub.refusal_err) : 0;
 }

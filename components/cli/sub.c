@@ -133,7 +133,7 @@ static int follow_all(struct sub *sub, struct aico_error *err)
 static int subscribe_all(struct sub *sub, struct aico_error *err)
 {
     struct cli *cli = sub->cli;
-    struct aico_subscribe_options options = {.slow_policy = cli->slow};
+    struct aico_subscribe_options options = {.slow_policy = cli->slow, .queue = cli->queue};
 
     for (int i = 0; i < cli->command.count; i++) {
         uint32_t subscription;

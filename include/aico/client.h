@@ -44,6 +44,12 @@ struct aico_client_options {
     const char *software; /* shown in `aico-bus peers`; NULL: the library's version */
     const char *passphrase_file; /* first line opens a protected key file, "/dev/fd/N": of that
                                     descriptor; NULL: none, or systemd's aico.passphrase */
+    const char *will_topic; /* NULL: no will. Else the broker publishes this message there when the
+                               client is gone without aico_client_close(): killed, unreachable,
+                               kicked. Sealed beforehand, by a rule of seal group (or none);
+                               refused: REFUSED with id 0. At most 12 KiB */
+    const void *will;
+    size_t will_size;
     bool wait_for_broker; /* keep trying until timeout instead of failing on the first refusal of
                              the connection (a named refusal of the key still fails at once) */
 };
@@ -97,10 +103,16 @@ enum aico_ack {
 struct aico_publish_options {
     const char *to;                    /* a component's name: only it receives; NULL: subscribers */
     const struct aico_header *headers; /* header_count of them; copied */
-    size_t header_count;               /* at most 63 */
+    size_t header_count;               /* at most 61 */
     int64_t wait_ms;                   /* how long to wait for room in the queue: 0 not at all,
                                           -1 for ever */
     enum aico_ack ack;
+    bool retain; /* it is the topic's value: who subscribes later is sent it as long as this client
+                    and the broker live (decision 43); up to 56 KiB, by subscription, not where a
+                    rule says `seal channel` */
+    int64_t ttl_ms; /* void when it has not reached its readers by then; 0: never, at most 49 days.
+                       Whoever would have got it is told (GAP, AICO_EEXPIRED); one that could not
+                       be sent at all comes back as REFUSED with the same code */
 };
 
 /**
@@ -141,7 +153,11 @@ enum aico_slow_policy {
 
 struct aico_subscribe_options {
     enum aico_slow_policy slow_policy;
-    bool serve; /* answer requests on these topics: they arrive as AICO_MESSAGE_REQUEST */
+    bool serve;        /* answer requests on these topics: they arrive as AICO_MESSAGE_REQUEST */
+    const char *queue; /* 1..64 bytes: each message goes to one of all who subscribe under this
+                          name, whichever has the least waiting; NULL: all messages come here. Not
+                          for topics of a rule `seal channel` (AICO_EINVAL). What others get is no
+                          gap; AICO_EPEERAWAY in a gap: lost, or not, with a member that left */
 };
 
 /**
@@ -218,7 +234,8 @@ AICO_API AICO_MUST_USE int aico_settle(struct aico_client *client,
 
 enum aico_message_kind {
     AICO_MESSAGE_EVENT,    /* a published or direct message */
-    AICO_MESSAGE_RETAINED, /* $bus/presence, $bus/stats: of the broker, sealed is false */
+    AICO_MESSAGE_RETAINED, /* the last value of its topic; $bus/presence and $bus/stats are the
+                              broker's (sealed false) */
     AICO_MESSAGE_REQUEST,  /* answer with aico_reply() */
     AICO_MESSAGE_REPLY,    /* only as the result of aico_request() */
     AICO_MESSAGE_GAP,      /* messages that will not come: sender, topic, count, code */
@@ -237,8 +254,10 @@ struct aico_message {
     const struct aico_header *headers;
     size_t header_count;
     int64_t sent_ms;    /* sender's clock, ms since 1970; 0 unknown */
+    int64_t expires_ms; /* sender's clock: void later than that; 0: never */
     uint64_t sequence;  /* of the sender on this topic; gaps are reported, never silent */
     bool sealed;        /* opened from an envelope (false: came in clear inside the broker link) */
+    bool will;          /* its sender left it to be said when it is gone; sent_ms: when it did */
     bool direct;        /* addressed to this component by name */
     size_t wire_size;   /* bytes of the envelope as the broker saw it */
     const void *wire;   /* the first wire_prefix bytes of that envelope */

@@ -224,10 +224,10 @@ static void outside(struct bytes how)
         sessions_peer_renewed(w.at[VICTIM], w.now, bytes_text("member"));
         break;
     case 4:
-        require(sessions_subscribed(w.at[VICTIM], w.now, bytes_text("a/**")) == 0);
+        require(sessions_subscribed(w.at[VICTIM], w.now, bytes_text("a/**"), false) == 0);
         break;
     case 5:
-        sessions_unsubscribed(w.at[VICTIM], bytes_text("a/**"));
+        sessions_unsubscribed(w.at[VICTIM], bytes_text("a/**"), false);
         break;
     case 6:
         sessions_set_registry(w.at[VICTIM], w.now, registry);

@@ -79,6 +79,7 @@ static void parse_everything(struct bytes frame)
         struct record_deliver deliver;
         struct record_gap gap;
         struct record_answer answer;
+        struct record_will will;
     } to;
 
     if (frame_open(frame, &records) < 0)
@@ -93,6 +94,7 @@ static void parse_everything(struct bytes frame)
         (void)!record_parse_deliver(&record, &to.deliver);
         (void)!record_parse_gap(&record, &to.gap);
         (void)!record_parse_answer(&record, &to.answer);
+        (void)!record_parse_will(&record, &to.will);
     }
 }
 

@@ -435,8 +435,8 @@ void node_subscribe(struct node *node, const char *filter, uint8_t policy, bool 
     ticket->subscription = (int)(s - node->subscriptions);
     sim_note(node->world, "%s: subscribes to %s, policy %u%s", node->name, filter, policy,
              serve ? ", serves" : "");
-    client_subscribe(node->client, node_moment(node), bytes_text(filter), policy, serve, 40000,
-                     ticket);
+    client_subscribe(node->client, node_moment(node), bytes_text(filter), policy, serve,
+                     bytes_of(NULL, 0), 40000, ticket);
     node_settle(node);
 }
 

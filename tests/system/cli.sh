@@ -9,14 +9,7 @@ export AICO_IDENTITY=cli
 check_exit "no command is a usage error" 2 aico-bus
 check_exit "an unknown option is a usage error" 2 aico-bus sub --cuont 5 x
 check "and the nearest option is named" grep -q 'did you mean --count' "$WORK/err"
-for option in --retain "--ttl 5s"; do
-    check_exit "pub $option is refused, not ignored" 2 aico-bus pub logs/t/v1 x $option
-    check "  and says why" grep -q 'not available in this version' "$WORK/err"
-done
-check_exit "sub --queue is refused, not ignored" 2 aico-bus sub 'logs/**' --queue g
 check_exit "--help is exit 0" 0 aico-bus pub --help
-check "options of later versions are not in --help" \
-    bash -c '! grep -Eq -- "--retain|--ttl|--queue" '"$WORK/out"
 check_exit "--version is exit 0" 0 aico-bus --version
 
 home_new || { failed "aico-keytool init --starter" "$WORK/init.out"; finish; }

@@ -36,7 +36,7 @@ struct item {
     uint32_t value; /* OK, CREDIT, RESOLVED, offset of a fragment */
     uint32_t total;
     uint8_t delivery;
-    bool direct, fragment;
+    bool direct, fragment, kept;
     uint64_t request;
     char topic[256];
     char sender[65];
@@ -266,6 +266,7 @@ static inline void on_deliver(struct client *c, struct item *item, const struct 
     item->id = d.id;
     item->delivery = d.delivery;
     item->direct = d.direct;
+    item->kept = d.kept;
     item->fragment = d.fragment;
     item->total = d.total;
     item->value = d.offset;
@@ -375,6 +376,8 @@ static inline void client_take(struct client *c, const struct record *record)
         item->code = -(int)m.cause;
         item->count = m.count;
         item->last_id = m.last_id;
+        item->direct = m.direct;
+        item->kept = m.kept;
         put_topic_name(c, item, m.topic, m.topic_name);
         strcpy(item->sender, name_get(c, c->components, m.sender));
         break;
@@ -688,6 +691,46 @@ static inline uint32_t subscribe_with(struct client *c, const char *filter, uint
 static inline uint32_t subscribe(struct client *c, const char *filter)
 {
     return subscribe_with(c, filter, SLOW_DROP_OLD, false);
+}
+
+/* As one of @queue; expects OK. */
+static inline uint32_t subscribe_queue(struct client *c, const char *filter, const char *queue)
+{
+    struct writer w = frame_begin();
+    struct item *item;
+
+    record_write_subscribe(&w, &(struct record_subscribe){.id = c->next_id++,
+                                                          .subscription = c->next_subscription++,
+                                                          .filter = bytes_text(filter),
+                                                          .queue = bytes_text(queue)});
+    client_send(c, &w);
+    pump(c->world);
+    item = take(c, RECORD_OK);
+    assert_non_null(item);
+    item_free(item);
+    return c->next_subscription - 1;
+}
+
+static inline uint64_t send_will(struct client *c, const char *topic, const char *payload)
+{
+    struct writer w = frame_begin();
+    uint64_t id = c->next_id++;
+
+    record_write_will(&w, &(struct record_will){.id = id,
+                                                .topic_name = bytes_text(topic),
+                                                .payload = bytes_text(payload)});
+    client_send(c, &w);
+    pump(c->world);
+    return id;
+}
+
+/* The first @count messages by subscription of this session are here. */
+static inline void send_ack(struct client *c, uint64_t count)
+{
+    struct writer w = frame_begin();
+
+    record_write_ack(&w, count);
+    client_send(c, &w);
 }
 
 static inline uint64_t send_publish(struct client *c, struct record_publish p)

@@ -83,7 +83,8 @@ static void after_welcome_subscriptions_come_before_messages(void **state UNUSED
     struct ended ended = {0};
 
     world_init(&w);
-    client_subscribe(w.client, w.now, bytes_text("n/#"), SLOW_BLOCK, false, 1000, &ended);
+    client_subscribe(w.client, w.now, bytes_text("n/#"), SLOW_BLOCK, false, bytes_of(NULL, 0), 1000,
+                     &ended);
     publish(&w, "n/x", "one");
     link_with(&w, WINDOW, 0);
     assert_int_equal(w.out[w.out_count - 1].type, RECORD_PUBLISH);
@@ -437,7 +438,8 @@ static void a_frame_of_several_records_keeps_its_limit(void **state UNUSED)
     memset(filter, 'f', 250);
     for (int i = 0; i < 400; i++) {
         (void)snprintf(filter + 240, 10, "%d", i);
-        client_subscribe(w.client, w.now, bytes_text(filter), SLOW_DROP_OLD, false, 1000, NULL);
+        client_subscribe(w.client, w.now, bytes_text(filter), SLOW_DROP_OLD, false,
+                         bytes_of(NULL, 0), 1000, NULL);
     }
     for (int i = 0; i < 30; i++)
         push(&w, "n/x", "", bytes_of(script_room, 30000));

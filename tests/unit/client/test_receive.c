@@ -436,7 +436,8 @@ static void a_subscription_nobody_answers_is_taken_back(void **state UNUSED)
 
     world_init(&w);
     link_up(&w);
-    client_subscribe(w.client, w.now, bytes_text("g/x"), SLOW_DROP_OLD, false, 500, &ended);
+    client_subscribe(w.client, w.now, bytes_text("g/x"), SLOW_DROP_OLD, false, bytes_of(NULL, 0),
+                     500, &ended);
     pull(&w);
     number = sent_filter(&w, "g/x")->subscription;
     pass(&w, 500);

@@ -42,7 +42,7 @@ struct sessions {
     int seal_code;    /* of sealing */
     int dial_code;    /* of sessions_dial() */
     bool new_group;   /* the next sealing begins a generation */
-    unsigned dials, sealed, subscribed, unsubscribed, link_lost, link_up, registries, away;
+    unsigned asked, dials, sealed, subscribed, unsubscribed, link_lost, link_up, registries, away;
     uint64_t sequence;
     size_t prekeys_left;
     unsigned bundles;
@@ -50,6 +50,7 @@ struct sessions {
     bool bundle_has_key;
     int bundle_code;
     uint64_t taken;
+    struct group_stamp stamp;
     bool closed;
 };
 
@@ -362,13 +363,36 @@ void sessions_link_up(struct sessions *s, struct moment now UNUSED)
     s->link_up++;
 }
 
-int sessions_subscribed(struct sessions *s, struct moment now UNUSED, struct bytes filter UNUSED)
+bool sessions_group_stamp(const struct sessions *s, struct bytes topic UNUSED,
+                          struct group_stamp *ret_stamp)
+{
+    *ret_stamp = s->stamp;
+    return true;
+}
+
+int sessions_seal_will(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED,
+                       struct bytes payload, struct writer *out)
+{
+    return fake_seal(s, payload, out);
+}
+
+int sessions_ask_again(struct sessions *s, struct moment now UNUSED, struct bytes peer UNUSED,
+                       struct bytes topic UNUSED)
+{
+    if (!s->has_channel)
+        return AICO_ESTATE;
+    s->asked++;
+    return 0;
+}
+
+int sessions_subscribed(struct sessions *s, struct moment now UNUSED, struct bytes filter UNUSED,
+                        bool shared UNUSED)
 {
     s->subscribed++;
     return 0;
 }
 
-void sessions_unsubscribed(struct sessions *s, struct bytes filter UNUSED)
+void sessions_unsubscribed(struct sessions *s, struct bytes filter UNUSED, bool shared UNUSED)
 {
     s->unsubscribed++;
 }
@@ -415,6 +439,7 @@ struct out {
     uint32_t subscription, bytes;
     uint8_t policy;
     char filter[256];
+    char queue[65];
     uint16_t code;
 };
 
@@ -583,6 +608,8 @@ static inline void out_take(struct world *w, const struct record *record)
     struct record_unsubscribe unsubscribe;
     struct record_subscribe subscribe;
     struct record_resolve resolve;
+    struct record_ack ack;
+    struct record_will will;
     struct record_credit credit;
     struct record_query query;
     struct record_ping ping;
@@ -599,11 +626,22 @@ static inline void out_take(struct world *w, const struct record *record)
         out->subscription = subscribe.subscription;
         out->policy = subscribe.policy;
         bytes_copy(out->filter, subscribe.filter);
+        bytes_copy(out->queue, subscribe.queue);
         break;
     case RECORD_UNSUBSCRIBE:
         assert_int_equal(record_parse_unsubscribe(record, &unsubscribe), 0);
         out->id = unsubscribe.id;
         out->subscription = unsubscribe.subscription;
+        break;
+    case RECORD_WILL:
+        assert_int_equal(record_parse_will(record, &will), 0);
+        out->id = will.id;
+        bytes_copy(out->topic, will.topic_name);
+        bytes_copy(out->text, bytes_of(will.payload.at, MIN(will.payload.size, (size_t)63)));
+        break;
+    case RECORD_ACK:
+        assert_int_equal(record_parse_ack(record, &ack), 0);
+        out->id = ack.id;
         break;
     case RECORD_RESOLVE:
         assert_int_equal(record_parse_resolve(record, &resolve), 0);
@@ -858,7 +896,8 @@ static inline uint32_t subscribe(struct world *w, const char *filter)
     struct out *out;
 
     forget_out(w);
-    client_subscribe(w->client, w->now, bytes_text(filter), SLOW_DROP_OLD, true, 1000, &ended);
+    client_subscribe(w->client, w->now, bytes_text(filter), SLOW_DROP_OLD, true, bytes_of(NULL, 0),
+                     1000, &ended);
     pull(w);
     out = sent_filter(w, filter);
     assert_non_null(out);

@@ -89,6 +89,34 @@ static void at_most_64_headers_are_read(void **state)
     assert_int_equal(header_block_check(writer_view(&w)), AICO_EFORMAT);
 }
 
+static void the_bus_takes_its_own_headers_off_the_front(void **state)
+{
+    uint8_t block[200];
+    struct writer w = writer_over(block, sizeof(block));
+    struct bytes rest;
+    uint64_t number = 0;
+    int64_t until_ms = 0;
+
+    (void)state;
+    header_write_number(&w, 7);
+    header_write_until(&w, 1763668800000);
+    assert_true(w.size <= HEADER_NUMBER_SIZE_MAX + HEADER_UNTIL_SIZE_MAX);
+    assert_int_equal(header_write(&w, bytes_text("k"), bytes_text("v")), 0);
+    rest = writer_view(&w);
+    assert_false(header_take_until(&rest, &until_ms)); /* it is not first */
+    assert_true(header_take_number(&rest, &number));
+    assert_int_equal(number, 7);
+    assert_true(header_take_until(&rest, &until_ms));
+    assert_true(until_ms == 1763668800000);
+    assert_int_equal(rest.size, 5);
+    assert_false(header_take_until(&rest, &until_ms));
+    w = writer_over(block, sizeof(block));
+    assert_int_equal(header_write(&w, bytes_text("$until"), bytes_text("9999999999999999999")), 0);
+    rest = writer_view(&w);
+    assert_true(header_take_until(&rest, &until_ms));
+    assert_true(until_ms > 0 && until_ms <= INT64_MAX / 2);
+}
+
 static int split(const void *at, size_t size, bool flag)
 {
     uint8_t *copy = exact_copy(bytes_of(at, size));
@@ -194,6 +222,7 @@ int main(void)
         cmocka_unit_test(headers_come_back_in_their_order),
         cmocka_unit_test(a_header_of_the_wrong_form_is_refused),
         cmocka_unit_test(at_most_64_headers_are_read),
+        cmocka_unit_test(the_bus_takes_its_own_headers_off_the_front),
         cmocka_unit_test(content_is_split_as_the_flag_says),
         cmocka_unit_test(a_batch_gives_back_its_messages),
         cmocka_unit_test(a_batch_that_is_cut_or_empty_is_refused),

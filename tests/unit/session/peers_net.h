@@ -23,7 +23,7 @@ struct note {
     char peer[65], topic[256], text[600];
     size_t size;
     uint64_t sequence, first, last, count;
-    bool unknown;
+    bool unknown, will;
     int code;
     uint8_t ref[SESSION_REF_SIZE];
     uint8_t delivery;
@@ -124,6 +124,7 @@ static inline void net_note(struct node *node, const struct session_event *event
     note->last = event->last;
     note->count = event->count;
     note->unknown = event->unknown;
+    note->will = event->will;
     note->code = event->code;
     note->delivery = event->delivery;
     note->cookie = event->cookie;

@@ -430,7 +430,7 @@ static void a_late_reader_joins_and_reads_on(void **state UNUSED)
     net_start_node(&net, STUDIO);
     assert_int_equal(sessions_subscribed(net.nodes[STUDIO].sessions,
                                          net_moment(&net, &net.nodes[STUDIO]),
-                                         bytes_text("logs/**")),
+                                         bytes_text("logs/**"), false),
                      0);
     assert_int_equal(net_publish(&net, CLI, LOGS, "after"), 0);
     net_advance(&net, 1000);
@@ -668,7 +668,7 @@ static void a_late_reader_counts_from_where_it_came(void **state UNUSED)
     net_start_node(&net, STUDIO);
     assert_int_equal(sessions_subscribed(net.nodes[STUDIO].sessions,
                                          net_moment(&net, &net.nodes[STUDIO]),
-                                         bytes_text("logs/**")),
+                                         bytes_text("logs/**"), false),
                      0);
     publish_batch(3, "after");
     net_advance(&net, 1000);
@@ -687,20 +687,20 @@ static void who_stops_listening_hears_of_no_gap(void **state UNUSED)
 {
     struct node *backend = &net.nodes[BACKEND];
 
-    assert_int_equal(
-        sessions_subscribed(backend->sessions, net_moment(&net, backend), bytes_text("logs/**")),
-        0);
+    assert_int_equal(sessions_subscribed(backend->sessions, net_moment(&net, backend),
+                                         bytes_text("logs/**"), false),
+                     0);
     net_prepare(&net, CLI, LOGS);
     assert_int_equal(net_publish(&net, CLI, LOGS, "one"), 0);
     net_run(&net);
-    sessions_unsubscribed(backend->sessions, bytes_text("logs/**"));
+    sessions_unsubscribed(backend->sessions, bytes_text("logs/**"), false);
     backend->deaf = true;
     assert_int_equal(net_publish(&net, CLI, LOGS, "unheard"), 0);
     net_run(&net);
     backend->deaf = false;
-    assert_int_equal(
-        sessions_subscribed(backend->sessions, net_moment(&net, backend), bytes_text("logs/**")),
-        0);
+    assert_int_equal(sessions_subscribed(backend->sessions, net_moment(&net, backend),
+                                         bytes_text("logs/**"), false),
+                     0);
     assert_int_equal(net_publish(&net, CLI, LOGS, "three"), 0);
     net_advance(&net, 61000);
     assert_heard(&net, BACKEND, 1, "three");

@@ -147,7 +147,9 @@ static struct record_publish random_publish(void)
     p.reply = p.delivery == DELIVERY_REPLY;
     p.request = p.reply ? not_zero() : 0;
     p.timeout_ms = p.delivery == DELIVERY_REQUEST && below(2) ? not_zero_u32() : 0;
-    p.copy = p.delivery == DELIVERY_EVENT && p.to != 0 && below(2);
+    p.copy = p.delivery <= DELIVERY_RETAINED && p.to != 0 && below(2);
+    if (p.delivery <= DELIVERY_RETAINED && below(2))
+        p.ttl_ms = not_zero_u32();
     p.total = (uint32_t)p.payload.size;
     if (p.payload.size > 0 && below(2)) {
         p.fragment = true;
@@ -240,6 +242,16 @@ static void make_answer(struct writer *w)
                                                    offset, piece});
 }
 
+static void make_will(struct writer *w)
+{
+    struct record_will m = {.id = not_zero(), .payload = some(0, 900)};
+
+    m.topic = below(2) ? not_zero_u32() : 0;
+    if (m.topic == 0)
+        m.topic_name = some(1, 255);
+    record_write_will(w, &m);
+}
+
 static void (*const makers[])(struct writer *) = {
     [RECORD_HELLO] = make_hello,
     [RECORD_WELCOME] = make_welcome,
@@ -262,6 +274,7 @@ static void (*const makers[])(struct writer *) = {
     [RECORD_RESOLVED] = make_resolved,
     [RECORD_QUERY] = make_query,
     [RECORD_ANSWER] = make_answer,
+    [RECORD_WILL] = make_will,
 };
 
 #define REENCODE(name)                                                                             \
@@ -374,6 +387,8 @@ static int reencode(const struct record *record, struct writer *w)
     }
     case RECORD_ANSWER:
         REENCODE(answer)
+    case RECORD_WILL:
+        REENCODE(will)
     default:
         return AICO_EPROTO;
     }
@@ -492,6 +507,7 @@ static void every_field_of_a_publish_survives(void **state)
         assert_true(p.fragment == q.fragment && p.offset == q.offset && p.reply == q.reply);
         assert_true(p.request == q.request && p.timeout_ms == q.timeout_ms);
         assert_int_equal(p.count, q.count);
+        assert_int_equal(p.ttl_ms, q.ttl_ms);
         assert_true(bytes_equal(p.topic_name, q.topic_name));
         assert_true(bytes_equal(p.to_name, q.to_name));
         assert_true(bytes_equal(p.payload, q.payload));
@@ -575,7 +591,8 @@ static void every_shortened_body_is_refused_or_another_valid_record(void **state
     static const bool has_tail[COUNT_OF(makers)] = {[RECORD_REGISTRY] = true,
                                                     [RECORD_PUBLISH] = true,
                                                     [RECORD_DELIVER] = true,
-                                                    [RECORD_ANSWER] = true};
+                                                    [RECORD_ANSWER] = true,
+                                                    [RECORD_WILL] = true};
 
     (void)state;
     for (size_t type = 1; type < COUNT_OF(makers); type++)
@@ -601,7 +618,8 @@ static void a_byte_too_many_is_refused(void **state)
     static const bool has_tail[COUNT_OF(makers)] = {[RECORD_REGISTRY] = true,
                                                     [RECORD_PUBLISH] = true,
                                                     [RECORD_DELIVER] = true,
-                                                    [RECORD_ANSWER] = true};
+                                                    [RECORD_ANSWER] = true,
+                                                    [RECORD_WILL] = true};
 
     (void)state;
     for (size_t type = 1; type < COUNT_OF(makers); type++) {
@@ -625,10 +643,10 @@ static void an_unknown_flag_is_refused_not_ignored(void **state)
     static const uint8_t known[COUNT_OF(makers)] = {
         [RECORD_SUBSCRIBE] = RECORD_FLAG_SERVE,
         [RECORD_PUBLISH] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT |
-                           RECORD_FLAG_COPY | RECORD_FLAG_COUNT,
-        [RECORD_DELIVER] =
-            RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT,
-        [RECORD_GAP] = RECORD_FLAG_DIRECT,
+                           RECORD_FLAG_COPY | RECORD_FLAG_COUNT | RECORD_FLAG_TTL,
+        [RECORD_DELIVER] = RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT |
+                           RECORD_FLAG_COUNT | RECORD_FLAG_KEPT,
+        [RECORD_GAP] = RECORD_FLAG_DIRECT | RECORD_FLAG_KEPT,
     };
 
     (void)state;

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Last wills: one message a run of a client leaves here, sealed by itself beforehand, which is
+ * published when its session ends without BYE and it does not come back within WILL_GRACE_MS
+ * (decision 44). It belongs to the instance, so that a lost link alone does not trigger it.
+ */
+#include "broker/internal.h"
+
+void will_free(struct instance *instance)
+{
+    if (!instance->will)
+        return;
+    topic_unref(instance->will->topic);
+    free(instance->will);
+    instance->will = NULL;
+}
+
+static struct will *will_new(struct broker *b, const struct record_will *m, struct topic *topic)
+{
+    struct will *will = malloc(sizeof(*will) + m->payload.size);
+
+    (void)b;
+    if (!will)
+        return NULL;
+    will->topic = topic;
+    will->id = m->id;
+    will->size = m->payload.size;
+    bytes_copy(will->payload, m->payload);
+    topic_ref(topic);
+    return will;
+}
+
+/* The topic by number must have been announced to this peer, as in PUBLISH. NULL: refused, unless
+ * *ret_code says that it is a breach. */
+static struct topic *topic_of(struct broker *b, struct broker_peer *peer,
+                              const struct record_will *m, int *ret_code)
+{
+    struct topic *topic = m->topic ? topic_by_number(b, m->topic) : topic_find(b, m->topic_name);
+
+    *ret_code = 0;
+    if (m->topic && (!topic || !bitmap_has(&peer->topics_known, m->topic))) {
+        *ret_code = AICO_EPROTO;
+        return NULL;
+    }
+    if (!topic && !topic_is_valid(m->topic_name)) {
+        refuse(b, peer, m->id, AICO_ETOPIC, NULL, "not a topic");
+        return NULL;
+    }
+    if (topic)
+        topic_ref(topic);
+    else
+        topic = topic_get(b, m->topic_name, false);
+    if (!topic)
+        refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+    return topic;
+}
+
+int on_will(struct broker *b, struct broker_peer *peer, const struct record *record)
+{
+    struct record_will m;
+    struct will *will;
+    struct topic *topic;
+    int r = record_parse_will(record, &m);
+
+    if (r < 0)
+        return r;
+    topic = topic_of(b, peer, &m, &r);
+    if (!topic)
+        return r;
+    if (topic_is_internal(topic_view(topic)) || !may_publish(b, peer, topic)) {
+        refuse_denied(b, peer, m.id, RIGHT_PUBLISH, topic_rule(b, topic), topic_view(topic));
+    } else if (m.payload.size > 0 && !is_sealed_enough(topic_rule(b, topic), m.payload)) {
+        refuse(b, peer, m.id, AICO_EDENIED, topic_rule(b, topic),
+               "the rule demands sealed messages: this will is no AICO-MSG envelope");
+    } else {
+        will = m.payload.size > 0 ? will_new(b, &m, topic) : NULL;
+        if (m.payload.size > 0 && !will) {
+            refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        } else {
+            will_free(peer->instance);
+            peer->instance->will = will;
+            answer_ok(b, peer, m.id, 0);
+        }
+    }
+    topic_unref(topic);
+    return 0;
+}
+
+void will_session_ended(struct broker *b, struct instance *instance, int code)
+{
+    if (!instance->will)
+        return;
+    if (code == 0 || code == AICO_EDRAIN || b->draining) {
+        will_free(instance); /* in order, or it goes with its client to the next broker */
+        return;
+    }
+    /* Who was sent away does not come back. */
+    instance->will_due_ms = b->now.boot_ms + (code == AICO_EKICKED ? 0 : WILL_GRACE_MS);
+    wake_at(b, instance->will_due_ms);
+}
+
+static void route(struct broker *b, struct topic *topic, struct member *sender,
+                  struct message *message)
+{
+    for (size_t i = 0; i < topic->reader_count; i++) {
+        struct recipient *reader = &topic->readers[i];
+        struct ledger_row *row;
+
+        if (reader->peer->state != PEER_READY || reader->peer->member == sender ||
+            (reader->queue && !reader->chosen))
+            continue;
+        row = ledger_row(b, sender, topic_rule(b, topic), reader->peer->member);
+        count_routed(b, reader->peer, row, 1);
+        lane_push(b, reader->peer, LANE_TOPIC, message, reader->policy, row, reader->queue, NULL,
+                  0);
+    }
+    b->totals.published++;
+    topic->messages++;
+    topic->bytes += message->size;
+}
+
+void will_publish(struct broker *b, struct instance *instance)
+{
+    struct will *will = instance->will;
+    struct member *sender = NULL;
+    struct message *message = NULL;
+    struct record_deliver deliver;
+    const struct rule *rule;
+    struct topic *topic;
+
+    instance->will_due_ms = 0;
+    if (!will)
+        return;
+    topic = will->topic;
+    rule = topic_rule(b, topic);
+    HASH_FIND(hh, b->members, instance->key.identity, sizeof(instance->key.identity), sender);
+    if (sender && sender->active && rule && rule_allows(rule, sender->component, RIGHT_PUBLISH)) {
+        deliver = (struct record_deliver){
+            .delivery = DELIVERY_EVENT,
+            .id = will->id,
+            .topic = topic->number,
+            .sender = sender->number,
+            .kept = true,
+            .topic_name = topic_view(topic),
+            .total = (uint32_t)will->size,
+            .payload = bytes_of(will->payload, will->size),
+        };
+        if (route_update(b, topic) == 0 && entries_reserve(b, topic->reader_count) == 0)
+            message = message_new(b, &deliver, topic, sender);
+        if (message) {
+            message->kept = true;
+            queue_choose(b, topic, NULL, NULL);
+            route(b, topic, sender, message);
+        }
+        event(b, message ? BROKER_INFO : BROKER_ERROR, BROKER_EVENT_LEFT, NULL,
+              message ? 0 : AICO_ENOMEM, "%s: its last will on %.*s %s", sender->name,
+              (int)topic->size, topic->name,
+              message ? "is published" : "is lost: the broker is out of memory");
+        message_unref(message);
+    } else {
+        event(b, BROKER_NOTICE, BROKER_EVENT_DENIED, NULL, AICO_EDENIED,
+              "%s: its last will on %.*s is not published: the registry does not let it",
+              sender ? sender->name : "a component", (int)topic->size, topic->name);
+    }
+    will_free(instance);
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Retained values. Of ours the plaintext is kept, since whoever subscribes later holds no key of
+ * the envelope the broker has: it asks (control AGAIN), and gets the value sealed for it alone. Of
+ * others it is kept which value was shown, so that none is shown twice (decision 43).
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+#include "envelope/headers.h"
+
+#define VALUES_MAX 10000
+#define VALUES_BYTES_MAX ((size_t)64 * 1024 * 1024)
+
+static struct bytes topic_of(const struct own_value *v)
+{
+    return bytes_of(v->data, v->topic_size);
+}
+
+static struct bytes headers_of(const struct own_value *v)
+{
+    return bytes_of(v->data + v->topic_size, v->headers_size);
+}
+
+static size_t size_of(const struct own_value *v)
+{
+    return sizeof(*v) + v->topic_size + v->headers_size + v->payload_size;
+}
+
+/* --- ours ----------------------------------------------------------------------------------- */
+
+static struct own_value *find(struct client *client, struct bytes topic)
+{
+    struct own_value *v = NULL;
+
+    HASH_FIND(hh, client->values, topic.at, topic.size, v);
+    return v;
+}
+
+static void forget(struct client *client, struct own_value *v)
+{
+    HASH_DEL(client->values, v);
+    client->values_bytes -= size_of(v);
+    memory_wipe(v, size_of(v));
+    free(v);
+}
+
+/* The block with `$value` in front. */
+static int number_headers(uint64_t number, struct bytes headers, struct buffer *ret_block)
+{
+    struct writer w =
+        writer_over(buffer_reserve(ret_block, HEADER_VALUE_NUMBER_SIZE_MAX + headers.size),
+                    HEADER_VALUE_NUMBER_SIZE_MAX + headers.size);
+
+    if (!w.at)
+        return AICO_ENOMEM;
+    header_write_value(&w, number);
+    writer_bytes(&w, headers);
+    ret_block->size = w.size;
+    return 0;
+}
+
+int values_keep(struct client *client, struct moment now, const struct outgoing *out,
+                struct bytes topic, struct bytes headers, struct bytes payload,
+                struct buffer *ret_headers)
+{
+    struct own_value *former = find(client, topic), *v;
+    size_t size = sizeof(*v) + topic.size + headers.size + payload.size;
+
+    if (out->value) /* said again: it is the one we have */
+        return number_headers(out->value, headers, ret_headers);
+    if ((!former && HASH_COUNT(client->values) >= VALUES_MAX) ||
+        client->values_bytes + size > VALUES_BYTES_MAX)
+        return AICO_EFULL;
+    v = calloc(1, size);
+    if (!v)
+        return AICO_ENOMEM;
+    /* Rises over restarts as well, as far as the clock does. */
+    v->number = client->last_value =
+        MAX((uint64_t)MAX(now.real_ms, (int64_t)1), client->last_value + 1);
+    v->expires_ms = out->expires_ms;
+    v->topic_size = (uint8_t)topic.size;
+    v->headers_size = (uint16_t)headers.size;
+    v->payload_size = (uint32_t)payload.size;
+    bytes_copy(v->data, topic);
+    bytes_copy(v->data + topic.size, headers);
+    bytes_copy(v->data + topic.size + headers.size, payload);
+    if (former)
+        forget(client, former);
+    HASH_ADD_KEYPTR(hh, client->values, v->data, v->topic_size, v);
+    if (!HASH_ADDED(hh, v)) {
+        memory_wipe(v, size);
+        free(v);
+        return AICO_ENOMEM;
+    }
+    client->values_bytes += size;
+    return number_headers(v->number, headers, ret_headers);
+}
+
+static bool is_over(const struct own_value *v, struct moment now)
+{
+    return v->expires_ms > 0 && now.boot_ms >= v->expires_ms;
+}
+
+void values_resend(struct client *client, struct moment now)
+{
+    struct own_value *v, *next;
+
+    HASH_ITER(hh, client->values, v, next)
+    {
+        struct outgoing head = {.payload_size = v->payload_size,
+                                .headers_size = v->headers_size,
+                                .topic_size = v->topic_size,
+                                .delivery = DELIVERY_RETAINED,
+                                .expires_ms = v->expires_ms,
+                                .value = v->number};
+        void *block;
+
+        if (is_over(v, now)) {
+            forget(client, v);
+            continue;
+        }
+        block = fifo_push(&client->queue, outgoing_size(&head));
+        if (!block) {
+            client_end(client, AICO_ENOMEM, "out of memory");
+            return;
+        }
+        outgoing_write(block, &head, topic_of(v), bytes_of(NULL, 0), headers_of(v),
+                       bytes_of(v->data + v->topic_size + v->headers_size, v->payload_size));
+    }
+}
+
+void values_again(struct client *client, struct moment now, struct bytes name, struct bytes topic)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer block = {0};
+    struct client_component *to = component_get(client, name);
+    struct own_value *v = find(client, topic);
+
+    if (v && is_over(v, now)) {
+        forget(client, v);
+        v = NULL;
+    }
+    /* Whoever may not read it is not told either; that is for the sessions to say. */
+    if (v && to && number_headers(v->number, headers_of(v), &block) == 0)
+        (void)!publish_value(client, now, to, v, buffer_view(&block));
+}
+
+/* --- of others ------------------------------------------------------------------------------ */
+
+static struct peer_value *value_of(struct client_component *peer, struct client_topic *topic)
+{
+    struct peer_value *v;
+
+    LL_FOREACH(peer->values, v)
+    if (v->topic == topic)
+        return v;
+    v = calloc(1, sizeof(*v));
+    if (!v)
+        return NULL;
+    v->topic = topic;
+    LL_PREPEND(peer->values, v);
+    return v;
+}
+
+static void ask(struct client *client, struct moment now, struct client_component *peer,
+                struct peer_value *v)
+{
+    int r = sessions_ask_again(client->sessions, now, bytes_text(peer->name), topic_name(v->topic));
+
+    v->asked = r == 0;
+    if (r == AICO_ESTATE)
+        r = sessions_dial(client->sessions, now, bytes_text(peer->name));
+    if (r < 0) {
+        v->until_ms = 0;
+        deliver_unopened(client, peer, v->topic, r, aico_error_string(r));
+    }
+}
+
+void values_want(struct client *client, struct moment now, struct client_component *sender,
+                 struct client_topic *topic)
+{
+    struct peer_value *v = value_of(sender, topic);
+
+    if (!v) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    if (v->until_ms > 0)
+        return;
+    v->until_ms = now.boot_ms + client->settings.session.handshake_timeout_ms;
+    if (client->values_due_ms == 0 || v->until_ms < client->values_due_ms)
+        client->values_due_ms = v->until_ms;
+    ask(client, now, sender, v);
+}
+
+void values_peer_ready(struct client *client, struct moment now, struct client_component *peer)
+{
+    struct peer_value *v;
+
+    LL_FOREACH(peer->values, v)
+    if (v->until_ms > 0 && !v->asked)
+        ask(client, now, peer, v);
+}
+
+void values_peer_lost(struct client *client, struct client_component *peer, int code,
+                      const char *text)
+{
+    struct peer_value *v;
+
+    LL_FOREACH(peer->values, v)
+    if (v->until_ms > 0) {
+        v->until_ms = 0;
+        deliver_unopened(client, peer, v->topic, code, text);
+    }
+}
+
+bool values_is_new(struct client *client, struct client_component *sender,
+                   struct client_topic *topic, uint64_t number)
+{
+    struct peer_value *v = value_of(sender, topic);
+
+    if (!v) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return false;
+    }
+    v->until_ms = 0;
+    /* What was asked for may have been overtaken by a newer one, or have overtaken older ones. */
+    if (number != 0 && number <= v->number)
+        return false;
+    v->number = number;
+    return true;
+}
+
+bool values_is_new_in_clear(struct client *client, struct client_component *sender,
+                            struct client_topic *topic, uint64_t id)
+{
+    struct peer_value *v = value_of(sender, topic);
+
+    if (!v) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return false;
+    }
+    if (v->id == id)
+        return false;
+    v->id = id;
+    return true;
+}
+
+void values_renewed(struct client_component *peer)
+{
+    struct peer_value *v;
+
+    LL_FOREACH(peer->values, v)
+    v->number = v->id = 0;
+}
+
+void values_forget_shown(struct client *client, struct bytes filter)
+{
+    struct client_component *peer, *next;
+    struct peer_value *v;
+
+    HASH_ITER(hh, client->components, peer, next)
+    LL_FOREACH(peer->values, v)
+    if (filter_matches(filter, topic_name(v->topic)))
+        v->number = v->id = 0;
+}
+
+void values_link_down(struct client *client)
+{
+    struct client_component *peer, *next;
+    struct peer_value *v;
+
+    HASH_ITER(hh, client->components, peer, next)
+    LL_FOREACH(peer->values, v)
+    v->until_ms = 0; /* the broker names it again */
+    client->values_due_ms = 0;
+}
+
+void values_tick(struct client *client, struct moment now)
+{
+    struct client_component *peer, *next;
+    struct peer_value *v;
+
+    if (client->values_due_ms == 0 || now.boot_ms < client->values_due_ms)
+        return;
+    client->values_due_ms = 0;
+    HASH_ITER(hh, client->components, peer, next)
+    LL_FOREACH(peer->values, v)
+    if (v->until_ms > 0 && now.boot_ms >= v->until_ms) {
+        v->until_ms = 0;
+        deliver_unopened(client, peer, v->topic, AICO_EKEY,
+                         "its publisher does not give its value again");
+    } else if (v->until_ms > 0 &&
+               (client->values_due_ms == 0 || v->until_ms < client->values_due_ms)) {
+        client->values_due_ms = v->until_ms;
+    }
+}
+
+void values_free(struct client *client)
+{
+    struct client_component *peer, *next_peer;
+    struct own_value *own, *next_own;
+
+    HASH_ITER(hh, client->values, own, next_own)
+    {
+        forget(client, own);
+    }
+    HASH_ITER(hh, client->components, peer, next_peer)
+    while (peer->values) {
+        struct peer_value *v = peer->values;
+
+        LL_DELETE(peer->values, v);
+        free(v);
+    }
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Delivery kinds at the client: time to live. */
+#include "world.h"
+
+/* --- time to live --------------------------------------------------------------------------- */
+
+static uint64_t publish_ttl(struct world *w, const char *topic, const char *text, int64_t ttl_ms)
+{
+    struct outgoing head = {.id = w->next_app_id++,
+                            .payload_size = (uint32_t)strlen(text),
+                            .topic_size = (uint8_t)strlen(topic),
+                            .expires_ms = w->now.boot_ms + ttl_ms,
+                            .delivery = DELIVERY_EVENT};
+    struct fifo queue = {0};
+
+    outgoing_write(fifo_push(&queue, outgoing_size(&head)), &head, bytes_text(topic),
+                   bytes_of(NULL, 0), bytes_of(NULL, 0), bytes_text(text));
+    client_push(w->client, &queue);
+    fifo_deinit(&queue);
+    return head.id;
+}
+
+static void the_broker_is_told_what_is_left(void **state UNUSED)
+{
+    struct world w;
+    struct out *out;
+
+    world_init(&w);
+    link_up(&w);
+    fake.prepare_code = AICO_ESTATE;
+    publish_ttl(&w, "g/x", "text", 1000);
+    pull(&w);
+    pass(&w, 400);
+    fake.prepare_code = 0;
+    pull(&w);
+    out = sent(&w, RECORD_PUBLISH, 0);
+    assert_int_equal(out->publish.ttl_ms, 600);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0); /* sent again: the broker says that it is too late */
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 0)->publish.ttl_ms, 1);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+static void what_could_not_be_sent_in_time_is_refused_by_name(void **state UNUSED)
+{
+    const struct aico_message *refused;
+    struct world w;
+    uint64_t id;
+
+    world_init(&w);
+    link_up(&w);
+    lose_link(&w);
+    id = publish_ttl(&w, "g/x", "text", 500);
+    publish(&w, "g/x", "for ever");
+    assert_true(client_deadline(w.client) <= w.now.boot_ms + 500);
+    pass(&w, 500);
+    refused = told(&w, AICO_MESSAGE_REFUSED);
+    assert_int_equal(refused->id, id);
+    assert_int_equal(refused->code, AICO_EEXPIRED);
+    assert_int_equal(client_queued(w.client), 1);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+/* Messages that expire and such that do not are never sealed together: the broker has one word for
+ * all of an envelope. */
+static void only_alike_messages_are_sealed_together(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    publish_ttl(&w, "g/x", "a", 1000);
+    publish_ttl(&w, "g/x", "b", 3000);
+    publish(&w, "g/x", "c");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 2);
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 0)->publish.count, 2);
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 0)->publish.ttl_ms, 3000);
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 1)->publish.ttl_ms, 0);
+    world_deinit(&w);
+}
+
+static void opens_until(struct world *w, int64_t until_ms)
+{
+    struct given *g;
+
+    fake.by_hand = true;
+    say_deliver(w, (struct record_deliver){.topic = 10, .id = 3}, "AICO-MSGtext");
+    g = &fake.given[fake.given_count - 1];
+    fake_push(
+        (struct session_event){
+            .type = SESSION_MESSAGE, .until_ms = until_ms, .generation = 1, .cookie = g->cookie},
+        g->peer, g->topic, g->text);
+    pass(w, 0);
+}
+
+/* The broker's time to live is a hint; what is sealed in the message is not. Clocks may differ by
+ * synchrony_bound. */
+static void a_message_held_back_too_long_is_a_gap(void **state UNUSED)
+{
+    struct world w;
+    int64_t bound = 30000;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    opens_until(&w, w.now.real_ms - bound);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 1);
+    assert_int_equal(told(&w, AICO_MESSAGE_EVENT)->expires_ms, w.now.real_ms - bound);
+    opens_until(&w, w.now.real_ms - bound - 1);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 1);
+    assert_int_equal(told(&w, AICO_MESSAGE_GAP)->code, AICO_EEXPIRED);
+    assert_int_equal(told(&w, AICO_MESSAGE_GAP)->count, 1);
+    world_deinit(&w);
+}
+
+/* --- queue groups --------------------------------------------------------------------------- */
+
+static void subscribe_as_one_of(struct world *w, const char *filter, const char *queue)
+{
+    struct ended ended = {0};
+    struct out *out;
+
+    forget_out(w);
+    client_subscribe(w->client, w->now, bytes_text(filter), SLOW_DROP_OLD, false, bytes_text(queue),
+                     1000, &ended);
+    pull(w);
+    out = sent_filter(w, filter);
+    assert_string_equal(out->queue, queue);
+    say_ok(w, out->id, out->subscription);
+    assert_true(ended.ended && ended.code == 0);
+}
+
+static void a_member_says_what_it_has(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe_as_one_of(&w, "g/x", "workers");
+    fake.by_hand = true;
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 3}, "AICO-MSGa");
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 4}, "AICO-MSGb");
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_ACK), 0); /* not opened: it may not be lost unnamed */
+    fake_opens(0, 1);
+    fake_fails(1, AICO_EOPEN);
+    pass(&w, 0);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_ACK), 1);
+    assert_int_equal(sent(&w, RECORD_ACK, 0)->id, 2);
+    /* A new session counts anew, and has the group. */
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_string_equal(sent_filter(&w, "g/x")->queue, "workers");
+    fake.by_hand = false;
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 5}, "AICO-MSGc");
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(sent(&w, RECORD_ACK, 0)->id, 1);
+    world_deinit(&w);
+}
+
+static void who_is_in_no_group_does_not_say_it(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 3}, "AICO-MSGa");
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_ACK), 0);
+    world_deinit(&w);
+}
+
+/* --- retained values ------------------------------------------------------------------------ */
+
+static uint64_t retain(struct world *w, const char *topic, const char *text)
+{
+    struct outgoing head = {.id = w->next_app_id++,
+                            .payload_size = (uint32_t)strlen(text),
+                            .topic_size = (uint8_t)strlen(topic),
+                            .delivery = DELIVERY_RETAINED};
+    struct fifo queue = {0};
+
+    outgoing_write(fifo_push(&queue, outgoing_size(&head)), &head, bytes_text(topic),
+                   bytes_of(NULL, 0), bytes_of(NULL, 0), bytes_text(text));
+    client_push(w->client, &queue);
+    fifo_deinit(&queue);
+    pull(w);
+    return head.id;
+}
+
+static void a_value_is_sealed_again_for_who_asks(void **state UNUSED)
+{
+    struct world w;
+    struct out *out;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "one");
+    retain(&w, "g/x", "two");
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 2); /* each alone, not as a batch */
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 0)->publish.delivery, DELIVERY_RETAINED);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 1)->id);
+    fake.has_channel = true;
+    forget_out(&w);
+    fake_push((struct session_event){.type = SESSION_AGAIN}, "bob", "g/x", "");
+    fake_push((struct session_event){.type = SESSION_AGAIN}, "bob", "g/other", "");
+    pass(&w, 0);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    out = sent(&w, RECORD_PUBLISH, 0);
+    assert_true(out->publish.copy && out->publish.delivery == DELIVERY_RETAINED);
+    assert_string_equal(out->text, "AICO-MSGtwo");
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+static void a_broker_that_does_not_know_us_is_told_our_values_again(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "one");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGone");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    expect_balance(&w); /* it is not counted twice */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_REFUSED), 0);
+    world_deinit(&w);
+}
+
+/* The broker says that there is a value. */
+static void say_kept(struct world *w)
+{
+    say_deliver(w,
+                (struct record_deliver){.topic = 10, .delivery = DELIVERY_RETAINED, .kept = true},
+                "AICO-MSGold");
+}
+
+static void comes(struct world *w, uint64_t value, bool direct)
+{
+    struct given *g;
+
+    fake.by_hand = true;
+    say_deliver(
+        w, (struct record_deliver){.topic = 10, .delivery = DELIVERY_RETAINED, .direct = direct},
+        "AICO-MSGvalue");
+    g = &fake.given[fake.given_count - 1];
+    fake_push((struct session_event){.type = SESSION_MESSAGE,
+                                     .delivery = DELIVERY_RETAINED,
+                                     .direct = direct,
+                                     .value = value,
+                                     .generation = 1,
+                                     .cookie = g->cookie},
+              g->peer, g->topic, g->text);
+    pass(w, 0);
+}
+
+static void a_kept_value_is_asked_for_and_shown_once(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    say_kept(&w);
+    assert_int_equal(fake.dials, 1);       /* no channel yet */
+    assert_int_equal(fake.given_count, 0); /* old bytes are not even tried */
+    fake.has_channel = true;
+    fake_push((struct session_event){.type = SESSION_READY}, "bob", "", "");
+    pass(&w, 0);
+    assert_int_equal(fake.asked, 1);
+    comes(&w, 7, true);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 1);
+    comes(&w, 7, false); /* said again for others */
+    comes(&w, 6, true);  /* overtaken */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 1);
+    comes(&w, 8, false);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 2);
+    subscribe(&w, "g/*"); /* who asks again is shown again */
+    say_kept(&w);
+    assert_int_equal(fake.asked, 2);
+    comes(&w, 8, true);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 3);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_UNOPENED), 0);
+    world_deinit(&w);
+}
+
+static void a_value_that_nobody_gives_is_named(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    say_kept(&w);
+    fake_push((struct session_event){.type = SESSION_LOST, .code = AICO_EPEERAWAY}, "bob", "", "");
+    pass(&w, 0);
+    assert_int_equal(told(&w, AICO_MESSAGE_UNOPENED)->code, AICO_EPEERAWAY);
+    fake.has_channel = true;
+    say_kept(&w);
+    assert_int_equal(fake.asked, 1);
+    pass(&w, 30000); /* it has restarted, and has none */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_UNOPENED), 2);
+    pass(&w, 60000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_UNOPENED), 2);
+    world_deinit(&w);
+}
+
+/* --- last wills ----------------------------------------------------------------------------- */
+
+static void a_will_is_given_in_each_session_and_with_each_key(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    assert_int_equal(client_set_will(w.client, bytes_text("g/x"), bytes_text("gone")), 0);
+    fake.stamp = (struct group_stamp){.generation = 1};
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_WILL), 1);
+    assert_string_equal(sent(&w, RECORD_WILL, 0)->text, "AICO-MSGgone");
+    say_ok(&w, sent(&w, RECORD_WILL, 0)->id, 0);
+    forget_out(&w);
+    publish(&w, "g/y", "text");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_WILL), 0);
+    fake.stamp.epoch = 1; /* sealing something began another epoch */
+    publish(&w, "g/y", "text");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_WILL), 1);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_WILL), 1);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+static void a_will_that_is_refused_is_told_once(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    assert_int_equal(client_set_will(w.client, bytes_text("g/x"), bytes_text("gone")), 0);
+    link_with(&w, WINDOW, 0);
+    say_refuse(&w, sent(&w, RECORD_WILL, 0)->id, AICO_EDENIED);
+    assert_int_equal(told(&w, AICO_MESSAGE_REFUSED)->code, AICO_EDENIED);
+    assert_int_equal(told(&w, AICO_MESSAGE_REFUSED)->id, 0);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_WILL), 0);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_REFUSED), 1);
+    world_deinit(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_broker_is_told_what_is_left),
+        cmocka_unit_test(what_could_not_be_sent_in_time_is_refused_by_name),
+        cmocka_unit_test(only_alike_messages_are_sealed_together),
+        cmocka_unit_test(a_message_held_back_too_long_is_a_gap),
+        cmocka_unit_test(a_member_says_what_it_has),
+        cmocka_unit_test(who_is_in_no_group_does_not_say_it),
+        cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
+        cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
+        cmocka_unit_test(a_kept_value_is_asked_for_and_shown_once),
+        cmocka_unit_test(a_value_that_nobody_gives_is_named),
+        cmocka_unit_test(a_will_is_given_in_each_session_and_with_each_key),
+        cmocka_unit_test(a_will_that_is_refused_is_told_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
