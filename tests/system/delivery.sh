@@ -10,7 +10,7 @@ SETTINGS='security:
     keepalive_interval: 10
     synchrony_bound: 1'
 . "$(dirname "$0")/lib.sh"
-export AICO_IDENTITY=cli
+export AICO_IDENTITY=cli LIMIT_MS=60000 # nothing here is a matter of time
 
 begin() {
     start "$@" && return
@@ -48,6 +48,7 @@ came() { [ "$(grep -c '"payload"' "$WORK/$1.out")" -ge "$2" ]; }                
 feed() {
     local n=$1 name=$2
     shift 2
+    rm -f "$WORK/feed.$n"
     mkfifo "$WORK/feed.$n"
     aico-bus --as "$name" pub "$@" --lines <"$WORK/feed.$n" >"$WORK/pub.$n.out" 2>"$WORK/pub.$n.err" &
     PIDS+=("$!")
@@ -80,14 +81,18 @@ check "  the reader ends" wait_for "$LATE" 143
 check_exit "no time is a mistake" 2 aico-bus pub d/ttl/v1 x --ttl 0s
 
 # --- queue groups ----------------------------------------------------------------------------------------
-for name in r1 r2; do
-    begin "job-$name" aico-bus --as "$name" sub 'd/job/**' --json --queue workers
-done
+begin job-r1 aico-bus --as r1 sub 'd/job/**' --json --queue workers
+STAYS=$STARTED
+begin job-r2 aico-bus --as r2 sub 'd/job/**' --json --queue workers
 DIES=$STARTED
 begin watch aico-bus --as r3 sub 'd/job/**' --json
 WATCH=$STARTED
 feed 6 cli d/job/v1
-seq 1 100 | sed 's/^/job /' >&6
+for i in {1..20}; do # one by one: a busy publisher seals many jobs as one, for one member
+    echo "job $i" >&6
+    until_true 30 came watch "$i"
+done
+seq 21 100 | sed 's/^/job /' >&6
 jobs_of() { grep -ho '"payload":"job [0-9]*"' "$@"; }
 shared() {
     came watch "$1" && [ "$(jobs_of "$WORK"/job-r[12].out | sort -u | wc -l)" = "$1" ] &&
@@ -110,8 +115,9 @@ all_jobs() {
 check "  the other goes on with its share, or what is lost is named to it" until_true 60 all_jobs
 check "  nothing is done twice" test "$(jobs_of "$WORK"/job-r[12].out | sort | uniq -d | wc -l)" = 0
 check "  who reads all has all" came watch 150
-kill -TERM "$WATCH"
+kill -TERM "$WATCH" "$STAYS"
 check "  it ends" wait_for "$WATCH" 143
+check "  and the member" wait_for "$STAYS" 143
 
 # --- retained values -------------------------------------------------------------------------------------
 begin early aico-bus --as r1 sub 'd/value/**' --json
