@@ -324,6 +324,13 @@ static struct sim_message *message_new(struct node *node, int topic, enum lane l
     return m;
 }
 
+/* Whether an application may say until when it is good. */
+static bool may_expire(const struct sim_message *m)
+{
+    return !m->closing && (m->lane == LANE_BY_GROUP || m->lane == LANE_IN_CLEAR ||
+                           m->lane == LANE_TO_READERS || m->lane == LANE_TO_ONE);
+}
+
 static void push(struct node *node, struct sim_message *m, const char *to,
                  const struct pending_reply *reply)
 {
@@ -336,12 +343,18 @@ static void push(struct node *node, struct sim_message *m, const char *to,
     struct writer headers = writer_over(room, sizeof(room));
     struct outgoing head = {0};
     struct fifo queue = {0};
+    uint32_t ttl_ms =
+        may_expire(m) && dice_one(&w->dice, 8) ? 1 + (uint32_t)dice_below(&w->dice, 20000) : 0;
     char text[16];
 
     if (!payload)
         abort();
     payload_write(number, payload, m->size);
     m->has_headers = m->lane != LANE_IN_CLEAR && (m->size < 8 || dice_one(&w->dice, 5));
+    if (ttl_ms > 0)
+        m->expires_ms = w->now_ms + ttl_ms;
+    if (ttl_ms > 0 && m->lane != LANE_IN_CLEAR)
+        header_write_until(&headers, node_moment(node).real_ms + ttl_ms);
     if (m->has_headers) {
         (void)snprintf(text, sizeof(text), "%u", number);
         if (header_write(&headers, bytes_text("n"), bytes_text(text)) < 0)
@@ -356,6 +369,8 @@ static void push(struct node *node, struct sim_message *m, const char *to,
         .to_size = (uint8_t)(to ? strlen(to) : 0),
         .delivery = reply ? DELIVERY_REPLY : DELIVERY_EVENT,
     };
+    if (ttl_ms > 0)
+        head.expires_ms = node_moment(node).boot_ms + ttl_ms;
     if (reply) {
         head.request = reply->request_id;
         memcpy(head.ref, reply->reference, sizeof(head.ref));

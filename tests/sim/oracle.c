@@ -158,6 +158,16 @@ static bool is_listening(struct node *reader, const struct sim_message *m)
     return node_find_subscription(reader, sim_topics[m->topic].name, false) != NULL;
 }
 
+/* By the two clocks and what they may differ by; in clear only the broker counts. */
+static bool is_void(const struct node *reader, const struct sim_message *m)
+{
+    const struct world *w = reader->world;
+
+    return m->expires_ms > 0 && m->lane != LANE_IN_CLEAR &&
+           w->now_ms + reader->skew_ms >
+               m->expires_ms + w->nodes[m->sender].skew_ms + w->session.synchrony_bound_ms;
+}
+
 static void check_message(struct node *reader, const struct aico_message *message)
 {
     struct world *w = reader->world;
@@ -196,6 +206,9 @@ static void check_message(struct node *reader, const struct aico_message *messag
     else if (m->refused && m->refused_code != AICO_ECLOSED && m->pushed_step > w->broker_lost_step)
         sim_fail(w, "%s got message %u of %s, which was refused: %s", reader->name, number,
                  message->sender, aico_error_name(m->refused_code));
+    else if (is_void(reader, m))
+        sim_fail(w, "%s got message %u of %s after its time to live", reader->name, number,
+                 message->sender);
     if (w->failed)
         return;
     check_order(reader, m, number);
@@ -328,7 +341,7 @@ static bool is_late_gap(const struct world *w, const struct aico_message *messag
 {
     return message->kind == AICO_MESSAGE_GAP && !message->direct &&
            topic_index(message->topic) >= 0 && message->code != AICO_ENOTFOUND &&
-           (w->calm || w->actions * 3 > w->options.steps * 2);
+           message->code != AICO_EEXPIRED && (w->calm || w->actions * 3 > w->options.steps * 2);
 }
 
 /* Whether @message, which came, is shown as it is. */

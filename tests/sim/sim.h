@@ -105,6 +105,7 @@ struct sim_message {
     uint32_t size;
     uint64_t pushed_step, settled_step; /* 0: not known to be answered */
     int64_t pushed_ms;
+    int64_t expires_ms;       /* of the world; 0: never */
     uint64_t version;         /* of the publisher's registry when it was pushed */
     uint64_t settled_version; /* ... and when it was answered */
     bool has_headers, closing;
