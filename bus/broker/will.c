@@ -149,7 +149,7 @@ void will_publish(struct broker *b, struct instance *instance)
             message = message_new(b, &deliver, topic, sender);
         if (message) {
             message->kept = true;
-            queue_choose(b, topic, NULL, NULL);
+            queue_choose(b, topic, sender->peer, NULL);
             route(b, topic, sender, message);
         }
         event(b, message ? BROKER_INFO : BROKER_ERROR, BROKER_EVENT_LEFT, NULL,
