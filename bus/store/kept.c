@@ -153,10 +153,9 @@ static int check_version(const struct kept *kept, struct aico_error *err)
 /* Rows of another key than @kept's cannot be opened: they go. */
 static int claim(struct kept *kept, struct aico_error *err)
 {
-    static const char *const steps[] = {"DELETE FROM kept WHERE NOT EXISTS"
-                                        " (SELECT 1 FROM owner WHERE identity = ?1)",
-                                        "DELETE FROM owner WHERE identity <> ?1",
-                                        "INSERT OR IGNORE INTO owner VALUES(?1)"};
+    static const char *const steps[] = {
+        "DELETE FROM kept WHERE ?1 NOT IN (SELECT identity FROM owner)",
+        "DELETE FROM owner WHERE identity <> ?1", "INSERT OR IGNORE INTO owner VALUES(?1)"};
     bool ok = sqlite3_exec(kept->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL) == SQLITE_OK;
 
     for (size_t i = 0; ok && i < COUNT_OF(steps); i++) {
