@@ -22,8 +22,10 @@ const char *aico_finding_level_name(enum aico_finding_level level)
 
 /* --- findings ------------------------------------------------------------------------------- */
 
-static void report(struct doctor *d, const struct aico_finding *finding, const char *repair,
-                   const char *format, va_list args)
+static __attribute__((format(printf, 4, 0))) void report(struct doctor *d,
+                                                         const struct aico_finding *finding,
+                                                         const char *repair, const char *format,
+                                                         va_list args)
 {
     struct aico_finding whole = *finding;
     char cause[1024];

@@ -201,7 +201,7 @@ static void start(int at)
     if (sessions_new(&end->settings, end->identity, registry, dice_source(&end->dice), 0, now_at(),
                      &end->sessions, &err) < 0)
         fail_msg("%s", err.text);
-    assert_int_equal(sessions_subscribed(end->sessions, now_at(), bytes_text("mail/**")), 0);
+    assert_int_equal(sessions_subscribed(end->sessions, now_at(), bytes_text("mail/**"), false), 0);
     sessions_link_up(end->sessions, now_at());
 }
 
