@@ -83,7 +83,7 @@ static char *repair_of(struct doctor *d, const char *path, const char *text)
     if (find_slip(text, from, to))
         return doctor_command(d, "sed -i '%ds/%s/%s/' %q", line, from, to, path);
     if (strstr(text, "a tab; "))
-        return doctor_command(d, "sed -i '%ds/\\t/  /g' %q", line, path);
+        return doctor_command(d, "sed -i '%ds/\\t/        /g' %q", line, path);
     return doctor_command(d, "sed -i '%ds/^/#/' %q", line, path);
 }
 

@@ -45,7 +45,7 @@ cause "no broker there" 6 E_UNREACHABLE aico-bus --broker ipc://"$WORK/nowhere.s
 repair
 python3 - "$WORK/web.port" <<'PY' &
 import http.server, sys
-server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+server = http.server.HTTPServer(("127.0.0.1", 0), type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *a: None}))
 with open(sys.argv[1] + ".new", "w") as out:
     out.write(str(server.server_address[1]))
 import os
@@ -167,12 +167,12 @@ echo late >&8
 for prank in fine forged replayed nokey; do
     aico-bus pub "prank/$prank" x >"$WORK/check.out" 2>&1
 done
-exec 8>&-
 unopened() { grep -q "\"unopened\":{\"topic\":\"prank/$1\".*\"cause\":\"$2\"" "$WORK/pranks.out"; }
 check "a message nobody touched comes" until_true 30 grep -q '"topic":"prank/fine"' "$WORK/pranks.out"
 check "a forged one: E_OPEN" until_true 30 unopened forged E_OPEN
 check "one of a key that was never given: E_KEY" until_true 30 unopened nokey E_KEY
 check "a stale one: E_STALE" until_true 30 unopened stale E_STALE
+exec 8>&-
 check "one that came again comes once" test "$(grep -c '"topic":"prank/replayed"' "$WORK/pranks.out")" = 1
 check "  and is told: E_REPLAY" until_true 30 grep -q 'came again.*prank/replayed.*E_REPLAY' "$WORK/pranks.err"
 kill -TERM "$STARTED"
