@@ -90,6 +90,9 @@ static void write_again(const struct control *c, struct bytes message)
     case CONTROL_TIME:
         control_write_time(&w, c->time);
         break;
+    case CONTROL_AGAIN:
+        control_write_again(&w, c->topic);
+        break;
     }
     require(!w.failed && bytes_equal(writer_view(&w), message));
     free(again);

@@ -94,7 +94,7 @@ expect 0 "and it is gone" "$K" may studio publish sensors/a/secret
 expect 2 "rule set without who" "$K" rule set x/y
 expect 2 "rule set with a bad filter" "$K" rule set 'a/**/b' --publish '*' --subscribe '*'
 expect 5 "rule set with a bad who" "$K" rule set x --publish 'A,' --subscribe '*'
-expect 3 "what comes later is refused" "$K" rule set x --publish '*' --subscribe '*' --seal ratchet
+expect 2 "rule set with a seal that does not exist" "$K" rule set x --publish '*' --subscribe '*' --seal wax
 expect 1 "remove of no rule" "$K" rule remove x
 
 expect 2 "revoke without a reason" "$K" revoke studio
