@@ -30,13 +30,13 @@ bool retained_has_room(struct broker *b, struct broker_peer *peer, const struct 
 
     if (!former && HASH_COUNT(b->retained) >= b->settings.max_retained) {
         refuse_publish(b, peer, p->id, AICO_EFULL, topic->rule,
-                       "the broker keeps the values of %zu topics already (max_retained)",
+                       "the broker keeps the values of %zu topics and no more",
                        b->settings.max_retained);
         return false;
     }
     if (bytes > b->settings.retained_limit) {
         refuse_publish(b, peer, p->id, AICO_EFULL, topic->rule,
-                       "the values the broker keeps would take %zu bytes of %zu (retained_limit)",
+                       "the values the broker keeps would take %zu bytes, it has room for %zu",
                        bytes, b->settings.retained_limit);
         return false;
     }
