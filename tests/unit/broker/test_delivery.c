@@ -447,6 +447,7 @@ static void a_value_expires_and_goes_with_the_right_to_say_it(void **state UNUSE
 
 static void values_are_bounded_by_count_and_bytes(void **state UNUSED)
 {
+    static const uint8_t large[400];
     struct broker_settings settings;
     struct world w;
     struct client *a;
@@ -467,7 +468,7 @@ static void values_are_bounded_by_count_and_bytes(void **state UNUSED)
     expect_nothing(a, RECORD_REFUSE);
     id = send_publish(a, (struct record_publish){.delivery = DELIVERY_RETAINED,
                                                  .topic_name = bytes_text("open/2"),
-                                                 .payload = bytes_of(frame_room, 400)});
+                                                 .payload = bytes_of(large, sizeof(large))});
     pump(&w);
     expect_refused(a, id, AICO_EFULL);
     world_deinit(&w);
