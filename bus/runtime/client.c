@@ -191,7 +191,7 @@ int aico_client_open(const struct aico_client_options *options, int64_t timeout_
                      struct aico_client **ret_client, struct aico_error *err)
 {
     static const struct aico_client_options defaults;
-    int64_t called_ms = wait_clock_ms(), deadline_ms;
+    int64_t opened_ms, deadline_ms;
     struct aico_client *fresh = client_alloc();
     int r;
 
@@ -204,6 +204,7 @@ int aico_client_open(const struct aico_client_options *options, int64_t timeout_
         r = aico_error_set(err, AICO_ESYSTEM, "no descriptor left");
     if (r == 0)
         r = client_home_load(options, &fresh->home, err);
+    opened_ms = wait_clock_ms(); /* a passphrase took its own second, on a busy machine several */
     if (r == 0)
         r = client_thread_prepare(fresh, options, err);
     if (r == 0)
@@ -218,7 +219,7 @@ int aico_client_open(const struct aico_client_options *options, int64_t timeout_
 
     if (timeout_ms < 0)
         timeout_ms = c->home.config->handshake_timeout_ms;
-    deadline_ms = timeout_ms > MOMENT_NEVER - called_ms ? MOMENT_NEVER : called_ms + timeout_ms;
+    deadline_ms = timeout_ms > MOMENT_NEVER - opened_ms ? MOMENT_NEVER : opened_ms + timeout_ms;
     r = wait_until_ready(c, deadline_ms, err);
     if (r < 0)
         return r;
