@@ -444,6 +444,22 @@ static bool has_newer(const struct peer *peer, const uint8_t *identity, const st
     return false;
 }
 
+/* Whether something of a newer generation has been handed on. Where order is enforced nothing older
+ * may follow it: what waits for its key is then named missing. */
+static bool newer_has_begun(const struct peer *peer, const uint8_t *identity,
+                            const struct control *key)
+{
+    for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next) {
+        if (reader->generation <= key->generation || !bytes_equal(filter_of(reader), key->filter) ||
+            memcmp(reader->key, identity, SIGN_PUBLIC_SIZE) != 0)
+            continue;
+        for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+            if (topic->replay.strict && topic->replay.begun)
+                return true;
+    }
+    return false;
+}
+
 static struct group_reader *reader_add(struct sessions *s, struct moment now, struct peer *peer,
                                        const uint8_t *identity, const struct rule *rule,
                                        const struct control *key)
@@ -533,7 +549,7 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
         group_reader_renew(reader, key);
     else if (!has_newer(peer, identity, key))
         reader = reader_add(s, now, peer, identity, rule, key);
-    else if (ask) /* for what was sealed just before the newer one began */
+    else if (ask && !newer_has_begun(peer, identity, key)) /* for what was sealed just before */
         reader = add_earlier(s, now, peer, identity, rule, key);
     stored_on_key(s, now, identity, rule, key);
     if (!reader)
