@@ -61,7 +61,6 @@ enum {
     OPTION_DURABLE,
     OPTION_SINCE,
     OPTION_UP_TO,
-    OPTION_LATER,
     OPTION_SEAL, /* from here on of bench */
     OPTION_LINK,
     OPTION_SVG,
