@@ -33,7 +33,11 @@ tr -d '\\\n' <include/aico/error.h | grep -oE 'X\(E[A-Z0-9]+, *[0-9]+, *"[^"]*",
     sed -E 's/^X\([^,]*, *[0-9]+, *"([^"]*)", *([0-9]+), .*$/\1 \2/' | sort >"$work/source"
 section docs/errors.md "## All codes" | sed -nE 's/^\| ([A-Z_0-9]+) \| ([0-9]+) \| .+ \|$/\1 \2/p' | sort >"$work/document"
 comm -23 "$work/source" "$work/document" >"$work/missing"
-[ ! -s "$work/missing" ] || { echo "docs: note: without a row of their own in docs/errors.md:" && cat "$work/missing"; }
+if [ -s "$work/missing" ]; then
+    echo "docs: without a row of their own in docs/errors.md:" >&2
+    cat "$work/missing" >&2
+    bad=$((bad + 1))
+fi
 if [ ! -s "$work/document" ] || comm -13 "$work/source" "$work/document" | grep .; then
     echo "docs: the rows above of docs/errors.md have no such code, or another exit status, in the source" >&2
     bad=$((bad + 1))
