@@ -78,6 +78,7 @@ cause "revoked, as only the broker knows" 5 E_REVOKED aico-bus --home "$WORK/awa
 repair
 log E_REVOKED frontend
 aico-keytool new frontend --role ui -q
+until_true 20 in_log registry "version 3 is in force"
 start twin aico-bus --as frontend sub 'conversation/**'
 TWIN=$STARTED
 cause "the same identity twice" 5 E_DUPLICATE aico-bus --as frontend status
