@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <jansson.h>
 
@@ -41,6 +42,9 @@ struct cli {
     uint64_t count;
     uint64_t chunk;
     int64_t for_ms; /* -1: not given */
+    int64_t interval_ms;
+    const char *sort;
+    const char *view;
     int64_t ttl_ms;
     enum aico_slow_policy slow;
     struct {
@@ -49,6 +53,7 @@ struct cli {
         const char *link; /* "ipc" or "tcp"; NULL: ipc */
         const char *svg;
     } bench;
+    bool is_once;
     bool is_retain;
     bool is_lines;
     bool is_raw;
@@ -63,6 +68,7 @@ int verb_request(struct cli *cli);
 int verb_reply(struct cli *cli);
 int verb_doctor(struct cli *cli);
 int verb_query(struct cli *cli); /* status, peers, topics */
+int verb_top(struct cli *cli);
 int verb_ping(struct cli *cli);
 int verb_stream(struct cli *cli); /* stream list, show, purge, forget */
 int verb_bench(struct cli *cli);
@@ -76,12 +82,23 @@ int cli_ask(struct cli *cli, const char *what, const char *argument, json_t **re
             struct aico_error *err);
 void cli_print_line(const json_t *value);
 
+enum cli_form {
+    CLI_AS_IT_IS,
+    CLI_SIZE, /* bytes as 1.2K, 3.4M */
+};
 struct cli_column {
     const char *member; /* of the broker's JSON object */
     const char *title;
+    enum cli_form form;
 };
+#define CLI_COLUMNS_MAX 16
 /* Rows of an array for people; @columns end with a NULL member. */
-void cli_print_table(const json_t *rows, const struct cli_column *columns);
+void cli_write_table(FILE *to, const json_t *rows, const struct cli_column *columns);
+void cli_print_table(const json_t *rows, const struct cli_column *columns); /* to stdout */
+/* A line `LABEL VALUE`, the value in the column after @width. */
+void cli_print_member(const char *label, int width, const json_t *value);
+/* Bytes as 1.2K, 3.4M. */
+void cli_size_text(double bytes, char *to, size_t size);
 
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);

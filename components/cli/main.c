@@ -171,6 +171,9 @@ static int take_quantity(struct cli *cli, int id, const char *value, struct aico
     if (id == OPTION_TTL && (!text_duration(value, &cli->ttl_ms) || cli->ttl_ms < 1))
         return aico_error_set(err, AICO_EINVAL, "--ttl: \"%.40s\" is no time; write 500ms or 10s",
                               value);
+    if (id == OPTION_INTERVAL && (!text_duration(value, &cli->interval_ms) || cli->interval_ms < 1))
+        return aico_error_set(err, AICO_EINVAL,
+                              "--interval: \"%.40s\" is no time; write 500ms or 10s", value);
     if (id == OPTION_FOR && !text_duration(value, &cli->for_ms))
         return aico_error_set(err, AICO_EINVAL, "--for: \"%.40s\" is no time; write 500ms or 10s",
                               value);
@@ -232,6 +235,15 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         return 0;
     case OPTION_QUEUE:
         cli->queue = value;
+        return 0;
+    case OPTION_SORT:
+        cli->sort = value;
+        return 0;
+    case OPTION_VIEW:
+        cli->view = value;
+        return 0;
+    case OPTION_ONCE:
+        cli->is_once = true;
         return 0;
     case OPTION_EXEC:
         cli->exec = value;

@@ -7,10 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/text.h"
-
-#define COLUMNS_MAX 12
-#define CELL_SIZE 128
+#define LABEL_SIZE 128
+#define LABEL_WIDTH 28
 #define PINGS 3
 
 static const struct cli_column peer_columns[] = {
@@ -30,86 +28,10 @@ static const struct cli_column slow_columns[] = {
     {"address", "ADDRESS"},         {NULL, NULL},
 };
 
-/* A value as text for people; an object counts the sum of its numbers ("dropped" by cause). */
-static void text_of(const json_t *value, char *to, size_t size)
-{
-    json_int_t sum = 0;
-    const char *name;
-    json_t *member;
-
-    to[0] = '\0';
-    if (json_is_string(value))
-        (void)snprintf(to, size, "%s", json_string_value(value));
-    else if (json_is_integer(value))
-        (void)snprintf(to, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        (void)snprintf(to, size, "%.3f", json_real_value(value));
-    else if (json_is_boolean(value))
-        (void)snprintf(to, size, "%s", json_is_true(value) ? "yes" : "no");
-    else if (json_is_array(value))
-        (void)snprintf(to, size, "%zu", json_array_size(value));
-    else if (json_is_object(value)) {
-        json_object_foreach((json_t *)(uintptr_t)value, name, member) sum +=
-            json_integer_value(member);
-        (void)snprintf(to, size, "%" JSON_INTEGER_FORMAT, sum);
-    }
-    if (to[0] == '\0')
-        (void)snprintf(to, size, "-");
-}
-
-static void print_cell(const char *text, int width, bool is_number)
-{
-    int padding = width - (int)strlen(text);
-
-    if (is_number)
-        (void)printf("%*s", padding > 0 ? padding : 0, "");
-    text_write_escaped(stdout, text, strlen(text));
-    if (!is_number)
-        (void)printf("%*s", padding > 0 ? padding : 0, "");
-}
-
-void cli_print_table(const json_t *rows, const struct cli_column *columns)
-{
-    int widths[COLUMNS_MAX] = {0};
-    bool numbers[COLUMNS_MAX] = {false};
-    char cell[CELL_SIZE];
-    const json_t *row;
-    size_t i;
-
-    for (size_t c = 0; columns[c].member; c++)
-        widths[c] = (int)strlen(columns[c].title);
-    json_array_foreach(rows, i, row)
-    {
-        for (size_t c = 0; columns[c].member; c++) {
-            const json_t *value = json_object_get(row, columns[c].member);
-
-            text_of(value, cell, sizeof(cell));
-            if ((int)strlen(cell) > widths[c])
-                widths[c] = (int)strlen(cell);
-            numbers[c] = numbers[c] || json_is_number(value) || json_is_object(value);
-        }
-    }
-
-    for (size_t c = 0; columns[c].member; c++) {
-        print_cell(columns[c].title, columns[c + 1].member ? widths[c] : 0, numbers[c]);
-        (void)fputs(columns[c + 1].member ? "  " : "\n", stdout);
-    }
-    json_array_foreach(rows, i, row)
-    {
-        for (size_t c = 0; columns[c].member; c++) {
-            bool is_last = !columns[c + 1].member;
-
-            text_of(json_object_get(row, columns[c].member), cell, sizeof(cell));
-            print_cell(cell, is_last && !numbers[c] ? 0 : widths[c], numbers[c]);
-            (void)fputs(is_last ? "\n" : "  ", stdout);
-        }
-    }
-}
-
 /* Members as lines; those of an object inside under "outer.inner". */
 static void print_members(json_t *object, const char *prefix)
 {
-    char cell[CELL_SIZE], label[CELL_SIZE];
+    char label[LABEL_SIZE];
     const char *name;
     json_t *value;
 
@@ -122,11 +44,7 @@ static void print_members(json_t *object, const char *prefix)
             print_members(value, name);
             continue;
         }
-        text_of(value, cell, sizeof(cell));
-        print_cell(label, 28, false);
-        (void)putchar(' ');
-        text_write_escaped(stdout, cell, strlen(cell));
-        (void)putchar('\n');
+        cli_print_member(label, LABEL_WIDTH, value);
     }
 }
 

@@ -41,6 +41,15 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_STATUS] = {"status", "", "what the broker has done so far", 0, 0, NULL},
     [VERB_PEERS] = {"peers", "[FILTER]", "who is connected (role admin)", 0, 1, NULL},
     [VERB_TOPICS] = {"topics", "[FILTER]", "topics seen by the broker (role admin)", 0, 1, NULL},
+    [VERB_TOP] = {"top", "", "what happens now: components, topics, slow readers, losses (role admin)", 0, 0,
+     "On a terminal a screen that is refreshed every --interval. Keys: q ends; Tab, or 1 to 4,\n"
+     "turns to another view; < and > sort by another column, r the other way round; arrows and\n"
+     "page keys scroll; space refreshes at once, ^L draws the screen anew. When the broker is\n"
+     "away it says so and waits for it.\n"
+     "\n"
+     "Elsewhere, or with --once, it prints its tables once: the rates are those of one\n"
+     "--interval. --json prints one object: time, seconds, status, peers, topics, slow, losses;\n"
+     "--count N of them."},
     [VERB_STREAM_LIST] = {"stream list", "", "what the broker stores (role admin)", 0, 0, NULL},
     [VERB_STREAM_SHOW] = {"stream show", "FILTER", "one stream, its readers and dead letters (role admin)", 1, 1,
      "FILTER is that of the rule that stores, as `stream list` shows it."},
@@ -102,6 +111,14 @@ static const struct option_entry options[] = {
     {OPTION_COUNT, "sub", "count", 'n', "N", "end after N messages", "Messages", false},
     {OPTION_COUNT, "reply", "count", 'n', "N", "end after N replies", "Messages", false},
     {OPTION_COUNT, "ping", "count", 'n', "N", "ping N times", "Messages", false},
+    {OPTION_ONCE, "top", "once", 0, NULL, "print the tables and end", NULL, false},
+    {OPTION_COUNT, "top", "count", 'n', "N", "end after N refreshes", NULL, false},
+    {OPTION_INTERVAL, "top", "interval", 0, "TIME", "from one refresh to the next (1s)", NULL,
+     false},
+    {OPTION_VIEW, "top", "view", 0, "peers|topics|slow|losses", "begin with this one, or only it",
+     NULL, false},
+    {OPTION_SORT, "top", "sort", 0, "COLUMN", "by this column, named as in the table: waiting",
+     NULL, false},
     {OPTION_FOR, "sub", "for", 0, "TIME", "end after this time: 500ms, 10s, 2m", "Messages", false},
     {OPTION_SLOW, "sub", "slow", 0, "drop-old|drop-new|block|disconnect", "when we are too slow",
      "Messages", false},

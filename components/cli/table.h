@@ -20,6 +20,7 @@
     X(STATUS, verb_query)                                                                          \
     X(PEERS, verb_query)                                                                           \
     X(TOPICS, verb_query)                                                                          \
+    X(TOP, verb_top)                                                                               \
     X(STREAM_LIST, verb_stream)                                                                    \
     X(STREAM_SHOW, verb_stream)                                                                    \
     X(STREAM_PURGE, verb_stream)                                                                   \
@@ -61,6 +62,10 @@ enum {
     OPTION_DURABLE,
     OPTION_SINCE,
     OPTION_UP_TO,
+    OPTION_ONCE,
+    OPTION_INTERVAL,
+    OPTION_SORT,
+    OPTION_VIEW,
     OPTION_SEAL, /* from here on of bench */
     OPTION_LINK,
     OPTION_SVG,

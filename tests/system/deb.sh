@@ -32,6 +32,7 @@ contents() {
     check "libaicobus: tells others what to depend on" \
         bash -c "grep -qx 'libaicobus 0 libaicobus (>= .*)' <<<'$(control_file libaicobus shlibs)'"
     check "libaicobus: needs what it links" grep -q 'libzmq5.*' <<<"$(field libaicobus Depends)"
+    check "aico-bus: needs the screen of top" grep -q 'libncursesw6' <<<"$(field aico-bus Depends)"
     check "libaicobus-dev: header" has_file libaicobus-dev usr/include/aico/client.h
     check "libaicobus-dev: pkg-config" has_file libaicobus-dev 'usr/lib/(.*/)?pkgconfig/aicobus\.pc'
     check "libaicobus-dev: CMake" has_file libaicobus-dev 'usr/lib/(.*/)?cmake/AicoBus/AicoBusConfig\.cmake'
