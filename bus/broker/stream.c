@@ -335,7 +335,7 @@ int on_keys(struct broker *b, struct broker_peer *peer, const struct record *rec
 
     if (r < 0 || !b->settings.has_store)
         return r;
-    order = order_new(STORE_KEYS, m.entries.size);
+    order = order_new(STORE_KEYS, m.entries.size + strlen(peer->member->name));
     if (!order) {
         peer_end_later(b, peer, AICO_ENOMEM, "no memory for keys to be stored");
         return 0;
@@ -343,6 +343,7 @@ int on_keys(struct broker *b, struct broker_peer *peer, const struct record *rec
     memcpy(order->identity, peer->member->identity, sizeof(order->identity));
     memcpy(order->key_id, m.key_id.at, sizeof(order->key_id));
     order->data = order_keep(order, &used, m.entries);
+    order->sender = order_keep(order, &used, bytes_text(peer->member->name));
     order_give(b, order);
     return 0;
 }

@@ -75,7 +75,8 @@ static int put_keys(struct store_worker *w, struct store_order *o, struct aico_e
     int r = 0;
 
     while (r == 0 && record_next_key(&entries, &reader, &key))
-        r = streams_put_key(w->streams, o->identity, o->key_id, reader.at, key, o->now_ms, err);
+        r = streams_put_key(w->streams, o->identity, o->sender, o->key_id, reader.at, key,
+                            o->now_ms, err);
     return r;
 }
 

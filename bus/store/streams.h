@@ -128,9 +128,10 @@ AICO_MUST_USE int streams_forget(struct streams *streams, struct bytes component
 
 /* --- keys, as the broker was given them ------------------------------------------------------ */
 
-/* What opens the messages of (@sender, @key_id) for @reader. Replaces an earlier one. */
+/* What opens the messages of (@sender, @key_id) for @reader. Replaces an earlier one. @name: the
+ * sender's; a key comes before its first message. */
 AICO_MUST_USE int streams_put_key(struct streams *streams, const uint8_t sender[SIGN_PUBLIC_SIZE],
-                                  const uint8_t key_id[STREAMS_KEY_ID_SIZE],
+                                  struct bytes name, const uint8_t key_id[STREAMS_KEY_ID_SIZE],
                                   const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key,
                                   int64_t now_ms, struct aico_error *err);
 /* The reading key of @identity, as it signed it. Replaces an earlier one. */

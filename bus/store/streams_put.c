@@ -144,14 +144,14 @@ int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret
 
 /* --- keys ----------------------------------------------------------------------------------- */
 
-int streams_put_key(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE],
+int streams_put_key(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE], struct bytes name,
                     const uint8_t key_id[STREAMS_KEY_ID_SIZE],
                     const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key, int64_t now_ms,
                     struct aico_error *err)
 {
     uint64_t id = 0;
     sqlite3_stmt *q;
-    int r = sender_id(s, sender, bytes_text("?"), &id, err);
+    int r = sender_id(s, sender, name, &id, err);
 
     if (r < 0)
         return r;

@@ -307,11 +307,33 @@ static void a_message_comes_with_the_key_of_who_asks(void **state UNUSED)
     assert_true(put(s, &m) > 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "");
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_put_key(s, alice, key_id, bob, bytes_text("for bob"), 9, NULL), 0);
-    assert_int_equal(streams_put_key(s, alice, key_id, alice, bytes_text("for alice"), 9, NULL), 0);
-    assert_int_equal(streams_put_key(s, bob, key_id, bob, bytes_text("another"), 9, NULL), 0);
+    assert_int_equal(
+        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
+        0);
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, alice,
+                                     bytes_text("for alice"), 9, NULL),
+                     0);
+    assert_int_equal(
+        streams_put_key(s, bob, bytes_text("bob"), key_id, bob, bytes_text("another"), 9, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob");
+    streams_close(&s);
+}
+
+/* The key of a generation is left before its first message. */
+static void a_sender_keeps_its_name_when_its_key_came_first(void **state UNUSED)
+{
+    static const uint8_t key_id[STREAMS_KEY_ID_SIZE] = "key-id-12345";
+    struct streams *s = open_store();
+    struct stored_message m = message("a/x", 1, "AICO-MSGkey-id-12345rest");
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(
+        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
+        0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_true(put(s, &m) > 0);
+    assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob"); /* and checks the name */
     streams_close(&s);
 }
 
@@ -327,7 +349,9 @@ static void keys_go_when_their_messages_are_gone(void **state UNUSED)
     memset(m.scope + sizeof(key_id), 0, sizeof(m.scope) - sizeof(key_id));
     assert_true(put(s, &m) > 0);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_put_key(s, alice, key_id, bob, bytes_text("for bob"), 9, NULL), 0);
+    assert_int_equal(
+        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
+        0);
     assert_int_equal(streams_sweep(s, later, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob");
@@ -586,6 +610,7 @@ int main(void)
         TEST(a_reader_begins_at_a_time_a_number_all_or_the_last),
         TEST(retention_is_by_age_count_and_bytes),
         TEST(a_message_comes_with_the_key_of_who_asks),
+        TEST(a_sender_keeps_its_name_when_its_key_came_first),
         TEST(keys_go_when_their_messages_are_gone),
         TEST(dead_letters_are_listed_with_their_reason),
         TEST(a_full_disk_is_refused_and_what_is_stored_stays),
