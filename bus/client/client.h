@@ -141,6 +141,8 @@ size_t client_queued(const struct client *client);
 size_t client_queued_bytes(const struct client *client);
 /* Application messages handed over and not yet answered. */
 size_t client_unacknowledged(const struct client *client);
+/* Every message pushed with a number below this was answered: accepted, or refused and told. */
+uint64_t client_answered_before(const struct client *client);
 /* The application reads (false) or lets messages pile up (true): then the broker gets no credit
  * back until it reads again. Initially false. */
 void client_set_backlogged(struct client *client, bool backlogged);

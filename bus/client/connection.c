@@ -103,6 +103,7 @@ void client_free(struct client **client)
     operations_free(c);
     publish_free(c);
     values_free(c);
+    once_free(c);
     buffer_wipe_deinit(&c->will);
     receive_free(c);
     client_subscriptions_free(c);

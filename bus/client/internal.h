@@ -266,6 +266,8 @@ struct client {
     bool presence_live;    /* who is online is known */
     bool presence_refused; /* it will not be known: everybody is taken to be */
 
+    struct once_mark *marks; /* once.c */
+
     uint64_t topic_received;  /* messages by subscription in this session */
     uint64_t topic_acked;     /* of them, told to the broker as one of a queue group */
     size_t queue_count;       /* subscriptions as one of a queue group */
@@ -342,6 +344,12 @@ void follow_handed(struct client *client, const struct stored_place *place, size
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
 /* The item at @place does not open: @code. */
 void follow_failed(struct client *client, const struct stored_place *place, int code);
+/* once.c */
+/* Whether the message @event, which came as @arrival, was not there before under another seal; it
+ * is remembered. */
+bool once_is_new(struct client *client, const struct session_event *event,
+                 const struct arrival *arrival);
+void once_free(struct client *client);
 /* prekeys.c */
 void prekeys_send(struct client *client, struct bytes statement, struct bytes keys);
 void bundle_send(struct client *client, struct moment now, struct bytes name);

@@ -874,6 +874,28 @@ bool publish_is_answered(const struct client *client, struct operation *flush)
     return fifo_front(&c->window, NULL) == NULL || client->acked_id >= flush->flush_wire;
 }
 
+uint64_t client_answered_before(const struct client *client)
+{
+    struct client *c = (struct client *)(uintptr_t)client; /* looking changes nothing */
+    const struct outgoing *front = fifo_front(&c->queue, NULL);
+    uint64_t before = front ? front->id : client->stats.published + 1;
+    struct client_component *peer, *next;
+    struct fifo_cursor cursor = {0};
+    const struct sent *sent;
+
+    HASH_ITER(hh, c->components, peer, next)
+    {
+        const struct parked *parked;
+
+        DL_FOREACH(peer->parked, parked)
+        before = MIN(before, parked->head.id);
+    }
+    while ((sent = fifo_next(&c->window, &cursor)) != NULL)
+        if (!sent->answered && sent->app_id != 0)
+            before = MIN(before, sent->app_id);
+    return before;
+}
+
 void publish_free(struct client *client)
 {
     struct client_component *peer, *next;

@@ -559,6 +559,39 @@ static bool is_void(struct client *client, struct moment now, const struct sessi
     return true;
 }
 
+/* A repetition is no loss: a broker that was restarted may have to deliver again, a publisher that
+ * was killed sends again what had no answer, a hostile broker may try it. Told at most once a
+ * second, so that it is not a flood by itself. */
+static void note_replay(struct client *client, struct moment now, const struct session_event *event)
+{
+    char text[HINT_SIZE_MAX + 1];
+
+    client->replays++;
+    if (now.boot_ms < client->replay_say_ms)
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "%llu messages came again and were not shown again, the last of %.*s on %.*s",
+                   (unsigned long long)client->replays, (int)event->peer.size,
+                   (const char *)event->peer.at, (int)event->topic.size,
+                   (const char *)event->topic.at);
+    client->replays = 0;
+    client->replay_say_ms = now.boot_ms + REPLAY_SAY_MS;
+    deliver_state(client, AICO_EREPLAY, text);
+}
+
+/* The application had the message of @event before, sealed otherwise. */
+static void leave_out(struct client *client, struct moment now, const struct session_event *event,
+                      const struct arrival *arrival)
+{
+    note_replay(client, now, event);
+    if (arrival->stored.number == 0)
+        return;
+    if (event->index == 0)
+        follow_handed(client, &arrival->stored, arrival->count);
+    client_settle(client, arrival->stored.subscription, arrival->stored.number, 0,
+                  bytes_of(NULL, 0));
+}
+
 static void report_message(struct client *client, struct moment now,
                            const struct session_event *event)
 {
@@ -573,6 +606,10 @@ static void report_message(struct client *client, struct moment now,
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
         !topic_is_subscribed(client, arrival->topic))
         return;
+    if (!once_is_new(client, event, arrival)) {
+        leave_out(client, now, event, arrival);
+        return;
+    }
     if (event->delivery != DELIVERY_REPLY && is_void(client, now, event))
         return;
     if (event->delivery == DELIVERY_RETAINED) {
@@ -636,25 +673,6 @@ static void report_item_failed(struct client *client, const struct session_event
                                             .count = arrival->count,
                                             .code = event->code,
                                             .text = event->text});
-}
-
-/* A repetition is no loss: a broker that was restarted may have to deliver again, a hostile one may
- * try it. Told at most once a second, so that it is not a flood by itself. */
-static void note_replay(struct client *client, struct moment now, const struct session_event *event)
-{
-    char text[HINT_SIZE_MAX + 1];
-
-    client->replays++;
-    if (now.boot_ms < client->replay_say_ms)
-        return;
-    (void)snprintf(text, sizeof(text),
-                   "%llu messages came again and were not shown again, the last of %.*s on %.*s",
-                   (unsigned long long)client->replays, (int)event->peer.size,
-                   (const char *)event->peer.at, (int)event->topic.size,
-                   (const char *)event->topic.at);
-    client->replays = 0;
-    client->replay_say_ms = now.boot_ms + REPLAY_SAY_MS;
-    deliver_state(client, AICO_EREPLAY, text);
 }
 
 static void report_failed(struct client *client, struct moment now,

@@ -73,6 +73,16 @@ bool header_take_value(struct bytes *block, uint64_t *ret_value)
     return take_number(block, HEADER_VALUE, ret_value);
 }
 
+void header_write_once(struct writer *to, uint64_t number)
+{
+    write_number(to, HEADER_ONCE, number);
+}
+
+bool header_take_once(struct bytes *block, uint64_t *ret_number)
+{
+    return take_number(block, HEADER_ONCE, ret_number);
+}
+
 void header_write_until(struct writer *to, int64_t until_ms)
 {
     write_number(to, HEADER_UNTIL, (uint64_t)MAX(until_ms, (int64_t)0));

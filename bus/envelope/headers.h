@@ -46,6 +46,11 @@ AICO_MUST_USE int header_block_check(struct bytes block);
 /* `$value`, next: which value of its topic a retained message is, in decimal (decision 43). */
 #define HEADER_VALUE "$value"
 #define HEADER_VALUE_NUMBER_SIZE_MAX 30
+/* `$once`, in the place of `$value`: the publisher's number of a message from an outbox, in
+ * decimal. It rises from message to message, also over restarts: what is not above the last one
+ * that came on its topic was there before (decision 65). */
+#define HEADER_ONCE "$once"
+#define HEADER_ONCE_SIZE_MAX 28
 /* `$until`, next: ms since 1970 by the sender's clock, in decimal; later than that the message is
  * void (decision 45). */
 #define HEADER_UNTIL "$until"
@@ -57,9 +62,11 @@ AICO_MUST_USE int header_block_check(struct bytes block);
 void header_write_number(struct writer *to, uint64_t number);
 /* Takes `$n` off the front of @block (checked): true when it was there. */
 bool header_take_number(struct bytes *block, uint64_t *ret_number);
-/* The same for `$value` and `$until`. */
+/* The same for `$value`, `$once` and `$until`. */
 void header_write_value(struct writer *to, uint64_t value);
 bool header_take_value(struct bytes *block, uint64_t *ret_value);
+void header_write_once(struct writer *to, uint64_t number);
+bool header_take_once(struct bytes *block, uint64_t *ret_number);
 void header_write_until(struct writer *to, int64_t until_ms);
 bool header_take_until(struct bytes *block, int64_t *ret_until_ms);
 

@@ -8,6 +8,7 @@
  *   client_reading.c  the keys that stored messages are sealed for
  *   client_thread.c   the thread that owns core and socket
  *   client_publish.c  the application's messages into the queue
+ *   client_outbox.c   accepted messages that outlive the process
  *   client_inbox.c    received messages to the application
  *   client_call.c     questions an application thread waits on
  *
@@ -25,6 +26,7 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "runtime/client_outbox.h"
 #include "store/home.h"
 #include "store/kept.h"
 #include "transport/dealer.h"
@@ -34,7 +36,9 @@
 #define CLIENT_INBOX_LIMIT ((size_t)8 * 1024 * 1024) /* unread bytes: no further credit */
 #define CLIENT_INBOX_HARD ((size_t)64 * 1024 * 1024) /* unread bytes: see inbox_put() */
 #define CLIENT_QUEUE_LIMIT ((size_t)8 * 1024 * 1024) /* queued bytes: no room */
-#define CLIENT_VERDICTS 32                           /* topics whose rule is remembered */
+#define CLIENT_OUTBOX_LIMIT                                                                        \
+    ((size_t)64 * 1024 * 1024) /* of the file, unless the application says */
+#define CLIENT_VERDICTS 32     /* topics whose rule is remembered */
 
 /* Everything an opening reads from the home. */
 struct client_home {
@@ -112,6 +116,8 @@ struct aico_client {
     struct client_home home;
     pthread_t thread;
     bool has_thread;
+    struct outbox *outbox; /* NULL: there is none */
+    size_t outbox_limit;
     struct wake wake;  /* for the thread */
     struct wake ready; /* aico_client_fd(): readable while the inbox is not empty or it is over */
 
@@ -125,6 +131,7 @@ struct aico_client {
     bool is_woken;           /* the thread was woken and has not looked yet */
     struct fifo queue;       /* struct outgoing: what the thread has not taken */
     size_t core_bytes;       /* queued in the core, as of its last turn */
+    size_t outbox_bytes;     /* in the outbox, or about to be */
     unsigned room_waiters;
     uint64_t next_id;    /* of the next message */
     struct fifo settled; /* struct verdict_given: what the thread has not taken */

@@ -160,13 +160,33 @@ static int check_retain(struct aico_client *c, struct bytes topic, size_t size, 
     return 0;
 }
 
+/* With the lock held, after check_rule(): only what is sealed once for all its readers can be told
+ * from its repetition by each of them. */
+static int check_outbox(struct aico_client *c, struct bytes topic,
+                        const struct aico_publish_options *options, struct aico_error *err)
+{
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (options->to || options->retain)
+        return aico_error_set(err, AICO_EINVAL,
+                              "an outbox is for events to subscribers, not for %s",
+                              options->to ? "one component" : "retained values");
+    if (rule->seal != SEAL_GROUP)
+        return aico_error_set(err, AICO_EINVAL,
+                              "%.*s: an outbox is for rules with seal group, and rule %.*s has "
+                              "another seal",
+                              (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
+                              (const char *)rule->filter.at);
+    return 0;
+}
+
 /* --- headers -------------------------------------------------------------------------------- */
 
-/* @until_ms 0: for ever. */
-static int write_headers(const struct aico_header *headers, size_t count, int64_t until_ms,
-                         struct buffer *ret_block, struct aico_error *err)
+/* @until_ms 0: for ever. @once: the message's number in the outbox; 0: there is none. */
+static int write_headers(const struct aico_header *headers, size_t count, uint64_t once,
+                         int64_t until_ms, struct buffer *ret_block, struct aico_error *err)
 {
-    size_t size = until_ms ? HEADER_UNTIL_SIZE_MAX : 0;
+    size_t size = (until_ms ? HEADER_UNTIL_SIZE_MAX : 0) + (once ? HEADER_ONCE_SIZE_MAX : 0);
 
     if (count > HEADERS_MAX - HEADERS_RESERVED)
         return aico_error_set(err, AICO_EINVAL, "%zu headers, but at most %d are possible", count,
@@ -183,6 +203,8 @@ static int write_headers(const struct aico_header *headers, size_t count, int64_
 
     struct writer w = writer_over(ret_block->at, size);
 
+    if (once)
+        header_write_once(&w, once);
     if (until_ms)
         header_write_until(&w, until_ms);
     for (size_t i = 0; i < count; i++)
@@ -199,11 +221,13 @@ static int write_headers(const struct aico_header *headers, size_t count, int64_
 
 /* --- the queue ------------------------------------------------------------------------------ */
 
-/* One message always fits, however large it is. */
+/* One message always fits into memory, however large it is; a file has its limit. */
 static bool has_room(const struct aico_client *c, size_t size)
 {
     size_t queued = c->queue.bytes + c->core_bytes;
 
+    if (c->outbox)
+        return size <= c->outbox_limit && c->outbox_bytes <= c->outbox_limit - size;
     return queued == 0 || queued + size <= CLIENT_QUEUE_LIMIT;
 }
 
@@ -218,7 +242,12 @@ static int wait_for_room(struct aico_client *c, size_t size, int64_t wait_ms,
     while ((r = client_check(c, err)) == 0 && !has_room(c, size) && !is_late)
         is_late = !client_wait(c, &c->has_room, deadline_ms);
     c->room_waiters--;
-    if (r == 0 && !has_room(c, size))
+    if (r == 0 && !has_room(c, size) && c->outbox)
+        r = aico_error_set(
+            err, AICO_EFULL,
+            "the outbox is full: %zu of %zu bytes wait for the broker, %zu are asked",
+            c->outbox_bytes, c->outbox_limit, size);
+    else if (r == 0 && !has_room(c, size))
         r = aico_error_set(err, AICO_EFULL, "%zu bytes wait for the broker%s",
                            c->queue.bytes + c->core_bytes,
                            wait_ms == 0 ? "; wait_ms would wait for room" : "");
@@ -239,68 +268,166 @@ static int enqueue(struct aico_client *c, struct outgoing *out, struct bytes top
     return 0;
 }
 
+/* What is to be published, checked as far as the registry does not matter. */
+struct said {
+    const struct aico_publish_options *options;
+    struct bytes topic, to, payload;
+    struct outgoing out;
+    int64_t until_ms; /* real clock; 0: for ever */
+};
+
+/* Everything of @said but the header block, whose size is not known to the outbox's lock. */
+static int take_options(struct said *said, struct aico_error *err)
+{
+    const struct aico_publish_options *options = said->options;
+
+    said->out.delivery = options->retain ? DELIVERY_RETAINED : DELIVERY_EVENT;
+    if (options->to)
+        said->to = bytes_text(options->to);
+    if (options->ttl_ms < 0 || options->ttl_ms > TTL_MAX_MS)
+        return aico_error_set(err, AICO_EINVAL, "ttl_ms %" PRId64 ": 0, or 1..%u", options->ttl_ms,
+                              TTL_MAX_MS);
+    if (options->ttl_ms > 0) {
+        said->until_ms = moment_now().real_ms + options->ttl_ms;
+        said->out.expires_ms = moment_now().boot_ms + options->ttl_ms;
+    }
+    if (options->to && !component_name_is_valid(said->to))
+        return aico_error_set(err, AICO_EPEERUNKNOWN, "\"%.64s\": not a component's name",
+                              options->to);
+    return 0;
+}
+
+/* With the lock held: what the registry, the connection and the outbox say. */
+static int check_said(struct aico_client *c, const struct said *said, size_t headers_size,
+                      struct aico_error *err)
+{
+    const struct aico_publish_options *options = said->options;
+    int r = client_check(c, err);
+
+    if (r == 0)
+        r = check_rule(c, said->topic, err);
+    if (r == 0 && c->outbox)
+        r = check_outbox(c, said->topic, options, err);
+    if (r == 0 && options->ack == AICO_ACK_STORED && said->to.size > 0)
+        r = aico_error_set(err, AICO_ENOTYET, "mailboxes are not available in this version");
+    else if (r == 0 && options->ack == AICO_ACK_STORED)
+        r = check_stored(c, said->topic, err);
+    if (r == 0 && options->retain)
+        r = check_retain(c, said->topic, said->payload.size + headers_size, said->to, err);
+    if (r == 0 && said->to.size > 0)
+        r = check_receiver(c, said->topic, said->to, err);
+    return r;
+}
+
+static int take_headers(struct said *said, uint64_t once, struct buffer *ret_block,
+                        struct aico_error *err)
+{
+    int r = 0;
+
+    if (said->options->header_count > 0 || said->until_ms > 0 || once > 0)
+        r = write_headers(said->options->headers, said->options->header_count, once, said->until_ms,
+                          ret_block, err);
+    said->out.topic_size = (uint8_t)said->topic.size;
+    said->out.to_size = (uint8_t)said->to.size;
+    said->out.headers_size = (uint16_t)ret_block->size;
+    said->out.payload_size = (uint32_t)said->payload.size;
+    return r;
+}
+
+/* To memory only. */
+static int publish_now(struct aico_client *c, struct said *said, struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer headers = {0};
+    int r = take_headers(said, 0, &headers, err);
+
+    if (r == 0)
+        r = check_shape(c, said->topic, headers.size, said->payload.size, err);
+    if (r < 0)
+        return r;
+    client_lock(c);
+    client_enter(c);
+    r = check_said(c, said, headers.size, err);
+    if (r == 0)
+        r = wait_for_room(c, outgoing_size(&said->out), said->options->wait_ms, err);
+    if (r == 0)
+        r = enqueue(c, &said->out, said->topic, said->to, buffer_view(&headers), said->payload,
+                    err);
+    client_leave(c);
+    client_unlock(c);
+    return r;
+}
+
+/* Into the file and then to memory, in one order: the outbox's lock is held. */
+static int put_and_enqueue(struct aico_client *c, struct said *said, uint64_t number,
+                           struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer headers = {0};
+    int r = take_headers(said, number, &headers, err);
+
+    if (r == 0)
+        r = outbox_put(c->outbox, number, said->until_ms, said->topic, buffer_view(&headers),
+                       said->payload, err);
+    if (r < 0)
+        return r;
+    client_lock(c);
+    r = enqueue(c, &said->out, said->topic, said->to, buffer_view(&headers), said->payload, err);
+    client_unlock(c);
+    return r;
+}
+
+static int publish_by_outbox(struct aico_client *c, struct said *said, struct aico_error *err)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer probe = {0};
+    size_t cost = 0;
+    uint64_t number;
+    int r = take_headers(said, UINT64_MAX / 2, &probe, err); /* no number is longer */
+
+    if (r == 0)
+        r = check_shape(c, said->topic, probe.size, said->payload.size, err);
+    if (r < 0)
+        return r;
+    client_lock(c);
+    client_enter(c);
+    r = check_said(c, said, probe.size, err);
+    cost = outbox_cost(said->topic.size, probe.size, said->payload.size);
+    if (r == 0)
+        r = wait_for_room(c, cost, said->options->wait_ms, err);
+    if (r == 0)
+        c->outbox_bytes += cost;
+    client_unlock(c);
+    if (r == 0) {
+        number = outbox_begin(c->outbox);
+        r = put_and_enqueue(c, said, number, err);
+        outbox_end(c->outbox, number, r == 0 ? said->out.id : 0, cost);
+        if (r < 0) {
+            client_lock(c);
+            c->outbox_bytes -= cost;
+            client_unlock(c);
+        }
+    }
+    client_lock(c);
+    client_leave(c);
+    client_unlock(c);
+    return r;
+}
+
 int aico_publish(struct aico_client *c, const char *topic, const void *payload, size_t size,
                  const struct aico_publish_options *options, uint64_t *ret_id,
                  struct aico_error *err)
 {
     static const struct aico_publish_options defaults;
-    CLEANUP(buffer_wipe_deinit)
-    struct buffer headers = {0};
-    struct bytes name = bytes_text(topic), to = {0};
-    struct outgoing out = {.delivery = DELIVERY_EVENT};
-    int64_t until_ms = 0;
-    int r;
+    struct said said = {.options = options ? options : &defaults,
+                        .topic = bytes_text(topic),
+                        .payload = bytes_of(payload, size)};
+    int r = take_options(&said, err);
 
-    if (!options)
-        options = &defaults;
-    if (options->retain)
-        out.delivery = DELIVERY_RETAINED;
-    if (options->to)
-        to = bytes_text(options->to);
-    if (options->ttl_ms < 0 || options->ttl_ms > TTL_MAX_MS)
-        return aico_error_set(err, AICO_EINVAL, "ttl_ms %" PRId64 ": 0, or 1..%u", options->ttl_ms,
-                              TTL_MAX_MS);
-    if (options->ttl_ms > 0) {
-        until_ms = moment_now().real_ms + options->ttl_ms;
-        out.expires_ms = moment_now().boot_ms + options->ttl_ms;
-    }
-    if (options->header_count > 0 || until_ms > 0) {
-        r = write_headers(options->headers, options->header_count, until_ms, &headers, err);
-        if (r < 0)
-            return r;
-    }
-    r = check_shape(c, name, headers.size, size, err);
-    if (r < 0)
-        return r;
-    if (options->to && !component_name_is_valid(to))
-        return aico_error_set(err, AICO_EPEERUNKNOWN, "\"%.64s\": not a component's name",
-                              options->to);
-    out.topic_size = (uint8_t)name.size;
-    out.to_size = (uint8_t)to.size;
-    out.headers_size = (uint16_t)headers.size;
-    out.payload_size = (uint32_t)size;
-
-    client_lock(c);
-    client_enter(c);
-    r = client_check(c, err);
     if (r == 0)
-        r = check_rule(c, name, err);
-    if (r == 0 && options->ack == AICO_ACK_STORED && to.size > 0)
-        r = aico_error_set(err, AICO_ENOTYET, "mailboxes are not available in this version");
-    else if (r == 0 && options->ack == AICO_ACK_STORED)
-        r = check_stored(c, name, err);
-    if (r == 0 && options->retain)
-        r = check_retain(c, name, size + headers.size, to, err);
-    if (r == 0 && to.size > 0)
-        r = check_receiver(c, name, to, err);
-    if (r == 0)
-        r = wait_for_room(c, outgoing_size(&out), options->wait_ms, err);
-    if (r == 0)
-        r = enqueue(c, &out, name, to, buffer_view(&headers), bytes_of(payload, size), err);
-    client_leave(c);
-    client_unlock(c);
+        r = c->outbox ? publish_by_outbox(c, &said, err) : publish_now(c, &said, err);
     if (r == 0 && ret_id)
-        *ret_id = out.id;
+        *ret_id = said.out.id;
     return r;
 }
 

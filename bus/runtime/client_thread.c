@@ -351,6 +351,20 @@ static void hand_out_answers(struct aico_client *c)
     }
 }
 
+/* What the broker has answered for leaves the outbox. */
+static void settle_outbox(struct aico_client *c)
+{
+    bool is_idle = client_queued(c->core) + client_unacknowledged(c->core) == 0;
+    size_t bytes;
+
+    if (!c->outbox)
+        return;
+    bytes = outbox_answered(c->outbox, client_answered_before(c->core), is_idle);
+    client_lock(c);
+    c->outbox_bytes -= bytes;
+    client_unlock(c);
+}
+
 /* What the turn brought. Messages before answers: who flushed finds its refusals. */
 static void hand_out(struct aico_client *c)
 {
@@ -508,6 +522,7 @@ void *client_thread(void *client)
         closing = step_closing(c, now, closing);
         if (c->is_linked && !client_has_link(c->core))
             link_close(c, 0);
+        settle_outbox(c);
         hand_out(c);
         if (closing == CLOSING_DONE || client_is_ended(c->core, &code, &text))
             break;
@@ -522,10 +537,24 @@ void *client_thread(void *client)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+static int open_outbox(struct aico_client *c, const struct aico_client_options *options,
+                       struct aico_error *err)
+{
+    int r = outbox_open(c->home.config->home, c->home.identity, c->home.generation, moment_now(),
+                        &c->queue, &c->outbox, err);
+
+    if (r < 0)
+        return r;
+    c->outbox_limit = options->outbox_limit > 0 ? options->outbox_limit : CLIENT_OUTBOX_LIMIT;
+    c->next_id += outbox_restored(c->outbox, &c->outbox_bytes);
+    return 0;
+}
+
 int client_thread_prepare(struct aico_client *c, const struct aico_client_options *options,
                           struct aico_error *err)
 {
-    struct client_settings settings = client_home_settings(&c->home, options->wait_for_broker);
+    struct client_settings settings =
+        client_home_settings(&c->home, options->wait_for_broker || options->outbox);
     struct client_host host = {
         .context = c,
         .deliver = on_deliver,
@@ -536,7 +565,8 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
     };
     int r;
 
-    c->kept = kept_new(c->home.config->home, c->home.identity->name, c->home.identity);
+    c->kept =
+        kept_new(c->home.config->home, c->home.identity->name, &kept_sessions, c->home.identity);
     if (!c->kept)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     c->keeper = kept_keeper(c->kept);
@@ -568,6 +598,10 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
     if (r < 0)
         return r;
     c->registry = registry_ref(c->home.registry);
+    if (options->outbox)
+        r = open_outbox(c, options, err);
+    if (r < 0)
+        return r;
     r = transport_new(1, &c->transport);
     return r < 0 ? aico_error_set(err, r, "starting ZeroMQ: %s", aico_error_string(r)) : 0;
 }
@@ -578,6 +612,7 @@ void client_thread_deinit(struct aico_client *c)
     transport_free(&c->transport);
     client_free(&c->core);
     kept_free(&c->kept);
+    outbox_close(&c->outbox);
     inbox_deinit(&c->delivered);
     registry_unref(&c->accepted);
     free(c->registry_path);

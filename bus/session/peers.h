@@ -93,6 +93,7 @@ struct session_event {
     uint32_t index;    /* of the message in its envelope */
     struct bytes headers, payload;
     uint64_t value;   /* MESSAGE: which value of its topic, rises; 0: none is said */
+    uint64_t once;    /* MESSAGE: its number in the sender's outbox; 0: it was in none */
     int64_t until_ms; /* MESSAGE: void later than that, by the sender's clock; 0: never */
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
     uint64_t first, last;          /* GAP: the missing envelopes, both included */

@@ -167,7 +167,9 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
             (void)header_take_number(&event->headers, &ignored);
         event->until_ms = 0;
         event->value = 0;
+        event->once = 0;
         (void)header_take_value(&event->headers, &event->value);
+        (void)header_take_once(&event->headers, &event->once);
         (void)header_take_until(&event->headers, &event->until_ms);
         event->sequence = event->direct ? number : number + event->index;
         event->more = event->index + 1 < count;

@@ -17,7 +17,13 @@
 #define SCHEMA_VERSION 1
 #define LOCK_WAIT_MS 1000 /* a predecessor that is just ending */
 
+const struct kept_kind kept_sessions = {"sessions", "kept seal", "peers then begin new ratchets",
+                                        false};
+const struct kept_kind kept_outbox = {"outbox", "outbox seal", "what it holds is then not sent",
+                                      true};
+
 struct kept {
+    const struct kept_kind *kind;
     char *folder, *path, *lock_path;
     const struct identity *identity;
     struct secret *key; /* guarded */
@@ -44,9 +50,8 @@ static const char schema[] =
 
 static int damaged(const struct kept *kept, const char *cause, struct aico_error *err)
 {
-    return aico_error_set(err, AICO_EKEPTDAMAGED,
-                          "%s: %s; move it away (mv %s %s.damaged): peers then begin new ratchets",
-                          kept->path, cause, kept->path, kept->path);
+    return aico_error_set(err, AICO_EKEPTDAMAGED, "%s: %s; move it away (mv %s %s.damaged): %s",
+                          kept->path, cause, kept->path, kept->path, kept->kind->loss);
 }
 
 static int failed(const struct kept *kept, struct aico_error *err)
@@ -71,7 +76,8 @@ static int failed(const struct kept *kept, struct aico_error *err)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-struct kept *kept_new(const char *home, const char *name, const struct identity *identity)
+struct kept *kept_new(const char *home, const char *name, const struct kept_kind *kind,
+                      const struct identity *identity)
 {
     CLEANUP(kept_free)
     struct kept *kept = calloc(1, sizeof(*kept));
@@ -79,14 +85,15 @@ struct kept *kept_new(const char *home, const char *name, const struct identity 
     if (!kept)
         return NULL;
     kept->lock = -1;
+    kept->kind = kind;
     kept->identity = identity;
     kept->folder = home_path(home, "state/%s", name);
-    kept->path = home_path(home, "state/%s/sessions.db", name);
-    kept->lock_path = home_path(home, "state/%s/sessions.lock", name);
+    kept->path = home_path(home, "state/%s/%s.db", name, kind->file);
+    kept->lock_path = home_path(home, "state/%s/%s.lock", name, kind->file);
     kept->key = guarded_new(sizeof(*kept->key));
     if (!kept->folder || !kept->path || !kept->lock_path || !kept->key)
         return NULL;
-    kdf(&identity->storage, "kept seal", bytes_of(NULL, 0), kept->key);
+    kdf(&identity->storage, kind->label, bytes_of(NULL, 0), kept->key);
     return STEAL(kept);
 }
 
@@ -150,6 +157,40 @@ static int check_version(const struct kept *kept, struct aico_error *err)
     return r;
 }
 
+/* How many rows are there although the file belongs to another key. */
+static int count_foreign(struct kept *kept, int64_t *ret_count, struct aico_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int r = sqlite3_prepare_v2(kept->db,
+                               "SELECT count(*) FROM kept WHERE ?1 NOT IN (SELECT identity FROM "
+                               "owner) AND EXISTS (SELECT 1 FROM owner)",
+                               -1, &statement, NULL);
+
+    if (r == SQLITE_OK)
+        r = sqlite3_bind_blob(statement, 1, kept->identity->public, SIGN_PUBLIC_SIZE,
+                              SQLITE_STATIC);
+    if (r == SQLITE_OK)
+        r = sqlite3_step(statement);
+    if (r == SQLITE_ROW)
+        *ret_count = sqlite3_column_int64(statement, 0);
+    (void)sqlite3_finalize(statement);
+    return r == SQLITE_ROW ? 0 : failed(kept, err);
+}
+
+static int refuse_foreign(struct kept *kept, struct aico_error *err)
+{
+    int64_t count = 0;
+    int r = count_foreign(kept, &count, err);
+
+    if (r < 0 || count == 0)
+        return r;
+    return aico_error_set(err, AICO_EOPEN,
+                          "%s: %lld rows are sealed with a former key of %s; put that key back, or "
+                          "move the file away (mv %s %s.former): %s",
+                          kept->path, (long long)count, kept->identity->name, kept->path,
+                          kept->path, kept->kind->loss);
+}
+
 /* Rows of another key than @kept's cannot be opened: they go. */
 static int claim(struct kept *kept, struct aico_error *err)
 {
@@ -194,7 +235,8 @@ static int open_database(struct kept *kept, struct aico_error *err)
         sqlite3_prepare_v3(kept->db, "DELETE FROM kept WHERE key = ?1", -1,
                            SQLITE_PREPARE_PERSISTENT, &kept->drop, NULL) != SQLITE_OK)
         return failed(kept, err);
-    return claim(kept, err);
+    r = kept->kind->is_for_one_key ? refuse_foreign(kept, err) : 0;
+    return r < 0 ? r : claim(kept, err);
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state/NAME/sessions.db: what sessions must find again after a restart (session/keep.h), each
- * value sealed with the storage key and bound to its row:
+ * state/NAME/sessions.db: what sessions must find again after a restart (session/keep.h), and
+ * state/NAME/outbox.db: messages that were accepted and not yet answered (runtime/client_outbox.c).
+ * Each value is sealed with the storage key and bound to its row:
  *
- *   value   nonce (24) || SEAL(KDF(storage, "kept seal", ""), nonce, row key, bytes)
+ *   value   nonce (24) || SEAL(KDF(storage, label, ""), nonce, row key, bytes)
+ *   label   sessions.db: "kept seal"; outbox.db: "outbox seal"
  *
  * SQLite with a rollback journal that is emptied at every commit, synchronous FULL, secure_delete:
  * a commit is on the disk when it returns, and what it replaced is in no file of ours any more (a
@@ -18,12 +20,23 @@
 
 struct kept; /* opaque; kept_new() .. kept_free() */
 
+/* Which file it is. */
+struct kept_kind {
+    const char *file;  /* without .db */
+    const char *label; /* of the key that seals its rows */
+    const char *loss;  /* what moving a damaged one away costs */
+    /* Rows of a former key of this component are a mistake; false: they are erased. */
+    bool is_for_one_key;
+};
+extern const struct kept_kind kept_sessions, kept_outbox;
+
 /* Opens nothing yet: the first load() does. @identity: borrowed. NULL without memory. */
-struct kept *kept_new(const char *home, const char *name, const struct identity *identity);
+struct kept *kept_new(const char *home, const char *name, const struct kept_kind *kind,
+                      const struct identity *identity);
 void kept_free(struct kept **kept);
 /*
  * load(): AICO_EKEPTLOCKED (another process), AICO_EKEPTDAMAGED (with the repair), AICO_EFULL,
- * AICO_ESYSTEM. Rows of a former key of this component are erased: nobody can open them.
+ * AICO_ESYSTEM, AICO_EOPEN (is_for_one_key, and there are rows of another).
  * commit(): AICO_EFULL, AICO_EKEPTDAMAGED, AICO_ESYSTEM.
  */
 struct keeper kept_keeper(struct kept *kept);

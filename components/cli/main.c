@@ -180,6 +180,17 @@ static int take_quantity(struct cli *cli, int id, const char *value, struct aico
     return 0;
 }
 
+static int take_outbox_limit(struct cli *cli, const char *value, struct aico_error *err)
+{
+    uint64_t bytes;
+
+    if (!text_size(value, 1024, (uint64_t)1 << 30, &bytes))
+        return aico_error_set(err, AICO_EINVAL,
+                              "--outbox-limit: \"%.40s\" is no size from 1KiB to 1GiB", value);
+    cli->connect.client.outbox_limit = (size_t)bytes;
+    return 0;
+}
+
 static int take_bench(struct cli *cli, int id, const char *value, struct aico_error *err)
 {
     switch (id) {
@@ -233,6 +244,11 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     case OPTION_RETAIN:
         cli->is_retain = true;
         return 0;
+    case OPTION_OUTBOX:
+        cli->connect.client.outbox = true;
+        return 0;
+    case OPTION_OUTBOX_LIMIT:
+        return take_outbox_limit(cli, value, err);
     case OPTION_QUEUE:
         cli->queue = value;
         return 0;

@@ -156,9 +156,25 @@ static int check_usage(const struct cli *cli, bool is_stdin, struct aico_error *
                               "--lines and --chunk read stdin, but there is a TEXT");
     if (is_stdin && cli->command.count == 1 && !cli->is_lines && isatty(STDIN_FILENO))
         return aico_error_set(err, AICO_EINVAL, "TEXT is missing; - reads it from the terminal");
+    if (cli->connect.client.outbox_limit > 0 && !cli->connect.client.outbox)
+        return aico_error_set(err, AICO_EINVAL, "--outbox-limit needs --outbox");
     if (cli->for_ms >= 0 && !cli->is_retain)
         return aico_error_set(err, AICO_EINVAL, "--for needs --retain");
     return 0;
+}
+
+/* What the outbox keeps for the next time. */
+static void say_kept(const struct pub *pub)
+{
+    struct aico_client_stats stats;
+
+    aico_client_get_stats(pub->cli->client, &stats);
+    if (pub->cli->connect.client.outbox && stats.queued + stats.unacknowledged > 0)
+        cli_note(pub->cli,
+                 "pub: %" PRIu64 " messages stay in the outbox; send them: aico-bus --as %s pub %s "
+                 "--lines --outbox </dev/null",
+                 stats.queued + stats.unacknowledged, aico_client_name(pub->cli->client),
+                 pub->topic);
 }
 
 /* Gives the value to who subscribes later. */
@@ -212,6 +228,8 @@ int verb_pub(struct cli *cli)
     if (r == 0 && flushed == 0)
         stay(&pub);
     print_summary(&pub, started_ms);
+    if (r == 0)
+        say_kept(&pub);
     input_deinit(&input);
 
     if (r < 0)

@@ -8,7 +8,12 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_PUB] = {"pub", "TOPIC [TEXT|-]", "publish a message, or every line of stdin", 1, 2,
      "Without TEXT, or with -, the message is read from stdin, byte for byte. Exits 0 only when\n"
      "the broker has acknowledged everything. With --json prints one object at the end:\n"
-     "published, acknowledged, refused, seconds, rate."},
+     "published, acknowledged, refused, seconds, rate.\n"
+     "\n"
+     "--outbox writes each message to state/NAME/outbox.db in the home, sealed, before it counts as\n"
+     "taken, and works without a broker: what could not be sent is sent, in order and once, by the\n"
+     "next pub --outbox of this component. Without TEXT, and with an empty stdin and --lines, it\n"
+     "sends only that."},
     [VERB_SUB] = {"sub", "FILTER...", "print messages as they come", 1, -1,
      "Prints `TOPIC SENDER PAYLOAD`, a line each; control characters are escaped. In a filter *\n"
      "stands for one level and ** for any number of trailing levels. '$bus/presence/*' shows who\n"
@@ -106,6 +111,11 @@ static const struct option_entry options[] = {
      "with --retain: stay that long, to give the value to who subscribes later", "Messages", false},
     {OPTION_ACK, "pub", "ack", 0, "accepted|stored",
      "what to wait for: the broker has it, or has stored it", "Messages", false},
+    {OPTION_OUTBOX, "pub", "outbox", 0, NULL,
+     "keep what was taken in a file until the broker has answered; send what is left there first",
+     "Messages", false},
+    {OPTION_OUTBOX_LIMIT, "pub", "outbox-limit", 0, "SIZE",
+     "with --outbox: what the file may hold (64MiB)", "Messages", false},
     {OPTION_COUNT, "pub", "count", 'n', "N",
      "publish TEXT N times, or the first N messages of stdin", "Messages", false},
     {OPTION_COUNT, "sub", "count", 'n', "N", "end after N messages", "Messages", false},

@@ -50,6 +50,12 @@ struct aico_client_options {
                                refused: REFUSED with id 0. At most 12 KiB */
     const void *will;
     size_t will_size;
+    bool outbox; /* what aico_publish() accepts is in a file, state/NAME/outbox.db, sealed, until
+                    the broker has answered for it; a message of a client that died, or had no
+                    broker, is sent by the next one with an outbox, in order, and its readers show
+                    it once. For events to subscribers of rules with seal group. The broker need not
+                    be there: opening ends well when it does not answer within the timeout */
+    size_t outbox_limit;  /* bytes it may hold; 0: 64 MiB */
     bool wait_for_broker; /* keep trying until timeout instead of failing on the first refusal of
                              the connection (a named refusal of the key still fails at once) */
 };
@@ -65,7 +71,8 @@ struct aico_client_options {
  * AICO_EREGISTRY...), AICO_EUNREACHABLE, AICO_ENOTBROKER, AICO_EBROKERKEY, AICO_EREVOKED
  * (or replaced), AICO_EUNKNOWN (no such key file, or not in the registry), AICO_EDUPLICATE,
  * AICO_EINVAL (no identity was named, or a wrong address), AICO_ETIMEOUT, AICO_ENOMEM,
- * AICO_ESYSTEM.
+ * AICO_ESYSTEM; with an outbox: AICO_EKEPTLOCKED, AICO_EKEPTDAMAGED, AICO_EOPEN (it holds messages
+ * sealed with a former key), AICO_EFULL.
  */
 AICO_API AICO_MUST_USE int aico_client_open(const struct aico_client_options *options,
                                             int64_t timeout_ms, struct aico_client **ret_client,
@@ -117,7 +124,8 @@ struct aico_publish_options {
 };
 
 /**
- * Queues one message for @topic; the library seals and sends it. Thread-safe, copies.
+ * Queues one message for @topic; the library seals and sends it. Thread-safe, copies. With an
+ * outbox it returns when the message is on the disk: some milliseconds.
  *
  * @options  NULL: defaults (to subscribers, no headers, no waiting)
  * @ret_id   receives its number, which rises by 1 a message; may be NULL
@@ -127,8 +135,9 @@ struct aico_publish_options {
  *
  * Returns 0, AICO_ETOPIC, AICO_EDENIED (the local registry already forbids it: rule in @err),
  * AICO_ENOTSTORED (AICO_ACK_STORED, and the rule does not store),
- * AICO_ETOOLARGE, AICO_EINVAL (a header), AICO_EFULL (no room within wait_ms), AICO_EPEERUNKNOWN,
- * AICO_ENOMEM, or the code that ended the connection (see above).
+ * AICO_ETOOLARGE, AICO_EINVAL (a header; not for an outbox), AICO_EFULL (no room within wait_ms;
+ * the disk of the outbox is full), AICO_EPEERUNKNOWN, AICO_ENOMEM, AICO_ESYSTEM (the outbox cannot
+ * be written), or the code that ended the connection (see above).
  */
 AICO_API AICO_MUST_USE int aico_publish(struct aico_client *client, const char *topic,
                                         const void *payload, size_t size,

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages from outboxes, each once. A publisher that died seals what was not answered again, under
+ * a new generation: sequences do not tell such a repetition, the number it gave the message does
+ * (docs/decisions/0065). It rises on every topic, so what was sealed later than the highest one
+ * seen and has no higher number was there before. What was sealed earlier may come late (a window,
+ * a stored message that is wanted again) and is the sequences' to judge.
+ */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "client/internal.h"
+
+#define MARKS_MAX 65536 /* then the oldest goes: its topic is one of so many */
+
+struct mark_key {
+    uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint64_t subscription; /* of stored messages; 0: of what comes live */
+    const struct client_topic *topic;
+};
+
+/* The message with the highest number. */
+struct once_mark {
+    UT_hash_handle hh; /* by key, in the order they were made */
+    struct mark_key key;
+    uint64_t number, generation, sequence;
+};
+
+static struct once_mark *mark_of(struct client *client, const struct mark_key *key)
+{
+    struct once_mark *mark = NULL;
+
+    HASH_FIND(hh, client->marks, key, sizeof(*key), mark);
+    if (mark)
+        return mark;
+    if (HASH_COUNT(client->marks) >= MARKS_MAX) {
+        mark = client->marks;
+        HASH_DEL(client->marks, mark);
+        free(mark);
+    }
+    mark = calloc(1, sizeof(*mark));
+    if (!mark)
+        return NULL;
+    mark->key = *key;
+    HASH_ADD(hh, client->marks, key, sizeof(mark->key), mark);
+    if (!HASH_ADDED(hh, mark)) {
+        free(mark);
+        return NULL;
+    }
+    return mark;
+}
+
+static bool is_sealed_later(const struct session_event *event, const struct once_mark *mark)
+{
+    return event->generation > mark->generation ||
+           (event->generation == mark->generation && event->sequence > mark->sequence);
+}
+
+bool once_is_new(struct client *client, const struct session_event *event,
+                 const struct arrival *arrival)
+{
+    struct once_mark *mark;
+    struct mark_key key;
+
+    if (event->once == 0 || !event->identity || event->direct || !arrival->topic)
+        return true;
+    memset(&key, 0, sizeof(key));
+    memcpy(key.identity, event->identity, sizeof(key.identity));
+    key.subscription = arrival->stored.number > 0 ? arrival->stored.subscription : 0;
+    key.topic = arrival->topic;
+    mark = mark_of(client, &key);
+    if (!mark) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return false;
+    }
+    if (event->once > mark->number) {
+        mark->number = event->once;
+        mark->generation = event->generation;
+        mark->sequence = event->sequence;
+        return true;
+    }
+    return !is_sealed_later(event, mark);
+}
+
+void once_free(struct client *client)
+{
+    struct once_mark *mark, *next;
+
+    HASH_ITER(hh, client->marks, mark, next)
+    {
+        HASH_DEL(client->marks, mark);
+        free(mark);
+    }
+}
