@@ -214,9 +214,12 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
 
 /* --- a batch -------------------------------------------------------------------------------- */
 
+/* What writes nothing wants no transaction, and succeeds where none can be begun. */
 static bool is_read(const struct store_order *o)
 {
-    return o->kind == STORE_READ || o->kind == STORE_READ_ONE;
+    return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_LOAD ||
+           (o->kind == STORE_FOLLOW && o->name.size == 0) ||
+           (o->kind == STORE_ASK && bytes_equal_text(o->name, "streams"));
 }
 
 /* What a question got wrong is its own business; every other failure is the batch's. */

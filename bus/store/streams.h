@@ -11,8 +11,9 @@
  * kept then, and what was stored before stays readable.
  *
  * One connection, used by one thread at a time. Failures: AICO_ESTOREFULL (disk full or a limit of
- * the process), AICO_ESTOREDAMAGED (not our file, or a page that is not what was written),
- * AICO_ESTORE (everything else: read-only, I/O error), each with the path and cause in @err.
+ * the process), AICO_ESTOREREADONLY (of the file or its file system), AICO_ESTOREDAMAGED (not our
+ * file, or a page that is not what was written), AICO_ESTORE (everything else: I/O error), each
+ * with the path and cause in @err. When the cause is gone it goes on with what is open.
  */
 #ifndef STORE_STREAMS_H
 #define STORE_STREAMS_H
@@ -34,6 +35,8 @@ AICO_MUST_USE int streams_open(const char *path, struct streams **ret_streams,
                                struct aico_error *err);
 void streams_close(struct streams **streams);
 
+/* After a sync that failed it first brings all that was committed into the file, and fails as long
+ * as that fails. */
 AICO_MUST_USE int streams_begin(struct streams *streams, struct aico_error *err);
 AICO_MUST_USE int streams_commit(struct streams *streams, struct aico_error *err);
 void streams_rollback(struct streams *streams);

@@ -12,7 +12,7 @@
 #define APPLICATION_ID 0x6169636f /* "aico" */
 #define LAYOUT 1
 #define BUSY_MS 5000
-#define CHECKPOINT_PAGES "4000"
+#define CHECKPOINT_PAGES 4000
 
 static const char layout[] =
     "CREATE TABLE stream(id INTEGER PRIMARY KEY, filter TEXT UNIQUE NOT NULL,"
@@ -61,6 +61,8 @@ int streams_fail(struct streams *s, struct aico_error *err)
 {
     const char *cause = sqlite3_errmsg(s->db);
 
+    if (sqlite3_extended_errcode(s->db) == SQLITE_IOERR_FSYNC)
+        s->is_unsound = true;
     switch (sqlite3_errcode(s->db) & 0xff) {
     case SQLITE_FULL:
         return aico_error_set(err, AICO_ESTOREFULL,
@@ -70,6 +72,10 @@ int streams_fail(struct streams *s, struct aico_error *err)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: %s", s->path, cause);
+    case SQLITE_READONLY:
+        return aico_error_set(err, AICO_ESTOREREADONLY,
+                              "%s: it can only be read: its file system or its mode says so",
+                              s->path);
     case SQLITE_NOMEM:
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     case SQLITE_IOERR:
@@ -215,6 +221,33 @@ static int make_file(const char *path, struct aico_error *err)
     return 0;
 }
 
+/* The log goes into the file when it has grown. The transaction stands, whatever comes of that. */
+static int on_committed(void *context, sqlite3 *db, const char *schema, int pages)
+{
+    struct streams *s = context;
+
+    if (pages >= CHECKPOINT_PAGES &&
+        sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
+        s->is_unsound = true;
+    return SQLITE_OK;
+}
+
+/*
+ * After a sync that failed nobody knows which of the pages written before it are on the disk, and a
+ * later sync that succeeds does not say it: the system may have dropped them. What was not waited
+ * for in the log, streams_note_handed(), would be a hole before everything committed behind it. So
+ * nothing is stored before all of the log is in the file, and the log begins anew.
+ */
+static int make_sound(struct streams *s, struct aico_error *err)
+{
+    if (!s->is_unsound)
+        return 0;
+    if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
+        return streams_fail(s, err);
+    s->is_unsound = false;
+    return 0;
+}
+
 int streams_open(const char *path, struct streams **ret_streams, struct aico_error *err)
 {
     CLEANUP(streams_close)
@@ -231,14 +264,13 @@ int streams_open(const char *path, struct streams **ret_streams, struct aico_err
         return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
     (void)sqlite3_extended_result_codes(s->db, 1);
     (void)sqlite3_busy_timeout(s->db, BUSY_MS);
-    r = streams_text(
-        s,
-        "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-        "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;"
-        "PRAGMA wal_autocheckpoint=" CHECKPOINT_PAGES,
-        err);
+    r = streams_text(s,
+                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                     "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;",
+                     err);
     if (r == 0)
         r = check_layout(s, err);
+    (void)sqlite3_wal_hook(s->db, on_committed, s);
     if (r < 0)
         return r;
     *ret_streams = STEAL(s);
@@ -262,7 +294,10 @@ void streams_close(struct streams **streams)
 int streams_begin(struct streams *s, struct aico_error *err)
 {
     sqlite3_stmt *q = streams_statement(s, SQL_BEGIN, err);
+    int r = make_sound(s, err);
 
+    if (r < 0)
+        return r;
     return q ? streams_run(s, q, err) : streams_fail(s, err);
 }
 

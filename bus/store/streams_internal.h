@@ -82,6 +82,7 @@ enum streams_statement {
 struct streams {
     sqlite3 *db;
     char *path;
+    bool is_unsound; /* a sync has failed: see streams_begin() */
     sqlite3_stmt *statements[SQL_COUNT];
 };
 

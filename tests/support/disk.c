@@ -249,7 +249,11 @@ static int file_sync(sqlite3_file *base, int flags)
     struct file *f = ((struct handle *)base)->file;
 
     (void)flags;
-    if (disk.fault == DISK_SYNC_ERROR || !has_power())
+    if (disk.fault == DISK_SYNC_ERROR) {
+        changes_free(f); /* still read, never written: what Linux does */
+        return SQLITE_IOERR_FSYNC;
+    }
+    if (!has_power())
         return SQLITE_IOERR_FSYNC;
     for (const struct change *c = f->first; c; c = c->next)
         apply(&f->synced, c);

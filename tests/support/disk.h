@@ -18,7 +18,7 @@ enum disk_fault {
     DISK_SOUND,
     DISK_FULL,        /* nothing that makes a file grow is written */
     DISK_WRITE_ERROR, /* nothing is written */
-    DISK_SYNC_ERROR,  /* nothing is synced */
+    DISK_SYNC_ERROR,  /* nothing is synced, and what should have been is not written later either */
     DISK_READ_ERROR,  /* nothing is read */
     DISK_READ_ONLY,   /* files open for reading only */
 };
