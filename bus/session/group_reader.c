@@ -354,9 +354,12 @@ void group_reader_list(struct group_reader *reader, const struct control_stand *
     topic->listed = stand->next;
     topic->listed_messages = stand->messages;
     if (topic->skip && topic->replay.begun) {
+        if (stand->next >= topic->replay.next) {
+            topic->messages = stand->messages;
+            topic->is_uncounted = false;
+        }
         replay_skip(&topic->replay, stand->next);
         topic->skip = false;
-        topic->is_uncounted = true;
     } else if (topic->replay.begun && topic->is_guessed && stand->next < topic->start) {
         if (topic->start_number > stand->messages)
             reader->missing = topic->start_number - stand->messages;

@@ -707,6 +707,37 @@ static void who_stops_listening_hears_of_no_gap(void **state UNUSED)
     assert_no_gaps();
 }
 
+/* The list it asks for says how many messages there were, not only how many envelopes. */
+static void who_listens_again_counts_from_the_list(void **state UNUSED)
+{
+    struct node *backend = &net.nodes[BACKEND];
+    int left = 1;
+
+    assert_int_equal(sessions_subscribed(backend->sessions, net_moment(&net, backend),
+                                         bytes_text("logs/**"), false),
+                     0);
+    net_prepare(&net, CLI, LOGS);
+    publish_batch(3, "heard");
+    net_run(&net);
+    sessions_unsubscribed(backend->sessions, bytes_text("logs/**"), false);
+    backend->deaf = true;
+    publish_batch(5, "unheard");
+    net_run(&net);
+    backend->deaf = false;
+    assert_int_equal(sessions_subscribed(backend->sessions, net_moment(&net, backend),
+                                         bytes_text("logs/**"), false),
+                     0);
+    net_run(&net);
+    net.pass = drop_published;
+    net.pass_context = &left;
+    publish_batch(7, "gone");
+    net_run(&net);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "heard"), 0);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 1);
+    assert_int_equal(note_at(&net, BACKEND, SESSION_GAP, 0)->count, 7);
+}
+
 static void false_members_get_no_key(void **state UNUSED)
 {
     struct sessions_stats stats;
@@ -880,6 +911,7 @@ int main(void)
         TEST(a_lost_batch_counts_by_its_messages),
         TEST(a_late_reader_counts_from_where_it_came),
         TEST(who_stops_listening_hears_of_no_gap),
+        TEST(who_listens_again_counts_from_the_list),
         TEST(false_members_get_no_key),
         TEST(invented_key_ids_cost_a_reader_little),
         TEST(final_dropped_at_rekey),
