@@ -444,7 +444,7 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
         publication_on_request(s, now, peer, identity, &c);
         break;
     case CONTROL_KEY_REFUSE:
-        readers_on_refuse(s, peer, &c);
+        readers_on_refuse(s, now, peer, &c);
         break;
     case CONTROL_REGISTRY:
         if (!bucket_take(&peer->registries, now.boot_ms, WORDS_RATE, WORDS_BURST))

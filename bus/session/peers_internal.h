@@ -105,7 +105,8 @@ struct ask {
     uint32_t out;   /* requests that were not answered yet; answers come in their order */
     uint32_t epoch;
     int64_t next_ms, until_ms;
-    bool quiet; /* only for the list: no handshake for it */
+    bool quiet;    /* only for the list: no handshake for it */
+    bool in_order; /* what came later under the same rule waits as well */
     uint8_t filter_size;
     char filter[TOPIC_SIZE_MAX];
 };
@@ -431,7 +432,8 @@ void readers_peer_ready(struct sessions *s, struct moment now, struct peer *peer
 void readers_link_up(struct moment now, struct peer *peer);
 void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
                     const uint8_t *identity, const struct control *key);
-void readers_on_refuse(struct sessions *s, struct peer *peer, const struct control *refuse);
+void readers_on_refuse(struct sessions *s, struct moment now, struct peer *peer,
+                       const struct control *refuse);
 void readers_heard_more(struct sessions *s, struct moment now, struct bytes filter);
 void readers_heard_less(struct sessions *s);
 

@@ -214,6 +214,7 @@ void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
         return;
     }
     held->stored = stored;
+    ask->in_order |= !stored;
     if (ask->order == 0 && ask->next_ms <= now.boot_ms) {
         if (!line_best(peer) && !peer->dialing && entitled_count(s, rule) > JITTER_READERS)
             ask->next_ms = now.boot_ms + 1 + peers_jitter(s, JITTER_MS);
@@ -288,6 +289,30 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
         fail(s, peer, topic, r, cookie);
 }
 
+/* Whether an earlier message of the same rule waits for its key, so that what is of @reader waits
+ * behind it. */
+static bool must_follow(const struct peer *peer, const struct group_reader *reader)
+{
+    const struct ask *ask;
+
+    LL_FOREACH(peer->asks, ask)
+    if (ask->in_order && bytes_equal(bytes_of(ask->filter, ask->filter_size), filter_of(reader)))
+        return true;
+    return false;
+}
+
+/* False: there is no room, it cannot wait. */
+static bool hold_behind(struct sessions *s, struct moment now, struct peer *peer,
+                        const struct component *publisher, struct bytes topic, uint8_t delivery,
+                        struct bytes bytes, void *cookie)
+{
+    struct held_list *waiting = &peer->waiting;
+
+    return waiting->count < WAITING_MAX && waiting->bytes + bytes.size <= WAITING_BYTES_MAX &&
+           held_push(waiting, now, s->settings.handshake_timeout_ms, publisher->identity, topic,
+                     delivery, bytes, NULL, false, cookie) != NULL;
+}
+
 /* An envelope whose key is here. */
 static int open_with(struct sessions *s, struct moment now, struct peer *peer,
                      struct group_reader *reader, struct bytes topic, uint8_t delivery,
@@ -337,6 +362,9 @@ static void receive(struct sessions *s, struct moment now, struct peer *peer,
     }
     reader = reader_find(peer, publisher->identity, e.key_id);
     r = AICO_EKEY;
+    if (reader && must_follow(peer, reader) &&
+        hold_behind(s, now, peer, publisher, topic, delivery, bytes, cookie))
+        return;
     if (reader)
         r = open_with(s, now, peer, reader, topic, delivery, &e, cookie);
     /* Nobody is asked for the sake of HEADS: the messages they count come with a key, or fail. */
@@ -454,7 +482,8 @@ static bool newer_has_begun(const struct peer *peer, const uint8_t *identity,
             memcmp(reader->key, identity, SIGN_PUBLIC_SIZE) != 0)
             continue;
         for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
-            if (topic->replay.strict && topic->replay.begun)
+            if (topic->replay.strict && topic->replay.begun &&
+                !topic_is_internal(bytes_of(topic->name, topic->size)))
                 return true;
     }
     return false;
@@ -500,24 +529,24 @@ static struct group_reader *add_earlier(struct sessions *s, struct moment now, s
     return reader;
 }
 
-static void release_waiting(struct sessions *s, struct moment now, struct peer *peer,
-                            const struct group_reader *reader)
+/* What need not wait any more, in the order it came. */
+static void release_waiting(struct sessions *s, struct moment now, struct peer *peer)
 {
-    uint8_t id[GROUP_ID_SIZE];
     struct held *held, *next;
 
-    memcpy(id, reader->key + SIGN_PUBLIC_SIZE, sizeof(id));
     DL_FOREACH_SAFE(peer->waiting.first, held, next)
     {
         const struct component *publisher = registry_find_identity(s->registry, held->identity);
         struct bytes topic = bytes_of(held->data, held->topic_size);
-        struct group_reader *known;
+        struct group_reader *known =
+            publisher ? reader_find(peer, held->identity, bytes_of(held->key_id, GROUP_ID_SIZE))
+                      : NULL;
         struct envelope e;
         int r;
 
-        if (memcmp(held->key_id, id, GROUP_ID_SIZE) != 0)
+        if (known ? !held->stored && must_follow(peer, known)
+                  : publisher && ask_find(peer, held->key_id))
             continue;
-        known = publisher ? reader_find(peer, held->identity, bytes_of(id, sizeof(id))) : NULL;
         r = known ? envelope_parse(bytes_of(held->data + held->topic_size, held->size), &e)
                   : AICO_EKEY;
         if (r == 0 && held->stored)
@@ -552,8 +581,12 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
     else if (ask && !newer_has_begun(peer, identity, key)) /* for what was sealed just before */
         reader = add_earlier(s, now, peer, identity, rule, key);
     stored_on_key(s, now, identity, rule, key);
-    if (!reader)
+    if (ask)
+        ask->in_order = false;
+    if (!reader) {
+        release_waiting(s, now, peer);
         return;
+    }
     peers_wake_at(s, group_reader_deadline(reader, s->backlogged));
     if (ask && ask->out > 0 && --ask->out == 0) {
         take_list(s, peer, reader, key, ask->order);
@@ -563,10 +596,11 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
     } else if (reader->listed_at == 0 && overlaps_heard(s, key->filter)) {
         ask_for_list(s, now, peer, reader);
     }
-    release_waiting(s, now, peer, reader);
+    release_waiting(s, now, peer);
 }
 
-void readers_on_refuse(struct sessions *s, struct peer *peer, const struct control *refuse)
+void readers_on_refuse(struct sessions *s, struct moment now, struct peer *peer,
+                       const struct control *refuse)
 {
     int code = refuse->code == 0 ? AICO_EKEY : -(int)refuse->code;
     struct ask *ask, *next;
@@ -578,6 +612,7 @@ void readers_on_refuse(struct sessions *s, struct peer *peer, const struct contr
         waiting_fail(s, peer, ask->id, code);
         ask_remove(peer, ask);
     }
+    release_waiting(s, now, peer);
 }
 
 /* --- what we listen to ---------------------------------------------------------------------- */
@@ -671,6 +706,7 @@ void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
 {
     struct group_reader *reader, *after;
     struct ask *ask, *next;
+    bool expired = false;
 
     HASH_ITER(hh, peer->readers, reader, after)
     {
@@ -686,6 +722,7 @@ void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
         if (now.boot_ms >= ask->until_ms) {
             waiting_fail(s, peer, ask->id, AICO_EKEY);
             ask_remove(peer, ask);
+            expired = true;
         } else if (s->link && now.boot_ms >= ask->next_ms) {
             if (ask->quiet && ask->out > 0)
                 ask->next_ms = ask->until_ms;
@@ -693,6 +730,8 @@ void readers_tick(struct sessions *s, struct moment now, struct peer *peer)
                 ask_send(s, now, peer, ask);
         }
     }
+    if (expired)
+        release_waiting(s, now, peer);
 }
 
 int64_t readers_deadline(const struct sessions *s, const struct peer *peer)

@@ -106,6 +106,80 @@ static void the_former_generation_is_not_given_for_long(void **state UNUSED)
     net_close(&net);
 }
 
+static void keep_out_other(struct registry_draft *draft)
+{
+    assert_int_equal(
+        registry_draft_set_rule(draft,
+                                &(struct rule_line){.filter = bytes_text("logs/**"),
+                                                    .publish = "*",
+                                                    .subscribe = "backend,cli",
+                                                    .seal = SEAL_GROUP,
+                                                    .authenticity = AUTHENTICITY_SENDER},
+                                NULL),
+        0);
+}
+
+/* The reader has only the key of the newer generation when a message of the former one comes, and
+ * one of the newer right behind it. */
+static void deliver_held_before_a_newer_one(bool strict)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = NULL;
+
+    open_net();
+    for (int i = 0; i < EVERYBODY; i++) {
+        net.nodes[i].settings.strict_ordering = strict;
+        net_stop_node(&net, i);
+        net_start_node(&net, i);
+    }
+    net_prepare(&net, PUBLISHER, LOGS);
+    net.pass = hold_next;
+    assert_int_equal(net_publish(&net, PUBLISHER, LOGS, "just before"), 0);
+    net_run(&net);
+    net.pass = NULL;
+    net_stop_node(&net, READER);
+    net_start_node(&net, READER);
+    assert_int_equal(net_dial(&net, READER, PUBLISHER), 0);
+    net_run(&net);
+    draft = registry_draft_new(net.registry, bytes_text(NAMESPACE));
+    keep_out_other(draft);
+    net_set_registry(&net, registry_make(draft), 0);
+    net_prepare(&net, PUBLISHER, LOGS);
+    LL_APPEND(net.parcels, held);
+    held = NULL;
+    assert_int_equal(net_publish(&net, PUBLISHER, LOGS, "after"), 0);
+}
+
+static void what_waits_for_a_former_key_stays_in_front(void **state UNUSED)
+{
+    for (int strict = 1; strict >= 0; strict--) {
+        deliver_held_before_a_newer_one(strict);
+        net_advance(&net, 5000);
+        assert_heard(&net, READER, 0, "just before");
+        assert_heard(&net, READER, 1, "after");
+        assert_int_equal(count_notes(&net, READER, SESSION_FAILED), 0);
+        net_close(&net);
+    }
+}
+
+static bool drop_control(struct net *n UNUSED, struct parcel *parcel, void *context UNUSED)
+{
+    return parcel->delivery != DELIVERY_CONTROL;
+}
+
+static void what_is_behind_a_key_that_never_comes_is_read(void **state UNUSED)
+{
+    deliver_held_before_a_newer_one(true);
+    net.pass = drop_control;
+    net_advance(&net, 1000);
+    assert_int_equal(count_notes(&net, READER, SESSION_MESSAGE), 0);
+    net_advance(&net, 40000);
+    assert_int_equal(note_at(&net, READER, SESSION_FAILED, 0)->code, AICO_EKEY);
+    assert_heard(&net, READER, 0, "after");
+    net.pass = NULL;
+    net_close(&net);
+}
+
 static void keep_out_reader(struct registry_draft *draft)
 {
     assert_int_equal(
@@ -266,6 +340,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sealed_just_before_a_rotation_opens),
         cmocka_unit_test(the_former_generation_is_not_given_for_long),
+        cmocka_unit_test(what_waits_for_a_former_key_stays_in_front),
+        cmocka_unit_test(what_is_behind_a_key_that_never_comes_is_read),
         cmocka_unit_test(the_removed_get_no_former_generation),
         cmocka_unit_test(missing_keys_repair_themselves_under_loss_and_restarts),
     };
