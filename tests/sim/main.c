@@ -27,6 +27,7 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
     *w = (struct world){.options = *options, .seed = seed, .trace = 0xcbf29ce484222325u};
     w->dice.state = seed * 0x2545f4914f6cdd1du + 99;
     w->delay_max_ms = 1 << dice_below(&w->dice, 9);
+    w->shrink = dice_one(&w->dice, 6) ? 0 : 3;
     w->session = session_settings_default();
     w->session.connection_retry_limit = 0;
     w->session.security_level = 0;
@@ -39,8 +40,8 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
     if (dice_one(&w->dice, 5))
         w->session.session_timeout_ms = 60000;
     broker_settings_default(&w->broker_settings);
-    w->broker_settings.outbox_limit = (size_t)200000 << dice_below(&w->dice, 4);
-    w->broker_settings.direct_limit = (size_t)200000 << dice_below(&w->dice, 6);
+    w->broker_settings.outbox_limit = (size_t)200000 << dice_below(&w->dice, w->shrink ? 1 : 4);
+    w->broker_settings.direct_limit = (size_t)200000 >> w->shrink << dice_below(&w->dice, 6);
     w->broker_settings.publish_window = 400000u << dice_below(&w->dice, 3);
     if (dice_one(&w->dice, 8))
         w->broker_settings.max_topics = 6;

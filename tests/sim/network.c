@@ -16,8 +16,8 @@ static struct link *link_new(struct node *node)
     link->node = node;
     link->client_side = link->broker_side = true;
     link->client_notices_ms = link->broker_notices_ms = MOMENT_NEVER;
-    link->up.capacity = (size_t)100000 << dice_below(&w->dice, 5);
-    link->down.capacity = (size_t)100000 << dice_below(&w->dice, 5);
+    link->up.capacity = (size_t)100000 >> w->shrink << dice_below(&w->dice, 5);
+    link->down.capacity = (size_t)100000 >> w->shrink << dice_below(&w->dice, 5);
     link->next = w->links;
     w->links = link;
     return link;
@@ -253,6 +253,7 @@ void client_output(struct node *node)
     struct bytes frame;
 
     node->dirty = false;
+    node->touched = true;
     if (!node->client || !node->link)
         return;
     if (!client_next_frame(node->client, node_moment(node), &frame)) {

@@ -72,10 +72,11 @@ static void look_at_node(const struct world *w, struct list *list, struct node *
         may(list, w->now_ms, CLIENT_OUTPUT, node, NULL);
     if (node->dialing)
         may(list, node->connect_ms, CONNECT, node, NULL);
-    else if (client_deadline(node->client) != MOMENT_NEVER)
-        may(list, client_deadline(node->client) - node->boot_ms, CLIENT_TICK, node, NULL);
-    if (node->dialing && client_deadline(node->client) != MOMENT_NEVER)
-        may(list, client_deadline(node->client) - node->boot_ms, CLIENT_TICK, node, NULL);
+    if (node->touched)
+        node->deadline_ms = client_deadline(node->client);
+    node->touched = false;
+    if (node->deadline_ms != MOMENT_NEVER)
+        may(list, node->deadline_ms - node->boot_ms, CLIENT_TICK, node, NULL);
     if (node->replies)
         may(list, node->replies->due_ms, REPLY, node, NULL);
     if (node->backlogged)

@@ -31,6 +31,7 @@
 #define VERSIONS_MAX 256
 #define START_MS 1763668800000
 #define NUMBERS_MAX 512
+#define PAYLOAD_MAX 200000
 
 /* --- a seeded generator (SplitMix64) ---------------------------------------------------------- */
 
@@ -169,6 +170,9 @@ struct node {
     uint64_t generation;       /* on its disk */
     struct link *link;
     bool dialing, dirty, backlogged, over;
+    bool unanswered;     /* something it pushed is not known to be */
+    bool touched;        /* its core was called since @deadline_ms was asked */
+    int64_t deadline_ms; /* of the core, by its boot clock */
     int64_t connect_ms, backlog_until_ms, restart_ms;
     uint64_t link_lost_step; /* of either side */
     int64_t ready_ms;        /* since when its session stands; MOMENT_NEVER: it does not */
@@ -240,6 +244,7 @@ struct world {
     size_t message_count, message_capacity;
     struct ticket *tickets;
     int64_t delay_max_ms;
+    unsigned shrink; /* messages and limits are this many powers of two smaller */
     bool calm;
     int64_t next_action_ms;
     uint64_t actions;
@@ -261,7 +266,8 @@ struct run_result {
 void sim_run(uint64_t seed, const struct options *options, struct run_result *ret_result);
 
 void sim_fail(struct world *w, const char *text, ...) __attribute__((format(printf, 2, 3)));
-/* One line of the trace; every line counts for its hash, printed or not. */
+/* One line of the trace, which -v prints; else it counts for the hash of the run. Takes %s, %d, %u,
+ * %zu, %llu and %lld. */
 void sim_note(struct world *w, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* cheap.c */
@@ -328,7 +334,9 @@ void oracle_step(struct world *w);
 void oracle_node(struct node *node);
 void oracle_calm(struct world *w);
 void oracle_accounts(struct world *w);
-/* Writes the payload of message @number. */
+/* Writes the payload of message @number, at most PAYLOAD_MAX bytes; no two messages of a run have
+ * the same. */
 void payload_write(uint32_t number, uint8_t *to, size_t size);
+bool payload_is(uint32_t number, const uint8_t *at, size_t size);
 
 #endif

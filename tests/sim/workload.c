@@ -17,9 +17,9 @@ static size_t any_size(struct world *w)
     case 0:
         return 0;
     case 1:
-        return dice_below(&w->dice, 200000);
+        return dice_below(&w->dice, PAYLOAD_MAX >> w->shrink);
     case 2:
-        return dice_below(&w->dice, 70000);
+        return dice_below(&w->dice, 70000 >> w->shrink);
     default:
         return dice_below(&w->dice, 600);
     }
@@ -41,7 +41,7 @@ static void flood(struct world *w, struct node *node)
     uint64_t count = 10 + dice_below(&w->dice, 20);
 
     for (uint64_t i = 0; i < count && node->client && !node->over; i++)
-        node_publish(node, topic, -1, dice_below(&w->dice, 60000), false);
+        node_publish(node, topic, -1, dice_below(&w->dice, w->shrink ? 20000 : 60000), false);
 }
 
 static void restart(struct world *w, struct node *node)
