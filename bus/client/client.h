@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/fifo.h"
+#include "base/keeper.h"
 #include "crypto/identity.h"
 #include "crypto/random.h"
 #include "session/settings.h"
@@ -32,6 +33,8 @@ struct client_settings {
     bool wait_for_broker;            /* the first link is dialled again too */
     bool seal_none_allowed;          /* security_level standard */
     const char *software;            /* borrowed */
+    const struct keeper *replay; /* borrowed; what durable readers have settled; NULL: that is not
+                                    known after a restart */
 };
 
 /* An answered question: payload or JSON text. */

@@ -104,6 +104,7 @@ void client_free(struct client **client)
     publish_free(c);
     values_free(c);
     once_free(c);
+    seen_free(c);
     buffer_wipe_deinit(&c->will);
     receive_free(c);
     client_subscriptions_free(c);
@@ -767,6 +768,7 @@ bool client_next_frame(struct client *client, struct moment now, struct bytes *r
     if (client->state != CLIENT_HELLO && client->state != CLIENT_READY)
         return false;
     if (client->frame_size == 0) {
+        seen_commit(client);
         writer_u8(&frame, WIRE_VERSION);
         if (fill_control(client, &frame) && client->state == CLIENT_READY)
             fill_session(client, now, &frame);

@@ -12,11 +12,13 @@
 struct open_item {
     UT_hash_handle hh; /* by number */
     uint64_t number;
-    size_t left;      /* messages not settled */
-    uint32_t session; /* of the follow: that in which it came last */
-    bool done;        /* settled, and remembered: the broker may not have heard of it */
-    bool retry;       /* one of them is wanted again */
-    int code;         /* one of them was rejected; 0: none */
+    size_t left;            /* messages not settled */
+    uint32_t session;       /* of the follow: that in which it came last */
+    bool done;              /* settled, and remembered: the broker may not have heard of it */
+    bool retry;             /* one of them is wanted again */
+    struct seen_place seen; /* its durable name is the follow's */
+    uint8_t identity[SIGN_PUBLIC_SIZE]; /* of `seen` */
+    int code;                           /* one of them was rejected; 0: none */
     uint8_t reason_size;
     char reason[255];
 };
@@ -109,7 +111,15 @@ void client_follow(struct client *client, struct moment now, const struct follow
         operation_start(client, now, OPERATION_SUBSCRIBE, timeout_ms, ticket);
     struct client_follow *f = calloc(1, sizeof(*f));
     struct client_subscription *s = NULL;
+    struct aico_error err = {0};
+    int r = request->durable.size > 0 ? seen_load(client, &err) : 0;
 
+    if (r < 0) {
+        free(f);
+        if (operation)
+            operation_fail(client, operation, r, err.text);
+        return;
+    }
     if (operation && f) {
         f->start = request->start;
         f->value = request->value;
@@ -138,6 +148,13 @@ static struct client_subscription *find(struct client *client, uint32_t number)
     return s && s->follow ? s : NULL;
 }
 
+struct bytes follow_name(struct client *client, uint32_t subscription)
+{
+    const struct client_subscription *s = find(client, subscription);
+
+    return s ? bytes_of(s->follow->name, s->follow->name_size) : bytes_of(NULL, 0);
+}
+
 static struct open_item *find_item(struct client_follow *f, uint64_t number)
 {
     struct open_item *item = NULL;
@@ -162,7 +179,8 @@ static void tell(struct client *client, uint32_t subscription, uint64_t number, 
     client_control_end(client, &w);
 }
 
-void follow_handed(struct client *client, const struct stored_place *place, size_t count)
+void follow_handed(struct client *client, const struct stored_place *place, size_t count,
+                   const struct seen_place *seen)
 {
     struct client_subscription *s = find(client, place->subscription);
     struct open_item *item = s ? find_item(s->follow, place->number) : NULL;
@@ -183,6 +201,11 @@ void follow_handed(struct client *client, const struct stored_place *place, size
             return;
         }
     }
+    item->seen = *seen;
+    item->seen.durable = bytes_of(s->follow->name, s->follow->name_size);
+    if (seen->generation > 0)
+        memcpy(item->identity, seen->identity, sizeof(item->identity));
+    item->seen.identity = item->identity;
     item->session = s->follow->session;
     item->left += count; /* it came again before the application had settled it */
 }
@@ -222,6 +245,8 @@ void client_settle(struct client *client, uint32_t subscription, uint64_t number
     }
     if (item->left > 0 && --item->left > 0)
         return;
+    if (!item->retry || item->code < 0)
+        seen_settled(client, &item->seen);
     if (client->state == CLIENT_READY && item->session == s->follow->session)
         tell(client, subscription, number, item->code, item->retry && item->code == 0,
              bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));

@@ -91,6 +91,20 @@ struct stored_place {
     int64_t stored_ms;
 };
 
+/* A message from an outbox: its number, and where it was sealed. */
+struct once_place {
+    uint64_t number, generation, sequence;
+};
+
+/* A stored envelope at a durable reader. generation 0: it was in clear, nothing is known of it. */
+struct seen_place {
+    struct bytes durable; /* borrowed; empty: the reader is not durable */
+    const uint8_t *identity;
+    const struct client_topic *topic;
+    uint64_t generation;
+    uint32_t sequence;
+};
+
 /* What must be known of an envelope when its messages come back out of the sessions. */
 struct arrival {
     struct arrival *prev, *next; /* client->arrivals */
@@ -267,6 +281,9 @@ struct client {
     bool presence_refused; /* it will not be known: everybody is taken to be */
 
     struct once_mark *marks; /* once.c */
+    struct seen *seen;       /* seen.c */
+    struct seen *seen_dirty; /* not on the disk yet */
+    bool seen_loaded, seen_failed;
 
     uint64_t topic_received;  /* messages by subscription in this session */
     uint64_t topic_acked;     /* of them, told to the broker as one of a queue group */
@@ -337,8 +354,11 @@ void deliver_state(struct client *client, int code, const char *text);
 /* follow.c */
 void follow_send(struct client *client, struct client_subscription *s);
 void follow_free(struct client_follow **follow);
-/* @count messages of the item at @place are the application's now. */
-void follow_handed(struct client *client, const struct stored_place *place, size_t count);
+/* @count messages of the item at @place, the envelope at @seen, are the application's now. */
+void follow_handed(struct client *client, const struct stored_place *place, size_t count,
+                   const struct seen_place *seen);
+/* The durable name of a subscription; empty: it has none. */
+struct bytes follow_name(struct client *client, uint32_t subscription);
 /* Whether the application has it from a session before, and need not be given it again. If it has
  * settled it, the broker, which did not hear of that, is told. */
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
@@ -348,8 +368,21 @@ void follow_failed(struct client *client, const struct stored_place *place, int 
 /* Whether the message @event, which came as @arrival, was not there before under another seal; it
  * is remembered. */
 bool once_is_new(struct client *client, const struct session_event *event,
-                 const struct arrival *arrival);
+                 const struct arrival *arrival, const struct seen_place *place);
 void once_free(struct client *client);
+/* seen.c */
+/* What was kept; once, when there is a durable reader. What the keeper says. */
+int seen_load(struct client *client, struct aico_error *err);
+/* Whether the envelope at @place was settled, in whichever run. */
+bool seen_is_settled(struct client *client, const struct seen_place *place);
+void seen_settled(struct client *client, const struct seen_place *place);
+/* Of the publisher's outbox, the highest at @place; NULL: nothing is kept. */
+struct once_place *seen_once(struct client *client, const struct seen_place *place);
+/* What is there to be kept is on the disk, or the application is told. */
+void seen_commit(struct client *client);
+/* The durable reader begins anew. */
+void seen_forget(struct client *client, struct bytes durable);
+void seen_free(struct client *client);
 /* prekeys.c */
 void prekeys_send(struct client *client, struct bytes statement, struct bytes keys);
 void bundle_send(struct client *client, struct moment now, struct bytes name);

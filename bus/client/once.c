@@ -23,10 +23,10 @@ struct mark_key {
 struct once_mark {
     UT_hash_handle hh; /* by key, in the order they were made */
     struct mark_key key;
-    uint64_t number, generation, sequence;
+    struct once_place last;
 };
 
-static struct once_mark *mark_of(struct client *client, const struct mark_key *key)
+static struct once_mark *mark_get(struct client *client, const struct mark_key *key)
 {
     struct once_mark *mark = NULL;
 
@@ -50,36 +50,47 @@ static struct once_mark *mark_of(struct client *client, const struct mark_key *k
     return mark;
 }
 
-static bool is_sealed_later(const struct session_event *event, const struct once_mark *mark)
+static bool is_sealed_later(const struct session_event *event, const struct once_place *last)
 {
-    return event->generation > mark->generation ||
-           (event->generation == mark->generation && event->sequence > mark->sequence);
+    return event->generation > last->generation ||
+           (event->generation == last->generation && event->sequence > last->sequence);
 }
 
-bool once_is_new(struct client *client, const struct session_event *event,
-                 const struct arrival *arrival)
+/* Of a durable reader it is kept with what it has settled. NULL without memory. */
+static struct once_place *last_of(struct client *client, const struct session_event *event,
+                                  const struct arrival *arrival, const struct seen_place *place)
 {
+    struct once_place *last = seen_once(client, place);
     struct once_mark *mark;
     struct mark_key key;
 
-    if (event->once == 0 || !event->identity || event->direct || !arrival->topic)
-        return true;
+    if (last)
+        return last;
     memset(&key, 0, sizeof(key));
     memcpy(key.identity, event->identity, sizeof(key.identity));
     key.subscription = arrival->stored.number > 0 ? arrival->stored.subscription : 0;
     key.topic = arrival->topic;
-    mark = mark_of(client, &key);
-    if (!mark) {
+    mark = mark_get(client, &key);
+    return mark ? &mark->last : NULL;
+}
+
+bool once_is_new(struct client *client, const struct session_event *event,
+                 const struct arrival *arrival, const struct seen_place *place)
+{
+    struct once_place *last;
+
+    if (event->once == 0 || !event->identity || event->direct || !arrival->topic)
+        return true;
+    last = last_of(client, event, arrival, place);
+    if (!last) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return false;
     }
-    if (event->once > mark->number) {
-        mark->number = event->once;
-        mark->generation = event->generation;
-        mark->sequence = event->sequence;
+    if (event->once > last->number) {
+        *last = (struct once_place){event->once, event->generation, event->sequence};
         return true;
     }
-    return !is_sealed_later(event, mark);
+    return !is_sealed_later(event, last);
 }
 
 void once_free(struct client *client)

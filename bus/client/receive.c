@@ -7,8 +7,10 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/reader.h"
 #include "client/internal.h"
 #include "client/message.h"
+#include "envelope/envelope.h"
 
 #define REPLAY_SAY_MS 1000
 #define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
@@ -434,6 +436,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
 {
     struct stored_place place = {item->number, item->subscription, item->attempt,
                                  (int64_t)item->stored_ms};
+    static const struct seen_place in_clear;
     const struct rule *rule = client_topic_rule(client, topic);
     struct aico_message *message;
 
@@ -455,7 +458,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     message->subscription = place.subscription;
     message->attempt = place.attempt;
     message->stored_ms = place.stored_ms;
-    follow_handed(client, &place, 1);
+    follow_handed(client, &place, 1, &in_clear);
     deliver(client, message);
 }
 
@@ -579,15 +582,30 @@ static void note_replay(struct client *client, struct moment now, const struct s
     deliver_state(client, AICO_EREPLAY, text);
 }
 
-/* The application had the message of @event before, sealed otherwise. */
+/* Where a stored envelope came to; the sequence of all its messages is its own. */
+static struct seen_place place_of(struct client *client, const struct session_event *event,
+                                  const struct arrival *arrival)
+{
+    struct reader ref = reader_over(bytes_of(event->ref, sizeof(event->ref)));
+    struct seen_place place = {
+        .identity = event->identity, .topic = arrival->topic, .generation = event->generation};
+
+    if (arrival->stored.number > 0)
+        place.durable = follow_name(client, arrival->stored.subscription);
+    (void)reader_bytes(&ref, ENVELOPE_KEY_ID_SIZE);
+    place.sequence = reader_u32(&ref);
+    return place;
+}
+
+/* The application had the message of @event before: settled, or sealed otherwise. */
 static void leave_out(struct client *client, struct moment now, const struct session_event *event,
-                      const struct arrival *arrival)
+                      const struct arrival *arrival, const struct seen_place *place)
 {
     note_replay(client, now, event);
     if (arrival->stored.number == 0)
         return;
     if (event->index == 0)
-        follow_handed(client, &arrival->stored, arrival->count);
+        follow_handed(client, &arrival->stored, arrival->count, place);
     client_settle(client, arrival->stored.subscription, arrival->stored.number, 0,
                   bytes_of(NULL, 0));
 }
@@ -598,6 +616,7 @@ static void report_message(struct client *client, struct moment now,
     const struct arrival none = {0}, *arrival = event->cookie ? event->cookie : &none;
     enum aico_message_kind kind = AICO_MESSAGE_EVENT;
     struct aico_message *message;
+    struct seen_place place;
     struct operation *request;
 
     if (event->cookie && arrival->stored.number == 0 && !event->will)
@@ -606,8 +625,9 @@ static void report_message(struct client *client, struct moment now,
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
         !topic_is_subscribed(client, arrival->topic))
         return;
-    if (!once_is_new(client, event, arrival)) {
-        leave_out(client, now, event, arrival);
+    place = place_of(client, event, arrival);
+    if (seen_is_settled(client, &place) || !once_is_new(client, event, arrival, &place)) {
+        leave_out(client, now, event, arrival, &place);
         return;
     }
     if (event->delivery != DELIVERY_REPLY && is_void(client, now, event))
@@ -645,7 +665,7 @@ static void report_message(struct client *client, struct moment now,
     message->attempt = arrival->stored.attempt;
     message->stored_ms = arrival->stored.stored_ms;
     if (message->number > 0 && event->index == 0)
-        follow_handed(client, &arrival->stored, arrival->count);
+        follow_handed(client, &arrival->stored, arrival->count, &place);
     message->id = arrival->id;
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));

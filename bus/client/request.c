@@ -378,6 +378,15 @@ int receive_resolved(struct client *client, struct moment now,
     return 0;
 }
 
+/* What the broker has done for us that changes something here. */
+static void note_done(struct client *client, const struct operation *query)
+{
+    struct reader r = reader_over(buffer_view(&query->payload));
+
+    if (bytes_equal_text(reader_lp8(&r), "forget"))
+        seen_forget(client, reader_lp8(&r));
+}
+
 int receive_answer(struct client *client, const struct record_answer *answer)
 {
     struct operation *operation = operation_find_id(client, OPERATION_QUERY, answer->id);
@@ -392,6 +401,7 @@ int receive_answer(struct client *client, const struct record_answer *answer)
         struct buffer json = operation->json;
 
         operation->json = (struct buffer){0};
+        note_done(client, operation);
         operation_end(client, operation,
                       &(struct client_answer){.text = "", .json = buffer_view(&json)});
         buffer_deinit(&json);

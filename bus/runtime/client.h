@@ -165,6 +165,8 @@ struct aico_client {
     uint64_t told_taken;       /* of `taken`, to the core */
     struct kept *kept;         /* what the core's sessions keep */
     struct keeper keeper;      /* over it */
+    struct kept *replay;       /* what its durable readers have settled */
+    struct keeper replay_keeper;
     struct file_stamp registry_stamp;
     char *registry_path;
 };

@@ -537,6 +537,20 @@ void *client_thread(void *client)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+/* Nothing is on the disk before it is needed. */
+static int open_kept(struct aico_client *c, struct aico_error *err)
+{
+    const char *home = c->home.config->home;
+
+    c->kept = kept_new(home, c->home.identity->name, &kept_sessions, c->home.identity);
+    c->replay = kept_new(home, c->home.identity->name, &kept_replay, c->home.identity);
+    if (!c->kept || !c->replay)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    c->keeper = kept_keeper(c->kept);
+    c->replay_keeper = kept_keeper(c->replay);
+    return 0;
+}
+
 static int open_outbox(struct aico_client *c, const struct aico_client_options *options,
                        struct aico_error *err)
 {
@@ -565,12 +579,11 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
     };
     int r;
 
-    c->kept =
-        kept_new(c->home.config->home, c->home.identity->name, &kept_sessions, c->home.identity);
-    if (!c->kept)
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    c->keeper = kept_keeper(c->kept);
+    r = open_kept(c, err);
+    if (r < 0)
+        return r;
     settings.session.keeper = &c->keeper;
+    settings.replay = &c->replay_keeper;
     c->registry_path = home_path(c->home.config->home, "registry");
     if (!c->registry_path)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
@@ -612,6 +625,7 @@ void client_thread_deinit(struct aico_client *c)
     transport_free(&c->transport);
     client_free(&c->core);
     kept_free(&c->kept);
+    kept_free(&c->replay);
     outbox_close(&c->outbox);
     inbox_deinit(&c->delivered);
     registry_unref(&c->accepted);

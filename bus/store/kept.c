@@ -22,6 +22,9 @@ const struct kept_kind kept_sessions = {"sessions", "kept seal", "peers then beg
 const struct kept_kind kept_outbox = {"outbox", "outbox seal", "what it holds is then not sent",
                                       true};
 
+const struct kept_kind kept_replay = {
+    "replay", "replay seal", "what was read before is then not known when it comes again", false};
+
 struct kept {
     const struct kept_kind *kind;
     char *folder, *path, *lock_path;

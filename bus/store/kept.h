@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * state/NAME/sessions.db: what sessions must find again after a restart (session/keep.h), and
- * state/NAME/outbox.db: messages that were accepted and not yet answered (runtime/client_outbox.c).
+ * state/NAME/outbox.db: messages that were accepted and not yet answered (runtime/client_outbox.c),
+ * and state/NAME/replay.db: what durable readers have settled (client/seen.c).
  * Each value is sealed with the storage key and bound to its row:
  *
  *   value   nonce (24) || SEAL(KDF(storage, label, ""), nonce, row key, bytes)
- *   label   sessions.db: "kept seal"; outbox.db: "outbox seal"
+ *   label   sessions.db: "kept seal"; outbox.db: "outbox seal"; replay.db: "replay seal"
  *
  * SQLite with a rollback journal that is emptied at every commit, synchronous FULL, secure_delete:
  * a commit is on the disk when it returns, and what it replaced is in no file of ours any more (a
@@ -28,7 +29,7 @@ struct kept_kind {
     /* Rows of a former key of this component are a mistake; false: they are erased. */
     bool is_for_one_key;
 };
-extern const struct kept_kind kept_sessions, kept_outbox;
+extern const struct kept_kind kept_sessions, kept_outbox, kept_replay;
 
 /* Opens nothing yet: the first load() does. @identity: borrowed. NULL without memory. */
 struct kept *kept_new(const char *home, const char *name, const struct kept_kind *kind,

@@ -11,6 +11,7 @@
 
 #include "client/client.h"
 #include "session/peers.h"
+#include "wire/stream_record.h"
 
 #define TOLD_MAX 256
 #define OUT_MAX 512
@@ -607,6 +608,8 @@ static inline void out_take(struct world *w, const struct record *record)
     struct out *out = &w->out[w->out_count++];
     struct record_unsubscribe unsubscribe;
     struct record_subscribe subscribe;
+    struct record_follow follow;
+    struct record_settle settled;
     struct record_resolve resolve;
     struct record_ack ack;
     struct record_will will;
@@ -627,6 +630,16 @@ static inline void out_take(struct world *w, const struct record *record)
         out->policy = subscribe.policy;
         bytes_copy(out->filter, subscribe.filter);
         bytes_copy(out->queue, subscribe.queue);
+        break;
+    case RECORD_FOLLOW:
+        assert_int_equal(record_parse_follow(record, &follow), 0);
+        out->id = follow.id;
+        out->subscription = follow.subscription;
+        break;
+    case RECORD_SETTLE:
+        assert_int_equal(record_parse_settle(record, &settled), 0);
+        out->id = settled.number;
+        out->subscription = settled.subscription;
         break;
     case RECORD_UNSUBSCRIBE:
         assert_int_equal(record_parse_unsubscribe(record, &unsubscribe), 0);
