@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# How much of bus/ the suite runs: tools/coverage.sh [CTEST-OPTIONS...] builds with gcov's counters, runs the
+# tests, and prints lines and branches by file, the least covered last.
+# Branches that only allocation failure takes count as well.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/lib/packages.sh
+packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}" gcovr
+
+cmake --preset coverage
+ninja -C build/coverage
+find build/coverage -name '*.gcda' -delete
+ctest --test-dir build/coverage -j "$(nproc)" "$@" || echo "some tests failed: the figures are those of the rest"
+mkdir -p build/coverage/report
+gcovr --root . --filter bus/ --exclude-throw-branches -j "$(nproc)" --json-summary build/coverage/report/summary.json \
+    --html-details build/coverage/report/index.html build/coverage >/dev/null
+python3 - build/coverage/report/summary.json <<'PY'
+import json, sys
+s = json.load(open(sys.argv[1]))
+for f in sorted(s["files"], key=lambda f: -f["line_percent"]):
+    print("%-44s lines %5.1f %% of %5d   branches %5.1f %% of %5d" % (f["filename"], f["line_percent"], f["line_total"], f["branch_percent"] or 100, f["branch_total"]))
+print("bus/: lines %.1f %% of %d, branches %.1f %% of %d; build/coverage/report/index.html shows which not" % (s["line_percent"], s["line_total"], s["branch_percent"], s["branch_total"]))
+PY
