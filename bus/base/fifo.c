@@ -34,6 +34,15 @@ static void chunk_free(struct fifo_chunk *chunk)
     free(chunk);
 }
 
+static struct fifo_chunk *spare_take(struct fifo *fifo)
+{
+    struct fifo_chunk *chunk = fifo->spares;
+
+    fifo->spares = chunk->next;
+    fifo->spare_count--;
+    return chunk;
+}
+
 void fifo_deinit(struct fifo *fifo)
 {
     while (fifo->head) {
@@ -42,16 +51,17 @@ void fifo_deinit(struct fifo *fifo)
         chunk_free(fifo->head);
         fifo->head = next;
     }
-    chunk_free(fifo->spare);
-    *fifo = (struct fifo){0};
+    while (fifo->spares)
+        chunk_free(spare_take(fifo));
+    *fifo = (struct fifo){.more_spares = fifo->more_spares};
 }
 
 static struct fifo_chunk *chunk_new(struct fifo *fifo, size_t need)
 {
-    struct fifo_chunk *chunk = fifo->spare;
+    struct fifo_chunk *chunk;
 
-    if (chunk && chunk->capacity >= need) {
-        fifo->spare = NULL;
+    if (fifo->spares && fifo->spares->capacity >= need) {
+        chunk = spare_take(fifo);
     } else {
         size_t capacity = need > CHUNK_SIZE ? need : CHUNK_SIZE;
 
@@ -111,9 +121,11 @@ static void release_empty(struct fifo *fifo)
         if (!fifo->head)
             fifo->tail = NULL;
         memory_wipe(chunk->data, chunk->end);
-        if (!fifo->spare && chunk->capacity == CHUNK_SIZE) {
+        if (fifo->spare_count <= fifo->more_spares && chunk->capacity == CHUNK_SIZE) {
             chunk->end = 0;
-            fifo->spare = chunk;
+            chunk->next = fifo->spares;
+            fifo->spares = chunk;
+            fifo->spare_count++;
         } else {
             free(chunk);
         }
@@ -165,10 +177,22 @@ void *fifo_next(struct fifo *fifo, struct fifo_cursor *cursor)
     return chunk->data + offset + HEAD_SIZE;
 }
 
+static void spares_move(struct fifo *to, struct fifo *from)
+{
+    while (from->spares) {
+        struct fifo_chunk *chunk = spare_take(from);
+
+        chunk->next = to->spares;
+        to->spares = chunk;
+        to->spare_count++;
+    }
+}
+
 void fifo_splice(struct fifo *to, struct fifo *from)
 {
     if (!from->head)
         return;
+    spares_move(from, to);
     if (to->tail)
         to->tail->next = from->head;
     else

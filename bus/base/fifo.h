@@ -16,9 +16,11 @@ struct fifo_chunk; /* private */
 
 struct fifo {
     struct fifo_chunk *head, *tail;
-    struct fifo_chunk *spare; /* one emptied chunk, kept */
-    size_t count;             /* blocks */
-    size_t bytes;             /* of the blocks, without overhead */
+    struct fifo_chunk *spares; /* emptied chunks, kept */
+    unsigned spare_count;
+    unsigned more_spares; /* how many are kept beside the first */
+    size_t count;         /* blocks */
+    size_t bytes;         /* of the blocks, without overhead */
 };
 
 /* A place in the queue: {NULL, 0} stands before the first block. Valid until that block is popped.
@@ -39,7 +41,8 @@ void *fifo_front(struct fifo *fifo, size_t *ret_size);
 void fifo_pop(struct fifo *fifo);
 /* The block after @cursor, which moves to it; NULL at the end (and @cursor stays). */
 void *fifo_next(struct fifo *fifo, struct fifo_cursor *cursor);
-/* Moves everything in @from behind what is in @to. */
+/* Moves everything in @from behind what is in @to, and the emptied chunks of @to to @from: whoever
+ * fills gets back what whoever reads has emptied. */
 void fifo_splice(struct fifo *to, struct fifo *from);
 
 #endif

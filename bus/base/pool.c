@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stack of free blocks for every size. Givers push one block, a taker takes all there are at
+ * once: a block that was pushed is never popped alone, so no thread sees a stack that has changed
+ * and looks the same.
+ */
+#include "base/pool.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define SIZE_FIRST ((size_t)256)
+#define KEPT_MAX ((size_t)8 * 1024 * 1024) /* bytes of one size */
+#define CLASS_NONE UINT32_MAX
+
+/* In front of what the user gets, which it keeps aligned. */
+struct pool_block {
+    struct pool_block *next;
+    uint32_t class;
+    uint32_t size; /* bytes of a block of this class */
+};
+_Static_assert(sizeof(struct pool_block) == 16, "keeps blocks 16-aligned");
+
+/* Each on a cache line of its own. */
+static struct pool_stack {
+    _Alignas(64) _Atomic(struct pool_block *) top;
+    atomic_size_t count; /* about; only bounds what is kept */
+} stacks[POOL_CLASSES];
+
+/* The sanitizer sees use after free only if it is one. */
+#if defined(__SANITIZE_ADDRESS__)
+#define POOL_IS_OFF true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POOL_IS_OFF true
+#endif
+#endif
+#ifndef POOL_IS_OFF
+#define POOL_IS_OFF false
+#endif
+
+/* The class of blocks of @size bytes and more, and their size; CLASS_NONE: too large. */
+static uint32_t class_of(size_t size, size_t *ret_size)
+{
+    size_t quarter;
+    unsigned power, step;
+    uint32_t class;
+
+    *ret_size = SIZE_FIRST;
+    if (size <= SIZE_FIRST)
+        return 0;
+    if (size > SIZE_FIRST << (POOL_CLASSES / 4))
+        return CLASS_NONE;
+    power = 63u - (unsigned)__builtin_clzll((unsigned long long)size - 1);
+    quarter = (size_t)1 << (power - 2);
+    step = (unsigned)((size - 1) >> (power - 2)) & 3u;
+    class = (power - 8) * 4 + step + 1;
+    *ret_size = (4 + step + 1) * quarter;
+    return class < POOL_CLASSES ? class : CLASS_NONE;
+}
+
+static struct pool_block *take_all(struct pool_stack *stack)
+{
+    if (!atomic_load_explicit(&stack->top, memory_order_relaxed))
+        return NULL;
+    atomic_store_explicit(&stack->count, 0, memory_order_relaxed);
+    return atomic_exchange_explicit(&stack->top, NULL, memory_order_acquire);
+}
+
+void *pool_take(struct pool_taker *taker, size_t size)
+{
+    size_t real;
+    uint32_t class = POOL_IS_OFF || !taker ? CLASS_NONE : class_of(size, &real);
+    struct pool_block *block = NULL;
+
+    if (class == CLASS_NONE)
+        real = size;
+    else if (!taker->blocks[class])
+        taker->blocks[class] = take_all(&stacks[class]);
+    if (class != CLASS_NONE && taker->blocks[class]) {
+        block = taker->blocks[class];
+        taker->blocks[class] = block->next;
+        return block + 1;
+    }
+    if (real > SIZE_MAX - sizeof(*block))
+        return NULL;
+    block = malloc(sizeof(*block) + real);
+    if (!block)
+        return NULL;
+    block->class = class;
+    block->size = (uint32_t)real;
+    return block + 1;
+}
+
+void pool_give(void *pointer)
+{
+    struct pool_block *block = pointer;
+    struct pool_stack *stack;
+
+    if (!block)
+        return;
+    block--;
+    if (block->class == CLASS_NONE) {
+        free(block);
+        return;
+    }
+    stack = &stacks[block->class];
+    if (atomic_fetch_add_explicit(&stack->count, 1, memory_order_relaxed) >=
+        KEPT_MAX / block->size) {
+        (void)atomic_fetch_sub_explicit(&stack->count, 1, memory_order_relaxed);
+        free(block);
+        return;
+    }
+    block->next = atomic_load_explicit(&stack->top, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&stack->top, &block->next, block,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
+
+void pool_taker_deinit(struct pool_taker *taker)
+{
+    for (size_t i = 0; i < POOL_CLASSES; i++)
+        while (taker->blocks[i]) {
+            struct pool_block *block = taker->blocks[i];
+
+            taker->blocks[i] = block->next;
+            pool_give(block + 1);
+        }
+}
