@@ -51,7 +51,8 @@ struct client_answer {
  * back into the core. */
 struct client_host {
     void *context;
-    /* The application's next message; ownership passes. */
+    /* The application's next message, or bundle of messages (client/message.h) if the host takes
+     * them; ownership passes. */
     void (*deliver)(void *context, struct aico_message *message);
     /* The operation started with @ticket is over. */
     void (*done)(void *context, void *ticket, const struct client_answer *answer);
@@ -62,6 +63,7 @@ struct client_host {
     /* Must be on disk, sealed, before this returns 0: what opens stored messages, see
      * client_load_chains(). NULL: nothing is kept. */
     int (*persist_chains)(void *context, struct bytes chains);
+    bool takes_bundles;
 };
 
 /*
@@ -136,7 +138,7 @@ void outgoing_write(void *block, const struct outgoing *head, struct bytes topic
  * AICO_ENOMEM. */
 AICO_MUST_USE int client_set_will(struct client *client, struct bytes topic, struct bytes payload);
 
-/* Takes over everything in @queue. */
+/* Takes over everything in @queue, which gets the chunks emptied since. */
 void client_push(struct client *client, struct fifo *queue);
 /* Queue entries not yet sealed and handed over. */
 size_t client_queued(const struct client *client);

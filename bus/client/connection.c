@@ -10,6 +10,8 @@
 #include "client/message.h"
 #include "session/stored.h"
 
+#define SPARE_CHUNKS                                                                               \
+    15 /* emptied memory of what is published: 4 MiB with the one that is always kept */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 #define PINGS_UNANSWERED_MAX 2
@@ -74,6 +76,7 @@ int client_new(const struct client_settings *settings, struct identity *self,
     client->registry = registry_ref(registry);
     client->rule_generation = client->match_generation = 1;
     client->next_id = 1;
+    client->queue.more_spares = client->window.more_spares = SPARE_CHUNKS;
     client->down_since_ms = now.boot_ms;
     client->frame = malloc(FRAME_SIZE_MAX);
     if (!client->frame)

@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "base/hash.h"
+#include "base/pool.h"
 #include "client/client.h"
 #include "session/peers.h"
 #include "wire/stream_record.h"
@@ -243,6 +244,7 @@ struct client {
     size_t frame_size;     /* 0: no frame is out */
 
     /* publishing */
+    struct pool_taker messages;     /* what the application gets */
     struct fifo queue;              /* struct outgoing */
     struct fifo window;             /* struct sent: sealed, not acknowledged */
     struct fifo_cursor window_sent; /* the last block that is wholly in frames of this session */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lays a received message out in one block: link, struct, headers, then all text and bytes. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/pool.h"
 #include "client/message.h"
 #include "envelope/headers.h"
 
@@ -13,6 +13,10 @@
 struct message_block {
     struct aico_message *next;
     uint64_t kept;
+    struct content_cursor rest; /* of a bundle */
+    bool is_bundle, has_headers;
+    uint32_t count;
+    size_t size; /* of the block */
     struct aico_message message;
 };
 
@@ -57,7 +61,7 @@ static void put_headers(uint8_t **at, struct bytes block, struct aico_header *he
     }
 }
 
-struct aico_message *client_message_new(const struct message_parts *parts)
+struct aico_message *client_message_new(struct pool_taker *taker, const struct message_parts *parts)
 {
     size_t header_count, text_size = parts->text ? strlen(parts->text) : 0;
     size_t prefix = MIN(parts->wire.size, (size_t)WIRE_PREFIX_MAX), size;
@@ -71,9 +75,12 @@ struct aico_message *client_message_new(const struct message_parts *parts)
     /* A header grows by two final zeros and shrinks by three bytes of lengths. */
     size = sizeof(*block) + header_count * sizeof(*headers) + parts->headers.size +
            parts->topic.size + parts->sender.size + parts->payload.size + prefix + text_size + 4;
-    block = calloc(1, size);
+    block = pool_take(taker, size);
     if (!block)
         return NULL;
+    memset(block, 0, sizeof(*block));
+    block->count = 1;
+    block->size = size;
     m = &block->message;
     headers = (struct aico_header *)(void *)(block + 1);
     at = (uint8_t *)(headers + header_count);
@@ -95,6 +102,77 @@ struct aico_message *client_message_new(const struct message_parts *parts)
     return m;
 }
 
+struct aico_message *client_bundle_new(struct pool_taker *taker, const struct message_parts *parts,
+                                       bool has_headers, uint32_t count)
+{
+    struct aico_message *m = client_message_new(taker, parts);
+    struct message_block *block;
+
+    if (!m)
+        return NULL;
+    block = block_of(m);
+    block->rest = content_cursor_over(bytes_of(m->payload, m->size));
+    block->is_bundle = true;
+    block->has_headers = has_headers;
+    block->count = count;
+    return m;
+}
+
+uint32_t message_count(const struct aico_message *message)
+{
+    return block_of((struct aico_message *)(uintptr_t)message)->count;
+}
+
+/* The next payload of a bundle, which stays as it is. */
+static struct bytes next_payload(const struct message_block *block, struct content_cursor *rest)
+{
+    struct bytes content = {0}, headers, payload = {0};
+
+    *rest = block->rest;
+    (void)!content_next(rest, &content);
+    (void)!content_split(content, block->has_headers, &headers, &payload);
+    return payload;
+}
+
+void message_settle(struct aico_message *message)
+{
+    struct message_block *block = block_of(message);
+    struct bytes payload;
+
+    if (!block->is_bundle)
+        return;
+    /* It ends where the batch does, before a zero. */
+    payload = next_payload(block, &block->rest);
+    message->payload = payload.at;
+    message->size = payload.size;
+    block->is_bundle = false;
+}
+
+struct aico_message *message_split(struct pool_taker *taker, struct aico_message *bundle)
+{
+    struct message_block *block = block_of(bundle);
+    struct message_parts parts = {.kind = bundle->kind,
+                                  .topic = bytes_text(bundle->topic),
+                                  .sender = bytes_text(bundle->sender),
+                                  .wire = bytes_of(bundle->wire, bundle->wire_prefix)};
+    struct content_cursor rest;
+    struct aico_message *m;
+
+    parts.payload = next_payload(block, &rest);
+    m = client_message_new(taker, &parts);
+    if (!m)
+        return NULL;
+    m->wire_size = bundle->wire_size;
+    m->sent_ms = bundle->sent_ms;
+    m->sequence = bundle->sequence++;
+    m->sealed = bundle->sealed;
+    m->id = bundle->id;
+    memcpy(m->reference, bundle->reference, sizeof(m->reference));
+    block->rest = rest;
+    block->count--;
+    return m;
+}
+
 struct aico_message **message_link(struct aico_message *message)
 {
     return &block_of(message)->next;
@@ -107,12 +185,12 @@ uint64_t *message_kept(struct aico_message *message)
 
 size_t message_cost(const struct aico_message *message)
 {
-    return sizeof(*message) + message->size + message->header_count * 64;
+    return block_of((struct aico_message *)(uintptr_t)message)->size;
 }
 
 void aico_message_free(struct aico_message **message)
 {
     if (*message)
-        free(block_of(*message));
+        pool_give(block_of(*message));
     *message = NULL;
 }

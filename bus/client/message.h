@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes the struct aico_message that applications receive: one block of memory. Any thread. */
+/* Makes the struct aico_message that applications receive: one block of memory, which any thread
+ * may free. */
 #ifndef CLIENT_MESSAGE_H
 #define CLIENT_MESSAGE_H
 
 #include <aico/client.h>
 
-#include "base/bytes.h"
+#include "envelope/content.h"
+
+struct pool_taker;
 
 /* What a message is made from; everything is copied. */
 struct message_parts {
@@ -19,8 +22,25 @@ struct message_parts {
 };
 
 /* NULL without memory (or when the header block does not parse). The caller fills in the numbers.
+ * @taker: the memory the thread that makes messages takes again; NULL: it is malloc()ed. */
+struct aico_message *client_message_new(struct pool_taker *taker,
+                                        const struct message_parts *parts);
+
+/*
+ * Several messages of one envelope as one block, which becomes messages when the application takes
+ * them: what waits takes little more than its bytes. They differ in payload and sequence only.
+ *
+ * @parts  of the first; the payload is the batch, which was checked
+ * @count  messages in it
  */
-struct aico_message *client_message_new(const struct message_parts *parts);
+struct aico_message *client_bundle_new(struct pool_taker *taker, const struct message_parts *parts,
+                                       bool has_headers, uint32_t count);
+/* How many messages @message is. */
+uint32_t message_count(const struct aico_message *message);
+/* Takes the first of several out of @bundle; NULL without memory. */
+struct aico_message *message_split(struct pool_taker *taker, struct aico_message *bundle);
+/* Makes of a bundle the last message that is left in it; nothing of another message. */
+void message_settle(struct aico_message *message);
 
 /* Where whoever holds a message keeps the next one of its list; NULL at first. */
 struct aico_message **message_link(struct aico_message *message);
@@ -28,7 +48,7 @@ struct aico_message **message_link(struct aico_message *message);
 /* Not 0: the message is kept on disk until the application took it (client_taken()). */
 uint64_t *message_kept(struct aico_message *message);
 
-/* The bytes a message counts for in the receive window. */
+/* The bytes of its block, for which it counts among what is unread. */
 size_t message_cost(const struct aico_message *message);
 
 #endif

@@ -19,7 +19,7 @@ static void deliver(struct client *client, struct aico_message *message)
 {
     if (message->kind == AICO_MESSAGE_EVENT || message->kind == AICO_MESSAGE_RETAINED ||
         message->kind == AICO_MESSAGE_REQUEST)
-        client->stats.received++;
+        client->stats.received += message_count(message);
     client->host.deliver(client->host.context, message);
 }
 
@@ -37,10 +37,10 @@ struct report {
 static void deliver_report(struct client *client, const struct report *report)
 {
     struct aico_message *message =
-        client_message_new(&(struct message_parts){.kind = report->kind,
-                                                   .topic = report->topic,
-                                                   .sender = report->sender,
-                                                   .text = report->text});
+        client_message_new(&client->messages, &(struct message_parts){.kind = report->kind,
+                                                                      .topic = report->topic,
+                                                                      .sender = report->sender,
+                                                                      .text = report->text});
 
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
@@ -197,6 +197,7 @@ static void deliver_word_of_broker(struct client *client, struct moment now,
     if (!wanted)
         return;
     message = client_message_new(
+        &client->messages,
         &(struct message_parts){.kind = AICO_MESSAGE_RETAINED,
                                 .topic = topic_name(topic),
                                 .sender = registry_broker(client->registry)
@@ -239,12 +240,14 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     if (record->delivery == DELIVERY_RETAINED &&
         !values_is_new_in_clear(client, sender, topic, record->id))
         return;
-    message = client_message_new(&(struct message_parts){
-        .kind = record->delivery == DELIVERY_EVENT ? AICO_MESSAGE_EVENT : AICO_MESSAGE_RETAINED,
-        .topic = topic_name(topic),
-        .sender = bytes_text(sender->name),
-        .payload = payload,
-        .wire = payload});
+    message = client_message_new(&client->messages,
+                                 &(struct message_parts){.kind = record->delivery == DELIVERY_EVENT
+                                                                     ? AICO_MESSAGE_EVENT
+                                                                     : AICO_MESSAGE_RETAINED,
+                                                         .topic = topic_name(topic),
+                                                         .sender = bytes_text(sender->name),
+                                                         .payload = payload,
+                                                         .wire = payload});
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
@@ -444,7 +447,8 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
         follow_failed(client, &place, AICO_EDENIED);
         return;
     }
-    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_EVENT,
+    message = client_message_new(&client->messages,
+                                 &(struct message_parts){.kind = AICO_MESSAGE_EVENT,
                                                          .topic = topic_name(topic),
                                                          .sender = bytes_text(sender->name),
                                                          .payload = payload,
@@ -641,14 +645,15 @@ static void report_message(struct client *client, struct moment now,
         kind = AICO_MESSAGE_REQUEST;
     else if (event->delivery == DELIVERY_REPLY)
         kind = AICO_MESSAGE_REPLY;
-    message = client_message_new(&(struct message_parts){
-        .kind = kind,
-        .topic = event->topic,
-        .sender = event->peer,
-        .payload = event->payload,
-        .headers = event->headers,
-        .wire = bytes_of(arrival->wire, arrival->wire_prefix),
-    });
+    message = client_message_new(&client->messages,
+                                 &(struct message_parts){
+                                     .kind = kind,
+                                     .topic = event->topic,
+                                     .sender = event->peer,
+                                     .payload = event->payload,
+                                     .headers = event->headers,
+                                     .wire = bytes_of(arrival->wire, arrival->wire_prefix),
+                                 });
     if (!message) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
@@ -669,13 +674,52 @@ static void report_message(struct client *client, struct moment now,
     message->id = arrival->id;
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
-    request = operation_by_reply(client, arrival->request);
-    if (kind != AICO_MESSAGE_REPLY)
+    if (kind != AICO_MESSAGE_REPLY) {
         deliver(client, message);
-    else if (request)
+        return;
+    }
+    request = operation_by_reply(client, arrival->request);
+    if (request)
         operation_end(client, request, &(struct client_answer){.text = "", .message = message});
     else
         aico_message_free(&message); /* nobody waits any more */
+}
+
+/* What needs no look at each message: all of a batch at once. False: one by one, then. */
+static bool report_bundle(struct client *client, struct moment now,
+                          const struct session_event *event)
+{
+    const struct arrival *arrival = event->cookie;
+    struct aico_message *bundle;
+
+    if (!client->host.takes_bundles || event->batch_count < 2 || !arrival ||
+        arrival->stored.number > 0 || event->delivery != DELIVERY_EVENT)
+        return false;
+    sessions_take_batch(client->sessions);
+    claims_pass(client, now, arrival->sender, arrival->topic, arrival->number, event->generation);
+    if (!topic_is_subscribed(client, arrival->topic))
+        return true;
+    bundle = client_bundle_new(&client->messages,
+                               &(struct message_parts){
+                                   .kind = AICO_MESSAGE_EVENT,
+                                   .topic = event->topic,
+                                   .sender = event->peer,
+                                   .payload = event->batch,
+                                   .wire = bytes_of(arrival->wire, arrival->wire_prefix),
+                               },
+                               event->batch_headers, event->batch_count);
+    if (!bundle) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return true;
+    }
+    bundle->wire_size = arrival->wire_size;
+    bundle->sent_ms = event->sent_ms;
+    bundle->sequence = event->sequence;
+    bundle->sealed = true;
+    bundle->id = arrival->id;
+    memcpy(bundle->reference, event->ref, sizeof(event->ref));
+    deliver(client, bundle);
+    return true;
 }
 
 /* The broker is told, and keeps it for its readers among the dead letters. A key that is missing
@@ -809,7 +853,10 @@ void receive_session_events(struct client *client, struct moment now)
             send_control(client, bytes_of(NULL, 0), TOPIC_HEADS, event.bytes);
             break;
         case SESSION_MESSAGE:
-            report_message(client, now, &event);
+            if (report_bundle(client, now, &event))
+                event.more = false;
+            else
+                report_message(client, now, &event);
             if (!event.more && event.cookie)
                 arrival_free(client, event.cookie);
             break;
@@ -905,6 +952,7 @@ void receive_free(struct client *client)
     struct claimed_gap *gap, *next_gap;
 
     receive_forget_fragments(client);
+    pool_taker_deinit(&client->messages);
     while (client->arrivals)
         arrival_free(client, client->arrivals);
     HASH_ITER(hh, client->components, component, next)

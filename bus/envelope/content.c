@@ -63,6 +63,20 @@ int content_next(struct content_cursor *cursor, struct bytes *ret_content)
     return 1;
 }
 
+bool content_batch_is_plain(struct bytes batch, bool has_headers)
+{
+    struct content_cursor cursor = content_cursor_over(batch);
+    struct bytes content;
+    size_t rest = 0;
+
+    if (!has_headers)
+        return true;
+    (void)!content_next(&cursor, &content);
+    while (content_next(&cursor, &content) > 0)
+        rest |= (size_t)content.at[0] | content.at[1];
+    return rest == 0;
+}
+
 int content_batch_check(struct bytes batch, bool has_headers, size_t *ret_count)
 {
     struct content_cursor cursor = content_cursor_over(batch);

@@ -45,6 +45,8 @@ struct content_cursor content_cursor_over(struct bytes batch);
 /* 1 and the content of the next message (for content_split()), 0 at the end, AICO_EFORMAT (cut
  * short, or a batch of nothing). */
 AICO_MUST_USE int content_next(struct content_cursor *cursor, struct bytes *ret_content);
+/* Whether no message of a batch that was checked has headers, but perhaps the first. */
+bool content_batch_is_plain(struct bytes batch, bool has_headers);
 /* Checks a whole batch, every header block included, and counts its messages; 0 or AICO_EFORMAT. */
 AICO_MUST_USE int content_batch_check(struct bytes batch, bool has_headers, size_t *ret_count);
 

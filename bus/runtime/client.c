@@ -133,6 +133,7 @@ static void client_dispose(struct aico_client **client)
     client_thread_deinit(c);
     inbox_deinit(&c->inbox);
     fifo_deinit(&c->queue);
+    pool_taker_deinit(&c->messages);
     fifo_deinit(&c->settled);
     registry_unref(&c->registry);
     client_home_deinit(&c->home);

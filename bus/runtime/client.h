@@ -25,6 +25,7 @@
 #include <aico/config.h>
 
 #include "base/clock.h"
+#include "base/pool.h"
 #include "client/client.h"
 #include "runtime/client_outbox.h"
 #include "store/home.h"
@@ -72,8 +73,8 @@ struct verdict_given {
 
 struct inbox {
     struct aico_message *head, *tail; /* linked by message_link() */
-    size_t count, bytes;
-    uint64_t messages; /* of them not only reports */
+    size_t bytes;
+    uint64_t messages; /* without reports */
     uint64_t dropped;  /* direct messages, ever */
 };
 
@@ -136,13 +137,15 @@ struct aico_client {
     uint64_t next_id;    /* of the next message */
     struct fifo settled; /* struct verdict_given: what the thread has not taken */
     struct inbox inbox;
+    struct pool_taker messages; /* taken out of their bundles */
     bool is_backlogged;
     struct call *asked; /* in the order of asking */
     struct call **asked_end;
     struct registry *registry; /* in force */
     struct verdict verdicts[CLIENT_VERDICTS];
-    bool is_ready; /* the session has stood at least once */
-    bool is_over;  /* the thread serves no longer: why */
+    struct verdict *last_verdict; /* one of them; NULL: none yet */
+    bool is_ready;                /* the session has stood at least once */
+    bool is_over;                 /* the thread serves no longer: why */
     int over_code;
     char over_text[301];
     int down_code; /* why the last attempt to connect failed; 0: none did */
@@ -155,6 +158,7 @@ struct aico_client {
 
     /* --- the thread's own --- */
     struct client *core;
+    struct fifo orders; /* of `queue`, and its emptied chunks on their way back */
     struct transport *transport;
     struct dealer *dealer;     /* NULL: no link */
     bool is_linked;            /* the core knows of the link */

@@ -30,9 +30,9 @@ static void append(struct inbox *inbox, struct aico_message *message)
     else
         inbox->head = message;
     inbox->tail = message;
-    inbox->count++;
     inbox->bytes += message_cost(message);
-    inbox->messages += !is_report(message);
+    if (!is_report(message))
+        inbox->messages += message_count(message);
 }
 
 static struct aico_message *take_first(struct inbox *inbox)
@@ -45,21 +45,37 @@ static struct aico_message *take_first(struct inbox *inbox)
     *message_link(message) = NULL;
     if (!inbox->head)
         inbox->tail = NULL;
-    inbox->count--;
     inbox->bytes -= message_cost(message);
-    inbox->messages -= !is_report(message);
+    if (!is_report(message))
+        inbox->messages -= message_count(message);
+    return message;
+}
+
+/* The first message, if need be out of its bundle; NULL without memory. */
+static struct aico_message *take_message(struct inbox *inbox, struct pool_taker *taker)
+{
+    struct aico_message *message;
+
+    if (message_count(inbox->head) > 1) {
+        message = message_split(taker, inbox->head);
+        inbox->messages -= message != NULL;
+    } else {
+        message = take_first(inbox);
+        message_settle(message);
+    }
     return message;
 }
 
 /* The report in place of a direct message that finds no room. */
 static struct aico_message *gap_for(const struct aico_message *message)
 {
-    struct aico_message *gap = client_message_new(&(struct message_parts){
-        .kind = AICO_MESSAGE_GAP,
-        .topic = bytes_text(message->topic),
-        .sender = bytes_text(message->sender),
-        .text = "the application did not take its messages in time",
-    });
+    struct aico_message *gap =
+        client_message_new(NULL, &(struct message_parts){
+                                     .kind = AICO_MESSAGE_GAP,
+                                     .topic = bytes_text(message->topic),
+                                     .sender = bytes_text(message->sender),
+                                     .text = "the application did not take its messages in time",
+                                 });
 
     if (gap) {
         gap->code = AICO_EFULL;
@@ -119,7 +135,6 @@ void inbox_splice(struct inbox *to, struct inbox *from)
     else
         to->head = from->head;
     to->tail = from->tail;
-    to->count += from->count;
     to->bytes += from->bytes;
     to->messages += from->messages;
     to->dropped += from->dropped;
@@ -134,28 +149,41 @@ void inbox_deinit(struct inbox *inbox)
         aico_message_free(&message);
 }
 
+/* With the lock held, while there is a message. */
+static int hand_over(struct aico_client *c, struct aico_message **ret_message,
+                     struct aico_error *err)
+{
+    struct aico_message *message = take_message(&c->inbox, &c->messages);
+
+    if (!message)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    if (*message_kept(message) > 0) {
+        c->taken = *message_kept(message);
+        client_wake(c);
+    }
+    if (!c->inbox.head && !c->is_over)
+        wake_clear(&c->ready);
+    if (c->is_backlogged && c->inbox.bytes < CLIENT_INBOX_LIMIT / 2)
+        client_wake(c);
+    *ret_message = message;
+    return 0;
+}
+
 int aico_receive(struct aico_client *c, int64_t timeout_ms, struct aico_message **ret_message,
                  struct aico_error *err)
 {
-    int64_t deadline_ms = timeout_ms == 0 ? 0 : wait_deadline(timeout_ms);
+    int64_t deadline_ms = 0;
     bool is_late = timeout_ms == 0;
     int r = 0;
 
     client_lock(c);
     client_enter(c);
+    if (!c->inbox.head && !is_late)
+        deadline_ms = wait_deadline(timeout_ms);
     while (!c->inbox.head && (r = client_check(c, err)) == 0 && !is_late)
         is_late = !client_wait(c, &c->arrived, deadline_ms);
     if (c->inbox.head) {
-        *ret_message = take_first(&c->inbox);
-        if (*message_kept(*ret_message) > 0) {
-            c->taken = *message_kept(*ret_message);
-            client_wake(c);
-        }
-        if (!c->inbox.head && !c->is_over)
-            wake_clear(&c->ready);
-        if (c->is_backlogged && c->inbox.bytes < CLIENT_INBOX_LIMIT / 2)
-            client_wake(c);
-        r = 0;
+        r = hand_over(c, ret_message, err);
     } else if (r == 0) {
         r = aico_error_set(err, AICO_ETIMEOUT, "nothing came in time");
     }

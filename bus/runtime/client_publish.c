@@ -21,14 +21,23 @@
 
 /* --- may it be said? ------------------------------------------------------------------------ */
 
-/* What the registry says of @topic, remembered: with the lock held. */
+static bool is_verdict_of(const struct aico_client *c, const struct verdict *v, struct bytes topic)
+{
+    return v && v->registry_version == registry_version(c->registry) &&
+           bytes_equal(bytes_of(v->topic, v->topic_size), topic);
+}
+
+/* What the registry says of the valid @topic, remembered: with the lock held. */
 static const struct verdict *verdict_of(struct aico_client *c, struct bytes topic)
 {
-    struct verdict *v = &c->verdicts[hash_bytes(topic.at, topic.size) % CLIENT_VERDICTS];
     uint64_t version = registry_version(c->registry);
     const struct component *me;
+    struct verdict *v;
 
-    if (v->registry_version == version && bytes_equal(bytes_of(v->topic, v->topic_size), topic))
+    if (is_verdict_of(c, c->last_verdict, topic))
+        return c->last_verdict;
+    c->last_verdict = v = &c->verdicts[hash_bytes(topic.at, topic.size) % CLIENT_VERDICTS];
+    if (is_verdict_of(c, v, topic))
         return v;
     me = registry_find_identity(c->registry, c->home.identity->public);
     v->registry_version = version;
@@ -60,12 +69,8 @@ static int say_denied(const struct aico_client *c, struct bytes topic, const str
                           (const char *)rule->filter.at);
 }
 
-static int check_shape(const struct aico_client *c, struct bytes topic, size_t headers_size,
-                       size_t size, struct aico_error *err)
+static int check_topic(struct bytes topic, struct aico_error *err)
 {
-    size_t content_max = (size_t)c->home.config->max_message_size;
-    size_t headers_cost = headers_size > 0 ? 2 + headers_size : 0;
-
     if (!topic_is_valid(topic))
         return aico_error_set(err, AICO_ETOPIC, "\"%.*s\": not a valid topic%s",
                               (int)MIN(topic.size, (size_t)TOPIC_SIZE_MAX), (const char *)topic.at,
@@ -73,10 +78,19 @@ static int check_shape(const struct aico_client *c, struct bytes topic, size_t h
     if (topic_is_internal(topic))
         return aico_error_set(err, AICO_ETOPIC, "%.*s: names that begin with $ belong to the bus",
                               (int)topic.size, (const char *)topic.at);
+    return 0;
+}
+
+static int check_size(const struct aico_client *c, struct bytes topic, size_t headers_size,
+                      size_t size, struct aico_error *err)
+{
+    size_t content_max = (size_t)c->home.config->max_message_size;
+    size_t headers_cost = headers_size > 0 ? 2 + headers_size : 0;
+
     if (size > content_max || headers_cost > content_max - size)
         return aico_error_set(err, AICO_ETOOLARGE, "%.*s: %zu bytes, but max_message_size is %zu",
-                              (int)topic.size, (const char *)topic.at, size + headers_cost,
-                              content_max);
+                              (int)MIN(topic.size, (size_t)TOPIC_SIZE_MAX), (const char *)topic.at,
+                              size + headers_cost, content_max);
     return 0;
 }
 
@@ -91,8 +105,10 @@ static int check_rule(struct aico_client *c, struct bytes topic, struct aico_err
 int client_may_publish(struct aico_client *c, struct bytes topic, size_t headers_size, size_t size,
                        struct aico_error *err)
 {
-    int r = check_shape(c, topic, headers_size, size, err);
+    int r = check_topic(topic, err);
 
+    if (r == 0)
+        r = check_size(c, topic, headers_size, size, err);
     if (r < 0)
         return r;
     client_lock(c);
@@ -234,10 +250,13 @@ static bool has_room(const struct aico_client *c, size_t size)
 static int wait_for_room(struct aico_client *c, size_t size, int64_t wait_ms,
                          struct aico_error *err)
 {
-    int64_t deadline_ms = wait_ms == 0 ? 0 : wait_deadline(wait_ms);
+    int64_t deadline_ms;
     bool is_late = wait_ms == 0;
     int r;
 
+    if (has_room(c, size))
+        return client_check(c, err);
+    deadline_ms = is_late ? 0 : wait_deadline(wait_ms);
     c->room_waiters++;
     while ((r = client_check(c, err)) == 0 && !has_room(c, size) && !is_late)
         is_late = !client_wait(c, &c->has_room, deadline_ms);
@@ -302,8 +321,12 @@ static int check_said(struct aico_client *c, const struct said *said, size_t hea
                       struct aico_error *err)
 {
     const struct aico_publish_options *options = said->options;
-    int r = client_check(c, err);
+    int r = 0;
 
+    if (!is_verdict_of(c, c->last_verdict, said->topic)) /* which only valid ones have */
+        r = check_topic(said->topic, err);
+    if (r == 0)
+        r = client_check(c, err);
     if (r == 0)
         r = check_rule(c, said->topic, err);
     if (r == 0 && c->outbox)
@@ -342,7 +365,7 @@ static int publish_now(struct aico_client *c, struct said *said, struct aico_err
     int r = take_headers(said, 0, &headers, err);
 
     if (r == 0)
-        r = check_shape(c, said->topic, headers.size, said->payload.size, err);
+        r = check_size(c, said->topic, headers.size, said->payload.size, err);
     if (r < 0)
         return r;
     client_lock(c);
@@ -386,7 +409,7 @@ static int publish_by_outbox(struct aico_client *c, struct said *said, struct ai
     int r = take_headers(said, UINT64_MAX / 2, &probe, err); /* no number is longer */
 
     if (r == 0)
-        r = check_shape(c, said->topic, probe.size, said->payload.size, err);
+        r = check_size(c, said->topic, probe.size, said->payload.size, err);
     if (r < 0)
         return r;
     client_lock(c);
@@ -446,7 +469,9 @@ int aico_reply(struct aico_client *c, const struct aico_message *request, const 
 
     if (request->kind != AICO_MESSAGE_REQUEST)
         return aico_error_set(err, AICO_EINVAL, "only a request can be replied to");
-    r = check_shape(c, topic, 0, size, err);
+    r = check_topic(topic, err);
+    if (r == 0)
+        r = check_size(c, topic, 0, size, err);
     if (r < 0)
         return r;
     memcpy(out.ref, request->reference, sizeof(out.ref));

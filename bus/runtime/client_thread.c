@@ -89,7 +89,8 @@ static void on_registry(void *context, struct registry *registry)
     /* It is in force here all the same; only the next start may not know of it. */
     (void)snprintf(text, sizeof(text), "registry %" PRIu64 " is in force but cannot be kept: %s",
                    registry_version(registry), err.text);
-    message = client_message_new(&(struct message_parts){.kind = AICO_MESSAGE_STATE, .text = text});
+    message =
+        client_message_new(NULL, &(struct message_parts){.kind = AICO_MESSAGE_STATE, .text = text});
     if (!message)
         return;
     message->code = r;
@@ -287,7 +288,7 @@ static bool is_backlogged(const struct aico_client *c)
 /* What was asked since the last turn. */
 static void take_orders(struct aico_client *c, struct moment now)
 {
-    struct fifo queue = {0}, settled = {0};
+    struct fifo settled = {0};
     struct verdict_given *verdict;
     struct call *asked;
     bool was_backlogged;
@@ -295,10 +296,10 @@ static void take_orders(struct aico_client *c, struct moment now)
 
     client_lock(c);
     c->is_woken = false;
-    fifo_splice(&queue, &c->queue);
+    fifo_splice(&c->orders, &c->queue);
     fifo_splice(&settled, &c->settled);
-    c->core_bytes += queue.bytes;
-    c->unsent += queue.count;
+    c->core_bytes += c->orders.bytes;
+    c->unsent += c->orders.count;
     asked = c->asked;
     c->asked = NULL;
     c->asked_end = &c->asked;
@@ -314,8 +315,8 @@ static void take_orders(struct aico_client *c, struct moment now)
 
     if (c->is_backlogged != was_backlogged)
         client_set_backlogged(c->core, c->is_backlogged);
-    if (queue.count > 0)
-        client_push(c->core, &queue);
+    if (c->orders.count > 0)
+        client_push(c->core, &c->orders);
     while ((verdict = fifo_front(&settled, NULL)) != NULL) {
         client_settle(c->core, verdict->subscription, verdict->number, verdict->code,
                       bytes_of(verdict->reason, verdict->reason_size));
@@ -383,7 +384,9 @@ static void hand_out(struct aico_client *c)
     }
     hand_out_messages(c);
     hand_out_answers(c);
-    if (c->room_waiters > 0)
+    /* Not for every bit of room in memory: who waits has many messages. */
+    if (c->room_waiters > 0 &&
+        (c->outbox || c->queue.bytes + c->core_bytes <= CLIENT_QUEUE_LIMIT / 2))
         (void)pthread_cond_broadcast(&c->has_room);
     client_unlock(c);
 }
@@ -576,6 +579,7 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
         .persist_generation = on_generation,
         .persist_chains = on_chains,
         .registry_changed = on_registry,
+        .takes_bundles = true,
     };
     int r;
 
@@ -623,6 +627,7 @@ void client_thread_deinit(struct aico_client *c)
 {
     dealer_close(&c->dealer, 0);
     transport_free(&c->transport);
+    fifo_deinit(&c->orders);
     client_free(&c->core);
     kept_free(&c->kept);
     kept_free(&c->replay);

@@ -92,9 +92,13 @@ struct session_event {
                           format 0, which has none: how many opened before it */
     uint32_t index;    /* of the message in its envelope */
     struct bytes headers, payload;
-    uint64_t value;   /* MESSAGE: which value of its topic, rises; 0: none is said */
-    uint64_t once;    /* MESSAGE: its number in the sender's outbox; 0: it was in none */
-    int64_t until_ms; /* MESSAGE: void later than that, by the sender's clock; 0: never */
+    struct bytes batch;   /* MESSAGE, the first of several of a group of which none has headers: the
+                             batch (envelope/content.h); who takes it says sessions_take_batch() */
+    uint32_t batch_count; /* messages in it */
+    bool batch_headers;   /* of content_split() */
+    uint64_t value;       /* MESSAGE: which value of its topic, rises; 0: none is said */
+    uint64_t once;        /* MESSAGE: its number in the sender's outbox; 0: it was in none */
+    int64_t until_ms;     /* MESSAGE: void later than that, by the sender's clock; 0: never */
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
     uint64_t first, last;          /* GAP: the missing envelopes, both included */
     uint64_t count;                /* GAP: messages in them, at least */
@@ -138,6 +142,8 @@ void sessions_free(struct sessions **sessions);
 
 /* The next event; false when there is none. */
 bool sessions_next(struct sessions *sessions, struct session_event *ret_event);
+/* The caller takes all of `batch` of the event it has: sessions_next() leaves the others out. */
+void sessions_take_batch(struct sessions *sessions);
 
 /* --- input ---------------------------------------------------------------------------------- */
 

@@ -5,6 +5,14 @@
 #include "envelope/headers.h"
 #include "session/peers_internal.h"
 
+/* What stands in the queue: an event, or all messages of a batch, of which it becomes one after the
+ * other. */
+struct kept_event {
+    struct session_event event;
+    struct content_cursor rest; /* of a batch: what follows the message in `event` */
+    bool has_headers;
+};
+
 /* Copies @from to @at and makes @view point there. */
 static uint8_t *keep(uint8_t *at, struct bytes from, struct bytes *view)
 {
@@ -13,22 +21,25 @@ static uint8_t *keep(uint8_t *at, struct bytes from, struct bytes *view)
     return at + from.size;
 }
 
-void event_push(struct sessions *s, const struct session_event *event)
+static struct kept_event *push(struct sessions *s, const struct session_event *event)
 {
     const char *text = event->text ? event->text : "";
     size_t text_size = strlen(text) + 1;
     size_t identity_size = event->identity ? SIGN_PUBLIC_SIZE : 0;
-    struct session_event *kept = fifo_push(
-        &s->events, sizeof(*kept) + event->peer.size + event->topic.size + event->bytes.size +
+    struct session_event *kept;
+    struct kept_event *place = fifo_push(
+        &s->events, sizeof(*place) + event->peer.size + event->topic.size + event->bytes.size +
                         event->headers.size + event->payload.size + identity_size + text_size);
     uint8_t *at;
 
-    if (!kept) {
+    if (!place) {
         s->out_of_memory = true;
-        return;
+        return NULL;
     }
+    place->rest = content_cursor_over(bytes_of(NULL, 0));
+    kept = &place->event;
     *kept = *event;
-    at = (uint8_t *)(kept + 1);
+    at = (uint8_t *)(place + 1);
     at = keep(at, event->peer, &kept->peer);
     at = keep(at, event->topic, &kept->topic);
     at = keep(at, event->bytes, &kept->bytes);
@@ -40,6 +51,42 @@ void event_push(struct sessions *s, const struct session_event *event)
     }
     memcpy(at + identity_size, text, text_size);
     kept->text = (const char *)(at + identity_size);
+    return place;
+}
+
+void event_push(struct sessions *s, const struct session_event *event)
+{
+    (void)push(s, event);
+}
+
+/* What the headers of ours say; the first message's number was taken with the envelope. */
+static void take_headers(struct session_event *event)
+{
+    uint64_t ignored;
+
+    event->until_ms = 0;
+    event->value = 0;
+    event->once = 0;
+    if (event->headers.size == 0)
+        return;
+    if (event->index == 0 && !event->direct)
+        (void)header_take_number(&event->headers, &ignored);
+    (void)header_take_value(&event->headers, &event->value);
+    (void)header_take_once(&event->headers, &event->once);
+    (void)header_take_until(&event->headers, &event->until_ms);
+}
+
+/* The next message of a batch, which has been checked, in place of the one before. */
+static void step(struct kept_event *kept)
+{
+    struct session_event *event = &kept->event;
+    struct bytes content = {0};
+
+    (void)!content_next(&kept->rest, &content);
+    (void)!content_split(content, kept->has_headers, &event->headers, &event->payload);
+    take_headers(event);
+    event->more = kept->rest.reader.left > 0;
+    event->batch_count = 0;
 }
 
 /* What was opened is not shown if it cannot be stored that it was. */
@@ -55,16 +102,21 @@ static bool next_broken(struct sessions *s, struct session_event *ret_event)
 
 bool sessions_next(struct sessions *s, struct session_event *ret_event)
 {
-    struct session_event *front;
+    struct kept_event *front = s->event_out ? fifo_front(&s->events, NULL) : NULL;
 
-    if (s->event_out)
+    if (front && front->event.more) {
+        front->event.index++;
+        front->event.sequence += !front->event.direct;
+        step(front);
+    } else if (front) {
         fifo_pop(&s->events);
+    }
     s->event_out = false;
     if (ratchets_commit(s) < 0)
         return next_broken(s, ret_event);
     front = fifo_front(&s->events, NULL);
     if (front) {
-        *ret_event = *front;
+        *ret_event = front->event;
         s->event_out = true;
         return true;
     }
@@ -74,6 +126,14 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
     *ret_event = (struct session_event){
         .type = SESSION_NOTICE, .code = AICO_ENOMEM, .text = "no memory for an event"};
     return true;
+}
+
+void sessions_take_batch(struct sessions *s)
+{
+    struct kept_event *front = s->event_out ? fifo_front(&s->events, NULL) : NULL;
+
+    if (front)
+        front->event.more = false;
 }
 
 void event_send(struct sessions *s, const struct peer *peer, struct bytes bytes)
@@ -150,35 +210,40 @@ void plain_give(struct sessions *s, struct buffer *plain, size_t used)
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content,
                    struct session_event *event)
 {
-    struct content_cursor cursor = content_cursor_over(content);
-    struct bytes one = content;
-    uint64_t number = event->sequence, ignored;
-    size_t count = 1;
-    int r = 0;
+    bool is_batch = e->format == ENVELOPE_FORMAT_BATCH;
+    struct kept_event *kept;
+    size_t count;
+    int r;
 
-    if (e->format == ENVELOPE_FORMAT_BATCH)
-        r = content_batch_check(content, e->headers, &count);
     event->type = SESSION_MESSAGE;
-    for (event->index = 0; r == 0 && event->index < count; event->index++) {
-        if (e->format == ENVELOPE_FORMAT_BATCH)
-            (void)!content_next(&cursor, &one); /* checked above */
-        r = content_split(one, e->headers, &event->headers, &event->payload);
-        if (event->index == 0 && !event->direct)
-            (void)header_take_number(&event->headers, &ignored);
-        event->until_ms = 0;
-        event->value = 0;
-        event->once = 0;
-        (void)header_take_value(&event->headers, &event->value);
-        (void)header_take_once(&event->headers, &event->once);
-        (void)header_take_until(&event->headers, &event->until_ms);
-        event->sequence = event->direct ? number : number + event->index;
-        event->more = event->index + 1 < count;
-        if (r == 0)
-            event_push(s, event);
+    if (is_batch) {
+        r = content_batch_check(content, e->headers, &count);
+        event->headers = bytes_of(NULL, 0);
+        event->payload = content;
+    } else {
+        r = content_split(content, e->headers, &event->headers, &event->payload);
     }
-    if (r == 0)
-        s->stats.opened++;
-    return r;
+    if (r < 0)
+        return r;
+    s->stats.opened++;
+    kept = push(s, event);
+    if (!kept)
+        return 0;
+    if (is_batch) {
+        kept->has_headers = e->headers;
+        kept->rest = content_cursor_over(kept->event.payload);
+        kept->event.batch = kept->event.payload;
+        step(kept);
+        if (kept->event.more && !kept->event.direct && kept->event.headers.size == 0 &&
+            kept->event.value + kept->event.once == 0 && kept->event.until_ms == 0 &&
+            content_batch_is_plain(kept->event.batch, e->headers)) {
+            kept->event.batch_count = (uint32_t)count;
+            kept->event.batch_headers = e->headers;
+        }
+    } else {
+        take_headers(&kept->event);
+    }
+    return 0;
 }
 
 bool message_is_stale(struct sessions *s, struct moment now, const struct rule *rule,

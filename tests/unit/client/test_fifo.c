@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/fifo.h"
+#include "base/pool.h"
 #include "client/message.h"
 
 static void blocks_come_out_as_they_went_in(void **state UNUSED)
@@ -74,15 +75,16 @@ static void a_message_owns_all_it_points_to(void **state UNUSED)
     const uint8_t block[] = {1, 'k', 0, 2, 'v', 'w', 1, 'x', 0, 0};
     uint8_t *headers = exact_copy(bytes_of(block, sizeof(block)));
     uint8_t *payload = exact_copy(bytes_text("hello"));
-    struct aico_message *m = client_message_new(&(struct message_parts){
-        .kind = AICO_MESSAGE_EVENT,
-        .topic = bytes_text("a/b"),
-        .sender = bytes_text("cli"),
-        .payload = bytes_of(payload, 5),
-        .headers = bytes_of(headers, sizeof(block)),
-        .wire = bytes_of(payload, 5),
-        .text = "because",
-    });
+    struct aico_message *m =
+        client_message_new(NULL, &(struct message_parts){
+                                     .kind = AICO_MESSAGE_EVENT,
+                                     .topic = bytes_text("a/b"),
+                                     .sender = bytes_text("cli"),
+                                     .payload = bytes_of(payload, 5),
+                                     .headers = bytes_of(headers, sizeof(block)),
+                                     .wire = bytes_of(payload, 5),
+                                     .text = "because",
+                                 });
 
     free(headers);
     free(payload);
@@ -108,8 +110,114 @@ static void a_header_block_that_does_not_parse_makes_no_message(void **state UNU
 {
     const uint8_t block[] = {1, 'k', 0, 9, 'v'};
 
-    assert_null(
-        client_message_new(&(struct message_parts){.headers = bytes_of(block, sizeof(block))}));
+    assert_null(client_message_new(
+        NULL, &(struct message_parts){.headers = bytes_of(block, sizeof(block))}));
+}
+
+/* A batch of @count messages "0", "1"... of a publisher that counts them: the first has a header.
+ */
+static struct bytes batch_of(uint8_t *room, size_t size, int count)
+{
+    struct writer w = writer_over(room, size);
+    const uint8_t header[] = {2, '$', 'n', 0, 1, '7'};
+    char text[16];
+
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(text, sizeof(text), "%d", i);
+        assert_int_equal(content_batch_add(&w, true, bytes_of(header, i == 0 ? sizeof(header) : 0),
+                                           bytes_text(text), 100),
+                         0);
+    }
+    return writer_view(&w);
+}
+
+static void a_bundle_becomes_its_messages(void **state UNUSED)
+{
+    struct pool_taker taker = {0};
+    uint8_t room[400];
+    struct bytes batch = batch_of(room, sizeof(room), 20);
+    uint8_t *copy = exact_copy(batch);
+    struct aico_message *bundle, *m;
+    char text[16];
+
+    assert_true(content_batch_is_plain(batch, true));
+    bundle = client_bundle_new(&taker,
+                               &(struct message_parts){.kind = AICO_MESSAGE_EVENT,
+                                                       .topic = bytes_text("a/b"),
+                                                       .sender = bytes_text("cli"),
+                                                       .payload = bytes_of(copy, batch.size),
+                                                       .wire = bytes_text("wire")},
+                               true, 20);
+    free(copy);
+    assert_non_null(bundle);
+    bundle->sequence = 7;
+    bundle->sent_ms = 99;
+    bundle->sealed = true;
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(text, sizeof(text), "%d", i);
+        assert_int_equal(message_count(bundle), 20 - i);
+        if (i < 19) {
+            m = message_split(&taker, bundle);
+        } else {
+            m = bundle;
+            message_settle(m);
+            message_settle(m); /* once is enough */
+        }
+        assert_non_null(m);
+        assert_string_equal(m->payload, text);
+        assert_int_equal(m->size, strlen(text));
+        assert_int_equal(m->sequence, 7 + i);
+        assert_int_equal(m->sent_ms, 99);
+        assert_true(m->sealed);
+        assert_string_equal(m->topic, "a/b");
+        assert_string_equal(m->sender, "cli");
+        assert_string_equal(m->text, "");
+        assert_int_equal(m->header_count, 0);
+        assert_memory_equal(m->wire, "wire", 4);
+        aico_message_free(&m);
+    }
+    pool_taker_deinit(&taker);
+}
+
+static void a_batch_with_headers_is_not_plain(void **state UNUSED)
+{
+    const uint8_t header[] = {1, 'k', 0, 1, 'v'};
+    uint8_t room[100];
+    struct writer w = writer_over(room, sizeof(room));
+
+    assert_int_equal(content_batch_add(&w, true, bytes_of(NULL, 0), bytes_text("a"), 100), 0);
+    assert_true(content_batch_is_plain(writer_view(&w), true));
+    assert_int_equal(
+        content_batch_add(&w, true, bytes_of(header, sizeof(header)), bytes_text("b"), 100), 0);
+    assert_false(content_batch_is_plain(writer_view(&w), true));
+}
+
+/* What one thread fills and another empties is filled again, not asked for anew. */
+static void emptied_chunks_go_back_to_who_fills(void **state UNUSED)
+{
+    CLEANUP(fifo_deinit)
+    struct fifo filled = {0}, emptied = {.more_spares = 3};
+    CLEANUP(fifo_deinit)
+    struct fifo other = {0};
+    void *first = fifo_push(&filled, 100);
+
+    fifo_splice(&emptied, &filled);
+    assert_null(filled.spares);
+    fifo_pop(&emptied);
+    assert_int_equal(emptied.spare_count, 1);
+    assert_non_null(fifo_push(&filled, 100));
+    fifo_splice(&emptied, &filled);
+    assert_int_equal(filled.spare_count, 1);
+    assert_int_equal(emptied.spare_count, 0);
+    assert_ptr_equal(fifo_push(&filled, 100), first);
+    for (int i = 0; i < 10; i++)
+        assert_non_null(fifo_push(&other, 200000)); /* each in a chunk of its own */
+    fifo_splice(&emptied, &other);
+    while (fifo_front(&emptied, NULL))
+        fifo_pop(&emptied);
+    assert_int_equal(emptied.spare_count, 4);
+    fifo_deinit(&filled);
+    fifo_deinit(&emptied);
 }
 
 int main(void)
@@ -118,6 +226,9 @@ int main(void)
         cmocka_unit_test(blocks_come_out_as_they_went_in),
         cmocka_unit_test(a_cursor_visits_all_and_sees_what_comes),
         cmocka_unit_test(a_message_owns_all_it_points_to),
+        cmocka_unit_test(a_bundle_becomes_its_messages),
+        cmocka_unit_test(a_batch_with_headers_is_not_plain),
+        cmocka_unit_test(emptied_chunks_go_back_to_who_fills),
         cmocka_unit_test(a_header_block_that_does_not_parse_makes_no_message),
     };
 

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a message costs besides arithmetic: calls of the allocator and of the kernel, counted by
+ * standing in their place, by who made them: publisher, broker or reader, each with the threads of
+ * libzmq that serve it. In the steady state both are paid per frame, never per message.
+ *
+ * How many messages share a frame is a matter of the scheduler, so the test decides it: the
+ * publisher's thread hears of messages in hundreds. And the bounds need only hold in one of several
+ * rounds, for one call more per message is in every round.
+ */
+#include "world.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TOPIC "logs/test/v1"
+#define SIZE 64
+#define COUNT 20000 /* messages of a round */
+#define TOLD 500    /* after so many the publisher's thread hears of them */
+#define ROUNDS 20
+/* Calls per 1,000 messages. */
+#define ALLOCATIONS_MAX 60
+#define CALLS_MAX 150
+
+enum role { NOBODY, PUBLISHER, BROKER_SIDE, READER, ROLES };
+static const char *const role_names[ROLES] = {"nobody", "publisher", "broker", "reader"};
+
+static _Thread_local enum role role;
+static atomic_ulong allocations[ROLES], calls[ROLES];
+static _Thread_local bool is_holding; /* wakes of the publisher's thread are held back */
+static _Thread_local int held_fd = -1;
+
+#pragma GCC visibility push(default) /* libzmq and libsodium find them */
+
+/* --- in the place of the allocator ------------------------------------------------------------ */
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *at, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+static void count_allocation(void)
+{
+    (void)atomic_fetch_add_explicit(&allocations[role], 1, memory_order_relaxed);
+}
+
+void *malloc(size_t size)
+{
+    count_allocation();
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    count_allocation();
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *at, size_t size)
+{
+    count_allocation();
+    return __libc_realloc(at, size);
+}
+
+int posix_memalign(void **ret, size_t alignment, size_t size)
+{
+    void *at;
+
+    count_allocation();
+    at = __libc_memalign(alignment, size);
+    if (!at)
+        return ENOMEM;
+    *ret = at;
+    return 0;
+}
+
+/* --- in the place of the kernel --------------------------------------------------------------- */
+
+/* The function that would have been called. */
+#define REAL(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(&(name)) real_;                                                          \
+        if (!real_)                                                                                \
+            real_ = (__typeof__(&(name)))dlsym(RTLD_NEXT, #name);                                  \
+        (void)atomic_fetch_add_explicit(&calls[role], 1, memory_order_relaxed);                    \
+        real_;                                                                                     \
+    })
+
+ssize_t write(int fd, const void *at, size_t size)
+{
+    if (is_holding) {
+        (void)REAL(write); /* counts */
+        held_fd = fd;
+        return (ssize_t)size;
+    }
+    return REAL(write)(fd, at, size);
+}
+
+ssize_t read(int fd, void *at, size_t size)
+{
+    return REAL(read)(fd, at, size);
+}
+
+ssize_t send(int fd, const void *at, size_t size, int flags)
+{
+    return REAL(send)(fd, at, size, flags);
+}
+
+ssize_t recv(int fd, void *at, size_t size, int flags)
+{
+    return REAL(recv)(fd, at, size, flags);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    return REAL(poll)(fds, count, timeout_ms);
+}
+
+int epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
+{
+    return REAL(epoll_wait)(fd, events, count, timeout_ms);
+}
+
+pid_t getpid(void)
+{
+    return REAL(getpid)();
+}
+
+ssize_t getrandom(void *at, size_t size, unsigned flags)
+{
+    return REAL(getrandom)(at, size, flags);
+}
+
+int fsync(int fd)
+{
+    return REAL(fsync)(fd);
+}
+
+int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+    return REAL(pthread_cond_wait)(cond, lock);
+}
+
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock,
+                           const struct timespec *until)
+{
+    return REAL(pthread_cond_timedwait)(cond, lock, until);
+}
+
+/* --- threads inherit the role of who makes them ----------------------------------------------- */
+
+struct start {
+    void *(*run)(void *);
+    void *context;
+    enum role role;
+};
+
+static void *start_thread(void *context)
+{
+    struct start start = *(struct start *)context;
+
+    free(context);
+    role = start.role;
+    return start.run(start.context);
+}
+
+int pthread_create(pthread_t *ret_thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *context)
+{
+    struct start *start = malloc(sizeof(*start));
+
+    if (!start)
+        return ENOMEM;
+    *start = (struct start){run, context, role};
+    return REAL(pthread_create)(ret_thread, attributes, start_thread, start);
+}
+
+#pragma GCC visibility pop
+
+/* --- the test --------------------------------------------------------------------------------- */
+
+struct count {
+    double allocations, calls; /* per 1,000 messages */
+};
+
+static void look(unsigned long seen[2][ROLES])
+{
+    for (int i = 0; i < ROLES; i++) {
+        seen[0][i] = atomic_load(&allocations[i]);
+        seen[1][i] = atomic_load(&calls[i]);
+    }
+}
+
+static void tell_thread(void)
+{
+    uint64_t one = 1;
+
+    is_holding = false;
+    if (held_fd >= 0)
+        assert_int_equal(write(held_fd, &one, sizeof(one)), sizeof(one));
+    held_fd = -1;
+}
+
+static void send_all(struct aico_client *alice)
+{
+    static const struct aico_publish_options options = {.wait_ms = WAIT_MS};
+    char payload[SIZE] = "a message";
+
+    role = PUBLISHER;
+    for (int i = 0; i < COUNT; i++) {
+        is_holding = true;
+        assert_int_equal(aico_publish(alice, TOPIC, payload, SIZE, &options, NULL, NULL), 0);
+        if (i % TOLD == TOLD - 1)
+            tell_thread();
+        is_holding = false;
+    }
+    tell_thread();
+    flush(alice);
+}
+
+static void take_all(struct aico_client *bob)
+{
+    role = READER;
+    for (int i = 0; i < COUNT; i++) {
+        struct aico_message *message = expect(bob, AICO_MESSAGE_EVENT);
+
+        assert_int_equal(message->size, SIZE);
+        aico_message_free(&message);
+    }
+}
+
+static bool is_cheap(const unsigned long before[2][ROLES], const unsigned long after[2][ROLES],
+                     struct count counts[ROLES])
+{
+    bool is_below = true;
+
+    for (int i = PUBLISHER; i < ROLES; i++) {
+        counts[i].allocations = (double)(after[0][i] - before[0][i]) * 1000 / COUNT;
+        counts[i].calls = (double)(after[1][i] - before[1][i]) * 1000 / COUNT;
+        is_below &= counts[i].allocations <= ALLOCATIONS_MAX && counts[i].calls <= CALLS_MAX;
+    }
+    return is_below;
+}
+
+static void neither_allocator_nor_kernel_is_asked_per_message(void **state)
+{
+    unsigned long before[2][ROLES], after[2][ROLES];
+    struct count counts[ROLES];
+    struct aico_client *alice, *bob;
+    bool is_below = false;
+
+    role = PUBLISHER;
+    alice = join_at(*state, ALICE, ((struct world *)*state)->tcp);
+    role = READER;
+    bob = join_at(*state, BOB, ((struct world *)*state)->tcp);
+    (void)subscribe(bob, TOPIC);
+    send_all(alice); /* keys, routes, and memory that is kept from then on */
+    take_all(bob);
+    for (int round = 0; round < ROUNDS && !is_below; round++) {
+        look(before);
+        send_all(alice);
+        take_all(bob);
+        look(after);
+        is_below = is_cheap(before, after, counts);
+    }
+    for (int i = PUBLISHER; i < ROLES; i++)
+        print_message("%s: %.1f allocations and %.1f system calls per 1,000 messages of %d bytes\n",
+                      role_names[i], counts[i].allocations, counts[i].calls, SIZE);
+    assert_true(is_below);
+    leave(&alice);
+    leave(&bob);
+}
+
+static int begin(void **state)
+{
+    role = BROKER_SIDE; /* of the threads it is served by */
+    return world_new(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(neither_allocator_nor_kernel_is_asked_per_message, begin,
+                                        world_free),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
