@@ -33,6 +33,8 @@ enum bench_mode {
     BENCH_FANOUT,     /* the same with 8 readers unless told otherwise */
     BENCH_RTT,        /* one message outstanding, there and back */
     BENCH_LATENCY,    /* one way, at a rate */
+    BENCH_LOADED,     /* round trips of two while two others send as fast as it goes */
+    BENCH_STORED,     /* published and acknowledged when stored */
     BENCH_CONNECT,    /* connections opened and closed */
     BENCH_IDLE,       /* memory of the broker per connection that does nothing */
 };
@@ -42,7 +44,9 @@ struct bench_plan {
     uint64_t size;  /* bytes of a message */
     uint64_t count; /* messages of all publishers together; rtt: round trips; connections */
     unsigned publishers, readers;
-    uint64_t rate; /* latency: messages/s of all publishers together */
+    uint64_t rate;    /* latency: messages/s of all publishers together */
+    uint64_t topics;  /* of each publisher, in turn */
+    uint64_t filters; /* of each reader; all but one match nothing */
     enum bench_place place;
     int64_t timeout_ms; /* nothing arrives for so long: the rest is lost */
     pid_t broker;       /* 0: not ours, nothing is known of its CPU and memory */
@@ -74,6 +78,7 @@ struct bench_driver {
     void (*close)(struct bench_link **link);
 };
 #define BENCH_TOPIC_ALL "bench/data/*"
+#define BENCH_TOPIC_NONE "bench/none/%u" /* nobody publishes there */
 #define BENCH_TOPIC_PING "bench/ping"
 #define BENCH_TOPIC_PONG "bench/pong"
 
@@ -104,6 +109,8 @@ enum bench_option {
     BENCH_OPTION_PUBLISHERS,
     BENCH_OPTION_RATE,
     BENCH_OPTION_PLACE,
+    BENCH_OPTION_TOPICS,
+    BENCH_OPTION_FILTERS,
 };
 
 /* Nothing given: everything 0. */

@@ -9,6 +9,8 @@
 
 #define SIZE_MAX_BYTES ((uint64_t)16 * 1024 * 1024)
 #define COUNT_MAX ((uint64_t)1000 * 1000 * 1000)
+#define TOPICS_MAX ((uint64_t)1000 * 1000)
+#define FILTERS_MAX ((uint64_t)100 * 1000)
 #define RATE_MAX ((uint64_t)10 * 1000 * 1000)
 
 /* The defaults of each mode: a run of a few seconds. */
@@ -22,6 +24,8 @@ static const struct mode {
     [BENCH_FANOUT] = {"fanout", 64, 500000, 1, 8, 0},
     [BENCH_RTT] = {"rtt", 64, 10000, 1, 1, 0},
     [BENCH_LATENCY] = {"latency", 64, 50000, 1, 4, 10000},
+    [BENCH_LOADED] = {"loaded", 64, 5000, 2, 2, 0},
+    [BENCH_STORED] = {"stored", 1024, 20000, 1, 0, 0},
     [BENCH_CONNECT] = {"connect", PAYLOAD_SIZE_MIN, 200, 1, 0, 0},
     [BENCH_IDLE] = {"idle", PAYLOAD_SIZE_MIN, 100, 1, 0, 0},
 };
@@ -89,10 +93,19 @@ int bench_plan_take(struct bench_plan *plan, enum bench_option option, const cha
         r = take_number("publishers", value, BENCH_WORKERS_MAX / 2, &number, err);
         plan->publishers = (unsigned)number;
         return r;
+    case BENCH_OPTION_TOPICS:
+        return take_number("topics", value, TOPICS_MAX, &plan->topics, err);
+    case BENCH_OPTION_FILTERS:
+        return take_number("filters", value, FILTERS_MAX, &plan->filters, err);
     case BENCH_OPTION_PLACE:
         return take_place(plan, value, err);
     }
     return AICO_EINTERNAL;
+}
+
+static bool is_echo(const struct bench_plan *plan)
+{
+    return plan->mode == BENCH_RTT || plan->mode == BENCH_LOADED;
 }
 
 /* An option that a mode would ignore is a mistake. */
@@ -102,8 +115,14 @@ static int check(const struct bench_plan *plan, struct aico_error *err)
 
     if (plan->rate > 0 && plan->mode != BENCH_LATENCY)
         return aico_error_set(err, AICO_EINVAL, "--rate belongs to latency, not to %s", name);
-    if (plan->mode == BENCH_RTT && (plan->publishers > 1 || plan->readers > 1))
-        return aico_error_set(err, AICO_EINVAL, "rtt is between two: no --publishers, --readers");
+    if (is_echo(plan) && (plan->publishers > 0 || plan->readers > 0))
+        return aico_error_set(err, AICO_EINVAL, "%s is between two: no --publishers, --readers",
+                              name);
+    if (plan->topics + plan->filters > 0 && (is_echo(plan) || plan->mode > BENCH_LATENCY))
+        return aico_error_set(err, AICO_EINVAL,
+                              "--topics and --filters belong to throughput, fanout and latency");
+    if (plan->mode == BENCH_STORED && plan->readers > 0)
+        return aico_error_set(err, AICO_EINVAL, "stored: nobody reads, no --readers");
     if (plan->mode >= BENCH_CONNECT && (plan->readers > 0 || plan->size > 0))
         return aico_error_set(err, AICO_EINVAL, "%s sends nothing: no --readers, --size", name);
     if (plan->mode == BENCH_IDLE && plan->publishers > 0)
@@ -125,8 +144,8 @@ int bench_plan_finish(struct bench_plan *plan, const char *mode, struct aico_err
         }
     if (!m)
         return aico_error_set(err, AICO_EINVAL,
-                              "\"%.40s\" is unknown; throughput, fanout, rtt, latency, connect or "
-                              "idle",
+                              "\"%.40s\" is unknown; throughput, fanout, rtt, latency, loaded, "
+                              "stored, connect or idle",
                               mode);
     r = check(plan, err);
     if (r < 0)
@@ -136,6 +155,8 @@ int bench_plan_finish(struct bench_plan *plan, const char *mode, struct aico_err
     plan->publishers = plan->publishers > 0 ? plan->publishers : m->publishers;
     plan->readers = plan->readers > 0 ? plan->readers : m->readers;
     plan->rate = plan->rate > 0 ? plan->rate : m->rate;
+    plan->topics = plan->topics > 0 ? plan->topics : 1;
+    plan->filters = plan->filters > 0 ? plan->filters : 1;
     if (plan->count < plan->publishers)
         return aico_error_set(err, AICO_EINVAL, "--count: fewer messages than publishers");
     return 0;

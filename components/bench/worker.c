@@ -14,7 +14,8 @@
 #include "bench/payload.h"
 
 #define WARM_EVERY_MS 10
-#define TOPIC_SIZE 64
+#define CONNECTING_MAX 8 /* at once: a handshake that waits for hundreds looks like none */
+#define TOPIC_SIZE 32
 
 struct job {
     const struct worker_task *task;
@@ -26,8 +27,8 @@ struct job {
     uint64_t *next; /* reader: the number each publisher sends next */
     bool *is_heard; /* reader: who was heard */
     unsigned heard;
-    bool is_sealed;         /* what was received last */
-    char topic[TOPIC_SIZE]; /* publisher: where it publishes */
+    bool is_sealed;             /* what was received last */
+    char (*topics)[TOPIC_SIZE]; /* publisher: where it publishes, in turn */
 };
 
 /* --- steps ------------------------------------------------------------------------------------ */
@@ -97,6 +98,23 @@ static int receive(struct job *job, int64_t timeout_ms, struct payload *ret, str
 
 /* --- before the start ------------------------------------------------------------------------- */
 
+/* The two of a loaded run that send and receive as fast as it goes. */
+static bool is_load(const struct job *job)
+{
+    return job->plan->mode == BENCH_LOADED && job->me->index == 1;
+}
+
+/* The two that ask and answer. */
+static bool is_echo(const struct job *job)
+{
+    return job->plan->mode == BENCH_RTT || (job->plan->mode == BENCH_LOADED && job->me->index == 0);
+}
+
+static const char *topic_of(const struct job *job, uint64_t number)
+{
+    return job->topics[job->plan->topics > 1 ? number % job->plan->topics : 0];
+}
+
 static bool readers_are_warm(const struct job *job)
 {
     return atomic_load(&job->task->shared->warm_readers) == job->plan->readers;
@@ -116,7 +134,9 @@ static int warm_publisher(struct job *job, struct aico_error *err)
     for (uint64_t i = 0; r == 0 && !readers_are_warm(job); i++) {
         if (machine_now_ns() > end_ns)
             return late(job, "the readers did not hear the first messages", err);
-        r = publish(job, job->topic, PAYLOAD_WARM, i, 0, err);
+        r = publish(job, topic_of(job, i), PAYLOAD_WARM, i, 0, err);
+        if (i + 1 < job->plan->topics)
+            continue;
         if (r == 0)
             r = job->task->driver->flush(job->link, err);
         sleep_until(machine_now_ns() + WARM_EVERY_MS * 1000000);
@@ -124,9 +144,11 @@ static int warm_publisher(struct job *job, struct aico_error *err)
     return r;
 }
 
-/* Goes on reading until the others are as far: a publisher must not wait for room meanwhile. */
+/* Until every topic was heard. Goes on reading until the others are as far: a publisher must not
+ * wait for room meanwhile. */
 static int warm_reader(struct job *job, struct aico_error *err)
 {
+    unsigned all = is_load(job) ? 1 : job->plan->publishers;
     int64_t end_ns = machine_now_ns() + job->plan->timeout_ms * 1000000;
 
     while (!readers_are_warm(job)) {
@@ -137,10 +159,10 @@ static int warm_reader(struct job *job, struct aico_error *err)
             return r;
         if (machine_now_ns() > end_ns)
             return late(job, "not every publisher was heard", err);
-        if (r != 0 || job->is_heard[payload.publisher])
+        if (r != 0 || payload.number + 1 < job->plan->topics || job->is_heard[payload.publisher])
             continue;
         job->is_heard[payload.publisher] = true;
-        if (++job->heard == job->plan->publishers)
+        if (++job->heard == all)
             (void)atomic_fetch_add(&job->task->shared->warm_readers, 1);
     }
     return 0;
@@ -164,7 +186,7 @@ static int run_publisher(struct job *job, struct aico_error *err)
             due_ns = machine_now_ns();
         else if (machine_now_ns() < due_ns)
             sleep_until(due_ns);
-        r = publish(job, job->topic, PAYLOAD_DATA, i, due_ns, err);
+        r = publish(job, topic_of(job, i), PAYLOAD_DATA, i, due_ns, err);
         job->me->sent += r == 0;
     }
     return r < 0 ? r : job->task->driver->flush(job->link, err);
@@ -313,6 +335,34 @@ static int run_asker(struct job *job, struct aico_error *err)
         me->sent++;
         histogram_add(&me->latency, (uint64_t)(end_ns - start_ns));
     }
+    atomic_store(&job->task->shared->is_asked, true);
+    return 0;
+}
+
+/* As fast as it goes, until the others have what they need. */
+static int run_load(struct job *job, struct aico_error *err)
+{
+    int r = 0;
+
+    for (uint64_t i = 0; r == 0 && !atomic_load(&job->task->shared->is_asked); i++)
+        r = publish(job, topic_of(job, i), PAYLOAD_DATA, i, 0, err);
+    atomic_store(&job->task->shared->is_unloaded, true);
+    return r;
+}
+
+static int run_drain(struct job *job, struct aico_error *err)
+{
+    while (!atomic_load(&job->task->shared->is_unloaded)) {
+        struct payload payload;
+        int r = receive(job, WARM_EVERY_MS, &payload, err);
+
+        if (r < 0 && r != AICO_ETIMEOUT)
+            return r;
+        if (r == 0 && payload.kind == PAYLOAD_DATA) {
+            job->me->delivered++;
+            job->me->sealed += job->is_sealed;
+        }
+    }
     return 0;
 }
 
@@ -337,9 +387,27 @@ static int run_connect(struct job *job, struct aico_error *err)
 
 /* --- a whole worker --------------------------------------------------------------------------- */
 
+static int name_topics(struct job *job, struct aico_error *err)
+{
+    uint64_t count = job->plan->topics > 1 ? job->plan->topics : 1;
+
+    job->topics = malloc(count * sizeof(*job->topics));
+    if (!job->topics)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    for (uint64_t i = 0; i < count; i++)
+        (void)snprintf(job->topics[i], TOPIC_SIZE,
+                       count == 1 ? "bench/data/%u" : "bench/data/%u-%u", job->me->index,
+                       (unsigned)i);
+    return 0;
+}
+
 static int prepare(struct job *job, struct aico_error *err)
 {
     const struct bench_plan *plan = job->plan;
+    int r = name_topics(job, err);
+
+    if (r < 0)
+        return r;
 
     job->room = malloc(plan->size);
     job->next = calloc(plan->publishers, sizeof(*job->next));
@@ -347,15 +415,38 @@ static int prepare(struct job *job, struct aico_error *err)
     if (!job->room || !job->next || !job->is_heard ||
         payload_pattern_init(&job->pattern, plan->size) < 0)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    (void)snprintf(job->topic, sizeof(job->topic), "bench/data/%u", job->me->index);
     job->me->count = job->me->is_reader ? 0 : share_of(plan, job->me->index);
+    if (plan->mode == BENCH_LOADED)
+        job->me->count = plan->count;
     return machine_place(plan->place, false, err);
+}
+
+/* Filters that match nothing, before the one that does. */
+static int subscribe_all(struct job *job, struct aico_error *err)
+{
+    const struct bench_driver *driver = job->task->driver;
+    char filter[TOPIC_SIZE];
+    int r = 0;
+
+    for (unsigned i = 1; r == 0 && i < job->plan->filters; i++) {
+        (void)snprintf(filter, sizeof(filter), BENCH_TOPIC_NONE, i);
+        r = driver->subscribe(job->link, filter, err);
+    }
+    return r < 0 ? r : driver->subscribe(job->link, BENCH_TOPIC_ALL, err);
+}
+
+static void connect_begin(struct shared *shared)
+{
+    while (atomic_fetch_add(&shared->connecting, 1) >= CONNECTING_MAX) {
+        (void)atomic_fetch_sub(&shared->connecting, 1);
+        sleep_until(machine_now_ns() + 1000000);
+    }
 }
 
 static int connect_link(struct job *job, struct aico_error *err)
 {
     const struct bench_driver *driver = job->task->driver;
-    bool is_rtt = job->plan->mode == BENCH_RTT, is_reader = job->me->is_reader;
+    bool is_rtt = is_echo(job), is_reader = job->me->is_reader;
     char name[BENCH_NAME_SIZE];
     int r;
 
@@ -364,7 +455,7 @@ static int connect_link(struct job *job, struct aico_error *err)
     bench_name(job->plan, job->me->index + (is_reader ? job->plan->publishers : 0), name);
     r = driver->open(driver->context, name, &job->link, err);
     if (r == 0 && is_reader)
-        r = driver->subscribe(job->link, is_rtt ? BENCH_TOPIC_PING : BENCH_TOPIC_ALL, err);
+        r = is_rtt ? driver->subscribe(job->link, BENCH_TOPIC_PING, err) : subscribe_all(job, err);
     else if (r == 0 && is_rtt)
         r = driver->subscribe(job->link, BENCH_TOPIC_PONG, err);
     return r;
@@ -389,11 +480,20 @@ static int hold_links(struct job *job, struct aico_error *err)
     return 0;
 }
 
+static int warm_store(struct job *job, struct aico_error *err)
+{
+    int r = publish(job, topic_of(job, 0), PAYLOAD_WARM, 0, 0, err);
+
+    return r < 0 ? r : job->task->driver->flush(job->link, err);
+}
+
 static int warm_up(struct job *job, struct aico_error *err)
 {
-    switch (job->plan->mode) {
-    case BENCH_RTT:
+    if (is_echo(job))
         return job->me->is_reader ? warm_echo(job, err) : warm_asker(job, err);
+    switch (job->plan->mode) {
+    case BENCH_STORED:
+        return warm_store(job, err);
     case BENCH_IDLE:
         return hold_links(job, err);
     case BENCH_CONNECT:
@@ -405,9 +505,11 @@ static int warm_up(struct job *job, struct aico_error *err)
 
 static int work(struct job *job, struct aico_error *err)
 {
-    switch (job->plan->mode) {
-    case BENCH_RTT:
+    if (is_echo(job))
         return job->me->is_reader ? run_echo(job, err) : run_asker(job, err);
+    if (is_load(job))
+        return job->me->is_reader ? run_drain(job, err) : run_load(job, err);
+    switch (job->plan->mode) {
     case BENCH_CONNECT:
         return run_connect(job, err);
     case BENCH_IDLE:
@@ -441,7 +543,9 @@ static int live(struct job *job, struct aico_error *err)
 
     if (r < 0 || !meet(job->task, PHASE_CONNECT))
         return r;
+    connect_begin(job->task->shared);
     r = connect_link(job, err);
+    (void)atomic_fetch_sub(&job->task->shared->connecting, 1);
     if (r < 0 || !meet(job->task, PHASE_WARM))
         return r;
     r = warm_up(job, err);
@@ -471,6 +575,7 @@ void worker_run(const struct worker_task *task)
     if (job.link)
         task->driver->close(&job.link);
     payload_pattern_deinit(&job.pattern);
+    free(job.topics);
     free(job.room);
     free(job.next);
     free(job.is_heard);

@@ -32,6 +32,9 @@ struct worker {
 
 struct shared {
     atomic_uint warm_readers; /* readers that have heard every publisher */
+    atomic_uint connecting;   /* workers that connect now */
+    atomic_bool is_asked;     /* loaded: every question was answered */
+    atomic_bool is_unloaded;  /* loaded: the load has stopped */
     struct worker workers[];
 };
 

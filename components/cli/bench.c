@@ -17,6 +17,7 @@ struct bench_link {
     struct aico_client *client;
     struct aico_message *last; /* what receive lent */
     int64_t timeout_ms;
+    bool is_stored;
 };
 
 static void link_close(struct bench_link **link)
@@ -46,6 +47,7 @@ static int link_open(void *context, const char *name, struct bench_link **ret_li
     options.identity = identity;
     options.software = "aico-bus bench";
     link->timeout_ms = cli_timeout(cli);
+    link->is_stored = cli->bench.plan.mode == BENCH_STORED;
     r = aico_client_open(&options, link->timeout_ms, &link->client, err);
     if (r < 0) {
         link_close(&link);
@@ -68,7 +70,8 @@ static int link_subscribe(struct bench_link *link, const char *topic, struct aic
 static int link_publish(struct bench_link *link, const char *topic, const void *at, size_t size,
                         struct aico_error *err)
 {
-    static const struct aico_publish_options options = {.wait_ms = -1};
+    struct aico_publish_options options = {
+        .wait_ms = -1, .ack = link->is_stored ? AICO_ACK_STORED : AICO_ACK_ACCEPTED};
 
     return aico_publish(link->client, topic, at, size, &options, NULL, err);
 }
@@ -124,9 +127,9 @@ static int check_usage(const struct cli *cli, struct aico_error *err)
         return aico_error_set(err, AICO_EINVAL,
                               "with --broker its rules and address decide: no "
                               "--seal, no --link");
-    if (plan->place != BENCH_PLACE_KERNEL || plan->mode == BENCH_IDLE)
+    if (plan->place != BENCH_PLACE_KERNEL || plan->mode == BENCH_IDLE || plan->mode == BENCH_STORED)
         return aico_error_set(err, AICO_EINVAL,
-                              "--place and idle need a broker of our own: no "
+                              "--place, idle and stored need a broker of our own: no "
                               "--broker");
     return 0;
 }

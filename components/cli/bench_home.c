@@ -233,7 +233,8 @@ int bench_home_open(struct bench_home *home, const struct bench_plan *plan, cons
         r = make_identities(home, plan, err);
     if (r == 0)
         r = keytool(home, err, "rule", "set", BENCH_FILTER, "--publish", "*", "--subscribe", "*",
-                    "--seal", seal, (char *)NULL);
+                    "--seal", seal, plan->mode == BENCH_STORED ? "--store" : (char *)NULL, "age=1h",
+                    (char *)NULL);
     if (r == 0)
         r = write_config(home, seal, is_tcp, err);
     return r == 0 ? start_broker(home, plan, err) : r;

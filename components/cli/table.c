@@ -64,9 +64,10 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_PING] = {"ping", "[NAME]", "round trip to the broker or a component", 0, 1,
      "To a component the round trip goes through an end-to-end channel. --count times, 3 if not\n"
      "given."},
-    [VERB_BENCH] = {"bench", "throughput|fanout|rtt|latency|connect|idle", "how fast the bus is here", 1, 1,
+    [VERB_BENCH] = {"bench", "throughput|fanout|rtt|latency|loaded|stored|connect|idle", "how fast the bus is here", 1, 1,
      "throughput: publishers to readers as fast as it goes; fanout: the same with 8 readers;\n"
-     "rtt: one message there and back; latency: one way at --rate; connect: connections\n"
+     "rtt: one message there and back; latency: one way at --rate; loaded: rtt while two others\n"
+     "send as fast as it goes; stored: acknowledged when it is on disk; connect: connections\n"
      "opened and closed; idle: memory of the broker per connection. Everything runs in\n"
      "processes of its own, in a temporary home with a broker of its own unless --broker names\n"
      "one; that one's home has to have the identities bench-p1.. (publishers), bench-r1..\n"
@@ -166,6 +167,10 @@ static const struct option_entry options[] = {
      false},
     {OPTION_BENCH + BENCH_OPTION_READERS, "bench", "readers", 0, "N", "so many receive, each all",
      "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_TOPICS, "bench", "topics", 0, "N",
+     "of each publisher, in turn (1)", "Work", false},
+    {OPTION_BENCH + BENCH_OPTION_FILTERS, "bench", "filters", 0, "N",
+     "of each reader, all but one match nothing (1)", "Work", false},
     {OPTION_BENCH + BENCH_OPTION_RATE, "bench", "rate", 0, "N",
      "latency: messages a second of all publishers together", "Work", false},
     {OPTION_SEAL, "bench", "seal", 0, "group|channel|none", "of the topics' rule", "Work", false},

@@ -34,6 +34,12 @@ check "  as many as asked" of 'o["count"] == 50 and o["place"] == "one" and o["s
 run "latency at a rate, and a picture" 0 latency --count 640 --rate 6400 --readers 1 --svg "$WORK/p.svg" --json
 check "  a line of JSON a rate" [ "$(wc -l <"$WORK/out")" -eq 7 ]
 check "  the picture is XML" /usr/bin/python3 -c 'import sys, xml.dom.minidom as x; assert len(x.parse(sys.argv[1]).getElementsByTagName("polyline")) == 3' "$WORK/p.svg"
+run "round trips beside full load" 0 loaded --count 20 --json
+check "  both were there" of 'o["messages_per_s"] > 0 and o["deliveries_per_s"] > o["messages_per_s"] and o["lost"] == 0'
+run "stored messages" 0 stored --count 200 --json
+check "  are all acknowledged" of 'o["count"] == 200 and o["messages_per_s"] > 0 and o["readers"] == 0'
+run "many topics and filters" 0 throughput --count 600 --topics 50 --filters 20 --readers 2 --json
+check "  lose nothing" of 'o["topics"] == 50 and o["filters"] == 20 and o["lost"] == o["doubled"] == 0'
 run "connections" 0 connect --count 4 --json
 check "  each is timed" of 'o["messages_per_s"] > 0 and o["max_us"] > 0'
 run "idle connections" 0 idle --count 4 --json
@@ -44,6 +50,8 @@ check "nothing is left" nothing_left
 
 run "an unknown workload" 2 speed
 run "an option of another workload" 2 rtt --rate 5
+run "topics of who publishes on one" 2 rtt --topics 5
+run "readers of what nobody reads" 2 stored --readers 2
 run "a message too small for its number" 2 throughput --size 8
 run "a seal beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --seal none
 run "a rule that does not exist" 1 rtt --seal wax

@@ -21,6 +21,8 @@ struct bench_link {
     struct mosquitto *client;
     struct arrived *head, **end, *lent;
     bool is_connected, is_subscribed;
+    int qos; /* 1: it is stored, and acknowledged */
+    uint64_t published, acknowledged;
 };
 
 static void serve(const struct peer_settings *settings)
@@ -38,8 +40,15 @@ static void serve(const struct peer_settings *settings)
                   "listener %d 127.0.0.1\ncafile %s/ca.pem\ncertfile %s/peer.pem\n"
                   "keyfile %s/peer.key\nrequire_certificate true\nallow_anonymous true\n"
                   "tls_version tlsv1.3\nset_tcp_nodelay true\nmax_queued_messages 0\n"
-                  "max_queued_bytes 0\nlog_type error\npersistence false\nuser root\n",
+                  "max_queued_bytes 0\nmax_inflight_messages 0\nlog_type error\nuser root\n",
                   settings->port, folder, folder, folder);
+    if (settings->mode == BENCH_STORED) /* as soon as it can: after every change */
+        (void)fprintf(file,
+                      "persistence true\npersistence_file mosquitto.%d.db\n"
+                      "persistence_location %s/\nautosave_on_changes true\nautosave_interval 1\n",
+                      settings->port, folder);
+    else
+        (void)fprintf(file, "persistence false\n");
     if (fclose(file) == 0) {
         (void)execlp("mosquitto", "mosquitto", "-c", path, (char *)NULL);
         (void)execl("/usr/sbin/mosquitto", "mosquitto", "-c", path, (char *)NULL);
@@ -57,6 +66,15 @@ static void on_connect(struct mosquitto *client, void *context, int code)
 
     (void)client;
     link->is_connected = code == 0;
+}
+
+static void on_publish(struct mosquitto *client, void *context, int id)
+{
+    struct bench_link *link = context;
+
+    (void)client;
+    (void)id;
+    link->acknowledged++;
 }
 
 static void on_subscribe(struct mosquitto *client, void *context, int id, int count, const int *qos)
@@ -102,10 +120,9 @@ static int work_until(struct bench_link *link, const bool *is_done, struct aico_
     return 0;
 }
 
-static int link_open(void *context, const char *name, struct bench_link **ret_link,
-                     struct aico_error *err)
+static int connect_as(const struct peer_settings *settings, const char *name, bool is_clean,
+                      struct bench_link **ret_link, struct aico_error *err)
 {
-    const struct peer_settings *settings = context;
     struct bench_link *link = calloc(1, sizeof(*link));
     char ca[300], certificate[300], key[300];
     int code;
@@ -114,12 +131,13 @@ static int link_open(void *context, const char *name, struct bench_link **ret_li
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     link->end = &link->head;
     (void)mosquitto_lib_init();
-    link->client = mosquitto_new(name, true, link);
+    link->client = mosquitto_new(name, is_clean, link);
     if (!link->client)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     mosquitto_connect_callback_set(link->client, on_connect);
     mosquitto_subscribe_callback_set(link->client, on_subscribe);
     mosquitto_message_callback_set(link->client, on_message);
+    mosquitto_publish_callback_set(link->client, on_publish);
     (void)snprintf(ca, sizeof(ca), "%s/ca.pem", settings->folder);
     (void)snprintf(certificate, sizeof(certificate), "%s/peer.pem", settings->folder);
     (void)snprintf(key, sizeof(key), "%s/peer.key", settings->folder);
@@ -136,6 +154,37 @@ static int link_open(void *context, const char *name, struct bench_link **ret_li
     return work_until(link, &link->is_connected, err);
 }
 
+static int link_subscribe(struct bench_link *link, const char *topic, struct aico_error *err);
+static void link_close(struct bench_link **link);
+
+/* Who is away, for whom messages are stored. */
+static int leave_reader(const struct peer_settings *settings, struct aico_error *err)
+{
+    struct bench_link *link = NULL;
+    int r = connect_as(settings, "away", false, &link, err);
+
+    if (r == 0) {
+        link->qos = 1;
+        r = link_subscribe(link, BENCH_TOPIC_ALL, err);
+    }
+    if (link)
+        link_close(&link);
+    return r;
+}
+
+static int link_open(void *context, const char *name, struct bench_link **ret_link,
+                     struct aico_error *err)
+{
+    const struct peer_settings *settings = context;
+    int r = settings->mode == BENCH_STORED ? leave_reader(settings, err) : 0;
+
+    if (r == 0)
+        r = connect_as(settings, name, true, ret_link, err);
+    if (r == 0)
+        (*ret_link)->qos = settings->mode == BENCH_STORED;
+    return r;
+}
+
 static int link_subscribe(struct bench_link *link, const char *topic, struct aico_error *err)
 {
     char filter[64];
@@ -145,7 +194,7 @@ static int link_subscribe(struct bench_link *link, const char *topic, struct aic
     for (char *at = filter; *at; at++)
         if (*at == '*')
             *at = '+';
-    code = mosquitto_subscribe(link->client, NULL, filter, 0);
+    code = mosquitto_subscribe(link->client, NULL, filter, link->qos);
     if (code != MOSQ_ERR_SUCCESS)
         return fail(err, "subscribing", code);
     return work_until(link, &link->is_subscribed, err);
@@ -153,7 +202,8 @@ static int link_subscribe(struct bench_link *link, const char *topic, struct aic
 
 static int link_flush(struct bench_link *link, struct aico_error *err)
 {
-    while (mosquitto_want_write(link->client)) {
+    while (mosquitto_want_write(link->client) ||
+           (link->qos == 1 && link->acknowledged < link->published)) {
         int code = mosquitto_loop(link->client, 50, 1);
 
         if (code != MOSQ_ERR_SUCCESS)
@@ -165,9 +215,14 @@ static int link_flush(struct bench_link *link, struct aico_error *err)
 static int link_publish(struct bench_link *link, const char *topic, const void *at, size_t size,
                         struct aico_error *err)
 {
-    int code = mosquitto_publish(link->client, NULL, topic, (int)size, at, 0, false);
+    int code = mosquitto_publish(link->client, NULL, topic, (int)size, at, link->qos, false);
 
-    return code == MOSQ_ERR_SUCCESS ? link_flush(link, err) : fail(err, "publishing", code);
+    link->published++;
+    if (code == MOSQ_ERR_SUCCESS && link->qos == 1) /* what is acknowledged meanwhile */
+        code = mosquitto_loop(link->client, 0, 1);
+    if (code != MOSQ_ERR_SUCCESS)
+        return fail(err, "publishing", code);
+    return link->qos == 1 ? 0 : link_flush(link, err);
 }
 
 static int link_receive(struct bench_link *link, int64_t timeout_ms, struct bench_received *ret,

@@ -15,9 +15,22 @@ struct bench_link {
     natsOptions *options;
     natsConnection *connection;
     natsSubscription *subscription;
+    jsCtx *stream; /* stored only */
     natsMsg *last;
     int64_t timeout_ms;
 };
+
+/* From 2.10 on it can store before it acknowledges; before that it may be minutes later. */
+static bool can_sync(void)
+{
+    FILE *answer = popen("nats-server --version", "r"); // NOLINT(cert-env33-c): of our own making
+    unsigned major = 0, minor = 0;
+    bool is_known = answer && fscanf(answer, "nats-server: v%u.%u", &major, &minor) == 2;
+
+    if (answer)
+        (void)pclose(answer);
+    return is_known && (major > 2 || (major == 2 && minor >= 10));
+}
 
 static void serve(const struct peer_settings *settings)
 {
@@ -34,6 +47,9 @@ static void serve(const struct peer_settings *settings)
                   "tls { cert_file: \"%s/peer.pem\", key_file: \"%s/peer.key\", "
                   "ca_file: \"%s/ca.pem\", verify: true, timeout: 20 }\n",
                   settings->port, settings->folder, settings->folder, settings->folder);
+    if (settings->mode == BENCH_STORED)
+        (void)fprintf(file, "jetstream { store_dir: \"%s/nats.%d\"%s }\n", settings->folder,
+                      settings->port, can_sync() ? ", sync_interval: always" : "");
     if (fclose(file) == 0)
         (void)execlp("nats-server", "nats-server", "-c", path, (char *)NULL);
 }
@@ -43,7 +59,8 @@ static int fail(struct aico_error *err, const char *what, natsStatus status)
     return aico_error_set(err, AICO_ESYSTEM, "%s: %s", what, natsStatus_GetText(status));
 }
 
-static natsStatus set_options(struct bench_link *link, const struct peer_settings *settings)
+static natsStatus set_options(struct bench_link *link, const struct peer_settings *settings,
+                              const char *name)
 {
     char url[64], ca[300], certificate[300], key[300];
     natsStatus s = natsOptions_Create(&link->options);
@@ -66,9 +83,27 @@ static natsStatus set_options(struct bench_link *link, const struct peer_setting
         s = natsOptions_SetTimeout(link->options, 20000);
     /* What one message at a time wants; many at once are better off with the buffer. */
     if (s == NATS_OK)
-        s = natsOptions_SetSendAsap(link->options,
-                                    settings->mode == BENCH_RTT || settings->mode == BENCH_LATENCY);
+        s = natsOptions_SetSendAsap(
+            link->options, settings->mode == BENCH_RTT || settings->mode == BENCH_LATENCY ||
+                               (settings->mode == BENCH_LOADED && strcmp(name + 1, "1") == 0));
     return s;
+}
+
+static natsStatus make_stream(struct bench_link *link)
+{
+    const char *subjects[] = {"bench.>"};
+    jsStreamConfig config;
+    natsStatus s = natsConnection_JetStream(&link->stream, link->connection, NULL);
+
+    if (s == NATS_OK)
+        s = jsStreamConfig_Init(&config);
+    if (s != NATS_OK)
+        return s;
+    config.Name = "BENCH";
+    config.Subjects = subjects;
+    config.SubjectsLen = 1;
+    config.Storage = js_FileStorage;
+    return js_AddStream(NULL, link->stream, &config, NULL, NULL);
 }
 
 static int link_open(void *context, const char *name, struct bench_link **ret_link,
@@ -77,12 +112,13 @@ static int link_open(void *context, const char *name, struct bench_link **ret_li
     struct bench_link *link = calloc(1, sizeof(*link));
     natsStatus s;
 
-    (void)name;
     if (!link)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    s = set_options(link, context);
+    s = set_options(link, context, name);
     if (s == NATS_OK)
         s = natsConnection_Connect(&link->connection, link->options);
+    if (s == NATS_OK && ((const struct peer_settings *)context)->mode == BENCH_STORED)
+        s = make_stream(link);
     if (s != NATS_OK)
         return fail(err, "connecting", s);
     *ret_link = link;
@@ -119,13 +155,15 @@ static int link_publish(struct bench_link *link, const char *topic, const void *
     natsStatus s;
 
     write_subject(subject, sizeof(subject), topic);
-    s = natsConnection_Publish(link->connection, subject, at, (int)size);
+    s = link->stream ? js_PublishAsync(link->stream, subject, at, (int)size, NULL)
+                     : natsConnection_Publish(link->connection, subject, at, (int)size);
     return s == NATS_OK ? 0 : fail(err, "publishing", s);
 }
 
 static int link_flush(struct bench_link *link, struct aico_error *err)
 {
-    natsStatus s = natsConnection_FlushTimeout(link->connection, 60000);
+    natsStatus s = link->stream ? js_PublishAsyncComplete(link->stream, NULL)
+                                : natsConnection_FlushTimeout(link->connection, 60000);
 
     return s == NATS_OK ? 0 : fail(err, "flushing", s);
 }
@@ -157,6 +195,7 @@ static void link_close(struct bench_link **link)
 
     natsMsg_Destroy(l->last);
     natsSubscription_Destroy(l->subscription);
+    jsCtx_Destroy(l->stream);
     natsConnection_Destroy(l->connection);
     natsOptions_Destroy(l->options);
     free(l);

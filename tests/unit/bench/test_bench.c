@@ -290,6 +290,12 @@ static void an_option_that_a_workload_would_ignore_is_refused(void **state)
     assert_int_equal(bench_plan_finish(&plan, "rtt", &err), AICO_EINVAL);
     plan = (struct bench_plan){.readers = 2};
     assert_int_equal(bench_plan_finish(&plan, "connect", &err), AICO_EINVAL);
+    plan = (struct bench_plan){.readers = 2};
+    assert_int_equal(bench_plan_finish(&plan, "stored", &err), AICO_EINVAL);
+    plan = (struct bench_plan){.publishers = 3};
+    assert_int_equal(bench_plan_finish(&plan, "loaded", &err), AICO_EINVAL);
+    plan = (struct bench_plan){.topics = 2};
+    assert_int_equal(bench_plan_finish(&plan, "rtt", &err), AICO_EINVAL);
     plan = (struct bench_plan){.count = 1, .publishers = 2};
     assert_int_equal(bench_plan_finish(&plan, "throughput", &err), AICO_EINVAL);
     plan = (struct bench_plan){0};
