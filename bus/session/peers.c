@@ -216,7 +216,9 @@ void sessions_peer_present(struct sessions *s, struct moment now, struct bytes n
     peer->away = false;
     if (peer->dialing && peer->attempt_end_ms == 0)
         peer->hello_ms = now.boot_ms;
-    else if (!peer->dialing && publications_owe(s, now, peer) && !line_best(peer))
+    else if (line_best(peer)) /* keys given while it was away are lost */
+        publications_peer_ready(s, now, peer);
+    else if (!peer->dialing && publications_owe(s, now, peer))
         (void)!dial_start(s, now, peer);
     peers_wake_at(s, now.boot_ms);
 }

@@ -180,6 +180,7 @@ struct publication {
     int64_t earlier_until_ms; /* then it is erased */
     bool ready;               /* nobody needs to be waited for any more */
     bool prepared;            /* sessions_prepare_group() has been called */
+    bool has_will;            /* of ours: a reader must have the key before we are gone */
     int64_t wait_ms;          /* until when, while not ready */
     int64_t heads_ms;         /* HEADS due; 0: nothing to say */
     int64_t early_ms;         /* jitter of its rotation */

@@ -43,6 +43,13 @@ static void give_key(struct sessions *s, struct moment now, struct group *group,
     s->stats.key_given++;
 }
 
+/* Whether @peer must have the key of @p before it asks for it. */
+static bool must_be_dialled(const struct publication *p, const struct peer *peer)
+{
+    return p->has_will && peer && !peer->away && !peer->dialing &&
+           p->group->member_count <= GROUP_VECTOR_MAX;
+}
+
 /* Everyone with whom a channel stands gets the key. A channel as old as the generation that is
  * over is made anew first, else who stole its keys would be handed the new group's. */
 static void give_keys(struct sessions *s, struct moment now, struct publication *p)
@@ -52,6 +59,8 @@ static void give_keys(struct sessions *s, struct moment now, struct publication 
         struct peer *peer = member->told ? NULL : member_peer(s, member);
         struct line *line = peer ? line_best(peer) : NULL;
 
+        if (!line && must_be_dialled(p, peer))
+            (void)!dial_start(s, now, peer);
         if (!line || memcmp(line->channel->peer, member->identity, SIGN_PUBLIC_SIZE) != 0)
             continue;
         if (!channel_is_spent(line->channel, now, 0))
@@ -286,8 +295,9 @@ void publications_peer_ready(struct sessions *s, struct moment now, struct peer 
     {
         struct group_member *member = peer_member(p, peer);
 
-        /* Who dialled us asks for what it wants, and for the epoch it wants. */
-        if (member && !member->told && line_best(peer)->channel->dialer)
+        /* Who dialled us asks for what it wants, and for the epoch it wants; but a will comes when
+         * nobody is left to ask, and who was told may be another process now. */
+        if (member && (p->has_will || (!member->told && line_best(peer)->channel->dialer)))
             give_key(s, now, p->group, member, peer, UINT32_MAX);
         check_ready(s, p);
     }
@@ -314,7 +324,7 @@ bool publications_owe(const struct sessions *s, struct moment now, const struct 
     for (p = s->publications; p; p = p->hh.next) {
         const struct group_member *member = group_member_find(p->group, component->identity);
 
-        if (member && !member->told && p->group->member_count <= GROUP_VECTOR_MAX)
+        if (member && (p->has_will || !member->told) && p->group->member_count <= GROUP_VECTOR_MAX)
             return true;
     }
     return false;
@@ -366,7 +376,10 @@ int sessions_seal_will(struct sessions *s, struct moment now, struct bytes topic
     struct publication *p;
     int r = publication_of(s, now, topic, &p);
 
-    return r < 0 ? r : group_seal_will(p->group, now, topic, payload, out);
+    if (r < 0)
+        return r;
+    p->has_will = true;
+    return group_seal_will(p->group, now, topic, payload, out);
 }
 
 bool sessions_group_stamp(const struct sessions *s, struct bytes topic,

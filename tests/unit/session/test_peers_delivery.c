@@ -271,6 +271,80 @@ static void a_will_outlives_the_readers_idle_step(void **state UNUSED)
     assert_heard(&net, BACKEND, 1, "gone");
 }
 
+/* A reader that had the key is another process when the will comes, and its publisher is gone. */
+static void a_reader_that_starts_again_has_the_key_of_a_will(void **state UNUSED)
+{
+    const struct parcel *parcel;
+
+    net_prepare(&net, CLI, LOGS);
+    publish("alive");
+    parcel = will("gone");
+    net_stop_node(&net, BACKEND);
+    net_start_node(&net, BACKEND);
+    subscribe(BACKEND, false);
+    assert_int_equal(net_dial(&net, BACKEND, CLI), 0);
+    net_advance(&net, 1000);
+    net_stop_node(&net, CLI);
+    net_forget_notes(&net);
+    let_go(parcel, DELIVERY_EVENT);
+    assert_heard(&net, BACKEND, 0, "gone");
+}
+
+static bool drop_keys(struct net *n UNUSED, struct parcel *parcel, void *context UNUSED)
+{
+    return parcel->delivery != DELIVERY_CONTROL;
+}
+
+/* The channel outlives the reader's link, but what is sent over it meanwhile does not come. */
+static void a_key_given_while_the_reader_was_away_is_given_again(void **state UNUSED)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(net.registry, bytes_text(NAMESPACE));
+    struct node *cli = &net.nodes[CLI];
+    const struct parcel *parcel;
+
+    subscribe(BACKEND, false);
+    net_prepare(&net, CLI, LOGS);
+    (void)will("former");
+    assert_int_equal(registry_draft_set_state(draft, "studio", COMPONENT_REVOKED), 0);
+    net.pass = drop_keys;
+    net_set_registry(&net, registry_make(draft), 1u << STUDIO);
+    net_run(&net);
+    net.pass = NULL;
+    sessions_peer_present(cli->sessions, net_moment(&net, cli), bytes_text("backend"));
+    net_drain(&net, CLI);
+    net_run(&net);
+    parcel = will("gone");
+    net_stop_node(&net, CLI);
+    let_go(parcel, DELIVERY_EVENT);
+    assert_heard(&net, BACKEND, 0, "gone");
+}
+
+/* The generation rotates when no channel stands any more. */
+static void a_new_generation_of_a_will_is_handed_out_by_itself(void **state UNUSED)
+{
+    struct group_stamp before;
+    const struct parcel *parcel;
+
+    for (int i = 0; i < EVERYBODY; i++) {
+        net.nodes[i].settings.key_rotation_interval_ms = 120000;
+        net.nodes[i].settings.session_timeout_ms = 60000;
+        net_stop_node(&net, i);
+        net_start_node(&net, i);
+    }
+    subscribe(BACKEND, false);
+    net_prepare(&net, CLI, LOGS);
+    (void)will("former");
+    before = stamp();
+    while (stamp().generation == before.generation)
+        net_advance(&net, 10000);
+    net_advance(&net, 10000);
+    parcel = will("gone");
+    net_stop_node(&net, CLI);
+    let_go(parcel, DELIVERY_EVENT);
+    assert_heard(&net, BACKEND, 0, "gone");
+}
+
 static void a_will_is_sealed_anew_with_each_epoch_and_generation(void **state UNUSED)
 {
     struct group_stamp before, after;
@@ -340,6 +414,9 @@ int main(void)
         TEST(a_value_is_asked_for_and_given_over_the_channel),
         TEST(a_will_is_read_once_and_is_no_part_of_the_row),
         TEST(a_will_outlives_the_readers_idle_step),
+        TEST(a_reader_that_starts_again_has_the_key_of_a_will),
+        TEST(a_key_given_while_the_reader_was_away_is_given_again),
+        TEST(a_new_generation_of_a_will_is_handed_out_by_itself),
         TEST(a_will_is_sealed_anew_with_each_epoch_and_generation),
         TEST(a_will_is_bound_to_its_readers_and_kind),
     };
