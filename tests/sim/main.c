@@ -18,8 +18,9 @@
 #define JOBS_MAX 64
 
 const char *const breakage_names[BREAKAGES] = {
-    "nothing", "duplicate", "loss",   "swap",    "leak", "sender", "payload",
-    "topic",   "gap",       "double", "refusal", "hang", "reply",
+    "nothing", "duplicate", "loss",   "swap",    "leak",  "sender",   "payload",
+    "topic",   "gap",       "double", "refusal", "hang",  "reply",    "value",
+    "again",   "job",       "jobs",   "will",    "wills", "unmarked",
 };
 
 static void world_begin(struct world *w, uint64_t seed, const struct options *options)
@@ -114,6 +115,10 @@ void sim_run(uint64_t seed, const struct options *options, struct run_result *re
         oracle_calm(w);
     if (!w->failed)
         oracle_accounts(w);
+    if (!w->failed)
+        later_accounts(w);
+    if (!w->failed)
+        later_death(w);
     world_end(w);
     *ret_result = (struct run_result){
         .failed = w->failed,

@@ -207,6 +207,8 @@ void link_connect(struct node *node)
     }
     node->link = link;
     w->reconnects++;
+    if (node->will)
+        w->messages[node->will - 1].sessions++;
     sim_note(w, "%s: link up", node->name);
     client_link_up(node->client, node_moment(node));
     node_settle(node);

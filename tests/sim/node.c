@@ -73,6 +73,8 @@ static void host_registry(void *context, struct registry *registry)
     node->registry = registry_ref(registry);
 }
 
+static void leave_will(struct node *node);
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 void node_start(struct node *node)
@@ -104,6 +106,7 @@ void node_start(struct node *node)
     node->restart_ms = MOMENT_NEVER;
     memset(node->subscriptions, 0, sizeof(node->subscriptions));
     memset(node->told, 0, sizeof(node->told));
+    memset(node->shown, 0, sizeof(node->shown));
     memset(node->told_channel, 0, sizeof(node->told_channel));
     memset(node->last_order, 0, sizeof(node->last_order));
     memset(node->published_on, 0, sizeof(node->published_on));
@@ -122,6 +125,7 @@ void node_start(struct node *node)
         node->restart_ms = w->now_ms + 5000;
         return;
     }
+    leave_will(node);
     node_settle(node);
     workload_begin(node);
 }
@@ -177,6 +181,8 @@ static void say_goodbye(struct node *node)
         if (link->peer)
             (void)broker_peer_receive(node->world->broker, broker_moment(node->world), link->peer,
                                       writer_view(&w));
+        if (node->will) /* taken back */
+            node->world->messages[node->will - 1].sessions--;
         node->world->broker_dirty = true;
     }
 }
@@ -395,7 +401,9 @@ static void push(struct node *node, struct sim_message *m, const char *to,
         .headers_size = (uint16_t)headers.size,
         .topic_size = (uint8_t)topic.size,
         .to_size = (uint8_t)(to ? strlen(to) : 0),
-        .delivery = reply ? DELIVERY_REPLY : DELIVERY_EVENT,
+        .delivery = reply                   ? DELIVERY_REPLY
+                    : m->lane == LANE_VALUE ? DELIVERY_RETAINED
+                                            : DELIVERY_EVENT,
     };
     if (ttl_ms > 0)
         head.expires_ms = node_moment(node).boot_ms + ttl_ms;
@@ -412,6 +420,25 @@ static void push(struct node *node, struct sim_message *m, const char *to,
     client_push(node->client, &queue);
     fifo_deinit(&queue);
     node_settle(node);
+}
+
+/* Every other run does; before the first link. */
+static void leave_will(struct node *node)
+{
+    struct world *w = node->world;
+    struct sim_message *m;
+    uint8_t payload[100];
+
+    node->will = 0;
+    if (!dice_one(&w->dice, 2))
+        return;
+    m = message_new(node, topic_index("w/one"), LANE_WILL,
+                    8 + dice_below(&w->dice, sizeof(payload) - 8));
+    node->will = (uint32_t)(m - w->messages) + 1;
+    payload_write(node->will - 1, payload, m->size);
+    sim_note(w, "%s: leaves message %u as its will", node->name, node->will - 1);
+    if (client_set_will(node->client, bytes_text("w/one"), bytes_of(payload, m->size)) < 0)
+        abort();
 }
 
 void node_publish(struct node *node, int topic, int to, size_t size, bool closing)
@@ -478,8 +505,10 @@ void node_subscribe(struct node *node, const char *filter, uint8_t policy, bool 
     ticket->subscription = (int)(s - node->subscriptions);
     sim_note(node->world, "%s: subscribes to %s, policy %u%s", node->name, filter, policy,
              serve ? ", serves" : "");
+    later_subscribed(node, filter);
     client_subscribe(node->client, node_moment(node), bytes_text(filter), policy, serve,
-                     bytes_of(NULL, 0), 40000, ticket);
+                     is_worker(node) && filter[0] == 'q' ? bytes_text("crew") : bytes_of(NULL, 0),
+                     40000, ticket);
     node_settle(node);
 }
 

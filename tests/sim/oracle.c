@@ -139,10 +139,11 @@ static bool is_intact(const struct world *w, const struct sim_message *m,
 
 static void check_order(struct node *reader, const struct sim_message *m, uint32_t number)
 {
-    bool channel = m->lane != LANE_BY_GROUP && m->lane != LANE_IN_CLEAR;
+    bool channel = m->lane != LANE_BY_GROUP && m->lane != LANE_IN_CLEAR && m->lane != LANE_QUEUE;
     uint32_t *last = &reader->last_order[m->sender][m->topic][channel];
 
-    if (m->lane == LANE_REQUEST || m->lane == LANE_REPLY)
+    if (m->lane == LANE_REQUEST || m->lane == LANE_REPLY ||
+        (m->lane == LANE_QUEUE && is_worker(reader)))
         return;
     if (number + 1 <= *last)
         sim_fail(reader->world, "%s got message %u of %s on %s after message %u", reader->name,
@@ -217,13 +218,15 @@ static void check_message(struct node *reader, const struct aico_message *messag
     else if (!was_allowed(w, m, reader->index))
         sim_fail(w, "%s got message %u of %s on %s, which the rules forbid", reader->name, number,
                  message->sender, message->topic);
-    else if (m->delivered_to[reader->index] == reader->incarnation)
+    else if (m->delivered_to[reader->index] == reader->incarnation && m->lane != LANE_VALUE &&
+             m->lane != LANE_WILL)
         sim_fail(w, "%s got message %u of %s on %s twice", reader->name, number, message->sender,
                  message->topic);
     else if (!is_listening(reader, m))
         sim_fail(w, "%s got message %u on %s without a subscription", reader->name, number,
                  message->topic);
-    else if (m->refused && m->refused_code != AICO_ECLOSED && m->pushed_step > w->broker_lost_step)
+    else if (m->refused && m->lane != LANE_VALUE && m->refused_code != AICO_ECLOSED &&
+             m->pushed_step > w->broker_lost_step)
         sim_fail(w, "%s got message %u of %s, which was refused: %s", reader->name, number,
                  message->sender, aico_error_name(m->refused_code));
     else if (is_void(reader, m))
@@ -231,7 +234,17 @@ static void check_message(struct node *reader, const struct aico_message *messag
                  message->sender);
     if (w->failed)
         return;
-    check_order(reader, m, number);
+    if (m->lane == LANE_VALUE)
+        later_value(reader, message, m);
+    else if (m->lane == LANE_WILL)
+        later_will(reader, message, m);
+    else
+        check_order(reader, m, number);
+    if (m->lane == LANE_QUEUE && is_worker(reader))
+        later_job(reader, m);
+    if (message->will && m->lane != LANE_WILL)
+        sim_fail(w, "%s was told that message %u of %s is a will", reader->name, number,
+                 message->sender);
     m->delivered_to[reader->index] = reader->incarnation;
     w->deliveries++;
     if (message->kind == AICO_MESSAGE_REQUEST)
@@ -255,6 +268,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     }
     told =
         topic < 0 || message->direct ? &reader->told_channel[sender] : &reader->told[sender][topic];
+    told->step = w->step;
     if (gap && count == 0)
         told->unknown = true;
     else if (gap)
@@ -272,6 +286,10 @@ static void note_refusal(struct node *node, const struct aico_message *message)
              (unsigned long long)message->id, message->topic, aico_error_name(message->code),
              message->text);
     w->refusals++;
+    if (message->id == 0 && strcmp(message->topic, "w/one") == 0) {
+        node->will = 0;
+        return;
+    }
     if (message->id == 0) { /* a subscription that a new registry ended */
         for (int i = 0; i < SUBSCRIPTIONS; i++) {
             struct subscription *s = &node->subscriptions[i];
@@ -311,10 +329,11 @@ static void note_refusal(struct node *node, const struct aico_message *message)
              (unsigned long long)message->id);
 }
 
-static void tell(struct node *node, const struct aico_message *message)
+void oracle_tell(struct node *node, const struct aico_message *message)
 {
     switch (message->kind) {
     case AICO_MESSAGE_EVENT:
+    case AICO_MESSAGE_RETAINED:
     case AICO_MESSAGE_REQUEST:
         check_message(node, message);
         break;
@@ -328,8 +347,6 @@ static void tell(struct node *node, const struct aico_message *message)
     case AICO_MESSAGE_STATE:
         sim_note(node->world, "%s: %s: %s", node->name, aico_error_name(message->code),
                  message->text);
-        break;
-    case AICO_MESSAGE_RETAINED:
         break;
     case AICO_MESSAGE_REPLY:
         sim_fail(node->world, "%s got a reply as a message", node->name);
@@ -350,7 +367,7 @@ static void leak(struct world *w, struct aico_message *message)
         if (!node->client || node->over || i == m->sender || was_allowed(w, m, i))
             continue;
         w->broke = true;
-        tell(node, message);
+        oracle_tell(node, message);
         return;
     }
 }
@@ -377,7 +394,7 @@ static bool break_message(struct node *node, struct aico_message *message)
     case BREAK_DUPLICATE:
         if (event) {
             w->broke = true;
-            tell(node, message);
+            oracle_tell(node, message);
         }
         return true;
     case BREAK_LOSS:
@@ -409,13 +426,13 @@ static bool break_message(struct node *node, struct aico_message *message)
     case BREAK_DOUBLE:
         w->broke = is_late_gap(w, message);
         if (w->broke)
-            tell(node, message);
+            oracle_tell(node, message);
         return true;
     case BREAK_REFUSAL:
         w->broke = message->kind == AICO_MESSAGE_REFUSED && message->id > 0;
         return !w->broke;
     default:
-        return true;
+        return later_break(node, message, identify(w, message));
     }
 }
 
@@ -435,8 +452,8 @@ static bool swap(struct node *node, struct aico_message *message)
         strcmp(w->held->topic, message->topic) != 0 || w->held->direct != message->direct)
         return false;
     w->broke = true;
-    tell(node, message);
-    tell(node, w->held);
+    oracle_tell(node, message);
+    oracle_tell(node, w->held);
     aico_message_free(&w->held);
     aico_message_free(&message);
     return true;
@@ -452,7 +469,7 @@ void oracle_delivered(struct node *node, struct aico_message *message)
     if (swap(node, message))
         return;
     if (break_message(node, message))
-        tell(node, message);
+        oracle_tell(node, message);
     aico_message_free(&message);
 }
 
@@ -594,7 +611,7 @@ enum owed {
     NOT_OWED /* must not be reported */
 };
 
-static bool allowed_throughout(const struct world *w, const struct sim_message *m, int reader)
+bool oracle_allowed_throughout(const struct world *w, const struct sim_message *m, int reader)
 {
     for (uint64_t v = m->version; v <= w->version; v++)
         if (!owner_allows(w, v, m->sender, reader, m->topic))
@@ -603,7 +620,7 @@ static bool allowed_throughout(const struct world *w, const struct sim_message *
 }
 
 /* Whether @reader may not have been there when @m came. */
-static bool was_away(const struct node *reader, const struct sim_message *m)
+bool oracle_was_away(const struct node *reader, const struct sim_message *m)
 {
     return reader->link_lost_step >= m->pushed_step ||
            m->pushed_ms - reader->ready_ms <= SETTLED_MS;
@@ -647,13 +664,14 @@ static enum owed owed_to(struct node *reader, const struct sim_message *m)
     if (!asked_step || (m->settled_step && m->settled_step < asked_step))
         return NOT_OWED;
     if (!live || m->pushed_step < live->live_step || m->incarnation != sender->incarnation ||
-        !sender->client || sender->over || m->refused || !allowed_throughout(w, m, reader->index))
+        !sender->client || sender->over || m->refused ||
+        !oracle_allowed_throughout(w, m, reader->index))
         return MAYBE;
-    if (!was_away(reader, m))
+    if (!oracle_was_away(reader, m))
         return OWED;
     /* Only what is numbered can be missed by who was away, and only between two it got: of what it
      * has never heard anything, or of the end of a generation that is over, it cannot know. */
-    return m->lane == LANE_BY_GROUP && is_between(reader, m) ? OWED : MAYBE;
+    return m->lane != LANE_IN_CLEAR && is_between(reader, m) ? OWED : MAYBE;
 }
 
 /* By subscription: exact. */
@@ -705,7 +723,7 @@ static bool is_owed_directly(struct node *reader, const struct sim_message *m)
 
     if (!live || m->pushed_step < live->live_step || m->incarnation != sender->incarnation ||
         !sender->client || sender->over || m->refused || m->copy_refused[reader->index] ||
-        !allowed_throughout(w, m, reader->index))
+        !oracle_allowed_throughout(w, m, reader->index))
         return false;
     return reader->link_lost_step < m->pushed_step && sender->link_lost_step < m->pushed_step &&
            m->pushed_ms - reader->ready_ms > SETTLED_MS &&
@@ -768,7 +786,8 @@ void oracle_accounts(struct world *w)
             account_channel(reader, sender);
             for (int topic = 0; topic < TOPICS; topic++)
                 if (sim_topics[topic].lane == LANE_BY_GROUP ||
-                    sim_topics[topic].lane == LANE_IN_CLEAR)
+                    sim_topics[topic].lane == LANE_IN_CLEAR ||
+                    (sim_topics[topic].lane == LANE_QUEUE && !is_worker(reader)))
                     account_topic(reader, sender, topic);
         }
     }

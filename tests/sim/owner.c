@@ -12,7 +12,9 @@ const struct sim_topic sim_topics[TOPICS] = {
     {"s/one", LANE_BY_GROUP},     {"s/two", LANE_BY_GROUP},   {"sig/one", LANE_BY_GROUP},
     {"few/one", LANE_BY_GROUP},   {"pad/one", LANE_BY_GROUP}, {"c/one", LANE_TO_READERS},
     {"c/two", LANE_TO_READERS},   {"n/one", LANE_IN_CLEAR},   {"ask/one", LANE_TO_READERS},
-    {"ask/two", LANE_TO_READERS}, {"nobody/x", LANE_NOWHERE},
+    {"ask/two", LANE_TO_READERS}, {"nobody/x", LANE_NOWHERE}, {"v/one", LANE_VALUE},
+    {"v/two", LANE_VALUE},        {"w/one", LANE_WILL},       {"q/one", LANE_QUEUE},
+    {"q/two", LANE_QUEUE},
 };
 
 static const char *const names[NODES] = {"alpha", "beta", "gamma", "delta", "echo", "foxtrot"};
@@ -65,6 +67,9 @@ static const struct default_rule {
     {"c/**", "*", "*", SEAL_CHANNEL, AUTHENTICITY_SENDER, false},
     {"n/**", "*", "*", SEAL_NONE, AUTHENTICITY_GROUP, false},
     {"ask/**", "*", "*", SEAL_CHANNEL, AUTHENTICITY_SENDER, false},
+    {"v/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
+    {"w/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
+    {"q/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
 };
 
 static void put_rule(struct registry_draft *draft, const struct default_rule *rule,

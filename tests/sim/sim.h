@@ -10,6 +10,7 @@
  *   owner.c     the registries
  *   workload.c  what the applications do, and what goes wrong
  *   oracle.c    the promises, checked at every step and at the end
+ *   later.c     those of retained values, last wills and queue groups
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -26,7 +27,8 @@
 #include "wire/record.h"
 
 #define NODES 6
-#define TOPICS 14
+#define TOPICS 19
+#define WORKERS 3 /* the first nodes: who reads q/... among them is of one queue group */
 #define SUBSCRIPTIONS 10
 #define VERSIONS_MAX 256
 #define START_MS 1763668800000
@@ -68,6 +70,9 @@ enum lane {
     LANE_TO_ONE,     /* addressed to one component */
     LANE_REQUEST,
     LANE_REPLY,
+    LANE_VALUE,   /* published, sealed for a group, the last one kept for who comes later */
+    LANE_WILL,    /* left with the broker */
+    LANE_QUEUE,   /* published, sealed for a group, of which workers get one each */
     LANE_NOWHERE, /* no rule: to be refused */
 };
 
@@ -93,6 +98,13 @@ enum breakage {
     BREAK_REFUSAL,   /* one refusal is not told */
     BREAK_HANG,      /* one operation never ends */
     BREAK_REPLY,     /* one reply goes to another request */
+    BREAK_VALUE,     /* one retained value is not shown */
+    BREAK_AGAIN,     /* one retained value is shown again */
+    BREAK_JOB,       /* one message for a queue group is lost unsaid */
+    BREAK_JOBS,      /* one message for a queue group reaches two of it */
+    BREAK_WILL,      /* one will is not told */
+    BREAK_WILLS,     /* one will is told again */
+    BREAK_UNMARKED,  /* one will looks like a message of the living */
     BREAKAGES
 };
 extern const char *const breakage_names[BREAKAGES];
@@ -115,6 +127,9 @@ struct sim_message {
     bool copy_refused[NODES];
     uint32_t delivered_to[NODES]; /* incarnation it was delivered to, 0: none */
     uint32_t answers;             /* reply: number of the request + 1 */
+    uint32_t sessions;            /* will: links it was left on, and did not take back */
+    uint8_t wills_told[NODES];    /* will: how often */
+    bool has_worker;              /* a worker got it */
 };
 
 enum ticket_kind { TICKET_SUBSCRIBE, TICKET_UNSUBSCRIBE, TICKET_REQUEST, TICKET_OTHER };
@@ -143,7 +158,8 @@ struct subscription {
 /* What one reader was told of one sender's losses. */
 struct told {
     uint64_t gaps, unopened;
-    bool unknown; /* a gap of unknown size */
+    uint64_t step; /* of the last */
+    bool unknown;  /* a gap of unknown size */
 };
 
 struct pending_reply {
@@ -186,6 +202,8 @@ struct node {
 
     /* of this incarnation */
     struct told told[NODES][TOPICS], told_channel[NODES];
+    uint32_t shown[NODES][TOPICS]; /* number + 1 of the last value since it subscribed */
+    uint32_t will;                 /* number + 1; 0: it leaves none, or was refused it */
     uint64_t tally_received, tally_gaps, tally_refused, tally_unopened;
     uint32_t last_order[NODES][TOPICS][2]; /* number + 1 of the last message: published, over the
                                               channel */
@@ -325,7 +343,23 @@ void workload_act(struct world *w);
 void workload_calm(struct world *w);
 void workload_close(struct world *w);
 
+/* later.c */
+void later_subscribed(struct node *node, const char *filter);
+void later_value(struct node *reader, const struct aico_message *message,
+                 const struct sim_message *m);
+void later_will(struct node *reader, const struct aico_message *message, struct sim_message *m);
+void later_job(struct node *reader, struct sim_message *m);
+/* Whether @message, which came, is shown as it is. */
+bool later_break(struct node *node, struct aico_message *message, const struct sim_message *m);
+void later_accounts(struct world *w);
+/* The last act: somebody who left a will dies. */
+void later_death(struct world *w);
+bool is_worker(const struct node *node);
+
 /* oracle.c */
+void oracle_tell(struct node *node, const struct aico_message *message);
+bool oracle_allowed_throughout(const struct world *w, const struct sim_message *m, int reader);
+bool oracle_was_away(const struct node *reader, const struct sim_message *m);
 void oracle_delivered(struct node *reader, struct aico_message *message);
 void oracle_handed_out(struct world *w, const struct link *link, const char *sender,
                        const char *topic, const struct record_deliver *deliver);

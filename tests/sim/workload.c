@@ -2,9 +2,9 @@
 /* What the applications do, and what goes wrong meanwhile. */
 #include "sim.h"
 
-static const char *const filters[] = {"g/*",     "g/**",  "s/*", "s/one",    "sig/one",
-                                      "few/one", "pad/*", "c/*", "c/one",    "n/*",
-                                      "ask/one", "ask/*", "**",  "nobody/*", "g/one"};
+static const char *const filters[] = {
+    "g/*",     "g/**",  "s/*", "s/one",    "sig/one", "few/one", "pad/*", "c/*", "c/one", "n/*",
+    "ask/one", "ask/*", "**",  "nobody/*", "g/one",   "v/*",     "v/one", "w/*", "q/*",   "q/*"};
 
 static struct node *any_node(struct world *w)
 {
@@ -25,9 +25,17 @@ static size_t any_size(struct world *w)
     }
 }
 
-static void publish(struct world *w, struct node *node)
+/* On which something is published: no will is. */
+static int any_topic(struct world *w)
 {
     int topic = (int)dice_below(&w->dice, TOPICS);
+
+    return sim_topics[topic].lane == LANE_WILL ? topic_index("v/one") : topic;
+}
+
+static void publish(struct world *w, struct node *node)
+{
+    int topic = any_topic(w);
     uint64_t count = dice_one(&w->dice, 3) ? 1 + dice_below(&w->dice, 12) : 1;
 
     for (uint64_t i = 0; i < count && node->client && !node->over; i++)
@@ -37,7 +45,7 @@ static void publish(struct world *w, struct node *node)
 /* More than a reader that stands still is kept. */
 static void flood(struct world *w, struct node *node)
 {
-    int topic = (int)dice_below(&w->dice, TOPICS);
+    int topic = any_topic(w);
     uint64_t count = 10 + dice_below(&w->dice, 20);
 
     for (uint64_t i = 0; i < count && node->client && !node->over; i++)
@@ -57,6 +65,9 @@ static void subscribe(struct world *w, struct node *node)
     const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters))];
     uint8_t policy = policies[dice_below(&w->dice, COUNT_OF(policies))];
     bool serve = strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4);
+
+    if (is_worker(node) && strcmp(filter, "**") == 0)
+        filter = "q/*"; /* who also reads all is no member */
 
     node_subscribe(node, filter, policy, serve);
 }
