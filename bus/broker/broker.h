@@ -263,4 +263,12 @@ struct broker_totals {
 };
 void broker_get_totals(const struct broker *broker, struct broker_totals *ret_totals);
 
+/*
+ * The broker's numbers as Prometheus text, format 0.0.4 (docs/operating.md names them), appended to
+ * @out; components beyond the first METRICS_COMPONENTS_MAX are counted only. 0 or AICO_ENOMEM.
+ */
+#define METRICS_COMPONENTS_MAX 1000
+AICO_MUST_USE int broker_metrics(const struct broker *broker, struct moment now,
+                                 struct buffer *out);
+
 #endif

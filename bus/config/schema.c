@@ -191,6 +191,22 @@ const struct schema_key schema_keys[] = {
      .reload = RELOAD_BROKER,
      .shown_by = "system/settings.sh:max_topics_bounds_counters",
      .help = "Topics the broker keeps counters for."},
+    {BROKER, "max_retained", SCHEMA_NUMBER, FIELD(max_retained), "10000", RANGE(0, 10000000),
+     .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:max_retained_bounds_topics_with_a_value "
+     "unit/broker/test_delivery.c:fewer_values_from_now_on_forget_none",
+     .help = "Topics whose last value the broker keeps for who subscribes later; a value of one more "
+             "is refused with E_FULL."},
+    {BROKER, "retained_limit", SCHEMA_BYTES, FIELD(retained_limit_bytes), "67108864",
+     RANGE(64 * KIB, 4 * GIB),
+     .reload = RELOAD_BROKER,
+     .shown_by = "system/settings.sh:retained_limit_bounds_bytes_of_values",
+     .help = "Bytes of all those values together, as they are sealed; a value beyond it is refused "
+             "with E_FULL."},
+    {BROKER, "metrics_socket", SCHEMA_PATH, FIELD(metrics_socket), "none",
+     .shown_by = "system/metrics.sh:metrics_socket_is_where_numbers_are_read",
+     .help = "A unix socket for the broker's user alone that answers GET /metrics with the broker's "
+             "numbers in Prometheus text."},
     {BROKER, "io_threads", SCHEMA_NUMBER, FIELD(io_threads), "1", RANGE(1, 16),
      .shown_by = "system/settings.sh:io_threads_move_bytes",
      .help = "Threads that move and encrypt bytes; one serves most installations."},

@@ -270,6 +270,15 @@ static void answer_asks(struct aico_broker *b, struct moment now)
     }
 }
 
+static void give_metrics(struct aico_broker *b, struct moment now)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+
+    if (metrics_wanted(b->metrics) && broker_metrics(b->core, now, &text) == 0)
+        metrics_give(b->metrics, &text);
+}
+
 static bool is_over(const struct aico_broker *b, struct moment now)
 {
     return b->is_draining &&
@@ -311,6 +320,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     has_more |= broker_exchange_orders(b, now);
     has_more |= give_output(b, now);
     cut_kicked(b, now);
+    give_metrics(b, now);
     pass_on_events(b);
     say_audit_errors(b);
     broker_say_refusals(b, now);
@@ -465,6 +475,7 @@ void aico_broker_close(struct aico_broker **broker)
 
     if (!b)
         return;
+    metrics_stop(&b->metrics);
     router_free(&b->router, LINGER_MS);
     zap_stop(&b->zap);
     transport_free(&b->transport);

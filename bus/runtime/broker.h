@@ -7,6 +7,7 @@
  *   broker_start.c     from a home to something that listens
  *   broker_sockets.c   listening sockets that somebody else made
  *   audit_writer.c     the audit log's thread
+ *   metrics.c          a thread that answers with the broker's numbers
  *   broker_registry.c  who may open a link, and following the registry's file
  *   broker_store.c     a thread that stores and reads messages
  *   broker_reload.c    the configuration read again
@@ -26,6 +27,7 @@
 #include "base/clock.h"
 #include "broker/broker.h"
 #include "runtime/audit_writer.h"
+#include "runtime/metrics.h"
 #include "store/home.h"
 #include "transport/router.h"
 #include "transport/wake.h"
@@ -60,6 +62,7 @@ struct aico_broker {
     size_t inherited_count;
     pthread_mutex_t lock;
     struct audit_writer *audit; /* NULL until the home is locked */
+    struct metrics *metrics;    /* NULL: not wanted */
     aico_broker_log log;
     void *log_context;
     aico_broker_pulse_function pulse;

@@ -215,6 +215,8 @@ void broker_settings_of(const struct aico_config *config, struct broker_settings
     settings.max_requests = (size_t)config->max_requests;
     settings.publish_rate = (size_t)config->publish_rate;
     settings.max_topics = (size_t)config->max_topics;
+    settings.max_retained = (size_t)config->max_retained;
+    settings.retained_limit = (size_t)config->retained_limit_bytes;
     settings.max_message_size = (size_t)config->max_message_size;
     settings.outbox_limit = (size_t)config->outbox_limit_bytes;
     settings.publish_window = (uint32_t)config->publish_window_bytes;
@@ -260,6 +262,16 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
     return r < 0 ? r : broker_check_inherited(b, err);
 }
 
+static int start_metrics(struct aico_broker *b, struct aico_error *err)
+{
+    const char *path = b->home.config->metrics_socket;
+    int r = path ? prepare_socket_path(path, err) : 0;
+
+    if (path && r == 0)
+        r = metrics_start(path, &b->wake, &b->metrics, err);
+    return r < 0 ? aico_error_prefix(err, r, "metrics_socket") : 0;
+}
+
 static void say_if_few_descriptors(struct aico_broker *b)
 {
     struct rlimit limit;
@@ -297,6 +309,8 @@ int broker_start(struct aico_broker *b, struct aico_error *err)
         r = start_core(b, err);
     if (r == 0)
         r = start_sockets(b, err);
+    if (r == 0)
+        r = start_metrics(b, err);
     if (r == 0)
         r = audit_writer_start(b->home.config->home, bytes_text(b->home.config->bus_namespace),
                                &b->home.identity, &b->audit, err);

@@ -83,6 +83,9 @@ struct aico_config {
     int64_t max_requests;
     int64_t publish_rate; /* records a second; 0: no limit */
     int64_t max_topics;
+    int64_t max_retained;         /* topics whose last value is kept */
+    int64_t retained_limit_bytes; /* of all those values */
+    char *metrics_socket;         /* path; NULL: none */
     int64_t io_threads;
     int log_level;  /* enum aico_log_level */
     int log_format; /* enum aico_log_format */

@@ -216,6 +216,28 @@ max_topics_bounds_counters() {
     check "max_topics 3, two of them the bus's: the limit is told" until_true 20 says ' limit: .*topics'
 }
 
+max_retained_bounds_topics_with_a_value() {
+    up broker 'max_retained: 2'
+    for topic in a b; do check_exit "max_retained 2: a value of logs/$topic/v1" 0 aico-bus pub "logs/$topic/v1" x --retain; done
+    check_exit "  of a third topic is exit 10" 10 aico-bus pub logs/c/v1 x --retain
+    check "  with the number" grep -q 'values of 2 topics and no more.*E_FULL' "$WORK/err"
+    check_exit "  another value of the first" 0 aico-bus pub logs/a/v1 y --retain
+    up broker 'max_retained: 0'
+    check_exit "max_retained 0: none is kept" 10 aico-bus pub logs/a/v1 x --retain
+}
+
+retained_limit_bounds_bytes_of_values() {
+    head -c 50000 /dev/zero | tr '\0' x >"$WORK/value"
+    up broker 'retained_limit: 1MiB'
+    for topic in a b; do
+        check_exit "retained_limit 1MiB: 50 kB of logs/$topic/v1" 0 bash -c "aico-bus pub logs/$topic/v1 - --retain <'$WORK/value'"
+    done
+    up broker 'retained_limit: 64KiB'
+    check_exit "retained_limit 64KiB: the first" 0 bash -c "aico-bus pub logs/a/v1 - --retain <'$WORK/value'"
+    check_exit "  another 50 kB are exit 10" 10 bash -c "aico-bus pub logs/b/v1 - --retain <'$WORK/value'"
+    check "  with the bytes" grep -q 'it has room for 65536.*E_FULL' "$WORK/err"
+}
+
 io_threads_move_bytes() {
     local one
     threads() { find "/proc/$BROKER_PID/task" -mindepth 1 -maxdepth 1 | wc -l; }
@@ -345,6 +367,8 @@ TESTS=(
     outbox_limit_bounds_what_waits
     max_connections_bounds_links
     max_topics_bounds_counters
+    max_retained_bounds_topics_with_a_value
+    retained_limit_bounds_bytes_of_values
     io_threads_move_bytes
     log_level_leaves_out_what_is_less
     drain_timeout_is_how_long_it_delivers

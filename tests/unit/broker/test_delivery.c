@@ -474,6 +474,33 @@ static void values_are_bounded_by_count_and_bytes(void **state UNUSED)
     world_deinit(&w);
 }
 
+static void fewer_values_from_now_on_forget_none(void **state UNUSED)
+{
+    struct broker_settings settings;
+    struct world w;
+    struct client *a, *b;
+    uint64_t id;
+
+    broker_settings_default(&settings);
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    retain(a, "open/1", "x", 0);
+    retain(a, "open/2", "x", 0);
+    pump(&w);
+    settings.max_retained = 1;
+    broker_set_settings(w.broker, w.now, &settings);
+    id = retain(a, "open/3", "x", 0);
+    pump(&w);
+    expect_refused(a, id, AICO_EFULL);
+    retain(a, "open/1", "y", 0); /* a topic that has one may change it */
+    pump(&w);
+    expect_nothing(a, RECORD_REFUSE);
+    subscribe(b, "open/*");
+    assert_int_equal(count_items(b, RECORD_DELIVER), 2);
+    world_deinit(&w);
+}
+
 static void a_value_goes_to_one_only_as_a_copy(void **state UNUSED)
 {
     struct world w;
@@ -634,6 +661,7 @@ int main(void)
         cmocka_unit_test(who_subscribes_later_is_sent_the_last_value),
         cmocka_unit_test(a_value_expires_and_goes_with_the_right_to_say_it),
         cmocka_unit_test(values_are_bounded_by_count_and_bytes),
+        cmocka_unit_test(fewer_values_from_now_on_forget_none),
         cmocka_unit_test(a_value_goes_to_one_only_as_a_copy),
         cmocka_unit_test(a_will_is_published_when_its_client_dies),
         cmocka_unit_test(who_says_goodbye_or_comes_back_in_time_leaves_none),

@@ -76,6 +76,8 @@ static const struct number {
     {B, "max_requests", FIELD(max_requests), 4096, 1, 1000000, 1},
     {B, "publish_rate", FIELD(publish_rate), 0, 0, 100000000, 1},
     {B, "max_topics", FIELD(max_topics), 1000000, 1, 100000000, 1},
+    {B, "max_retained", FIELD(max_retained), 10000, 0, 10000000, 1},
+    {B, "retained_limit", FIELD(retained_limit_bytes), 67108864, 65536, 4294967296, 1},
     {B, "io_threads", FIELD(io_threads), 1, 1, 16, 1},
     {B, "drain_timeout", FIELD(drain_timeout_ms), 5, 0, 300, 1000},
 };

@@ -61,6 +61,8 @@ static const struct field broker_fields[] = {
     BROKER("broker.max_connections", "7", max_connections),
     BROKER("broker.max_connections_per_component", "7", max_connections_per_component),
     BROKER("broker.max_topics", "7", max_topics),
+    BROKER("broker.max_retained", "7", max_retained),
+    BROKER("broker.retained_limit", "65536", retained_limit),
     BROKER("broker.max_subscriptions", "7", max_subscriptions),
     BROKER("broker.max_requests", "7", max_requests),
     BROKER("broker.publish_rate", "7", publish_rate),
