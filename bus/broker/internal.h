@@ -53,7 +53,7 @@
 #define SWEEP_MIN_MS 50
 
 #define WORK_SLICE 20000 /* of one peer at a time */
-#define WORK_TURN 100000 /* of all in one turn of the owner's loop */
+#define WORK_TURN 40000  /* of all as they come, and as much again of what was kept, in one turn */
 #define WORK_RECORD 4
 #define WORK_PUBLISH 4
 #define WORK_READER 2 /* each reader of a message */

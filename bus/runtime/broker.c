@@ -17,7 +17,7 @@
  * not fall behind because the broker would rather listen to those who publish.
  */
 #define TURN_FRAMES_IN 256
-#define TURN_BYTES_IN (4u * 1024 * 1024)
+#define TURN_BYTES_IN (1024u * 1024)
 #define TURN_FRAMES_OUT 8192
 /* libzmq does not say which peer has room again, so blocked ones are tried: soon, then less so. */
 #define BACKOFF_MIN_MS 1

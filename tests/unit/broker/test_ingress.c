@@ -125,6 +125,83 @@ static void another_is_answered_before_the_flood_is_over(void **state)
     world_deinit(&w);
 }
 
+/* A frame full of small records of one kind. */
+static void frame_of(struct client *c, const char *kind)
+{
+    struct writer w = frame_begin();
+
+    while (w.size + 64 < FRAME_SIZE_MAX) {
+        uint64_t id = c->next_id++;
+
+        if (strcmp(kind, "resolve") == 0)
+            record_write_resolve(&w, id, bytes_text("open/x"));
+        else if (strcmp(kind, "ping") == 0)
+            record_write_ping(&w, id);
+        else if (strcmp(kind, "unsubscribe") == 0)
+            record_write_unsubscribe(&w, id, 4711);
+        else
+            record_write_publish(&w, &(struct record_publish){.id = id,
+                                                              .topic_name = bytes_text("open/x"),
+                                                              .payload = bytes_text("1")});
+    }
+    client_send(c, &w);
+}
+
+/* Gives out what there is; what was an answer to @c is counted and forgotten. */
+static size_t give_and_count(struct world *w, struct client *c)
+{
+    struct broker_peer *peer;
+    struct bytes frame;
+    size_t count = 0;
+
+    while (broker_next_frame(w->broker, w->now, &peer, &frame)) {
+        client_receive(broker_peer_cookie(peer), frame);
+        broker_frame_sent(w->broker, peer);
+        count +=
+            count_items(c, RECORD_OK) + count_items(c, RECORD_REFUSE) + count_items(c, RECORD_PONG);
+        drop_items(c);
+    }
+    return count;
+}
+
+/*
+ * A turn of the loop takes in a MiB of the flood, then what another says, and answers. That is
+ * 20,000 records of the flood at most, a few milliseconds, however many there are.
+ */
+static void another_waits_for_so_many_records_of_a_flood_and_no_more(void **state)
+{
+    static const char *const kinds[] = {"resolve", "ping", "unsubscribe", "publish"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct broker_settings settings = wide_settings();
+        struct world w;
+        struct client *a, *c;
+        uint64_t first;
+        size_t done;
+
+        world_init_with(&w, &settings, COMPONENTS, RULES);
+        a = connect_as(&w, "a");
+        c = connect_as(&w, "c");
+        drop_items(a);
+        drop_items(c);
+        first = a->next_id;
+        while (a->next_id - first < 50000)
+            frame_of(a, kinds[i]);
+        (void)send_subscribe(c, "open/y", SLOW_DROP_OLD, false);
+        for (done = 0; count_items(c, RECORD_OK) == 0; done += give_and_count(&w, a))
+            (void)broker_work(w.broker, w.now);
+        if (done + published(&w) > 20000)
+            fail_msg("%s: %zu records of another came before", kinds[i],
+                     done + (size_t)published(&w));
+        while (broker_work(w.broker, w.now))
+            done += give_and_count(&w, a);
+        done += give_and_count(&w, a);
+        assert_int_equal(done + published(&w), a->next_id - first);
+        world_deinit(&w);
+    }
+}
+
 static void more_than_can_be_kept_ends_the_session(void **state)
 {
     struct broker_settings settings = wide_settings();
@@ -249,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_is_worked_off_in_slices_and_in_order),
         cmocka_unit_test(another_is_answered_before_the_flood_is_over),
+        cmocka_unit_test(another_waits_for_so_many_records_of_a_flood_and_no_more),
         cmocka_unit_test(more_than_can_be_kept_ends_the_session),
         cmocka_unit_test(what_was_sent_before_the_link_was_lost_is_still_worked_off),
         cmocka_unit_test(a_mistake_in_a_flood_ends_the_session_in_its_place),

@@ -170,6 +170,42 @@ static void nothing_comes_before_hello(void **state)
     world_deinit(&w);
 }
 
+/*
+ * libzmq gives a SUBSCRIBE or CANCEL command, and what older peers send for it, to a ROUTER as a
+ * message (tests/unit/transport/test_guards.c shows it): none of them subscribes.
+ */
+static void subscribe_commands_of_zeromq_subscribe_nothing(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+        int code;
+    } commands[] = {
+        {"\11SUBSCRIBEopen/", 15, AICO_EVERSION},
+        {"\6CANCELopen/", 12, AICO_EVERSION},
+        {"\0open/", 6, AICO_EVERSION},
+        {"\1open/", 6, AICO_EPROTO}, /* begins as a frame does, and is none */
+        {"\1", 1, 0},                /* a frame without a record */
+    };
+    struct world w;
+    struct broker_totals totals;
+
+    (void)state;
+    world_init(&w);
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        struct client *a = connect_as(&w, "a");
+
+        assert_int_equal(send_bytes(a, bytes_of(commands[i].bytes, commands[i].size)),
+                         commands[i].code);
+        pump(&w);
+        if (commands[i].code)
+            expect_bye(a, commands[i].code);
+        broker_get_totals(w.broker, &totals);
+        assert_int_equal(totals.subscriptions, 0);
+    }
+    world_deinit(&w);
+}
+
 static void a_second_hello_ends_the_session(void **state)
 {
     struct world w;
@@ -736,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_registry_of_a_megabyte_comes_in_pieces),
         cmocka_unit_test(who_was_away_is_sent_every_succession_of_owners_in_order),
         cmocka_unit_test(nothing_comes_before_hello),
+        cmocka_unit_test(subscribe_commands_of_zeromq_subscribe_nothing),
         cmocka_unit_test(a_second_hello_ends_the_session),
         cmocka_unit_test(a_name_that_is_not_the_keys_is_refused),
         cmocka_unit_test(a_link_of_nobody_is_not_opened),
