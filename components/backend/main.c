@@ -312,8 +312,8 @@ static int database_path(const struct backend *backend, char path[PATH_SIZE],
 static int start(struct backend *backend, struct aico_error *err)
 {
     char path[PATH_SIZE];
-    int r = aico_client_open(&backend->connect.client,
-                             connect_timeout(&backend->connect, CONNECT_MS), &backend->client, err);
+    int r = connect_open(&backend->connect, connect_timeout(&backend->connect, CONNECT_MS),
+                         &backend->client, err);
 
     if (r == 0)
         r = backend->stop_fd = stop_open();

@@ -99,8 +99,20 @@ static void on_pulse(void *context, const struct aico_broker_pulse *pulse)
     notify_status(text);
 }
 
+/* Whether @r, why it did not open, was met by asking for a passphrase: then it should be tried
+ * again. Sockets of systemd are gone after a failure, and nobody is there to ask. */
+static bool was_asked(struct arguments *arguments, struct aico_broker_options *broker, int *r,
+                      struct aico_error *err)
+{
+    if (broker->socket_count > 0 || !connect_may_ask(&arguments->connect, *r))
+        return false;
+    *r = connect_ask(&arguments->connect, "the broker", err);
+    broker->passphrase_file = arguments->connect.client.passphrase_file;
+    return *r == 0;
+}
+
 /* Everything that is wrong with the configuration, then the first thing beyond it. */
-static int check(const struct aico_broker_options *broker)
+static int check(struct arguments *arguments, struct aico_broker_options *broker)
 {
     struct aico_config_problems problems;
     struct aico_error err = {0};
@@ -110,7 +122,9 @@ static int check(const struct aico_broker_options *broker)
         (void)connect_fail(PROGRAM, problems.problems[i].code, &problems.problems[i]);
     if (r < 0)
         return aico_error_exit_status(r);
-    r = aico_broker_check(broker, &err);
+    do
+        r = aico_broker_check(broker, &err);
+    while (was_asked(arguments, broker, &r, &err));
     if (r < 0)
         return connect_fail(PROGRAM, r, &err);
     log_write(LOG_INFO, "check: configuration, registry and key are in order");
@@ -184,7 +198,9 @@ static int serve(struct arguments *arguments, struct aico_broker_options *broker
         return connect_fail(PROGRAM, r, &err);
     broker->sockets = activation.sockets;
     broker->socket_count = activation.count;
-    r = aico_broker_open(broker, &served, &err);
+    do
+        r = aico_broker_open(broker, &served, &err);
+    while (was_asked(arguments, broker, &r, &err));
     if (r < 0)
         return connect_fail(PROGRAM, r, &err);
     take_signals(&ours);
@@ -226,5 +242,5 @@ int main(int argc, char **argv)
     r = connect_log(&arguments.connect, "broker", &err);
     if (r < 0)
         return connect_report(PROGRAM, NULL, r, &err);
-    return arguments.is_check ? check(&broker) : serve(&arguments, &broker);
+    return arguments.is_check ? check(&arguments, &broker) : serve(&arguments, &broker);
 }

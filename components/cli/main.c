@@ -25,7 +25,7 @@ static int (*const functions[])(struct cli *) = {
 int cli_connect(struct cli *cli, struct aico_error *err)
 {
     cli->connect.client.software = PROGRAM " " AICO_VERSION;
-    return aico_client_open(&cli->connect.client, cli_timeout(cli), &cli->client, err);
+    return connect_open(&cli->connect, cli_timeout(cli), &cli->client, err);
 }
 
 int64_t cli_timeout(const struct cli *cli)

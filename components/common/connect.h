@@ -26,6 +26,7 @@ struct connect_options {
     const char *user;                   /* --user; NULL: whoever started us */
     int ready_fd;                       /* -1: none */
     char passphrase_fd[32]; /* "/dev/fd/N", which client.passphrase_file then points at */
+    int tries, asked_fd;    /* how often somebody was asked for it, and what holds the answer */
 };
 
 #define CONNECT_OPTIONS_INIT                                                                       \
@@ -104,6 +105,18 @@ int connect_take(struct connect_options *options, int id, const char *value,
                  struct aico_error *err);
 /* @fallback_ms where --timeout was not given. */
 int64_t connect_timeout(const struct connect_options *options, int64_t fallback_ms);
+
+/*
+ * aico_client_open(), and if the key is protected, no option says how it opens and standard input
+ * is a terminal, the person there is asked, three times. Returns as that does.
+ */
+AICO_MUST_USE int connect_open(struct connect_options *options, int64_t timeout_ms,
+                               struct aico_client **ret_client, struct aico_error *err);
+/* Its parts, for what else needs a key: whether @code is one that asking may help against, and the
+ * question, whose answer client.passphrase_file then points at. */
+bool connect_may_ask(const struct connect_options *options, int code);
+AICO_MUST_USE int connect_ask(struct connect_options *options, const char *whose,
+                              struct aico_error *err);
 
 /* Writes a byte to --ready-fd, once, and closes it if it is not one of the standard three. */
 void connect_ready(struct connect_options *options);

@@ -229,7 +229,7 @@ static int run(struct frontend *frontend)
     if (frontend->script && !(script = open_script(frontend->script, &err)))
         return connect_fail(PROGRAM, err.code, &err);
     session->timeout_ms = connect_timeout(&frontend->connect, TIMEOUT_MS);
-    r = aico_client_open(&frontend->connect.client, session->timeout_ms, &session->client, &err);
+    r = connect_open(&frontend->connect, session->timeout_ms, &session->client, &err);
     if (r == 0)
         r = session->stop_fd = stop_open();
     if (r >= 0)

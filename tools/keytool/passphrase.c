@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passphrases from a file, a descriptor or a person, and the key files they open. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "common/prompt.h"
 #include "keytool/keytool.h"
 #include "trust/keydoc.h"
 
-#define PASSPHRASE_MAX 1024
 #define TRIES 3
 
 void passphrase_wipe(struct passphrase *passphrase)
@@ -23,78 +18,21 @@ void passphrase_wipe(struct passphrase *passphrase)
 
 /* --- a person ------------------------------------------------------------------------------- */
 
-static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
-static volatile sig_atomic_t caught;
-
-static void on_signal(int number)
-{
-    caught = number;
-}
-
-/* Reads one line from the terminal. 0, AICO_ESTATE (a signal came), AICO_EINVAL, AICO_ESYSTEM. */
-static int read_line(int fd, struct buffer *ret_text, struct aico_error *err)
-{
-    while (ret_text->size < PASSPHRASE_MAX) {
-        uint8_t *to = buffer_reserve(ret_text, 1);
-        ssize_t got;
-
-        if (!to)
-            return out_of_memory(err);
-        got = read(fd, to, 1);
-        if (got < 0 && errno == EINTR && caught)
-            return AICO_ESTATE;
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return aico_error_set(err, AICO_ESYSTEM, "passphrase: %s", strerror(errno));
-        if (got == 0 || *to == '\n')
-            return 0;
-        ret_text->size++;
-    }
-    return aico_error_set(err, AICO_EINVAL, "passphrase: longer than %d bytes", PASSPHRASE_MAX);
-}
-
-/* With the echo off; a signal puts the terminal back before it does its work. */
-static int read_hidden(int fd, const char *prompt, struct buffer *ret_text, struct aico_error *err)
-{
-    struct sigaction former[COUNT_OF(signals)], action = {.sa_handler = on_signal};
-    struct termios old, quiet;
-    int r;
-
-    if (tcgetattr(fd, &old) < 0)
-        return aico_error_set(err, AICO_ESYSTEM, "terminal: %s", strerror(errno));
-    quiet = old;
-    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    caught = 0;
-    (void)sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < COUNT_OF(signals); i++)
-        (void)sigaction(signals[i], &action, &former[i]);
-    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
-    (void)dprintf(fd, "%s: ", prompt);
-    r = read_line(fd, ret_text, err);
-    (void)tcsetattr(fd, TCSAFLUSH, &old);
-    (void)dprintf(fd, "\n");
-    for (size_t i = 0; i < COUNT_OF(signals); i++)
-        (void)sigaction(signals[i], &former[i], NULL);
-    if (caught)
-        (void)raise(caught);
-    return r == AICO_ESTATE ? aico_error_set(err, r, "no passphrase was given") : r;
-}
-
 bool passphrase_may_ask(void)
 {
-    return isatty(STDIN_FILENO);
+    return prompt_may_ask();
 }
 
 static int ask(const char *prompt, struct passphrase *ret, struct aico_error *err)
 {
-    CLEANUP(fd_close)
-    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    char text[PROMPT_MAX + 1];
+    int r = prompt_hidden(prompt, text, err);
 
     ret->text.size = 0;
-    if (fd < 0)
-        return aico_error_set(err, AICO_ESYSTEM, "/dev/tty: %s", strerror(errno));
-    return read_hidden(fd, prompt, &ret->text, err);
+    if (r == 0 && buffer_append_text(&ret->text, text) < 0)
+        r = out_of_memory(err);
+    explicit_bzero(text, sizeof(text));
+    return r;
 }
 
 int passphrase_ask(const char *whose, struct passphrase *ret, struct aico_error *err)
