@@ -30,14 +30,17 @@ bool retained_has_room(struct broker *b, struct broker_peer *peer, const struct 
 
     if (!former && HASH_COUNT(b->retained) >= b->settings.max_retained) {
         refuse_publish(b, peer, p->id, AICO_EFULL, topic->rule,
-                       "the broker keeps the values of %zu topics and no more",
+                       "the broker keeps the values of %zu topics and no more; raise "
+                       "broker.max_retained in security.yaml",
                        b->settings.max_retained);
         return false;
     }
     if (bytes > b->settings.retained_limit) {
-        refuse_publish(b, peer, p->id, AICO_EFULL, topic->rule,
-                       "the values the broker keeps would take %zu bytes, it has room for %zu",
-                       bytes, b->settings.retained_limit);
+        refuse_publish(
+            b, peer, p->id, AICO_EFULL, topic->rule,
+            "the values the broker keeps would take %zu bytes, it has room for %zu; raise "
+            "broker.retained_limit in security.yaml",
+            bytes, b->settings.retained_limit);
         return false;
     }
     return true;

@@ -194,6 +194,7 @@ int aico_doctor(const struct aico_doctor_options *options, int64_t timeout_ms,
         doctor_look_at_config(&d);
         doctor_look_at_registry(&d);
         doctor_look_at_keys(&d);
+        doctor_look_at_state(&d);
         doctor_look_at_limits(&d);
         doctor_look_at_rules(&d);
         doctor_look_at_broker(&d);

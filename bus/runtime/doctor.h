@@ -51,6 +51,7 @@ bool doctor_look_at_home(struct doctor *d);
 void doctor_look_at_config(struct doctor *d);
 void doctor_look_at_registry(struct doctor *d);
 void doctor_look_at_keys(struct doctor *d);
+void doctor_look_at_state(struct doctor *d);
 void doctor_look_at_limits(struct doctor *d);
 void doctor_look_at_rules(struct doctor *d);
 void doctor_look_at_broker(struct doctor *d);

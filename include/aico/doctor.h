@@ -33,8 +33,8 @@ enum aico_finding_level {
 /** Texts are valid during the call only; never NULL. */
 struct aico_finding {
     enum aico_finding_level level;
-    const char
-        *check; /* "home", "config", "registry", "keys", "limits", "rules", "broker", "clock" */
+    const char *check;   /* "home", "config", "registry", "keys", "state", "limits", "rules",
+                            "broker", "clock" */
     const char *subject; /* the file, component, topic or address */
     int code;            /* 0 or AICO_E... */
     const char *cause;   /* one line for people */

@@ -6,6 +6,7 @@
 # Not under sanitizers: it judges times, and one process gets another clock by LD_PRELOAD.
 : "${AICO_TEST_BIN:?names the folder with hostile-broker}"
 SETTINGS='
+  max_retained: 0
 security:
   transport:
     max_message_size: 65536
@@ -60,6 +61,10 @@ aico-keytool --home "$WORK/foreign" init --starter -q
 cause "another broker's key" 5 E_BROKER_KEY aico-bus --home "$WORK/foreign" --broker "$TCP" status
 repair
 log E_BROKER_KEY "expected another key"
+
+cause "no room for another value" 10 E_FULL aico-bus pub logs/full/v1 x --retain
+repair
+check "  it names the setting" grep -q 'raise broker.max_retained' "$WORK/err"
 
 # --- our key ----------------------------------------------------------------------------------------------
 home_like stranger

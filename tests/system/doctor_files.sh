@@ -53,6 +53,34 @@ else
     echo "skip  files of other users: needs root"
 fi
 
+# --- state ---------------------------------------------------------------------------------------------
+STATE=$AICO_HOME/state
+overwrite() { printf 'garbage of %d bytes' 4711 | dd of="$1" conv=notrunc bs=1 seek="$2" status=none; } # FILE OFFSET
+store_garbage() { running; end_broker; rm -f "$STATE/broker/messages.db-wal"; overwrite "$STATE/broker/messages.db" 0; }
+store_page() {
+    running
+    end_broker
+    python3 - "$STATE/broker/messages.db" <<'PY'
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.executemany("INSERT INTO topic(name) VALUES (?)", (("t/%d" % i,) for i in range(3000)))
+db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+db.close()
+PY
+    overwrite "$STATE/broker/messages.db" $(($(stat -c %s "$STATE/broker/messages.db") - 4096))
+}
+sessions_garbage() { mkdir -p -m 700 "$STATE/cli"; (umask 077; echo garbage >"$STATE/cli/sessions.db"); }
+outbox_foreign() {
+    mkdir -p -m 700 "$STATE/cli"
+    (umask 077; python3 -c 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute("CREATE TABLE a(b)")' "$STATE/cli/outbox.db")
+}
+audit_changed() { running; cross; end_broker; sed -i 's/connected/disconnected/' "$AICO_HOME/log/audit"; }
+fault "the message store is no database" E_STORE_DAMAGED "messages.db file is not a database" store_garbage
+fault "a page of the message store is damaged" E_STORE_DAMAGED "messages.db" store_page
+fault "the ratchets are no database" E_STATE_DAMAGED "cli/sessions.db" sessions_garbage
+fault "the outbox is another program's" E_STATE_DAMAGED "cli/outbox.db it is a file of another program" outbox_foreign
+fault "the audit log was changed" E_AUDIT "log/audit was changed" audit_changed
+
 # --- settings ----------------------------------------------------------------------------------------------
 line() { sed -i "s|^\( *\)$1:.*|\1$2|" "$AICO_HOME/$Y"; }
 slip() { line keepalive_interval 'keepalive_intervall: 60'; }
