@@ -112,6 +112,7 @@ extern "C" {
     X(ERATCHET, 99, "E_RATCHET", 9, "no ratchet for this message; a new one is asked for")         \
     X(EKEPTLOCKED, 100, "E_STATE_LOCKED", 5, "another process holds the state of this component")  \
     X(EKEPTDAMAGED, 101, "E_STATE_DAMAGED", 5, "kept session state is damaged or of another key")  \
+    X(EBACKUP, 102, "E_BACKUP", 5, "backup is damaged, not complete, or cannot be taken")          \
     /* identity and registry, PROTOCOL 2 and 3 */                                                  \
     X(EKEYFILE, 110, "E_KEYFILE_FORMAT", 5, "not a key file of ours")                              \
     X(EKEYFILEDAMAGED, 111, "E_KEYFILE_DAMAGED", 5, "key file is damaged")                         \

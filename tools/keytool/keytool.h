@@ -7,7 +7,7 @@
  *   passphrase.c  from a file, a descriptor or a person
  *   keys.c        passwd, export, import, derive
  *   rotate.c      rotate
- *   init.c, members.c, rules.c, sign.c, audit.c, inspect.c: the verbs of these names
+ *   init.c, members.c, rules.c, sign.c, audit.c, backup.c, inspect.c: the verbs of these names
  */
 #ifndef KEYTOOL_KEYTOOL_H
 #define KEYTOOL_KEYTOOL_H
@@ -38,7 +38,7 @@ struct keytool {
     bool prepare, switch_over, transport;
     const char *namespace;
     const char *reason;
-    const char *peer, *overlap, *as, *by, *out, *signature, *witness;
+    const char *peer, *overlap, *as, *by, *out, *signature, *witness, *registry;
     struct buffer roles; /* comma list */
     /* rule set */
     const char *publish, *subscribe, *seal, *authenticity, *padding, *before;
@@ -178,6 +178,8 @@ int verb_import(struct keytool *k, char **arguments, int count, struct aico_erro
 int verb_derive(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_sign(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_audit_verify(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_backup(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_restore(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_verify(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_inspect(struct keytool *k, char **arguments, int count, struct aico_error *err);
 

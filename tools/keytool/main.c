@@ -57,6 +57,7 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         {OPTION_OUT, &k->out},
         {OPTION_SIGNATURE, &k->signature},
         {OPTION_WITNESS, &k->witness},
+        {OPTION_REGISTRY, &k->registry},
         {OPTION_PUBLISH, &k->publish},
         {OPTION_SUBSCRIBE, &k->subscribe},
         {OPTION_SEAL, &k->seal},

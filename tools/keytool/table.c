@@ -10,8 +10,8 @@
 static const struct option_entry options[] = {
     {OPTION_HOME, NULL, "home", 0, "DIR", "folder of the installation ($AICO_HOME, ~/.aico)", NULL,
      false},
-    {OPTION_JSON, "list,show,rule list,may,inspect,verify,audit verify", "json", 0, NULL,
-     "one JSON object a line", NULL, false},
+    {OPTION_JSON, "list,show,rule list,may,inspect,verify,audit verify,backup,restore", "json", 0,
+     NULL, "one JSON object a line", NULL, false},
     {OPTION_QUIET, NULL, "quiet", 'q', NULL, "no advice on stderr", NULL, false},
     {OPTION_PASSPHRASE_FILE, KEY_VERBS, "passphrase-file", 0, "FILE",
      "first line protects or opens the identity's key", NULL, false},
@@ -53,6 +53,8 @@ static const struct option_entry options[] = {
     {OPTION_SIGNATURE, "verify", "signature", 0, "FILE", "the signature (FILE.sig)", NULL, false},
     {OPTION_WITNESS, "audit verify", "witness", 0, "FILE",
      "heads of the log that were kept elsewhere; all must be in it", NULL, false},
+    {OPTION_REGISTRY, "restore", "registry", 0, "FILE",
+     "a later registry than the backup's: state/NAME/registry of any component", NULL, false},
     {OPTION_OUT, "sign,export", "out", 0, "FILE", "write here; never overwrites", NULL, false},
     {OPTION_REASON, "revoke", "reason", 0, "TEXT", "why, for the record", NULL, false},
     {OPTION_PUBLISH, "rule set", "publish", 0, "WHO,..", "who may publish: a name, @role or *",
@@ -114,6 +116,12 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "entries, so a change, a deletion and an insertion show. A missing end shows only\n"
      "against heads that were kept elsewhere: 'grep ^head HOME/log/audit | tail -1' copies\n"
      "one, --witness FILE checks them."},
+    [VERB_BACKUP] = {"backup", "DIR", "copy the home, with keys and stored messages, while everything runs", 1, 1,
+     "DIR is made. Sessions of components are left out: they begin anew. It holds the keys of this\n"
+     "home: keep it as you keep them."},
+    [VERB_RESTORE] = {"restore", "DIR", "put a backup into a home that is empty or not there", 1, 1,
+     "Checks every file first. What was signed after the backup is not in it: give a later\n"
+     "registry with --registry, or components refuse what the owner signs next."},
     [VERB_INSPECT] = {"inspect", "FILE", "take a message, key, registry or signature apart, without secrets", 1, 1,
      NULL},
 };

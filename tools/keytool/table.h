@@ -33,6 +33,8 @@
     X(SIGN, verb_sign)                                                                             \
     X(VERIFY, verb_verify)                                                                         \
     X(AUDIT_VERIFY, verb_audit_verify)                                                             \
+    X(BACKUP, verb_backup)                                                                         \
+    X(RESTORE, verb_restore)                                                                       \
     X(INSPECT, verb_inspect)
 /* clang-format on */
 
@@ -58,6 +60,7 @@ enum {
     OPTION_MASTER_PASSPHRASE_FILE,
     OPTION_MASTER_PASSPHRASE_FD,
     OPTION_OWNER_KEY,
+    OPTION_REGISTRY,
     OPTION_UNPROTECTED,
     OPTION_PEER,
     OPTION_OVERLAP,
