@@ -139,6 +139,9 @@ bool broker_next_kick(struct broker *broker, struct moment now, struct broker_pe
  * checked again; everybody else is sent the document. The former one is kept if it names a
  * successor.
  */
+/* The newest head of the audit log, a line of at most AUDIT_HEAD_MAX bytes: told to everybody who
+ * connects, and to the others at most once a minute. */
+void broker_set_audit_head(struct broker *broker, struct moment now, struct bytes line);
 void broker_set_registry(struct broker *broker, struct moment now, struct registry *registry);
 /*
  * A former registry that names a successor of its owner (others are ignored); a reference is taken.

@@ -145,6 +145,7 @@ int on_hello(struct broker *b, struct broker_peer *peer, const struct record *re
     event(b, BROKER_INFO, BROKER_EVENT_CONNECTED, peer, 0, "connected: %s", peer->software);
     presence_online(b, peer);
     statements_tell(b, peer);
+    audit_head_tell(b, peer);
     if (instance->untold_code) {
         peer_end_later(b, peer, instance->untold_code,
                        "the connection before this one was ended because it was read too slowly");

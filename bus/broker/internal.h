@@ -454,7 +454,10 @@ struct broker {
     struct broker_event events[EVENTS_KEPT];
     size_t event_first, event_count;
     uint64_t events_lost;
-    int64_t stats_at_ms; /* when $bus/stats is published next; 0: nobody reads it */
+    uint8_t audit_head[AUDIT_HEAD_MAX]; /* the line */
+    size_t audit_head_size;
+    int64_t audit_head_ms; /* when it may be told to everybody again */
+    int64_t stats_at_ms;   /* when $bus/stats is published next; 0: nobody reads it */
     struct broker_ask asks[ASKS_KEPT];
     size_t ask_count;
 };
@@ -564,6 +567,8 @@ bool outbox_build(struct broker *broker, struct broker_peer *peer, struct bytes 
 void outbox_rollback(struct broker *broker);
 void outbox_commit(struct broker *broker);
 /* lane of the broker's own records */
+/* audit.c */
+void audit_head_tell(struct broker *b, struct broker_peer *peer);
 struct writer control_begin(struct broker *broker, struct broker_peer *peer, size_t room);
 void control_end(struct broker *broker, struct broker_peer *peer, const struct writer *w);
 size_t control_waiting(const struct broker_peer *peer);

@@ -60,6 +60,9 @@ struct client_host {
     int (*persist_generation)(void *context, uint64_t generation);
     /* A newer registry was verified and accepted; borrowed. */
     void (*registry_changed)(void *context, struct registry *registry);
+    /* The broker says that its audit log ended with this line; not verified, borrowed. NULL: it is
+     * not wanted. What it returns is told to the application, with the text in @err. */
+    int (*saw_audit_head)(void *context, struct bytes line, struct aico_error *err);
     /* Must be on disk, sealed, before this returns 0: what opens stored messages, see
      * client_load_chains(). NULL: nothing is kept. */
     int (*persist_chains)(void *context, struct bytes chains);

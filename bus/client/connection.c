@@ -646,6 +646,21 @@ static int on_reading(struct client *client, struct moment now, const struct rec
     return r;
 }
 
+static int on_audit_head(struct client *client, struct moment now UNUSED,
+                         const struct record *record)
+{
+    struct aico_error err = {0};
+    struct bytes line;
+    int r = record_parse_audit_head(record, &line);
+
+    if (r < 0 || !client->host.saw_audit_head)
+        return r;
+    r = client->host.saw_audit_head(client->host.context, line, &err);
+    if (r < 0)
+        deliver_state(client, r, err.text);
+    return 0;
+}
+
 /* Which record may come in which state. */
 static const struct handler {
     uint8_t type;
@@ -670,6 +685,7 @@ static const struct handler {
     {RECORD_ITEM, CLIENT_READY, on_item},
     {RECORD_KEY, CLIENT_READY, on_key},
     {RECORD_READING, CLIENT_READY, on_reading},
+    {RECORD_AUDIT, CLIENT_READY, on_audit_head},
     {RECORD_PREKEYS, CLIENT_READY, receive_prekeys_left},
     {RECORD_BUNDLE, CLIENT_READY, receive_bundle},
 };

@@ -45,6 +45,8 @@ struct audit_writer {
     uint64_t left_out; /* not queued since the last that was */
     bool is_ending, has_error;
     struct aico_error error;
+    uint8_t head[AUDIT_HEAD_MAX]; /* of what is on the disk, not told yet */
+    size_t head_size;
 };
 
 /* Whether an event of @kind is noted now. */
@@ -140,8 +142,21 @@ static void tell(struct audit_writer *w, int r, const struct aico_error *err)
     (void)pthread_mutex_unlock(&w->lock);
 }
 
+/* For witnesses: only what is on the disk. */
+static void keep_head(struct audit_writer *w, struct bytes head)
+{
+    if (head.size == 0 || head.size > sizeof(w->head))
+        return;
+    (void)pthread_mutex_lock(&w->lock);
+    bytes_copy(w->head, head);
+    w->head_size = head.size;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
 static void save(struct audit_writer *w)
 {
+    CLEANUP(buffer_deinit)
+    struct buffer head = {0};
     struct aico_error err = {0};
     struct queued q;
     uint64_t left_out = 0;
@@ -152,7 +167,9 @@ static void save(struct audit_writer *w)
     if (r == 0 && left_out > 0)
         r = add_left_out(w->log, left_out);
     if (r == 0)
-        r = audit_log_save(w->log, moment_now().real_ms, NULL, &err);
+        r = audit_log_save(w->log, moment_now().real_ms, &head, &err);
+    if (r == 0)
+        keep_head(w, buffer_view(&head));
     tell(w, r, &err);
 }
 
@@ -243,6 +260,18 @@ int audit_writer_start(const char *home, struct bytes namespace, struct identity
         return aico_error_set(err, AICO_ESYSTEM, "no thread left for the audit log");
     *ret_writer = STEAL(w);
     return 0;
+}
+
+size_t audit_writer_next_head(struct audit_writer *w, uint8_t to[AUDIT_HEAD_MAX])
+{
+    size_t size;
+
+    (void)pthread_mutex_lock(&w->lock);
+    size = w->head_size;
+    memcpy(to, w->head, size);
+    w->head_size = 0;
+    (void)pthread_mutex_unlock(&w->lock);
+    return size;
 }
 
 bool audit_writer_next_error(struct audit_writer *w, struct aico_error *ret_error)

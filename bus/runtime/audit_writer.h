@@ -10,6 +10,7 @@
 #include <aico/broker.h>
 
 #include "crypto/identity.h"
+#include "wire/record.h"
 
 struct audit_writer;
 
@@ -24,6 +25,9 @@ void audit_writer_note(struct audit_writer *writer, const struct aico_broker_eve
 /* What writing failed of, once for each change: true and @ret_error (code 0: it works again). Any
  * thread. */
 bool audit_writer_next_error(struct audit_writer *writer, struct aico_error *ret_error);
+/* The line of the newest head that is on the disk, once for each: its size, 0 when there is no
+ * newer one. Any thread. */
+size_t audit_writer_next_head(struct audit_writer *writer, uint8_t to[AUDIT_HEAD_MAX]);
 /* Saves what is there and ends the thread. NULL inside is allowed; set to NULL. */
 void audit_writer_stop(struct audit_writer **writer);
 

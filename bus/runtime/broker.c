@@ -112,6 +112,15 @@ static void say_audit_errors(struct aico_broker *b)
             error.text);
 }
 
+static void pass_on_head(struct aico_broker *b, struct moment now)
+{
+    uint8_t line[AUDIT_HEAD_MAX];
+    size_t size = audit_writer_next_head(b->audit, line);
+
+    if (size > 0)
+        broker_set_audit_head(b->core, now, bytes_of(line, size));
+}
+
 /* --- input ---------------------------------------------------------------------------------- */
 
 /* A link that gets no session is told why, as far as the transport takes it, and cut. */
@@ -323,6 +332,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
     give_metrics(b, now);
     pass_on_events(b);
     say_audit_errors(b);
+    pass_on_head(b, now);
     broker_say_refusals(b, now);
     return has_more ? 0 : wait_ms(b, now);
 }

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "client/message.h"
 #include "runtime/client.h"
+#include "store/witness.h"
 #include "wire/record.h"
 #include "wire/topic.h"
 
@@ -63,6 +64,17 @@ static int on_generation(void *context, uint64_t generation)
     struct aico_client *c = context;
 
     return generation_keep(c->home.config->home, c->home.identity->name, generation, NULL);
+}
+
+static int on_audit_head(void *context, struct bytes line, struct aico_error *err)
+{
+    struct aico_client *c = context;
+    const struct registry *registry = client_registry(c->core);
+    const struct component *broker = registry_broker(registry);
+
+    return broker ? witness_keep(c->home.config->home, c->home.identity->name,
+                                 registry_namespace(registry), broker->identity, line, err)
+                  : 0;
 }
 
 static int on_chains(void *context, struct bytes chains)
@@ -580,6 +592,7 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
         .persist_chains = on_chains,
         .registry_changed = on_registry,
         .takes_bundles = true,
+        .saw_audit_head = on_audit_head,
     };
     int r;
 

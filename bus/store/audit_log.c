@@ -323,7 +323,7 @@ static int begin_next(struct audit_log *log, struct aico_error *err)
     return r;
 }
 
-int audit_log_save(struct audit_log *log, int64_t now_ms, struct audit_head *ret_head,
+int audit_log_save(struct audit_log *log, int64_t now_ms, struct buffer *ret_head,
                    struct aico_error *err)
 {
     const struct audit_chain before = log->chain;
@@ -336,8 +336,7 @@ int audit_log_save(struct audit_log *log, int64_t now_ms, struct audit_head *ret
     if (r < 0)
         (void)aico_error_set(err, r, "%s: cannot be signed", log->path);
     else if (ret_head)
-        (void)!audit_head_parse(bytes_of(log->unsaved.at + size, log->unsaved.size - size - 1),
-                                ret_head);
+        r = buffer_append(ret_head, bytes_of(log->unsaved.at + size, log->unsaved.size - size - 1));
     if (r == 0)
         r = append(log, err);
     if (r < 0) {

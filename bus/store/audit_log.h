@@ -31,9 +31,10 @@ size_t audit_log_unsaved(const struct audit_log *log);
 /*
  * Signs and writes what was added, and makes it last. On failure what was added is kept for the
  * next time, and nothing of it is in the file (unless only the next file could not be begun).
- * @ret_head: the head that was signed. 0, AICO_ESYSTEM, AICO_ENOMEM.
+ * @ret_head: appends the line of the head that was signed, without its end; nothing when there was
+ * nothing to save. May be NULL. 0, AICO_ESYSTEM, AICO_ENOMEM.
  */
-AICO_MUST_USE int audit_log_save(struct audit_log *log, int64_t now_ms, struct audit_head *ret_head,
+AICO_MUST_USE int audit_log_save(struct audit_log *log, int64_t now_ms, struct buffer *ret_head,
                                  struct aico_error *err);
 /* Forgets what was not saved. NULL inside is allowed; set to NULL. */
 void audit_log_close(struct audit_log **log);

@@ -399,9 +399,9 @@ static int restore_file(struct restoring *s, const struct listed *listed, struct
     char *from = join(s->files, listed->path);
     CLEANUP(free_memory)
     char *to = join(s->home, listed->path);
-    uint8_t hash[HASH_SIZE];
-    uint64_t size;
-    mode_t mode;
+    uint8_t hash[HASH_SIZE] = {0};
+    uint64_t size = 0;
+    mode_t mode = 0;
     int r;
 
     if (!from || !to)

@@ -555,6 +555,26 @@ void record_write_publish(struct writer *w, const struct record_publish *m)
 }
 
 /* u64 id */
+/* lp16 line */
+int record_parse_audit_head(const struct record *record, struct bytes *ret_line)
+{
+    struct reader r = record_body(record, RECORD_AUDIT, 0, 0);
+    struct bytes line = reader_lp16(&r);
+
+    if (!reader_done(&r) || line.size == 0 || line.size > AUDIT_HEAD_MAX)
+        return AICO_EPROTO;
+    *ret_line = line;
+    return 0;
+}
+
+void record_write_audit_head(struct writer *w, struct bytes line)
+{
+    size_t begin = record_begin(w, RECORD_AUDIT, 0, 0);
+
+    writer_lp16(w, line);
+    record_end(w, begin);
+}
+
 int record_parse_ack(const struct record *record, struct record_ack *ret)
 {
     struct reader r = record_body(record, RECORD_ACK, 0, 0);

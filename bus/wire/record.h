@@ -35,6 +35,8 @@
 #define HINT_SIZE_MAX 300
 #define WILL_SIZE_MAX (16 * 1024)
 
+#define AUDIT_HEAD_MAX 512 /* bytes of the line in AUDIT */
+
 enum record_type {
     RECORD_HELLO = 1,
     RECORD_WELCOME = 2,
@@ -66,6 +68,7 @@ enum record_type {
     RECORD_KEYS = 28,
     RECORD_KEY = 29,
     RECORD_READING = 30,
+    RECORD_AUDIT = 36,
 };
 
 enum delivery {
@@ -355,6 +358,8 @@ AICO_MUST_USE int record_parse_unsubscribe(const struct record *, struct record_
 AICO_MUST_USE int record_parse_ok(const struct record *, struct record_ok *ret);
 AICO_MUST_USE int record_parse_refuse(const struct record *, struct record_refuse *ret);
 AICO_MUST_USE int record_parse_publish(const struct record *, struct record_publish *ret);
+/* @ret_line: borrowed from @record. */
+AICO_MUST_USE int record_parse_audit_head(const struct record *, struct bytes *ret_line);
 AICO_MUST_USE int record_parse_ack(const struct record *, struct record_ack *ret);
 AICO_MUST_USE int record_parse_deliver(const struct record *, struct record_deliver *ret);
 AICO_MUST_USE int record_parse_gap(const struct record *, struct record_gap *ret);
@@ -387,6 +392,7 @@ void record_write_refuse(struct writer *, const struct record_refuse *);
  * envelope can be sealed in place); payload.at may be NULL. NULL when there is no room. */
 uint8_t *record_write_publish_head(struct writer *, const struct record_publish *);
 void record_write_publish(struct writer *, const struct record_publish *);
+void record_write_audit_head(struct writer *, struct bytes line);
 void record_write_ack(struct writer *, uint64_t id);
 void record_write_deliver(struct writer *, const struct record_deliver *);
 void record_write_gap(struct writer *, const struct record_gap *);

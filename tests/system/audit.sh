@@ -19,6 +19,9 @@ check_exit "a revoked component is refused" 5 aico-bus --home "$WORK/away" --bro
     --as frontend pub logs/x/v1 hello
 check "and it is noted" until_true 20 noted '^[0-9]+ [^ ]+ refused '
 check "the log of a running broker verifies" verify
+seen() { aico-bus --as cli pub logs/x/v1 again >/dev/null 2>&1 && [ -s "$AICO_HOME/state/cli/witness" ]; }
+check "a component keeps the head it was shown" until_true 20 seen
+check "what components saw is in the log" verify --witness "$AICO_HOME"
 check "the broker stops" broker_stop
 check "its end is noted" noted '^[0-9]+ [^ ]+ stopped '
 check "the log of a stopped broker verifies" verify
@@ -41,6 +44,16 @@ lines=$(wc -l <"$LOG")
 changed "the last line gone is found" '$d'
 last_but_one=$(grep -n ^head "$LOG" | tail -2 | head -1 | cut -d: -f1)
 changed "an end cut off at a head is found" "$((last_but_one + 1)),${lines}d"
+
+# What a component of this home saw needs no hand: an end that is cut off, another log in its place.
+cp "$LOG" "$WORK/whole"
+first_head=$(grep -n ^head "$LOG" | head -1 | cut -d: -f1)
+sed -n "1,${first_head}p" "$WORK/whole" >"$LOG"
+check_exit "an end cut off is found by what components saw" 5 aico-keytool audit verify --witness "$AICO_HOME"
+check "without them it is not" verify
+cp "$WORK/whole" "$LOG"
+check "and the whole log has it" verify --witness "$AICO_HOME"
+check_exit "a home whose components saw nothing is no witness" 5 aico-keytool audit verify --witness "$WORK"
 
 # --- going on -----------------------------------------------------------------------------------------
 check "the broker starts again" broker_start

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* audit verify: whether the broker's audit log is whole (trust/audit.h). */
+#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -22,6 +24,7 @@
 struct witness {
     struct audit_head head;
     size_t line;
+    char path[200]; /* the file it is from, for people */
     bool is_found;
 };
 
@@ -72,6 +75,7 @@ static int take_witness(struct verification *v, const char *path, size_t number,
     if (audit_head_verify(&witness.head, registry_namespace(v->registry), v->broker) < 0)
         return aico_error_set(err, AICO_ESIGNATURE,
                               "%s: line %zu: the broker did not sign this head", path, number);
+    (void)snprintf(witness.path, sizeof(witness.path), "%s", path);
     grown = reallocarray(v->witnesses, v->witness_count + 1, sizeof(*grown));
     if (!grown)
         return out_of_memory(err);
@@ -97,13 +101,40 @@ static int read_witnesses(struct verification *v, const char *path, struct aico_
             r = take_witness(v, path, number, bytes_of(text.at + at, size), err);
         at += size + 1;
     }
+    return r;
+}
+
+static void globbed_free(glob_t *found)
+{
+    globfree(found);
+}
+
+/* @path: a file of heads, or a home: what its components have seen. */
+static int read_all_witnesses(struct verification *v, const char *path, struct aico_error *err)
+{
+    CLEANUP(globbed_free)
+    glob_t found = {.gl_pathc = 0};
+    CLEANUP(free_memory)
+    char *pattern = NULL;
+    struct stat st;
+    int r = 0;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        pattern = home_path(path, "state/*/witness");
+        if (!pattern || glob(pattern, 0, NULL, &found) == GLOB_NOSPACE)
+            return out_of_memory(err);
+        for (size_t i = 0; r == 0 && i < found.gl_pathc; i++)
+            r = read_witnesses(v, found.gl_pathv[i], err);
+    } else {
+        r = read_witnesses(v, path, err);
+    }
     if (r == 0 && v->witness_count == 0)
         return aico_error_set(err, AICO_EAUDIT, "%s: no head of an audit log in it", path);
     return r;
 }
 
 /* What a witness saw and no file shows: the log was cut, or the broker wrote two. */
-static int check_witnesses(const struct verification *v, const char *path, struct aico_error *err)
+static int check_witnesses(const struct verification *v, struct aico_error *err)
 {
     for (size_t i = 0; i < v->witness_count; i++) {
         const struct witness *w = &v->witnesses[i];
@@ -116,7 +147,7 @@ static int check_witnesses(const struct verification *v, const char *path, struc
                               "%s: line %zu: the broker signed entry %" PRIu64
                               " of log %s, which is not here: the "
                               "log was cut, replaced or forked",
-                              path, w->line, w->head.entries, id);
+                              w->path, w->line, w->head.entries, id);
     }
     return 0;
 }
@@ -201,7 +232,9 @@ static void put_result(const struct keytool *k, const struct verification *v, si
             v->entries, files, files == 1 ? "" : "s", v->witness_count,
             v->witness_count == 1 ? "" : "s");
     if (v->witness_count == 0)
-        say(k, "without --witness a missing end cannot be seen: keep heads of this log elsewhere");
+        say(k,
+            "without --witness a missing end cannot be seen: --witness %s asks what components saw",
+            k->home);
 }
 
 int verb_audit_verify(struct keytool *k, char **arguments, int count, struct aico_error *err)
@@ -219,7 +252,7 @@ int verb_audit_verify(struct keytool *k, char **arguments, int count, struct aic
     if (!broker)
         return aico_error_set(err, AICO_EBROKERKEY, "the registry names no broker");
     v.broker = broker->identity;
-    if (k->witness && (r = read_witnesses(&v, k->witness, err)) < 0)
+    if (k->witness && (r = read_all_witnesses(&v, k->witness, err)) < 0)
         return r;
     if (count == 0 && (r = audit_files_list(k->home, &files, err)) < 0)
         return r;
@@ -228,7 +261,7 @@ int verb_audit_verify(struct keytool *k, char **arguments, int count, struct aic
     for (int i = 0; r == 0 && i < count; i++)
         r = verify_log(&v, arguments[i], i + 1 == count, err);
     if (r == 0 && k->witness)
-        r = check_witnesses(&v, k->witness, err);
+        r = check_witnesses(&v, err);
     if (r == 0)
         put_result(k, &v, count > 0 ? (size_t)count : files.count);
     return r;

@@ -31,7 +31,7 @@ int verb_backup(struct keytool *k, char **arguments, int count UNUSED, struct ai
 {
     CLEANUP(registry_unref)
     struct registry *registry = NULL;
-    struct backup_report report;
+    struct backup_report report = {0};
     CLEANUP(fd_close)
     int lock = -1;
     int r = home_lock(k, &lock, err); /* no key is half changed */
@@ -83,7 +83,7 @@ int verb_restore(struct keytool *k, char **arguments, int count UNUSED, struct a
 {
     CLEANUP(registry_unref)
     struct registry *registry = NULL;
-    struct backup_report report;
+    struct backup_report report = {0};
     int r = backup_restore(arguments[0], k->home, &report, err);
 
     if (r == 0)

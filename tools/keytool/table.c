@@ -51,8 +51,9 @@ static const struct option_entry options[] = {
      false},
     {OPTION_BY, "verify", "by", 0, "NAME|FILE", "who must have signed", NULL, false},
     {OPTION_SIGNATURE, "verify", "signature", 0, "FILE", "the signature (FILE.sig)", NULL, false},
-    {OPTION_WITNESS, "audit verify", "witness", 0, "FILE",
-     "heads of the log that were kept elsewhere; all must be in it", NULL, false},
+    {OPTION_WITNESS, "audit verify", "witness", 0, "FILE|HOME",
+     "heads of the log that were kept elsewhere, or by the components of a home; all must be in it",
+     NULL, false},
     {OPTION_REGISTRY, "restore", "registry", 0, "FILE",
      "a later registry than the backup's: state/NAME/registry of any component", NULL, false},
     {OPTION_OUT, "sign,export", "out", 0, "FILE", "write here; never overwrites", NULL, false},
@@ -114,8 +115,9 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_AUDIT_VERIFY] = {"audit verify", "[FILE...]", "whether the broker's audit log is whole: exit 0 or 5", 0, 64,
      "Without a file: all of HOME/log, oldest first. The broker signs a head below its\n"
      "entries, so a change, a deletion and an insertion show. A missing end shows only\n"
-     "against heads that were kept elsewhere: 'grep ^head HOME/log/audit | tail -1' copies\n"
-     "one, --witness FILE checks them."},
+     "against heads that were kept elsewhere. Components keep those they see (state/NAME/witness):\n"
+     "--witness HOME checks them, of this home or a copy of another machine's; --witness FILE\n"
+     "those of one file, as 'grep ^head HOME/log/audit | tail -1' makes it."},
     [VERB_BACKUP] = {"backup", "DIR", "copy the home, with keys and stored messages, while everything runs", 1, 1,
      "DIR is made. Sessions of components are left out: they begin anew. It holds the keys of this\n"
      "home: keep it as you keep them."},

@@ -62,6 +62,11 @@ static void put_key(struct writer *w)
         w, &(struct record_key){4, bytes_of(key_id, sizeof(key_id)), bytes_text("sealed")});
 }
 
+static void put_audit_head(struct writer *w)
+{
+    record_write_audit_head(w, bytes_text("head of a log"));
+}
+
 static void put_reading(struct writer *w)
 {
     record_write_reading(
@@ -77,6 +82,7 @@ static int again(const struct record *record, struct writer *w)
     struct record_keys keys;
     struct record_key key;
     struct record_reading reading;
+    struct bytes head;
     int r = AICO_EPROTO;
 
     switch (record->type) {
@@ -100,6 +106,10 @@ static int again(const struct record *record, struct writer *w)
         if ((r = record_parse_key(record, &key)) == 0)
             record_write_key(w, &key);
         break;
+    case RECORD_AUDIT:
+        if ((r = record_parse_audit_head(record, &head)) == 0)
+            record_write_audit_head(w, head);
+        break;
     case RECORD_READING:
         if ((r = record_parse_reading(record, &reading)) == 0)
             record_write_reading(w, &reading);
@@ -121,6 +131,7 @@ static const struct {
     {RECORD_KEYS, 0, false, put_keys},
     {RECORD_KEY, 0, false, put_key},
     {RECORD_READING, 0, false, put_reading},
+    {RECORD_AUDIT, 0, false, put_audit_head},
 };
 
 /* Whether the @size bytes at @at, copied to a block of their size, are one record that encodes to
