@@ -110,6 +110,7 @@ static void what_was_accepted_and_not_answered_is_there_again_in_order(void **st
     outbox = open_at(start, 0, &queue);
     assert_int_equal(queue.count, 0);
     outbox_close(&outbox);
+    fifo_deinit(&queue);
 }
 
 /* A process that is killed closes nothing. */
@@ -129,6 +130,7 @@ static void nothing_has_to_be_closed(void **state UNUSED)
     outbox = open_at(start, 0, &queue);
     assert_next(&queue, 1, "one", 0);
     outbox_close(&outbox);
+    fifo_deinit(&queue);
 }
 
 /* Whatever becomes of file and clock, as long as not both go back. */
@@ -159,6 +161,7 @@ static void no_number_is_given_twice(void **state UNUSED)
     assert_int_equal(queue.count, 0);
     assert_true(accept(outbox, 1, "five") > next + 1);
     outbox_close(&outbox);
+    fifo_deinit(&queue);
 }
 
 static void a_message_that_is_void_stays_so(void **state UNUSED)
@@ -174,6 +177,7 @@ static void a_message_that_is_void_stays_so(void **state UNUSED)
     assert_next(&queue, 1, "void", 1);
     assert_next(&queue, 2, "good", 2050);
     outbox_close(&outbox);
+    fifo_deinit(&queue);
 }
 
 static void the_file_shows_nothing(void **state UNUSED)
@@ -189,6 +193,7 @@ static void the_file_shows_nothing(void **state UNUSED)
     assert_null(memmem(content.at, content.size, canary, strlen(canary)));
     assert_null(memmem(content.at, content.size, "s/a", 3));
     buffer_deinit(&content);
+    fifo_deinit(&queue);
 }
 
 static void rows_of_a_former_key_are_not_thrown_away(void **state UNUSED)
@@ -205,6 +210,7 @@ static void rows_of_a_former_key_are_not_thrown_away(void **state UNUSED)
     assert_int_equal(outbox_open(home, identity, 0, start, &queue, &outbox, &err), AICO_EOPEN);
     assert_non_null(strstr(err.text, "former key"));
     assert_null(outbox);
+    fifo_deinit(&queue);
 }
 
 static void an_empty_one_takes_the_next_key(void **state UNUSED)
@@ -224,6 +230,7 @@ static void an_empty_one_takes_the_next_key(void **state UNUSED)
     outbox = open_at(start, 0, &queue);
     assert_next(&queue, 1, "two", 0);
     outbox_close(&outbox);
+    fifo_deinit(&queue);
 }
 
 int main(void)
