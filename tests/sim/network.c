@@ -376,6 +376,8 @@ void broker_stop(struct world *w)
         }
     }
     broker_free(&w->broker);
+    for (size_t i = 0; i < w->message_count; i++)
+        w->messages[i].unanswered |= w->messages[i].settled_step == 0;
     w->broker_lost_step = w->step;
     w->broker_start_ms = w->now_ms + (int64_t)dice_below(&w->dice, 8000);
     w->broker_dirty = false;

@@ -130,6 +130,7 @@ struct sim_message {
     uint32_t sessions;            /* will: links it was left on, and did not take back */
     uint8_t wills_told[NODES];    /* will: how often */
     bool has_worker;              /* a worker got it */
+    bool unanswered;              /* when a broker died: the next one may get it again */
 };
 
 enum ticket_kind { TICKET_SUBSCRIBE, TICKET_UNSUBSCRIBE, TICKET_REQUEST, TICKET_OTHER };
