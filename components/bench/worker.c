@@ -344,7 +344,8 @@ static int run_load(struct job *job, struct aico_error *err)
 {
     int r = 0;
 
-    for (uint64_t i = 0; r == 0 && !atomic_load(&job->task->shared->is_asked); i++)
+    /* One at least, which the other end waits for. */
+    for (uint64_t i = 0; r == 0 && (i == 0 || !atomic_load(&job->task->shared->is_asked)); i++)
         r = publish(job, topic_of(job, i), PAYLOAD_DATA, i, 0, err);
     atomic_store(&job->task->shared->is_unloaded, true);
     return r;
@@ -352,12 +353,18 @@ static int run_load(struct job *job, struct aico_error *err)
 
 static int run_drain(struct job *job, struct aico_error *err)
 {
-    while (!atomic_load(&job->task->shared->is_unloaded)) {
+    int64_t end_ns = 0;
+
+    while (!atomic_load(&job->task->shared->is_unloaded) || job->me->delivered == 0) {
         struct payload payload;
         int r = receive(job, WARM_EVERY_MS, &payload, err);
 
         if (r < 0 && r != AICO_ETIMEOUT)
             return r;
+        if (end_ns == 0 && atomic_load(&job->task->shared->is_unloaded))
+            end_ns = machine_now_ns() + job->plan->timeout_ms * 1000000;
+        if (end_ns > 0 && machine_now_ns() > end_ns)
+            return late(job, "nothing of the load came", err);
         if (r == 0 && payload.kind == PAYLOAD_DATA) {
             job->me->delivered++;
             job->me->sealed += job->is_sealed;
