@@ -291,10 +291,14 @@ static int run(struct screen *s, struct aico_error *err)
 static int check_terminal(struct aico_error *err)
 {
     const char *name = getenv("TERM");
+    bool can_move = false;
     int found;
 
-    if (name && *name && setupterm(name, STDOUT_FILENO, &found) == OK && tigetstr("cup") &&
-        tigetstr("cup") != (char *)-1)
+    if (name && *name && setupterm(name, STDOUT_FILENO, &found) == OK) {
+        can_move = tigetstr("cup") && tigetstr("cup") != (char *)-1;
+        (void)del_curterm(cur_term); /* newterm() makes its own */
+    }
+    if (can_move)
         return 0;
     return aico_error_set(err, AICO_EINVAL,
                           "TERM=%.40s: that is no terminal whose cursor can be moved; top --once "

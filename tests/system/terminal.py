@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 def is_quiet(fd):
