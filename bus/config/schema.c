@@ -133,7 +133,8 @@ const struct schema_key schema_keys[] = {
     {TRANSPORT, "max_skipped_messages", SCHEMA_NUMBER, FIELD(max_skipped_messages), "1000",
      RANGE(0, 10000),
      .reload = RELOAD_COMPONENTS,
-     .shown_by = "unit/session/test_ratchet.c:a_thousand_skipped_pass_and_one_more_is_refused",
+     .shown_by = "unit/session/test_ratchet.c:a_thousand_skipped_pass_and_one_more_is_refused "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "Keys a ratchet keeps for messages that have not come yet."},
     {TRANSPORT, "psk_file", SCHEMA_PATH, FIELD(psk_file), "none",
      .reload = RELOAD_COMPONENTS,

@@ -49,6 +49,7 @@ static const struct field client_fields[] = {
     SESSION("max_message_size", "1024", max_message_size),
     SESSION("synchrony_bound", "1", synchrony_bound_ms),
     SESSION("group_epoch", "1", group_epoch_ms),
+    SESSION("max_skipped_messages", "7", max_skipped_messages),
     SESSION("padding", "padme", padding),
 };
 
