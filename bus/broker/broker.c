@@ -20,6 +20,7 @@ void broker_settings_default(struct broker_settings *ret_settings)
         .max_requests = 4096,
         .max_message_size = 16 * 1024 * 1024,
         .outbox_limit = 8 * 1024 * 1024,
+        .mailbox_limit = 64 * 1024 * 1024,
         .direct_limit = 8 * 1024 * 1024,
         .control_limit = 4 * 1024 * 1024,
         .publish_window = 1024 * 1024,

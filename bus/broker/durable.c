@@ -97,8 +97,8 @@ void durables_free(struct broker *b)
 
 /* --- following ------------------------------------------------------------------------------ */
 
-static struct durable *durable_new(struct broker *b, struct broker_peer *peer,
-                                   const struct record_follow *m, struct bytes filter)
+struct durable *durable_new(struct broker *b, struct broker_peer *peer, struct bytes name,
+                            struct bytes filter)
 {
     struct durable *d = calloc(1, sizeof(*d));
 
@@ -106,8 +106,8 @@ static struct durable *durable_new(struct broker *b, struct broker_peer *peer,
         return NULL;
     d->handle = ++b->streams.last_handle;
     memcpy(d->component, peer->member->name, sizeof(d->component));
-    d->name_size = (uint8_t)m->name.size;
-    bytes_copy(d->name, m->name);
+    d->name_size = (uint8_t)name.size;
+    bytes_copy(d->name, name);
     d->size = (uint8_t)filter.size;
     bytes_copy(d->filter, filter);
     DL_APPEND(b->streams.durables, d);
@@ -141,7 +141,7 @@ static size_t followed_by(struct broker *b, const struct broker_peer *peer)
     size_t count = 0;
 
     DL_FOREACH(b->streams.durables, d)
-    count += d->peer == peer;
+    count += d->peer == peer && !d->is_mailbox;
     return count;
 }
 
@@ -193,7 +193,7 @@ int on_follow(struct broker *b, struct broker_peer *peer, const struct record *r
         d = NULL;
     }
     if (!d)
-        d = durable_new(b, peer, &m, filter);
+        d = durable_new(b, peer, m.name, filter);
     if (d) {
         d->peer = peer;
         d->session++;
@@ -241,7 +241,7 @@ void durables_recheck(struct broker *b, struct broker_peer *peer)
         struct bytes filter = bytes_of(d->filter, d->size);
         const struct rule *rule = NULL;
 
-        if (d->peer != peer || may_subscribe(b, peer, filter, &rule))
+        if (d->peer != peer || d->is_mailbox || may_subscribe(b, peer, filter, &rule))
             continue;
         refuse_denied(b, peer, d->follow_id, RIGHT_SUBSCRIBE, rule, filter);
         detach(b, d);
@@ -264,6 +264,7 @@ static struct store_order *read_order(struct broker *b, struct durable *d,
     order->handle = d->handle;
     order->serial = d->session;
     memcpy(order->identity, d->peer->member->identity, sizeof(order->identity));
+    memcpy(order->receiver, d->peer->member->identity, sizeof(order->receiver));
     return order;
 }
 
@@ -276,7 +277,7 @@ void durable_pump(struct broker *b, struct durable *d)
         d->peer->state != PEER_READY || b->draining ||
         d->peer->lanes[LANE_TOPIC].bytes > b->settings.outbox_limit / 2)
         return;
-    order = read_order(b, d, STORE_READ);
+    order = read_order(b, d, d->is_mailbox ? STORE_MAIL_READ : STORE_READ);
     if (!order)
         return;
     order->after = d->position;
@@ -302,7 +303,7 @@ void durables_stored(struct broker *b, struct bytes topic)
     struct durable *d;
 
     DL_FOREACH(b->streams.durables, d)
-    if (!d->more && filter_matches(bytes_of(d->filter, d->size), topic)) {
+    if (!d->more && !d->is_mailbox && filter_matches(bytes_of(d->filter, d->size), topic)) {
         d->more = true;
         durable_pump(b, d);
     }
@@ -323,6 +324,15 @@ static void settle_number(struct broker *b, struct durable *d, uint64_t number, 
     struct store_order *order;
     size_t used = 0;
 
+    if (d->is_mailbox) {
+        if (code < 0)
+            event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, d->peer, code,
+                  "message %llu leaves the mailbox of %s unread: %.*s", (unsigned long long)number,
+                  d->component, (int)reason.size, (const char *)reason.at);
+        b->totals.settled++;
+        mailbox_take(b, d, number);
+        return;
+    }
     if (code < 0)
         event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, d->peer, code,
               "stored message %llu goes to the dead letters of %s's reader %.*s after %u "
@@ -373,7 +383,7 @@ int on_settle(struct broker *b, struct broker_peer *peer, const struct record *r
         HASH_FIND(hh, d->handed, &m.number, sizeof(m.number), h);
     if (!h) /* settled before, or the subscription has ended meanwhile */
         return 0;
-    if (m.retry) {
+    if (m.retry && !d->is_mailbox) {
         h->deadline_ms = b->now.boot_ms;
         wake_at(b, h->deadline_ms);
         return 0;
@@ -439,8 +449,9 @@ static struct message *piece_of(struct durable *d, const struct store_row *row,
                                 size_t offset)
 {
     bool fragment = row->payload.size > FRAGMENT_SIZE_MAX;
+    uint8_t delivery = d->is_mailbox ? DELIVERY_MAILBOX : DELIVERY_STREAM;
     struct record_item item = {
-        .delivery = DELIVERY_STREAM,
+        .delivery = delivery,
         .subscription = d->subscription,
         .number = row->number,
         .stored_ms = row->stored_ms,
@@ -464,7 +475,7 @@ static struct message *piece_of(struct durable *d, const struct store_row *row,
         return NULL;
     message->id = row->publish_id;
     message->count = fragment ? 1 : row->count;
-    message->delivery = DELIVERY_STREAM;
+    message->delivery = delivery;
     message->last = offset + item.payload.size == row->payload.size;
     w = writer_over(message->record, size);
     record_write_item(&w, &item);
@@ -526,9 +537,16 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
 {
     struct member *sender = member_get(b, row->sender, row->identity.at);
     struct topic *topic = topic_get(b, row->topic, true);
-    struct handed *h = hand(d, row->number);
+    struct handed *h;
     const char *reason;
-    int r = sender && topic && h ? forbidden(b, d, topic, sender, &reason) : AICO_ENOMEM;
+    int r;
+
+    if (d->is_mailbox && topic && !mailbox_wants(b, d, topic, row->number)) {
+        topic_unref(topic);
+        return 0;
+    }
+    h = hand(d, row->number);
+    r = sender && topic && h ? forbidden(b, d, topic, sender, &reason) : AICO_ENOMEM;
 
     if (r == AICO_ENOMEM) {
         topic_unref(topic);
@@ -544,7 +562,8 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
         return 0;
     }
     h->attempts++;
-    h->deadline_ms = b->now.boot_ms + d->deadline_ms;
+    /* What is in a mailbox comes again with the next session only: a link loses nothing. */
+    h->deadline_ms = d->is_mailbox ? MOMENT_NEVER : b->now.boot_ms + d->deadline_ms;
     wake_at(b, h->deadline_ms);
     if (!bytes_equal(*last_key, row->key))
         give_key(b, d->peer, row, sender);
@@ -574,20 +593,20 @@ void durable_read(struct broker *b, struct store_order *order)
 
     if (!d || !d->peer || order->serial != d->session || d->peer->end_noted)
         return;
-    if (order->kind == STORE_READ)
+    if (order->kind != STORE_READ_ONE)
         d->reading = false;
     if (order->kind == STORE_READ_ONE && order->code == AICO_ENOTFOUND)
         gone(b, d, order->number);
     while (r == 0 && store_row_next(&rest, &row)) {
         r = hand_out(b, d, &row, &key);
-        if (r == 0 && order->kind == STORE_READ)
+        if (r == 0 && order->kind != STORE_READ_ONE)
             d->position = MAX(d->position, row.number);
     }
     if (r < 0) {
         peer_end_later(b, d->peer, r, "no memory to hand out stored messages");
         return;
     }
-    if (order->kind != STORE_READ)
+    if (order->kind == STORE_READ_ONE)
         return;
     if (order->code < 0) {
         /* Tried again in a while: it may be for a moment, and the log says why. */

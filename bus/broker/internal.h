@@ -81,6 +81,7 @@ struct member {
     struct broker_peer *peer; /* its READY session, NULL when away */
     uint64_t instance;        /* of its last session, 0: had none */
     struct quotas quotas;
+    uint64_t mailbox_used;   /* bytes, as far as the store has told */
     struct prekeys *prekeys; /* it left; NULL: none */
     struct bucket bundles;   /* it fetched */
     size_t away_count;       /* of its instances */
@@ -689,6 +690,9 @@ struct broker_peer *peer_by_serial(struct broker *broker, uint64_t serial);
 void streams_tick(struct broker *broker);
 int streams_start(struct broker *broker);
 void streams_free(struct broker *broker);
+/* mailbox.c */
+/* @peer listens to more than before: what waits for it there is handed over. */
+void mailbox_open(struct broker *broker, struct broker_peer *peer);
 /* durable.c */
 int on_follow(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_settle(struct broker *broker, struct broker_peer *peer, const struct record *record);

@@ -108,9 +108,12 @@ static bool is_acceptable(struct incoming *in)
     int code = 0;
     const char *hint = "";
 
-    if (p->delivery == DELIVERY_MAILBOX) {
-        code = AICO_ENOTYET;
-        hint = "mailbox messages are not available in this version";
+    if (p->delivery == DELIVERY_MAILBOX && !in->b->settings.has_store) {
+        code = AICO_ESTORE;
+        hint = "this broker stores no messages";
+    } else if (p->delivery == DELIVERY_MAILBOX && (!in->rule || in->rule->seal != SEAL_RATCHET)) {
+        code = AICO_ENOTSTORED;
+        hint = "who is away opens only what a rule with seal ratchet has sealed";
     } else if (p->delivery == DELIVERY_RETAINED && (p->fragment || (p->to && !p->copy))) {
         code = p->fragment ? AICO_ETOOLARGE : AICO_EINVAL;
         hint = p->fragment ? "a retained value fits one record: 65 KiB with its envelope"
@@ -579,6 +582,57 @@ static int continue_flight(struct incoming *in, struct flight *flight)
     return 0;
 }
 
+/* --- to one component, there or not ---------------------------------------------------------- */
+
+/* Whose mailbox: the key its name has now. 1, 0: refused; negative: a breach of the protocol. */
+static int find_mailbox(struct incoming *in, struct member **ret_receiver)
+{
+    const struct record_publish *p = in->p;
+    struct broker *b = in->b;
+    const struct member *known = NULL;
+    const struct component *component;
+    struct bytes name = p->to_name;
+
+    if (p->to != NUMBER_BY_NAME) {
+        known = member_by_number(b, p->to);
+        if (!known ||
+            (!bitmap_has(&in->peer->components_known, p->to) && known != in->peer->member))
+            return AICO_EPROTO;
+        name = bytes_text(known->name);
+    }
+    component = registry_find_name(b->registry, name);
+    if (!component || component->state != COMPONENT_ACTIVE) {
+        refuse_publish(b, in->peer, p->id, AICO_EPEERUNKNOWN, NULL,
+                       "no active component %.*s in the registry; ask the owner: aico-keytool new",
+                       (int)MIN(name.size, (size_t)COMPONENT_NAME_MAX), (const char *)name.at);
+    } else if (memcmp(component->identity, in->peer->member->identity, SIGN_PUBLIC_SIZE) == 0) {
+        refuse_publish(b, in->peer, p->id, AICO_EINVAL, NULL, "a component cannot address itself");
+    } else if (!rule_allows(in->rule, component, RIGHT_SUBSCRIBE)) {
+        refuse_publish(b, in->peer, p->id, AICO_EDENIED, in->rule,
+                       "%s may not subscribe here; ask the owner: aico-keytool rule set",
+                       component->name);
+    } else {
+        *ret_receiver = member_get(b, name, component->identity);
+        if (*ret_receiver)
+            return 1;
+        refuse_publish(b, in->peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+    }
+    return 0;
+}
+
+static int publish_to_mailbox(struct incoming *in)
+{
+    struct member *receiver = NULL;
+    int r = find_mailbox(in, &receiver);
+
+    if (r <= 0)
+        return r;
+    in->held = stream_publish(in->b, in->peer, in->rule, in->topic, receiver, in->p, in->charge);
+    in->to = receiver->peer;
+    teach_numbers(in);
+    return 0;
+}
+
 /* --- the door ------------------------------------------------------------------------------- */
 
 static int accept_new(struct incoming *in)
@@ -589,10 +643,12 @@ static int accept_new(struct incoming *in)
     if (r <= 0 || !is_acceptable(in))
         return r < 0 ? r : 0;
     if (p->delivery == DELIVERY_STREAM) {
-        in->held = stream_publish(in->b, in->peer, in->rule, in->topic, p, in->charge);
+        in->held = stream_publish(in->b, in->peer, in->rule, in->topic, NULL, p, in->charge);
         teach_numbers(in);
         return 0;
     }
+    if (p->delivery == DELIVERY_MAILBOX)
+        return publish_to_mailbox(in);
     if (p->to == 0) {
         publish_to_topic(in);
         return 0;
@@ -617,7 +673,7 @@ static int accept_publish(struct incoming *in)
     if (flight && flight->id == p->id)
         return continue_flight(in, flight);
     if (instance->storing_part && instance->storing_part->id == p->id) {
-        in->held = stream_publish(b, in->peer, NULL, NULL, p, in->charge);
+        in->held = stream_publish(b, in->peer, NULL, NULL, NULL, p, in->charge);
         return 0;
     }
     if (p->id <= instance->last_id) {
@@ -630,7 +686,9 @@ static int accept_publish(struct incoming *in)
         flight_abort(b, instance, lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
         flight = NULL;
     }
-    if (p->fragment && ((flight && p->delivery != DELIVERY_STREAM) || p->offset != 0))
+    if (p->fragment &&
+        ((flight && p->delivery != DELIVERY_STREAM && p->delivery != DELIVERY_MAILBOX) ||
+         p->offset != 0))
         return AICO_EPROTO;
     if (p->delivery == DELIVERY_CONTROL && !peer_take_tokens(b, in->peer, 1)) {
         refuse_publish(b, in->peer, p->id, AICO_ERATE, NULL,

@@ -23,6 +23,7 @@ static const struct quota_entry {
     [QUOTA_REQUESTS] = {"max_requests", "requests without a reply", LIMIT(max_requests)},
     [QUOTA_PUBLISH_RATE] = {"publish_rate", "records a second", LIMIT(publish_rate)},
     [QUOTA_OUTBOX] = {"outbox_limit", "bytes waiting to be read", LIMIT(outbox_limit)},
+    [QUOTA_MAILBOX] = {"mailbox_limit", "bytes in the mailbox", LIMIT(mailbox_limit)},
 #undef LIMIT
 };
 
@@ -144,6 +145,7 @@ void quota_put_peer(const struct broker *b, struct json *json, const struct brok
         [QUOTA_REQUESTS] = peer->request_count,
         [QUOTA_PUBLISH_RATE] = (uint64_t)bucket_spent(&quotas->publish),
         [QUOTA_OUTBOX] = peer->lanes[LANE_TOPIC].bytes,
+        [QUOTA_MAILBOX] = peer->member->mailbox_used,
     };
 
     json_open_array(json, "limits");

@@ -32,6 +32,11 @@ enum store_order_kind {
     STORE_BURY,      /* the same, and it goes to the dead letters: bury_code, attempts, data */
     STORE_TRIM,      /* stream, limits */
     STORE_ASK,       /* a question: name what, filter its argument; data: the component's name */
+    STORE_MAIL, /* a message for the mailbox of `receiver` until expires_ms, with at most `limit`
+                   bytes in it */
+    STORE_MAIL_TAKE, /* `number` leaves the mailbox of `receiver` */
+    STORE_MAIL_TRIM, /* what is void leaves all of them */
+    STORE_MAIL_READ, /* messages above `after` in the mailbox of `receiver` */
     STORE_READ,      /* messages above `after` that match filter, which reader has not settled */
     STORE_READ_ONE,  /* message `number` */
 };
@@ -44,6 +49,7 @@ struct store_order {
     struct bytes stream, topic, sender, filter, component, name;
     struct bytes data; /* PUT: the payload */
     uint8_t identity[SIGN_PUBLIC_SIZE];
+    uint8_t receiver[SIGN_PUBLIC_SIZE]; /* of a mailbox */
     uint8_t key_id[STORE_KEY_ID_SIZE];
     uint8_t scope[STORE_SCOPE_SIZE];
     uint64_t position, publish_id;
@@ -53,11 +59,14 @@ struct store_order {
     int bury_code;
     size_t count_max, bytes_max;
     struct rule_store limits;
-    int64_t now_ms; /* the broker's clock */
+    int64_t now_ms;     /* the broker's clock */
+    int64_t expires_ms; /* ms since 1970, that clock */
+    uint64_t limit;
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
-     * to there), `count` (TRIM: messages that went) are set anew. */
+     * to there), `count` (TRIM, MAIL_TRIM: messages that went), `value` (MAIL: bytes in
+     * the mailbox; AICO_EQUOTA: it is full) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;
@@ -68,7 +77,7 @@ struct store_order {
     uint32_t charge;
     uint8_t delivery;
     struct topic *topic_ref;
-    struct member *member;
+    struct member *member, *receiver_ref;
 };
 void store_order_free(struct store_order **order);
 

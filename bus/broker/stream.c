@@ -4,6 +4,10 @@
  * the commit, and then it is shown to who listens. The credit it took comes back at the same
  * moment, so what waits for the store is bounded by the windows of those who publish.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "broker/quota.h"
 #include "broker/stream.h"
 
 #define FRAGMENTS_MAX ((size_t)64 * 1024 * 1024) /* bytes of messages not yet whole, in all */
@@ -16,7 +20,8 @@
 
 /*
  * What a repetition is known by. Sealed: the group's id, and the sequence in the nonce, which rises
- * on a topic; in clear: the run of the publisher, and its PUBLISH ids. The broker cannot check the
+ * on a topic; in clear, or for a mailbox, where numbers begin anew with every chain: the run of the
+ * publisher, and its PUBLISH ids. The broker cannot check the
  * former; who forges it only has messages of his own left out.
  */
 static void set_position(struct store_order *order, const struct instance *instance)
@@ -24,7 +29,8 @@ static void set_position(struct store_order *order, const struct instance *insta
     struct reader nonce = reader_over(order->data);
     struct writer scope = writer_over(order->scope, sizeof(order->scope));
 
-    if (order->data.size >= NONCE_AT + NONCE_SIZE && memcmp(order->data.at, MAGIC, NONCE_AT) == 0) {
+    if (order->kind == STORE_PUT && order->data.size >= NONCE_AT + NONCE_SIZE &&
+        memcmp(order->data.at, MAGIC, NONCE_AT) == 0) {
         (void)reader_bytes(&nonce, NONCE_AT);
         writer_bytes(&scope, reader_bytes(&nonce, STORE_KEY_ID_SIZE));
         (void)reader_u64(&nonce); /* epoch, time */
@@ -36,12 +42,14 @@ static void set_position(struct store_order *order, const struct instance *insta
     order->position = order->publish_id;
 }
 
-static struct store_order *put_new(const struct rule *rule, struct broker_peer *peer,
-                                   struct topic *topic, const struct record_publish *p)
+static struct store_order *put_new(struct broker *b, const struct rule *rule,
+                                   struct broker_peer *peer, struct topic *topic,
+                                   struct member *receiver, const struct record_publish *p)
 {
     const struct member *member = peer->member;
     struct store_order *order =
-        order_new(STORE_PUT, rule->filter.size + topic->size + strlen(member->name) + p->total);
+        order_new(receiver ? STORE_MAIL : STORE_PUT,
+                  rule->filter.size + topic->size + strlen(member->name) + p->total);
     size_t used = 0;
 
     if (!order)
@@ -51,6 +59,13 @@ static struct store_order *put_new(const struct rule *rule, struct broker_peer *
     order->sender = order_keep(order, &used, bytes_text(member->name));
     order->data = order_keep(order, &used, p->payload);
     memcpy(order->identity, member->identity, sizeof(order->identity));
+    if (receiver) {
+        memcpy(order->receiver, receiver->identity, sizeof(order->receiver));
+        order->receiver_ref = receiver;
+        order->limit = b->settings.mailbox_limit;
+        order->expires_ms =
+            b->now.real_ms + (p->ttl_ms ? MIN((int64_t)p->ttl_ms, MAIL_KEPT_MS) : MAIL_KEPT_MS);
+    }
     order->publish_id = order->id = p->id;
     order->count = p->count ? p->count : 1;
     order->delivery = p->delivery;
@@ -94,7 +109,7 @@ static void assembly_drop(struct broker *b, struct instance *instance)
 /* A piece of a message in fragments. 1: it is whole now, in storing_part; 0: more is to come;
  * negative: a breach, or AICO_EFULL, AICO_ENOMEM. */
 static int assemble(struct broker *b, struct broker_peer *peer, const struct rule *rule,
-                    struct topic *topic, const struct record_publish *p)
+                    struct topic *topic, struct member *receiver, const struct record_publish *p)
 {
     struct instance *instance = peer->instance;
     struct store_order *part = instance->storing_part;
@@ -108,7 +123,7 @@ static int assemble(struct broker *b, struct broker_peer *peer, const struct rul
             return AICO_EPROTO;
         if (b->streams.assembling + p->total > FRAGMENTS_MAX)
             return AICO_EFULL;
-        part = instance->storing_part = put_new(rule, peer, topic, p);
+        part = instance->storing_part = put_new(b, rule, peer, topic, receiver, p);
         if (!part)
             return AICO_ENOMEM;
         instance->storing_total = p->total;
@@ -128,18 +143,19 @@ static int assemble(struct broker *b, struct broker_peer *peer, const struct rul
 }
 
 bool stream_publish(struct broker *b, struct broker_peer *peer, const struct rule *rule,
-                    struct topic *topic, const struct record_publish *p, uint32_t charge)
+                    struct topic *topic, struct member *receiver, const struct record_publish *p,
+                    uint32_t charge)
 {
     struct instance *instance = peer->instance;
     struct store_order *order = NULL;
     int r = 1;
 
     if (p->fragment) {
-        r = assemble(b, peer, rule, topic, p);
+        r = assemble(b, peer, rule, topic, receiver, p);
         if (r == 1)
             order = STEAL(instance->storing_part);
     } else {
-        order = put_new(rule, peer, topic, p);
+        order = put_new(b, rule, peer, topic, receiver, p);
     }
     if (r == 0)
         return false;
@@ -284,6 +300,13 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
 
     if (order->code < 0)
         count_refused(b, member_find(b, order->identity), NULL);
+    if (order->code == AICO_EQUOTA && /* counted and told in the log */
+        !quota_allows(b, order->receiver_ref, NULL, QUOTA_MAILBOX, UINT64_MAX))
+        (void)snprintf(order->text, sizeof(order->text),
+                       "mailbox_limit: the mailbox of %s holds %" PRIu64 " bytes, at most %" PRIu64
+                       " are kept; it has to come for them, or raise broker.mailbox_limit in "
+                       "security.yaml",
+                       order->receiver_ref->name, order->value, order->limit);
     if (!instance)
         return;
     fifo_pop(&instance->storing);
@@ -309,8 +332,12 @@ void stream_put_done(struct broker *b, struct store_order *order)
         order->topic_ref->bytes += order->data.size;
         if (peer)
             peer->published += order->count;
-        show(b, order, peer);
-        durables_stored(b, order->topic);
+        if (order->kind == STORE_MAIL) {
+            mailbox_stored(b, order);
+        } else {
+            show(b, order, peer);
+            durables_stored(b, order->topic);
+        }
     } else if (order->code == 0) {
         b->totals.repeated++;
     }
@@ -399,6 +426,7 @@ static void asked(struct broker *b, struct store_order *order)
 
 static void trim(struct broker *b)
 {
+    mailboxes_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
         const struct rule *rule = registry_rule_at(b->registry, i);
         struct store_order *order;
@@ -436,6 +464,7 @@ static void order_done(struct broker *b, struct store_order *order)
         statements_loaded(b, order);
         break;
     case STORE_PUT:
+    case STORE_MAIL:
         stream_put_done(b, order);
         break;
     case STORE_FOLLOW:
@@ -443,22 +472,25 @@ static void order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_READ:
     case STORE_READ_ONE:
+    case STORE_MAIL_READ:
         durable_read(b, order);
         break;
     case STORE_ASK:
         asked(b, order);
         break;
     case STORE_TRIM:
+    case STORE_MAIL_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
         break;
     case STORE_KEYS:
     case STORE_STATEMENT:
     case STORE_SETTLE:
     case STORE_BURY:
+    case STORE_MAIL_TAKE:
         break;
     }
-    if (order->code < 0 && order->code != AICO_ENOTFOUND && order->code != AICO_EEXISTS &&
-        b->now.boot_ms >= b->streams.say_ms) {
+    if (order->code < 0 && order->code != AICO_ENOTFOUND && order->code != AICO_EQUOTA &&
+        order->code != AICO_EEXISTS && b->now.boot_ms >= b->streams.say_ms) {
         b->streams.say_ms = b->now.boot_ms + STREAMS_SAY_MS;
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, NULL, order->code, "%s", order->text);
     }
@@ -500,7 +532,7 @@ void streams_free(struct broker *b)
     struct store_order *order;
 
     while ((order = broker_next_order(b)) != NULL) {
-        if (order->kind == STORE_PUT)
+        if (order->kind == STORE_PUT || order->kind == STORE_MAIL)
             topic_unref(order->topic_ref);
         store_order_free(&order);
     }

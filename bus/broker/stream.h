@@ -40,6 +40,7 @@ struct durable {
     uint64_t position;  /* read up to there */
     uint64_t handed_to; /* a broker before us has handed out up to there */
     bool known;         /* the store has answered */
+    bool is_mailbox;    /* of its component, for as long as that is there: mailbox.c */
     bool reading, more;
     uint32_t deadline_ms;
     uint16_t attempts_max, window;
@@ -56,10 +57,11 @@ struct bytes order_keep(struct store_order *order, size_t *used, struct bytes by
 void order_give(struct broker *broker, struct store_order *order);
 
 /* stream.c */
-/* Takes a PUBLISH of delivery stream by subscription, the rule of its topic stores. Returns true
- * when the credit it took is given back later. */
+/* Takes a PUBLISH of delivery stream by subscription, the rule of its topic stores; or of delivery
+ * mailbox, for @receiver. Returns true when the credit it took is given back later. */
 bool stream_publish(struct broker *broker, struct broker_peer *peer, const struct rule *rule,
-                    struct topic *topic, const struct record_publish *publish, uint32_t charge);
+                    struct topic *topic, struct member *receiver,
+                    const struct record_publish *publish, uint32_t charge);
 void stream_put_done(struct broker *broker, struct store_order *order);
 /* The last number that was stored is told to who waits for it. */
 void durables_stored(struct broker *broker, struct bytes topic);
@@ -68,6 +70,19 @@ void durables_stored(struct broker *broker, struct bytes topic);
 void durable_followed(struct broker *broker, struct store_order *order);
 void durable_read(struct broker *broker, struct store_order *order);
 void durable_pump(struct broker *broker, struct durable *durable);
+
+/* As the reader of an order of its own. NULL without memory. */
+struct durable *durable_new(struct broker *broker, struct broker_peer *peer, struct bytes name,
+                            struct bytes filter);
+
+/* mailbox.c */
+#define MAIL_KEPT_MS ((int64_t)14 * 24 * 3600 * 1000) /* prekeys are erased then: PROTOCOL 9 */
+void mailbox_stored(struct broker *broker, struct store_order *order);
+/* Whether a message of @topic is to be handed to @durable, a mailbox's, now. */
+bool mailbox_wants(struct broker *broker, const struct durable *durable, struct topic *topic,
+                   uint64_t number);
+void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number);
+void mailboxes_trim(struct broker *broker);
 
 /* statement.c */
 void statements_loaded(struct broker *broker, struct store_order *order);

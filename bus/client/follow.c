@@ -179,6 +179,13 @@ static void tell(struct client *client, uint32_t subscription, uint64_t number, 
     client_control_end(client, &w);
 }
 
+void follow_tell(struct client *client, uint32_t subscription, uint64_t number, int code)
+{
+    if (client->state == CLIENT_READY)
+        tell(client, subscription, number, code, false,
+             bytes_text(code < 0 ? aico_error_string(code) : ""));
+}
+
 void follow_handed(struct client *client, const struct stored_place *place, size_t count,
                    const struct seen_place *seen)
 {

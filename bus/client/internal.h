@@ -118,7 +118,7 @@ struct arrival {
     size_t wire_size;
     uint8_t wire[64];
     uint8_t wire_prefix;
-    bool direct, kept;
+    bool direct, kept, mail;    /* mail: of our mailbox */
     struct stored_place stored; /* number 0: it was no ITEM */
     uint32_t credit;            /* what the broker gets back once it has been dealt with */
 };
@@ -361,6 +361,8 @@ void follow_handed(struct client *client, const struct stored_place *place, size
                    const struct seen_place *seen);
 /* The durable name of a subscription; empty: it has none. */
 struct bytes follow_name(struct client *client, uint32_t subscription);
+/* The broker is told that @number is done with, or with a negative @code why it never will be. */
+void follow_tell(struct client *client, uint32_t subscription, uint64_t number, int code);
 /* Whether the application has it from a session before, and need not be given it again. If it has
  * settled it, the broker, which did not hear of that, is told. */
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);

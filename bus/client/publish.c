@@ -733,6 +733,8 @@ static bool may_repeat(const struct client *client, const struct sent *sent, boo
     if (sent->to) {
         /* With fresh handshakes its channel is gone, or will be: the other end could not open it.
          * A request was given up when the link broke. */
+        if (sent->delivery == DELIVERY_MAILBOX) /* a ratchet outlives the link */
+            return true;
         return !client->settings.session.fresh_handshake && sent->delivery != DELIVERY_REQUEST;
     }
     /* What was sealed can be told from its repetition, what was not cannot; then only the broker

@@ -429,8 +429,13 @@ static void deliver_item(struct client *client, struct moment now, struct client
     }
     arrival->stored = (struct stored_place){item->number, item->subscription, item->attempt,
                                             (int64_t)item->stored_ms};
-    sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
-                            topic_name(topic), item->delivery, payload, arrival);
+    arrival->mail = item->delivery == DELIVERY_MAILBOX;
+    if (arrival->mail)
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+                                topic_name(topic), item->delivery, payload, NULL, arrival);
+    else
+        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
+                                topic_name(topic), item->delivery, payload, arrival);
 }
 
 static void deliver_clear_item(struct client *client, struct client_topic *topic,
@@ -489,7 +494,8 @@ int receive_item(struct client *client, struct moment now, const struct record_i
     }
     if (follow_is_done(client, item->subscription, item->number))
         return 0;
-    if (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0)
+    if (item->delivery == DELIVERY_STREAM &&
+        (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0))
         deliver_clear_item(client, topic, sender, item, payload);
     else
         deliver_item(client, now, topic, sender, item, payload);
@@ -665,10 +671,12 @@ static void report_message(struct client *client, struct moment now,
     message->sealed = true;
     message->will = event->will;
     message->direct = event->direct;
-    message->number = arrival->stored.number;
-    message->subscription = arrival->stored.subscription;
-    message->attempt = arrival->stored.attempt;
     message->stored_ms = arrival->stored.stored_ms;
+    if (!arrival->mail) { /* a mailbox's has nothing to settle: it is kept here already */
+        message->number = arrival->stored.number;
+        message->subscription = arrival->stored.subscription;
+        message->attempt = arrival->stored.attempt;
+    }
     if (message->number > 0 && event->index == 0)
         follow_handed(client, &arrival->stored, arrival->count, &place);
     message->id = arrival->id;
@@ -739,23 +747,46 @@ static void report_item_failed(struct client *client, const struct session_event
                                             .text = event->text});
 }
 
+/*
+ * What came from our mailbox leaves it: what opened is stored with the state that opened it, before
+ * this event was seen, and what never will open is told. What may open another time stays there.
+ */
+static void settle_mail(struct client *client, const struct arrival *arrival, int code)
+{
+    if (!arrival || !arrival->mail)
+        return;
+    switch (code) {
+    case AICO_ERATE:
+    case AICO_ENOMEM:
+    case AICO_EUNKNOWN:
+    case AICO_ECLOCK:
+    case AICO_EREGISTRYSTALE:
+        return;
+    default:
+        follow_tell(client, arrival->stored.subscription, arrival->stored.number,
+                    code == AICO_EREPLAY ? 0 : code);
+    }
+}
+
 static void report_failed(struct client *client, struct moment now,
                           const struct session_event *event)
 {
     const struct arrival *arrival = event->cookie;
     struct operation *request = operation_by_reply(client, arrival->request);
 
-    if (event->code == AICO_EREPLAY)
+    if (event->code == AICO_EREPLAY &&
+        !arrival->mail) /* it asks once more for what it has not heard */
         note_replay(client, now, event);
     /* Nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
-    if (arrival->stored.number > 0) {
+    if (arrival->stored.number > 0 && !arrival->mail) {
         report_item_failed(client, event, arrival);
         return;
     }
-    if (!arrival->kept && claim(arrival->sender, arrival->direct ? NULL : arrival->topic,
-                                arrival->count, arrival->number) < 0) {
+    if (!arrival->kept && !arrival->mail &&
+        claim(arrival->sender, arrival->direct ? NULL : arrival->topic, arrival->count,
+              arrival->number) < 0) {
         client_end(client, AICO_ENOMEM, "out of memory");
     } else if (request) {
         operation_fail(client, request, event->code, event->text);
@@ -857,11 +888,13 @@ void receive_session_events(struct client *client, struct moment now)
                 event.more = false;
             else
                 report_message(client, now, &event);
+            settle_mail(client, event.cookie, 0);
             if (!event.more && event.cookie)
                 arrival_free(client, event.cookie);
             break;
         case SESSION_FAILED:
             report_failed(client, now, &event);
+            settle_mail(client, event.cookie, event.code);
             arrival_free(client, event.cookie);
             break;
         case SESSION_GAP:

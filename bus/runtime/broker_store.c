@@ -68,6 +68,40 @@ static int put(struct store_worker *w, struct store_order *o, struct aico_error 
     return streams_put(w->streams, &m, &o->number, err);
 }
 
+/* A full mailbox is its own business, and nothing of the message is kept. */
+static int put_mail(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    struct stored_mail mail = {
+        .message = {.topic = o->topic,
+                    .identity = o->identity,
+                    .sender = o->sender,
+                    .publish_id = o->publish_id,
+                    .stored_ms = w->last_ms = MAX(w->last_ms, o->now_ms),
+                    .count = 1,
+                    .position = o->position,
+                    .payload = o->data},
+        .receiver = o->receiver,
+        .expires_ms = o->expires_ms,
+    };
+    int r = streams_mail_used(w->streams, o->receiver, &o->value, err);
+
+    if (r < 0)
+        return r;
+    if (o->value + o->data.size > o->limit)
+        return aico_error_set(err, AICO_EQUOTA, "the mailbox is full");
+    memcpy(mail.message.scope, o->scope, sizeof(o->scope));
+    return streams_mail_put(w->streams, &mail, &o->number, &o->value, err);
+}
+
+static int trim_mail(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+    int r = streams_mail_expire(w->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+
+    o->count = (uint32_t)removed;
+    return r;
+}
+
 static int put_keys(struct store_worker *w, struct store_order *o, struct aico_error *err)
 {
     struct reader entries = reader_over(o->data);
@@ -173,9 +207,15 @@ static int read_messages(struct store_worker *w, struct store_order *o, struct a
         .count_max = o->count_max,
         .bytes_max = o->bytes_max,
     };
-    int r = o->kind == STORE_READ
-                ? streams_read(w->streams, &query, take_row, &reading, &o->after, &o->more, err)
-                : streams_read_one(w->streams, o->number, o->identity, take_row, &reading, err);
+    int r;
+
+    if (o->kind == STORE_READ)
+        r = streams_read(w->streams, &query, take_row, &reading, &o->after, &o->more, err);
+    else if (o->kind == STORE_MAIL_READ)
+        r = streams_mail_read(w->streams, &query, o->now_ms, take_row, &reading, &o->after,
+                              &o->more, err);
+    else
+        r = streams_read_one(w->streams, o->number, o->identity, take_row, &reading, err);
 
     if (r == 0)
         r = reading.code;
@@ -191,6 +231,12 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
         return load(w, o, err);
     case STORE_PUT:
         return put(w, o, err);
+    case STORE_MAIL:
+        return put_mail(w, o, err);
+    case STORE_MAIL_TAKE:
+        return streams_mail_take(w->streams, o->receiver, o->number, err);
+    case STORE_MAIL_TRIM:
+        return trim_mail(w, o, err);
     case STORE_KEYS:
         return put_keys(w, o, err);
     case STORE_STATEMENT:
@@ -207,6 +253,7 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
         return ask(w, o, err);
     case STORE_READ:
     case STORE_READ_ONE:
+    case STORE_MAIL_READ:
         return read_messages(w, o, err);
     }
     return AICO_EINTERNAL;
@@ -217,16 +264,17 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
 /* What writes nothing wants no transaction, and succeeds where none can be begun. */
 static bool is_read(const struct store_order *o)
 {
-    return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_LOAD ||
-           (o->kind == STORE_FOLLOW && o->name.size == 0) ||
+    return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_MAIL_READ ||
+           o->kind == STORE_LOAD || (o->kind == STORE_FOLLOW && o->name.size == 0) ||
            (o->kind == STORE_ASK && bytes_equal_text(o->name, "streams"));
 }
 
 /* What a question got wrong is its own business; every other failure is the batch's. */
 static bool is_own_failure(const struct store_order *o, int code)
 {
-    return (o->kind == STORE_ASK || o->kind == STORE_FOLLOW) &&
-           (code == AICO_ENOTFOUND || code == AICO_EEXISTS || code == AICO_EINVAL);
+    return (o->kind == STORE_MAIL && code == AICO_EQUOTA) ||
+           ((o->kind == STORE_ASK || o->kind == STORE_FOLLOW) &&
+            (code == AICO_ENOTFOUND || code == AICO_EEXISTS || code == AICO_EINVAL));
 }
 
 static void fail(struct store_order *o, int code, const struct aico_error *err)

@@ -134,6 +134,23 @@ static int check_stored(struct aico_client *c, struct bytes topic, struct aico_e
                           rule ? (const char *)rule->filter.at : "");
 }
 
+/* With the lock held, after check_rule(): whether what is said there can be kept for one component
+ * that is away. */
+static int check_mailbox(struct aico_client *c, struct bytes topic, struct aico_error *err)
+{
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (rule->seal == SEAL_RATCHET)
+        return 0;
+    return aico_error_set(err, AICO_ENOTSTORED,
+                          "%.*s: registry %" PRIu64
+                          ", line %zu: who is away opens only what a rule "
+                          "with seal ratchet has sealed, rule %.*s has not; the owner may change "
+                          "it: aico-keytool rule set --seal ratchet",
+                          (int)topic.size, (const char *)topic.at, registry_version(c->registry),
+                          rule->line, (int)rule->filter.size, (const char *)rule->filter.at);
+}
+
 /* With the lock held: whether @name can be addressed, and may read what we say there. */
 static int check_receiver(struct aico_client *c, struct bytes topic, struct bytes name,
                           struct aico_error *err)
@@ -303,6 +320,8 @@ static int take_options(struct said *said, struct aico_error *err)
     said->out.delivery = options->retain ? DELIVERY_RETAINED : DELIVERY_EVENT;
     if (options->to)
         said->to = bytes_text(options->to);
+    if (options->to && options->ack == AICO_ACK_STORED)
+        said->out.delivery = DELIVERY_MAILBOX;
     if (options->ttl_ms < 0 || options->ttl_ms > TTL_MAX_MS)
         return aico_error_set(err, AICO_EINVAL, "ttl_ms %" PRId64 ": 0, or 1..%u", options->ttl_ms,
                               TTL_MAX_MS);
@@ -332,7 +351,7 @@ static int check_said(struct aico_client *c, const struct said *said, size_t hea
     if (r == 0 && c->outbox)
         r = check_outbox(c, said->topic, options, err);
     if (r == 0 && options->ack == AICO_ACK_STORED && said->to.size > 0)
-        r = aico_error_set(err, AICO_ENOTYET, "mailboxes are not available in this version");
+        r = check_mailbox(c, said->topic, err);
     else if (r == 0 && options->ack == AICO_ACK_STORED)
         r = check_stored(c, said->topic, err);
     if (r == 0 && options->retain)

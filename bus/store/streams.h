@@ -146,6 +146,36 @@ typedef int (*streams_statement_sink)(void *context, const uint8_t identity[SIGN
 AICO_MUST_USE int streams_statements(struct streams *streams, streams_statement_sink sink,
                                      void *context, struct aico_error *err);
 
+/* --- mailboxes ------------------------------------------------------------------------------ */
+
+struct stored_mail {
+    struct stored_message message; /* without stream, count and key */
+    const uint8_t *receiver;       /* SIGN_PUBLIC_SIZE; borrowed */
+    int64_t expires_ms;            /* ms since 1970, the clock of stored_ms */
+};
+/* Appends to the mailbox of its receiver. *ret_number: 0 when it was stored before. *ret_used:
+ * bytes in that mailbox with it; 0 when it was stored before. Within a transaction. */
+AICO_MUST_USE int streams_mail_put(struct streams *streams, const struct stored_mail *mail,
+                                   uint64_t *ret_number, uint64_t *ret_used,
+                                   struct aico_error *err);
+/* Bytes in the mailbox of @receiver. */
+AICO_MUST_USE int streams_mail_used(struct streams *streams,
+                                    const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t *ret_used,
+                                    struct aico_error *err);
+/* What lies in the mailbox of query->identity above query->after and is not void at @now_ms; filter
+ * and reader are not looked at. As streams_read(). */
+AICO_MUST_USE int streams_mail_read(struct streams *streams, const struct streams_query *query,
+                                    int64_t now_ms, streams_sink sink, void *context,
+                                    uint64_t *ret_after, bool *ret_more, struct aico_error *err);
+/* @number is taken out; 0 also when it is not there. Within a transaction. */
+AICO_MUST_USE int streams_mail_take(struct streams *streams,
+                                    const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                                    struct aico_error *err);
+/* Deletes what is void at @now_ms, at most @rows_max. Within a transaction. */
+AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
+                                      uint64_t *ret_removed, bool *ret_more,
+                                      struct aico_error *err);
+
 /* --- retention ------------------------------------------------------------------------------ */
 
 /* Deletes from the front of @stream what is beyond @limits, at most @rows_max; *ret_removed

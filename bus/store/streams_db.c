@@ -10,7 +10,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 1
+#define LAYOUT 2
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -42,6 +42,16 @@ static const char layout[] =
     " key BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(sender, key_id, reader))"
     " WITHOUT ROWID;"
     "CREATE TABLE statement(identity BLOB PRIMARY KEY, statement BLOB NOT NULL) WITHOUT ROWID;";
+
+/* What layout 2 has more than layout 1. */
+static const char layout_2[] =
+    "CREATE TABLE mail(number INTEGER PRIMARY KEY AUTOINCREMENT, receiver BLOB NOT NULL,"
+    " topic INTEGER NOT NULL, sender INTEGER NOT NULL, publish_id INTEGER NOT NULL,"
+    " stored_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " payload BLOB NOT NULL);"
+    "CREATE INDEX mail_receiver ON mail(receiver, number);"
+    "CREATE INDEX mail_expires ON mail(expires_ms);"
+    "CREATE TABLE box(receiver BLOB PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -166,13 +176,16 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
     return r;
 }
 
-static int make_layout(struct streams *s, struct aico_error *err)
+/* Of an empty file, or of one of layout 1. */
+static int make_layout(struct streams *s, bool is_empty, struct aico_error *err)
 {
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 
-    if (r == 0)
+    if (r == 0 && is_empty)
         r = streams_text(s, layout, err);
+    if (r == 0)
+        r = streams_text(s, layout_2, err);
     (void)snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
                    APPLICATION_ID, LAYOUT);
     if (r == 0)
@@ -194,9 +207,11 @@ static int check_layout(struct streams *s, struct aico_error *err)
     if (r < 0)
         return r;
     if (tables == 0)
-        return make_layout(s, err);
+        return make_layout(s, true, err);
     if (application != APPLICATION_ID)
         return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: not a message store of ours", s->path);
+    if (version == 1)
+        return make_layout(s, false, err);
     if (version != LAYOUT)
         return aico_error_set(err, AICO_EVERSION, "%s: layout %lld, this program knows %d", s->path,
                               (long long)version, LAYOUT);

@@ -60,6 +60,17 @@
                  "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id)")                 \
     X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1 AND last<coalesce((SELECT min(number) FROM "    \
                   "item), 9223372036854775807)")                                                   \
+    X(MAIL_ADD, "INSERT INTO mail(receiver, topic, sender, publish_id, stored_ms, expires_ms, "    \
+                "size, payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                  \
+    X(MAIL_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "     \
+                 "i.payload, NULL, i.sender FROM mail i JOIN topic t ON t.id=i.topic JOIN "        \
+                 "sender s ON s.id=i.sender WHERE i.receiver=?1 AND i.number>?2 AND "              \
+                 "i.expires_ms>=?3 ORDER BY i.number")                                             \
+    X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size")                \
+    X(MAIL_VOID, "SELECT number, receiver FROM mail WHERE expires_ms<?1 LIMIT 1")                  \
+    X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \
+    X(BOX_GROW, "INSERT INTO box(receiver, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
+                "bytes=bytes+excluded.bytes RETURNING bytes")                                      \
     X(STATEMENT_ADD, "INSERT OR REPLACE INTO statement(identity, statement) VALUES(?1,?2)")        \
     X(STATEMENT_ALL, "SELECT identity, statement FROM statement")                                  \
     X(LIST, "SELECT s.filter, s.count, s.bytes, (SELECT min(number) FROM item WHERE "              \
@@ -86,6 +97,16 @@ struct streams {
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
+struct item_ids {
+    uint64_t stream, topic, sender;
+};
+/* The rows of its topic and sender, and whether it is above the sender's mark there, which then
+ * moves. */
+int streams_ids(struct streams *s, const struct stored_message *message, struct item_ids *ret_ids,
+                bool *ret_is_new, struct aico_error *err);
+/* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
+int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
+                     streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);
 /* A failed step: the code and cause for the caller. */
 int streams_fail(struct streams *s, struct aico_error *err);
 /* The statement, reset and with no value bound; NULL with @err. */

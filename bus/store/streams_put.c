@@ -41,10 +41,6 @@ static int sender_id(struct streams *s, const uint8_t *identity, struct bytes na
                  name, ret_id, err);
 }
 
-struct item_ids {
-    uint64_t stream, topic, sender;
-};
-
 /* Moves the sender's mark on the topic; *ret_is_new: it was below. */
 static int move_mark(struct streams *s, const struct stored_message *m, const struct item_ids *ids,
                      bool *ret_is_new, struct aico_error *err)
@@ -114,18 +110,24 @@ static int grow(struct streams *s, uint64_t stream, uint64_t count, uint64_t byt
     return streams_run(s, q, err);
 }
 
+int streams_ids(struct streams *s, const struct stored_message *m, struct item_ids *ids,
+                bool *ret_is_new, struct aico_error *err)
+{
+    int r = sender_id(s, m->identity, m->sender, &ids->sender, err);
+
+    if (r == 0)
+        r = id_of(s, SQL_TOPIC_FIND, SQL_TOPIC_ADD, false, m->topic, bytes_of(NULL, 0), &ids->topic,
+                  err);
+    return r < 0 ? r : move_mark(s, m, ids, ret_is_new, err);
+}
+
 int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret_number,
                 struct aico_error *err)
 {
     struct item_ids ids = {0};
     bool is_new = false;
-    int r = sender_id(s, m->identity, m->sender, &ids.sender, err);
+    int r = streams_ids(s, m, &ids, &is_new, err);
 
-    if (r == 0)
-        r = id_of(s, SQL_TOPIC_FIND, SQL_TOPIC_ADD, false, m->topic, bytes_of(NULL, 0), &ids.topic,
-                  err);
-    if (r == 0)
-        r = move_mark(s, m, &ids, &is_new, err);
     if (r < 0)
         return r;
     *ret_number = 0;

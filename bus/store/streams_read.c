@@ -35,9 +35,8 @@ static int find_key(struct streams *s, sqlite3_stmt *row, struct bytes payload,
     return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-/* Hands out the message in @row; 1 when the sink wants more. */
-static int hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
-                    streams_sink sink, void *context, size_t *ret_size, struct aico_error *err)
+int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
+                     streams_sink sink, void *context, size_t *ret_size, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *key = NULL;
@@ -88,7 +87,7 @@ int streams_read(struct streams *s, const struct streams_query *query, streams_s
         }
         if (sqlite3_column_type(q, 8) == SQLITE_NULL &&
             filter_matches(query->filter, column_bytes(q, 1))) {
-            r = hand_out(s, q, query->identity, sink, context, &size, err);
+            r = streams_hand_out(s, q, query->identity, sink, context, &size, err);
             if (r <= 0) {
                 *ret_more = true;
                 return r;
@@ -118,7 +117,7 @@ int streams_read_one(struct streams *s, uint64_t number, const uint8_t *identity
                               (unsigned long long)number);
     if (r != SQLITE_ROW)
         return streams_fail(s, err);
-    r = hand_out(s, q, identity, sink, context, &size, err);
+    r = streams_hand_out(s, q, identity, sink, context, &size, err);
     return r < 0 ? r : 0;
 }
 

@@ -487,7 +487,9 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
     if (!reader_done(&r) || m.id == 0 || (m.reply && m.request == 0) ||
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
         ttl != (m.ttl_ms != 0) ||
-        (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) ||
+        (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED &&
+         m.delivery != DELIVERY_MAILBOX) ||
+        (m.delivery == DELIVERY_MAILBOX && m.to == 0) ||
         (m.copy &&
          ((m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) || m.to == 0)) ||
         counted != (m.count >= 2) ||

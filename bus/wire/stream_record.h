@@ -15,6 +15,8 @@
 #define STORED_KEYS_MAX 64  /* entries in one KEYS record */
 #define STATEMENT_MAX 1024  /* bytes of a READING */
 #define FOLLOW_WINDOW_MAX 4096
+/* In ITEM and SETTLE: of the mailbox, which nobody follows by a number of its own. */
+#define MAILBOX_SUBSCRIPTION UINT32_MAX
 
 /* Where a reader begins that was not there before; as enum streams_start of the store. */
 enum follow_start { FOLLOW_NEW, FOLLOW_ALL, FOLLOW_TIME, FOLLOW_NUMBER, FOLLOW_LAST };

@@ -105,7 +105,8 @@ struct aico_header {
 /** What must have happened before a message counts as acknowledged. */
 enum aico_ack {
     AICO_ACK_ACCEPTED, /* the broker has it (and has stored it, if its rule says so) */
-    AICO_ACK_STORED,   /* the broker has stored it, fsynced; refused at once where no rule stores */
+    AICO_ACK_STORED, /* the broker has stored it, fsynced; refused at once where no rule stores, or,
+                        to one component, where the rule has no seal ratchet */
 };
 
 struct aico_publish_options {

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mailboxes: messages for one component each, until it has taken them or their time is over. */
+#include "base/cleanup.h"
+#include "store/streams_internal.h"
+
+/* @bytes more (or, wrapped around, less) are in the mailbox of @receiver; *ret_used: with them. */
+static int grow(struct streams *s, const uint8_t *receiver, uint64_t bytes, uint64_t *ret_used,
+                struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_BOX_GROW, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
+    bind_number(q, 2, bytes);
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return streams_fail(s, err);
+    *ret_used = column_number(q, 0);
+    return sqlite3_step(q) == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+static int add(struct streams *s, const struct stored_mail *mail, uint64_t topic, uint64_t sender,
+               uint64_t *ret_number, struct aico_error *err)
+{
+    const struct stored_message *m = &mail->message;
+    sqlite3_stmt *q = streams_statement(s, SQL_MAIL_ADD, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(mail->receiver, SIGN_PUBLIC_SIZE));
+    bind_number(q, 2, topic);
+    bind_number(q, 3, sender);
+    bind_number(q, 4, m->publish_id);
+    bind_number(q, 5, (uint64_t)m->stored_ms);
+    bind_number(q, 6, (uint64_t)mail->expires_ms);
+    bind_number(q, 7, m->payload.size);
+    bind_bytes(q, 8, m->payload);
+    r = streams_run(s, q, err);
+    *ret_number = (uint64_t)sqlite3_last_insert_rowid(s->db);
+    return r;
+}
+
+int streams_mail_put(struct streams *s, const struct stored_mail *mail, uint64_t *ret_number,
+                     uint64_t *ret_used, struct aico_error *err)
+{
+    const struct stored_message *m = &mail->message;
+    struct item_ids ids = {0};
+    bool is_new = false;
+    uint64_t used = 0;
+    int r = streams_ids(s, m, &ids, &is_new, err);
+
+    if (r < 0)
+        return r;
+    *ret_number = *ret_used = 0;
+    if (!is_new)
+        return 0;
+    r = grow(s, mail->receiver, m->payload.size, &used, err);
+    if (r == 0)
+        r = add(s, mail, ids.topic, ids.sender, ret_number, err);
+    if (r == 0)
+        *ret_used = used;
+    return r;
+}
+
+int streams_mail_used(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE],
+                      uint64_t *ret_used, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_BOX_FIND, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
+    r = sqlite3_step(q);
+    *ret_used = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_mail_read(struct streams *s, const struct streams_query *query, int64_t now_ms,
+                      streams_sink sink, void *context, uint64_t *ret_after, bool *ret_more,
+                      struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_MAIL_SCAN, err);
+    size_t count = 0, bytes = 0;
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(query->identity, SIGN_PUBLIC_SIZE));
+    bind_number(q, 2, query->after);
+    bind_number(q, 3, (uint64_t)now_ms);
+    *ret_after = query->after;
+    *ret_more = false;
+    while ((r = sqlite3_step(q)) == SQLITE_ROW) {
+        size_t size = 0;
+        int more;
+
+        if (count++ >= query->count_max || bytes >= query->bytes_max) {
+            *ret_more = true;
+            return 0;
+        }
+        more = streams_hand_out(s, q, NULL, sink, context, &size, err);
+        if (more <= 0) {
+            *ret_more = true;
+            return more;
+        }
+        bytes += size;
+        *ret_after = column_number(q, 0);
+    }
+    return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                      struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_MAIL_TAKE, err);
+    uint64_t size = 0, used;
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
+    bind_number(q, 2, number);
+    r = sqlite3_step(q);
+    if (r == SQLITE_ROW) {
+        size = column_number(q, 0);
+        r = sqlite3_step(q);
+    }
+    if (r != SQLITE_DONE)
+        return streams_fail(s, err);
+    return size > 0 ? grow(s, receiver, 0 - size, &used, err) : 0;
+}
+
+/* A message that is void, 0: there is none. */
+static int find_void(struct streams *s, int64_t now_ms, uint64_t *ret_number,
+                     uint8_t ret_receiver[SIGN_PUBLIC_SIZE], struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_MAIL_VOID, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, (uint64_t)now_ms);
+    r = sqlite3_step(q);
+    *ret_number = 0;
+    if (r == SQLITE_ROW && column_bytes(q, 1).size == SIGN_PUBLIC_SIZE) {
+        *ret_number = column_number(q, 0);
+        memcpy(ret_receiver, column_bytes(q, 1).at, SIGN_PUBLIC_SIZE);
+    }
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
+                        bool *ret_more, struct aico_error *err)
+{
+    uint8_t receiver[SIGN_PUBLIC_SIZE];
+    uint64_t number = 1, removed = 0;
+    int r = 0;
+
+    while (r == 0 && removed < rows_max) {
+        r = find_void(s, now_ms, &number, receiver, err);
+        if (r < 0 || number == 0)
+            break;
+        r = streams_mail_take(s, receiver, number, err);
+        removed++;
+    }
+    if (r < 0)
+        return r;
+    *ret_removed = removed;
+    *ret_more = number > 0;
+    return 0;
+}

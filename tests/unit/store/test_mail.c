@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mailboxes in the message store: each has its own, what was taken is gone, what is void goes. */
+#include "vectors.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "store/streams.h"
+
+static char path[] = "/tmp/aico-mail-XXXXXX";
+static const uint8_t alice[SIGN_PUBLIC_SIZE] = {1}, bob[SIGN_PUBLIC_SIZE] = {2},
+                     carol[SIGN_PUBLIC_SIZE] = {3};
+
+static struct streams *open_store(void)
+{
+    struct streams *s = NULL;
+    struct aico_error err = {0};
+
+    if (streams_open(path, &s, &err) < 0)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+/* Its number; 0: it was there. */
+static uint64_t leave(struct streams *s, const uint8_t *receiver, uint64_t position,
+                      int64_t expires_ms, uint64_t *ret_used)
+{
+    uint64_t number = 0;
+    struct stored_mail mail = {
+        .message = {.topic = bytes_text("mail/a"),
+                    .identity = alice,
+                    .sender = bytes_text("alice"),
+                    .publish_id = position,
+                    .stored_ms = 1000,
+                    .scope = {7},
+                    .position = position,
+                    .payload = bytes_text("payload")},
+        .receiver = receiver,
+        .expires_ms = expires_ms,
+    };
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_mail_put(s, &mail, &number, ret_used, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    return number;
+}
+
+static void take(struct streams *s, const uint8_t *receiver, uint64_t number)
+{
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_mail_take(s, receiver, number, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+}
+
+struct seen {
+    uint64_t numbers[64];
+    size_t count;
+};
+
+static bool see(void *context, const struct stored_message *m)
+{
+    struct seen *seen = context;
+
+    assert_true(bytes_equal_text(m->payload, "payload"));
+    assert_true(bytes_equal_text(m->topic, "mail/a"));
+    assert_true(bytes_equal_text(m->sender, "alice"));
+    assert_int_equal(m->count, 1);
+    seen->numbers[seen->count++] = m->number;
+    return true;
+}
+
+/* What @receiver finds, three at a time. */
+static struct seen look(struct streams *s, const uint8_t *receiver, int64_t now_ms)
+{
+    struct streams_query query = {.identity = receiver, .count_max = 3, .bytes_max = 1 << 20};
+    struct seen seen = {0};
+    bool more = true;
+
+    while (more)
+        assert_int_equal(
+            streams_mail_read(s, &query, now_ms, see, &seen, &query.after, &more, NULL), 0);
+    return seen;
+}
+
+static uint64_t used_by(struct streams *s, const uint8_t *receiver)
+{
+    uint64_t used = 99;
+
+    assert_int_equal(streams_mail_used(s, receiver, &used, NULL), 0);
+    return used;
+}
+
+static void everybody_finds_his_own_in_order_until_he_has_taken_it(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    uint64_t used, first;
+    struct seen seen;
+
+    first = leave(s, bob, 1, 5000, &used);
+    assert_int_equal(used, 7);
+    for (uint64_t i = 2; i <= 8; i++)
+        (void)leave(s, i % 2 ? bob : carol, i, 5000, &used);
+    assert_int_equal(used, 28);
+    streams_close(&s);
+    s = open_store();
+    seen = look(s, bob, 1000);
+    assert_int_equal(seen.count, 4);
+    assert_int_equal(seen.numbers[0], first);
+    assert_int_equal(look(s, carol, 1000).count, 4);
+    assert_int_equal(look(s, alice, 1000).count, 0);
+    take(s, carol, first); /* not his */
+    assert_int_equal(used_by(s, bob), 28);
+    take(s, bob, first);
+    take(s, bob, first);
+    assert_int_equal(used_by(s, bob), 21);
+    assert_int_equal(used_by(s, carol), 28);
+    assert_int_equal(look(s, bob, 1000).count, 3);
+    assert_int_equal(look(s, bob, 1000).numbers[0], seen.numbers[1]);
+    streams_close(&s);
+}
+
+static void what_is_sent_again_is_there_once(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    uint64_t used;
+
+    assert_true(leave(s, bob, 100, 5000, &used) > 0);
+    assert_int_equal(leave(s, bob, 100, 5000, &used), 0);
+    assert_int_equal(leave(s, bob, 99, 5000, &used), 0);
+    assert_true(leave(s, bob, 101, 5000, &used) > 0);
+    streams_close(&s);
+}
+
+static void what_is_void_is_not_found_and_goes(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    uint64_t removed = 0, used, before = used_by(s, bob);
+    size_t count = look(s, bob, 1000).count;
+    bool more = true;
+
+    for (uint64_t i = 0; i < 5; i++)
+        (void)leave(s, bob, 200 + i, 2000, &used);
+    assert_int_equal(look(s, bob, 2000).count, count + 5);
+    assert_int_equal(look(s, bob, 2001).count, count);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_mail_expire(s, 2001, 3, &removed, &more, NULL), 0);
+    assert_int_equal(removed, 3);
+    assert_true(more);
+    assert_int_equal(streams_mail_expire(s, 2001, 3, &removed, &more, NULL), 0);
+    assert_int_equal(removed, 2);
+    assert_false(more);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(used_by(s, bob), before);
+    assert_int_equal(look(s, bob, 2000).count, count);
+    streams_close(&s);
+}
+
+/* A store of the version before has no mailboxes; it gets them, and keeps what it had. */
+static void a_store_without_mailboxes_gets_them(void **state UNUSED)
+{
+    struct streams *s = NULL;
+    sqlite3 *db = NULL;
+    uint64_t used;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP TABLE mail; DROP TABLE box; PRAGMA user_version=1;"
+                                  "INSERT INTO topic(name) VALUES('kept')",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)sqlite3_close(db);
+    s = open_store();
+    assert_true(leave(s, bob, 300, 5000, &used) > 0);
+    assert_int_equal(look(s, bob, 1000).count, 1);
+    streams_close(&s);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "INSERT INTO topic(name) VALUES('kept')", NULL, NULL, NULL),
+                     SQLITE_CONSTRAINT);
+    (void)sqlite3_close(db);
+}
+
+static int set_up(void **state UNUSED)
+{
+    int fd = mkstemp(path);
+
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int tear_down(void **state UNUSED)
+{
+    char name[64];
+
+    (void)snprintf(name, sizeof(name), "%s-wal", path);
+    (void)unlink(name);
+    (void)snprintf(name, sizeof(name), "%s-shm", path);
+    (void)unlink(name);
+    return unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everybody_finds_his_own_in_order_until_he_has_taken_it),
+        cmocka_unit_test(what_is_sent_again_is_there_once),
+        cmocka_unit_test(what_is_void_is_not_found_and_goes),
+        cmocka_unit_test(a_store_without_mailboxes_gets_them),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
