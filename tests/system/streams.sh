@@ -42,6 +42,11 @@ check "stream list" bus --as boss stream list
 check "stream purge" bus --as boss stream purge 'few/**'
 check_exit "only an admin sees what is stored" 4 aico-bus --as book stream list
 
+head -c 300000 /dev/urandom | base64 -w 0 >"$WORK/large"
+check "a message of several records is stored" sh -c "timeout 60 aico-bus --as shop pub s/large - --ack stored <'$WORK/large'"
+bus --as book sub s/large --durable large --since all --count 1 --for 30s --raw >"$WORK/large.out" 2>"$WORK/large.err"
+cmp -s "$WORK/large.out" <(cat "$WORK/large"; echo) && passed "and comes as it was" || failed "and comes as it was" "$WORK/large.err"
+
 # --- nobody's death loses what was stored -------------------------------------------------------
 
 # Numbers one after the other, acknowledged by a publisher that lives through broker and reader.

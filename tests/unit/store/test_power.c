@@ -18,7 +18,11 @@
 #include "base/cleanup.h"
 #include "store/streams.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define SEEDS 80 /* seven times as slow */
+#else
 #define SEEDS 300
+#endif
 #define LIVES 3
 #define STEPS 60
 #define BATCH_MAX 12
