@@ -167,6 +167,7 @@ struct aico_client {
     struct call *answered;     /* by this turn */
     struct registry *accepted; /* by this turn; NULL: none */
     uint64_t told_taken;       /* of `taken`, to the core */
+    bool is_last_turn;         /* it closes, and all that was asked before has been taken */
     struct kept *kept;         /* what the core's sessions keep */
     struct keeper keeper;      /* over it */
     struct kept *replay;       /* what its durable readers have settled */

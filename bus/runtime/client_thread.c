@@ -318,6 +318,7 @@ static void take_orders(struct aico_client *c, struct moment now)
     was_backlogged = c->is_backlogged;
     c->is_backlogged = is_backlogged(c);
     taken = c->taken;
+    c->is_last_turn = c->is_closing;
     client_unlock(c);
 
     if (taken > c->told_taken) {
@@ -457,13 +458,13 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
     int64_t close_ms;
     bool is_late;
 
-    client_lock(c);
-    if (closing == CLOSING_NOT && c->is_closing)
+    if (closing == CLOSING_NOT && !c->is_last_turn)
+        return closing; /* what was said, taken or settled just before is looked at first */
+    if (closing == CLOSING_NOT)
         closing = CLOSING_QUEUE;
+    client_lock(c);
     close_ms = c->close_ms;
     client_unlock(c);
-    if (closing == CLOSING_NOT)
-        return closing;
     is_late = wait_clock_ms() >= close_ms;
 
     if (closing == CLOSING_QUEUE &&
