@@ -141,14 +141,17 @@ static struct record_publish random_publish(void)
     p.topic = below(2) ? not_zero_u32() : 0;
     if (p.topic == 0)
         p.topic_name = some(1, 255);
-    p.to = below(2) ? 0 : below(2) ? not_zero_u32() : NUMBER_BY_NAME;
+    /* A mailbox is somebody's. */
+    p.to = p.delivery != DELIVERY_MAILBOX && below(2) ? 0
+           : below(2)                                 ? not_zero_u32()
+                                                      : NUMBER_BY_NAME;
     if (p.to == NUMBER_BY_NAME)
         p.to_name = some(1, 64);
     p.reply = p.delivery == DELIVERY_REPLY;
     p.request = p.reply ? not_zero() : 0;
     p.timeout_ms = p.delivery == DELIVERY_REQUEST && below(2) ? not_zero_u32() : 0;
     p.copy = p.delivery <= DELIVERY_RETAINED && p.to != 0 && below(2);
-    if (p.delivery <= DELIVERY_RETAINED && below(2))
+    if ((p.delivery <= DELIVERY_RETAINED || p.delivery == DELIVERY_MAILBOX) && below(2))
         p.ttl_ms = not_zero_u32();
     p.total = (uint32_t)p.payload.size;
     if (p.payload.size > 0 && below(2)) {
