@@ -10,10 +10,10 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "the broker has acknowledged everything. With --json prints one object at the end:\n"
      "published, acknowledged, refused, seconds, rate.\n"
      "\n"
-     "--outbox writes each message to state/NAME/outbox.db in the home, sealed, before it counts as\n"
-     "taken, and works without a broker: what could not be sent is sent, in order and once, by the\n"
-     "next pub --outbox of this component. Without TEXT, and with an empty stdin and --lines, it\n"
-     "sends only that."},
+     "--outbox writes each message to state/NAME/outbox.db in the home, sealed, before it counts\n"
+     "as taken, and works without a broker: what could not be sent is sent, in order and once, by\n"
+     "the next pub --outbox of this component. Without TEXT, and with an empty stdin and --lines,\n"
+     "it sends only that."},
     [VERB_SUB] = {"sub", "FILTER...", "print messages as they come", 1, -1,
      "Prints `TOPIC SENDER PAYLOAD`, a line each; control characters are escaped. In a filter *\n"
      "stands for one level and ** for any number of trailing levels. '$bus/presence/*' shows who\n"
