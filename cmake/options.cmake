@@ -44,7 +44,7 @@ if(AICO_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 if(AICO_COVERAGE)
-    add_compile_options(--coverage)
+    add_compile_options(--coverage -fprofile-update=atomic) # threads count, too
     add_link_options(--coverage)
 endif()
 

@@ -13,8 +13,8 @@ ninja -C build/coverage
 find build/coverage -name '*.gcda' -delete
 ctest --test-dir build/coverage -j "$(nproc)" "$@" || echo "some tests failed: the figures are those of the rest"
 mkdir -p build/coverage/report
-gcovr --root . --filter bus/ --exclude-throw-branches -j "$(nproc)" --json-summary build/coverage/report/summary.json \
-    --html-details build/coverage/report/index.html build/coverage >/dev/null
+gcovr --root . --filter bus/ --exclude-throw-branches --json-summary build/coverage/report/summary.json \
+    --html-details build/coverage/report/index.html build/coverage/bus >/dev/null
 python3 - build/coverage/report/summary.json <<'PY'
 import json, sys
 s = json.load(open(sys.argv[1]))

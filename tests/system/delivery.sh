@@ -64,7 +64,9 @@ check "two publishers are read" until_true 30 came late 2
 kill -STOP "$LATE"
 printf 'gone\ngone\ngone\n' >&6
 echo kept >&7
-sleep 15 # their time, the difference of clocks that is allowed, and a publisher that is slow to read them
+taken() { [ "$(aico-bus --as r2 status | sed -n 's/^published *//p')" -ge 6 ]; }
+check "  six are on their way" until_true 60 taken
+sleep 13 # their time, and the difference of clocks that is allowed
 kill -CONT "$LATE"
 check "a reader that could not read meanwhile gets what is still good" until_true 30 grep -q kept "$WORK/late.out"
 expired() {

@@ -7,6 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 LINES=20000 MIB=20 FLOOD=100000
+: "${LIMIT_MS:=2000}" # a refusal takes no longer
 case ${AICO_TEST_SCALE-} in
 full) MIB=200 FLOOD=1000000 ;;
 small) LINES=1000 MIB=2 FLOOD=5000 ;; # under valgrind

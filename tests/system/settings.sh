@@ -138,8 +138,8 @@ keepalive_interval_finds_who_is_silent() {
 
 connection_retry_limit_ends_the_waiting() {
     local once ever
-    up transport 'handshake_timeout: 1' 'connection_retry_limit: 0'
-    yaml transport 'handshake_timeout: 1' 'connection_retry_limit: 1' >"$WORK/once.yaml"
+    up transport 'handshake_timeout: 5' 'connection_retry_limit: 0'
+    yaml transport 'handshake_timeout: 5' 'connection_retry_limit: 1' >"$WORK/once.yaml"
     begin once aico-bus --as frontend --config "$WORK/once.yaml" sub 'conversation/**'
     once=$STARTED
     begin ever aico-bus --as backend sub 'logs/**' --count 1
@@ -149,7 +149,7 @@ connection_retry_limit_ends_the_waiting() {
     BROKER_PID=
     check "connection_retry_limit 1: it gives up" wait_for "$once" 6
     check "connection_retry_limit 0: it does not" kill -0 "$ever"
-    up transport 'handshake_timeout: 1' 'connection_retry_limit: 0'
+    up transport 'handshake_timeout: 5' 'connection_retry_limit: 0'
     heard() { aico-bus pub logs/t/v1 hello >/dev/null 2>&1; ! kill -0 "$ever" 2>/dev/null; }
     check "  and is there when the broker is" until_true 60 heard
     check "  with the message" wait_for "$ever" 0
