@@ -73,6 +73,17 @@ void later_job(struct node *reader, struct sim_message *m)
     m->has_worker = true;
 }
 
+/* Who was told of a loss of the group's may be another process in the end. */
+void later_loss(struct node *reader, int sender, int topic, uint64_t count)
+{
+    struct told *told = topic < 0 ? NULL : &reader->world->crew_told[sender][topic];
+
+    if (!told || !is_worker(reader))
+        return;
+    told->unknown |= count == 0;
+    told->gaps += count;
+}
+
 /* --- broken on purpose ------------------------------------------------------------------------ */
 
 /* Another worker that reads the topic is shown it as well. */
@@ -202,16 +213,11 @@ static bool is_owed_to_crew(struct world *w, const struct sim_message *m)
 
 static void account_crew(struct world *w, int sender, int topic)
 {
-    uint64_t missing = 0, told = 0;
+    uint64_t missing = 0, told = w->crew_told[sender][topic].gaps;
     uint32_t example = 0;
 
-    for (int i = 0; i < WORKERS; i++) {
-        const struct told *one = &w->nodes[i].told[sender][topic];
-
-        if (one->unknown)
-            return;
-        told += one->gaps + one->unopened;
-    }
+    if (w->crew_told[sender][topic].unknown)
+        return;
     for (size_t i = 0; i < w->message_count; i++) {
         const struct sim_message *m = &w->messages[i];
 

@@ -269,6 +269,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     told =
         topic < 0 || message->direct ? &reader->told_channel[sender] : &reader->told[sender][topic];
     told->step = w->step;
+    later_loss(reader, sender, topic, count);
     if (gap && count == 0)
         told->unknown = true;
     else if (gap)

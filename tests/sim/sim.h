@@ -256,6 +256,7 @@ struct world {
     struct session_settings session; /* what all components have in common */
     bool rotates;                    /* generations also end by their age */
     struct node nodes[NODES];
+    struct told crew_told[NODES][TOPICS]; /* what all runs of all workers were told */
     struct link *links;
     struct registry *versions[VERSIONS_MAX]; /* [v] */
     uint64_t version;                        /* the newest: what the broker has, or will have */
@@ -350,6 +351,8 @@ void later_value(struct node *reader, const struct aico_message *message,
                  const struct sim_message *m);
 void later_will(struct node *reader, const struct aico_message *message, struct sim_message *m);
 void later_job(struct node *reader, struct sim_message *m);
+/* @topic may be no one's (-1); @count 0: not known. */
+void later_loss(struct node *reader, int sender, int topic, uint64_t count);
 /* Whether @message, which came, is shown as it is. */
 bool later_break(struct node *node, struct aico_message *message, const struct sim_message *m);
 void later_accounts(struct world *w);
