@@ -73,8 +73,9 @@ expired() {
     [ "$(grep -o '"gap":{[^}]*' "$WORK/late.out" | grep E_EXPIRED | grep -o '"count":[0-9]*' | cut -d: -f2 |
         awk '{ n += $1 } END { print n + 0 }')" = 3 ]
 }
-check "  and is told of the rest by name" until_true 30 expired
-check "  and sees none of it" bash -c "! grep -q gone '$WORK/late.out'"
+until_true 30 expired && passed "  and is told of the rest by name" ||
+    failed "  and is told of the rest by name" "$WORK/late.out" "$WORK/late.err"
+check "  and sees none of it" bash -c "! grep '\"payload\":\"gone' '$WORK/late.out'"
 exec 6>&- 7>&-
 check "  the publishers end" wait_for "$FEED6" 0
 check "  both" wait_for "$FEED7" 0

@@ -74,7 +74,8 @@ outbox_foreign() {
     mkdir -p -m 700 "$STATE/cli"
     (umask 077; python3 -c 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute("CREATE TABLE a(b)")' "$STATE/cli/outbox.db")
 }
-audit_changed() { running; cross; end_broker; sed -i 's/connected/disconnected/' "$AICO_HOME/log/audit"; }
+is_signed() { tail -n 1 "$AICO_HOME/log/audit" | grep -q '^head'; }
+audit_changed() { running; cross; until_true 20 is_signed; end_broker; sed -i 's/connected/disconnected/' "$AICO_HOME/log/audit"; }
 fault "the message store is no database" E_STORE_DAMAGED "messages.db file is not a database" store_garbage
 fault "a page of the message store is damaged" E_STORE_DAMAGED "messages.db" store_page
 fault "the ratchets are no database" E_STATE_DAMAGED "cli/sessions.db" sessions_garbage

@@ -36,6 +36,8 @@ metrics_socket_is_where_numbers_are_read() {
     fi
 }
 
+has_left() { [ -z "$(number "component_subscriptions{component=\"$1\"}")" ]; }
+
 numbers_are_those_of_the_broker() {
     start reader aico-bus --as backend sub 'logs/**'
     READER=$STARTED
@@ -49,7 +51,7 @@ numbers_are_those_of_the_broker() {
     check "the registry" until_true 20 is_as_in_status registry_version '["registry"]["version"]'
     kill -TERM "$READER"
     wait "$READER" 2>/dev/null
-    check "who has left is no longer there" until_true 20 test -z "$(number 'component_subscriptions{component="backend"}')"
+    check "who has left is no longer there" until_true 20 has_left backend
 }
 
 what_is_no_request_is_answered() {
