@@ -147,7 +147,7 @@ connection_retry_limit_ends_the_waiting() {
     kill -KILL "$BROKER_PID"
     { wait "$BROKER_PID"; } 2>/dev/null
     BROKER_PID=
-    check "connection_retry_limit 1: it gives up" wait_for "$once" 6
+    WAIT_S=60 check "connection_retry_limit 1: it gives up" wait_for "$once" 6
     check "connection_retry_limit 0: it does not" kill -0 "$ever"
     up transport 'handshake_timeout: 5' 'connection_retry_limit: 0'
     heard() { aico-bus pub logs/t/v1 hello >/dev/null 2>&1; ! kill -0 "$ever" 2>/dev/null; }
@@ -204,7 +204,7 @@ max_connections_bounds_links() {
     check "  by its name" grep -q E_QUOTA "$WORK/err"
     end "$first"
     left() { aico-bus ping --count 1 >/dev/null 2>&1; }
-    check "  when the first is gone it is let in" until_true 20 left
+    check "  when the first is gone it is let in" until_true 60 left
 }
 
 max_topics_bounds_counters() {
@@ -213,7 +213,7 @@ max_topics_bounds_counters() {
     check "max_topics 100: three topics are no limit" bash -c "! grep -q ' limit: .*topics' '$WORK/broker.err'"
     up broker 'max_topics: 3'
     for topic in a b c; do aico-bus pub "logs/$topic/v1" x; done
-    check "max_topics 3, two of them the bus's: the limit is told" until_true 20 says ' limit: .*topics'
+    check "max_topics 3, two of them the bus's: the limit is told" until_true 60 says ' limit: .*topics'
 }
 
 max_retained_bounds_topics_with_a_value() {
@@ -250,7 +250,7 @@ io_threads_move_bytes() {
 log_level_leaves_out_what_is_less() {
     up broker 'log_level: info'
     aico-bus ping --count 1 >/dev/null
-    check "info: who connects is logged" until_true 20 says 'connected: cli'
+    check "info: who connects is logged" until_true 60 says 'connected: cli'
     up broker 'log_level: warning'
     aico-bus ping --count 1 >/dev/null
     check "warning: only warnings are" bash -c "! grep -q 'connected: cli' '$WORK/broker.err'"
@@ -261,12 +261,12 @@ drain_timeout_is_how_long_it_delivers() {
     up broker 'drain_timeout: 300'
     held_back
     kill -TERM "$BROKER_PID"
-    check "drain_timeout 300: it waits for who is slow" until_true 20 says draining
+    check "drain_timeout 300: it waits for who is slow" until_true 60 says draining
     check "  is still there" kill -0 "$BROKER_PID"
     kill -CONT "$STOPPED"
     check "  and ends when that has all" wait_for "$BROKER_PID" 0
     has_all() { [ "$(stat -c %s "$WORK/stopped.out")" -eq $((8388608 + 128)) ]; }
-    check "  of it" until_true 20 has_all
+    check "  of it" until_true 60 has_all
     end "$STOPPED"
     BROKER_PID=
     up broker 'drain_timeout: 0'
