@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FILES_MAX 16
 #define PATH_SIZE 256
@@ -513,6 +514,23 @@ void disk_unplug(void)
     (void)sqlite3_vfs_unregister(&disk.vfs);
     (void)sqlite3_vfs_register(disk.real, 1);
     disk_format();
+}
+
+int disk_begin(char *template)
+{
+    int fd = mkstemp(template);
+
+    if (fd < 0)
+        return -1;
+    (void)close(fd);
+    disk_plug();
+    return 0;
+}
+
+int disk_end(const char *path)
+{
+    disk_unplug();
+    return unlink(path);
 }
 
 void disk_format(void)

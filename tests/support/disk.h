@@ -25,6 +25,10 @@ enum disk_fault {
 
 void disk_plug(void);
 void disk_unplug(void);
+/* The same for a test of the store: an empty file of its own is made at @template (mkstemp(3)),
+ * whose mode streams_open() looks at, and removed. 0 or -1. */
+int disk_begin(char *template);
+int disk_end(const char *path);
 /* An empty disk, sound, with power. */
 void disk_format(void);
 void disk_set_fault(enum disk_fault fault);

@@ -221,19 +221,12 @@ static void a_store_that_can_only_be_read(void **state UNUSED)
 
 static int set_up(void **state UNUSED)
 {
-    int fd = mkstemp(path); /* streams_open() looks at the mode of the file that is there */
-
-    if (fd < 0)
-        return -1;
-    (void)close(fd);
-    disk_plug();
-    return 0;
+    return disk_begin(path);
 }
 
 static int tear_down(void **state UNUSED)
 {
-    disk_unplug();
-    return unlink(path);
+    return disk_end(path);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, fresh_disk)

@@ -387,19 +387,12 @@ static void nothing_said_to_be_stored_is_lost_when_the_power_goes(void **state U
 
 static int set_up(void **state UNUSED)
 {
-    int fd = mkstemp(path); /* streams_open() looks at the mode of the file that is there */
-
-    if (fd < 0)
-        return -1;
-    (void)close(fd);
-    disk_plug();
-    return 0;
+    return disk_begin(path);
 }
 
 static int tear_down(void **state UNUSED)
 {
-    disk_unplug();
-    return unlink(path);
+    return disk_end(path);
 }
 
 int main(void)
