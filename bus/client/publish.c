@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "client/internal.h"
 #include "envelope/headers.h"
+#include "session/level.h"
 
 #define PUBLISH_FIELDS_MAX 48 /* of a PUBLISH: all but head, names and payload */
 /* What is sealed together: with padding and trailer it still fits one record. */
@@ -785,9 +786,7 @@ static void refuse_parked(struct client *client, struct client_component *peer,
 
 bool topic_is_ratcheted(struct client *client, struct client_topic *topic)
 {
-    const struct rule *rule = client_topic_rule(client, topic);
-
-    return rule && rule->seal == SEAL_RATCHET;
+    return level_ratchets(&client->settings.session, client_topic_rule(client, topic));
 }
 
 static bool is_parked_for(struct client *client, const struct parked *parked, bool ratchet)

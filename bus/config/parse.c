@@ -74,8 +74,7 @@ static int is_not_yet(const struct parse *p, const struct schema_key *key)
     text = value_text(key, p->config);
     if (!text)
         return AICO_ENOMEM;
-    return key->not_yet_word ? strcmp(text, key->not_yet_word) == 0
-                             : strcmp(text, key->initial) != 0;
+    return strcmp(text, key->initial) != 0;
 }
 
 int take_value(struct parse *p, const struct schema_key *key, const char *path,

@@ -62,8 +62,8 @@ static void write_meaning(const struct schema_key *key, int indent, FILE *out)
                    schema_allowed(key, allowed, sizeof(allowed)));
     write_comment(line, indent, out);
     if (key->not_yet) {
-        (void)snprintf(line, sizeof(line), "Not available in this version: %s, because %s.",
-                       key->not_yet_word ? key->not_yet_word : "another value than the default",
+        (void)snprintf(line, sizeof(line),
+                       "Not available in this version: another value than the default, because %s.",
                        key->not_yet);
         write_comment(line, indent, out);
     }
@@ -257,8 +257,9 @@ static void write_row(const struct schema_key *key, FILE *out)
     if (key->at_maximum)
         (void)fprintf(out, " With security_level maximum: `%s`.", key->at_maximum);
     if (key->not_yet)
-        (void)fprintf(out, " **Not available in this version: %s, because %s.**",
-                      key->not_yet_word ? key->not_yet_word : "another value than the default",
+        (void)fprintf(out,
+                      " **Not available in this version: another value than the default, because "
+                      "%s.**",
                       key->not_yet);
     if (key->not_for_broker)
         (void)fputs(" Not in the broker's file.", out);

@@ -44,12 +44,13 @@ const struct schema_key schema_keys[] = {
              "the broker and the registry must have the same."},
     {TRANSPORT, "security_level", SCHEMA_WORD, FIELD(security_level), "high",
      WORDS("standard", "high", "maximum"),
-     .not_yet = "it needs ratcheted channels", .not_yet_word = "maximum",
      .reload = RELOAD_COMPONENTS,
-     .shown_by = "system/settings.sh:standard_lets_a_rule_say_none",
+     .shown_by = "system/settings.sh:standard_lets_a_rule_say_none "
+     "system/settings.sh:maximum_ratchets_signs_and_pads",
      .help = "standard: every link is encrypted, payloads are sealed where a rule asks for it. high: "
              "every application topic and request is sealed, `seal none` is refused. maximum: high, "
-             "and channels are ratcheted, groups sign, padding is on and registry_max_age is 86400."},
+             "and messages to one component are ratcheted, groups sign, padding is on for both, "
+             "registry_max_age is 86400, and peers of format 0 are refused. Both ends must agree."},
     {TRANSPORT, "padding", SCHEMA_WORD, FIELD(padding), "none", WORDS("none", "padme"),
      .at_maximum = "padme",
      .reload = RELOAD_COMPONENTS,
@@ -133,7 +134,7 @@ const struct schema_key schema_keys[] = {
     {TRANSPORT, "max_skipped_messages", SCHEMA_NUMBER, FIELD(max_skipped_messages), "1000",
      RANGE(0, 10000),
      .reload = RELOAD_COMPONENTS,
-     .shown_by = "unit/session/test_ratchet.c:a_thousand_skipped_pass_and_one_more_is_refused "
+     .shown_by = "unit/session/test_peers_ratchet.c:max_skipped_messages_is_how_many_may_be_missing "
      "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_client",
      .help = "Keys a ratchet keeps for messages that have not come yet."},
     {TRANSPORT, "psk_file", SCHEMA_PATH, FIELD(psk_file), "none",
@@ -253,7 +254,6 @@ const struct schema_key schema_keys[] = {
              "registered component."},
     {COMPONENT, "security_level", SCHEMA_WORD, FIELD(security_level), NULL,
      WORDS("standard", "high", "maximum"),
-     .not_yet = "it needs ratcheted channels", .not_yet_word = "maximum",
      .reload = RELOAD_COMPONENTS,
      .shown_by = "system/settings.sh:security_level_may_be_raised_by_a_component",
      .help = "As in security.yaml, which it may raise and not lower. Default: that of security.yaml."},

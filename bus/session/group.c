@@ -7,6 +7,7 @@
 #include "envelope/headers.h"
 #include "session/channel.h"
 #include "session/group.h"
+#include "session/level.h"
 #include "wire/record.h"
 
 #define GROUP_ALIVE 0x67726f75u
@@ -53,11 +54,14 @@ int group_entitled(const struct registry *registry, const struct rule *rule,
     return 0;
 }
 
-uint8_t group_trailer(const struct rule *rule, size_t count)
+uint8_t group_trailer(const struct session_settings *settings, const struct rule *rule,
+                      size_t count)
 {
-    if (rule->authenticity == AUTHENTICITY_GROUP)
+    enum rule_authenticity authenticity = level_authenticity(settings, rule);
+
+    if (authenticity == AUTHENTICITY_GROUP)
         return ENVELOPE_TRAILER_NONE;
-    if (rule->authenticity == AUTHENTICITY_SIGNATURE || rule->history || rule->store.on)
+    if (authenticity == AUTHENTICITY_SIGNATURE || rule->history || rule->store.on)
         return ENVELOPE_TRAILER_SIGNATURE;
     if (count <= 1)
         return ENVELOPE_TRAILER_NONE;
@@ -116,9 +120,9 @@ int group_new(const struct identity *self, const struct session_settings *settin
     group->generation = seed->generation;
     group->t0_ms = (int64_t)seed->generation - ((int64_t)1 << 20);
     group->started_ms = now.boot_ms;
-    group->padded = rule->padding;
-    group->authenticity = rule->authenticity;
-    group->trailer = group_trailer(rule, member_count);
+    group->padded = level_pads(settings, rule);
+    group->authenticity = level_authenticity(settings, rule);
+    group->trailer = group_trailer(settings, rule, member_count);
     group->member_count = member_count;
     group->vault.size = sizeof(struct topic_secret);
     group->secret->alive = GROUP_ALIVE;
@@ -227,8 +231,10 @@ bool group_update(struct group *group, const struct rule *rule, struct group_mem
     if (group->stored != rule_leaves_keys(rule) ||
         (group->stored && next_count > group->member_count))
         return false;
-    if (rule->padding != group->padded || rule->authenticity != group->authenticity ||
-        group_trailer(rule, next_count) != group->trailer || !all_stay(group, next, next_count))
+    if (level_pads(&group->settings, rule) != group->padded ||
+        level_authenticity(&group->settings, rule) != group->authenticity ||
+        group_trailer(&group->settings, rule, next_count) != group->trailer ||
+        !all_stay(group, next, next_count))
         return false;
     if (next_count > group->member_count && group->secret->chain.sealed > 0) {
         /* Whoever is new gets nothing from before, not even by asking for the epoch before. */

@@ -123,7 +123,8 @@ void group_derive_id(const struct secret *g0, uint64_t generation,
 /* Whether @rule leaves the keys of its messages at the broker. */
 bool rule_leaves_keys(const struct rule *rule);
 /* The trailer of a generation with @count entitled readers. */
-uint8_t group_trailer(const struct rule *rule, size_t count);
+uint8_t group_trailer(const struct session_settings *settings, const struct rule *rule,
+                      size_t count);
 
 /* @self is borrowed; @settings and the rule's words are copied; @members (group_entitled()) is
  * handed over also on failure. 0 or AICO_ENOMEM. */

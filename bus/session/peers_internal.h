@@ -22,6 +22,7 @@
 #include "session/channel.h"
 #include "session/group.h"
 #include "session/keep.h"
+#include "session/level.h"
 #include "session/peers.h"
 #include "session/stored.h"
 #include "session/ratchet.h"

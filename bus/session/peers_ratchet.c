@@ -26,10 +26,10 @@ bool ratchet_is_spoken(const struct sessions *s, struct bytes topic)
 {
     const struct rule *rule = registry_rule_for(s->registry, topic);
 
-    return rule && rule->seal == SEAL_RATCHET;
+    return level_ratchets(&s->settings, rule);
 }
 
-/* Whether a ratchet rule gives us @right. */
+/* Whether a rule that is ratcheted gives us @right. */
 bool has_ratchet_rule(const struct sessions *s, enum right right)
 {
     const struct component *me = peers_self(s);
@@ -37,7 +37,7 @@ bool has_ratchet_rule(const struct sessions *s, enum right right)
     for (size_t i = 0; me && i < registry_rule_count(s->registry); i++) {
         const struct rule *rule = registry_rule_at(s->registry, i);
 
-        if (rule->seal == SEAL_RATCHET && rule_allows(rule, me, right))
+        if (level_ratchets(&s->settings, rule) && rule_allows(rule, me, right))
             return true;
     }
     return false;

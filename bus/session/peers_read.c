@@ -494,8 +494,8 @@ static struct group_reader *reader_add(struct sessions *s, struct moment now, st
                                        const struct control *key)
 {
     struct group_reader *reader = NULL;
-    int r = group_reader_new(s->self->public, &s->settings, identity, rule->padding, key, now,
-                             &peer->windows, &reader);
+    int r = group_reader_new(s->self->public, &s->settings, identity,
+                             level_pads(&s->settings, rule), key, now, &peer->windows, &reader);
 
     if (r < 0) {
         event_notice(s, peer_name(peer), r, "a group key could not be taken");
@@ -568,10 +568,10 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
 
     if (!may_read(s, rule, registry_find_identity(s->registry, identity)))
         return;
-    if (rule->authenticity == AUTHENTICITY_SIGNATURE &&
+    if (level_authenticity(&s->settings, rule) == AUTHENTICITY_SIGNATURE &&
         key->authenticity != ENVELOPE_TRAILER_SIGNATURE) {
         event_notice(s, peer_name(peer), AICO_EAUTHENTICITY,
-                     "the rule wants signatures, and the publisher's key says otherwise");
+                     "signatures are wanted here, and the publisher's key says otherwise");
         return;
     }
     if (reader)

@@ -53,6 +53,8 @@ int seed_may_meet(struct sessions *s, struct moment now, const struct component 
     struct handshake_context context = peers_context(s);
     int r = handshake_may_meet(&context, now, component);
 
+    if (r == 0 && level_is_maximum(&s->settings))
+        return AICO_EPOLICY; /* neither ratchet nor forward secrecy */
     return r == AICO_EUNKNOWN ? AICO_EPEERUNKNOWN : r;
 }
 

@@ -374,7 +374,7 @@ void stored_on_key(struct sessions *s, struct moment now, const uint8_t *identit
     struct stored_generation g = {
         .generation = key->generation,
         .trailer = key->authenticity,
-        .padded = rule->padding,
+        .padded = level_pads(&s->settings, rule),
         .filter = rule->filter,
     };
 
@@ -436,6 +436,9 @@ static int open_envelope(struct sessions *s, struct stored_reader *reader, struc
     };
     int r = envelope_check(e, &in.rule);
 
+    if (r == 0 && level_is_maximum(&s->settings) &&
+        reader->generation.trailer != ENVELOPE_TRAILER_SIGNATURE)
+        r = AICO_EAUTHENTICITY; /* published at a lower level */
     if (r == 0)
         r = chain_of(reader, e->epoch, &keys.chain);
     if (r < 0)

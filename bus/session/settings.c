@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
-#include "session/settings.h"
+#include "session/level.h"
 
 struct session_settings session_settings_default(void)
 {
@@ -38,6 +38,8 @@ uint32_t session_policy(const struct session_settings *settings)
         policy |= POLICY_PADDED;
     if (settings->psk)
         policy |= POLICY_PSK;
+    if (level_is_maximum(settings))
+        policy |= POLICY_RATCHET;
     return policy;
 }
 

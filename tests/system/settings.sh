@@ -77,6 +77,32 @@ standard_lets_a_rule_say_none() {
     check "  in clear" bash -c "! grep -q 'sealed' <(grep 'broker saw' '$WORK/clear.out' | grep -v 'not sealed\|in clear')"
 }
 
+# wire_flags: byte 32 of a direct message and of a group's as the broker saw them: trailer, padding, format.
+wire_flags() {
+    local reader
+    begin wire aico-bus --as backend sub 'conversation/**' 'logs/**' --wire --count 2
+    reader=$STARTED
+    check_exit "a direct message" 0 aico-bus --as frontend pub conversation/user/input/v1 hello --to backend
+    check_exit "a message to a group" 0 aico-bus pub logs/t/v1 hello
+    check "both come" wait_for "$reader" 0
+    FLAGS=$(sed -n 's/.*broker saw: .* sealed, [0-9a-f]\{64\}\(..\).*/\1/p' "$WORK/wire.out" | sort | tr '\n' ' ')
+}
+maximum_ratchets_signs_and_pads() {
+    local answer
+    up transport 'security_level: high'
+    wire_flags
+    check "high: a channel's format, nothing signed or padded" test "$FLAGS" = "01 01 "
+    up transport 'security_level: maximum'
+    wire_flags
+    check "maximum: a ratchet's first format, a signature, both padded" test "$FLAGS" = "24 a1 "
+    begin answer aico-bus --as backend reply logs/query/v1 --echo
+    answer=$STARTED
+    check_exit "  a request is answered" 0 aico-bus request logs/query/v1 x
+    check_exit "  another level at one end: none" 5 aico-bus --config "$(other 'security_level: high')" request logs/query/v1 x --timeout 5s
+    check "  with the reason" grep -q 'E_POLICY' "$WORK/err"
+    end "$answer"
+}
+
 # wire_sizes: what the broker saw of two direct messages of 1001 and 1010 bytes.
 wire_sizes() {
     local reader
@@ -357,6 +383,7 @@ TESTS=(
     algorithms_are_asserted
     another_namespace_meets_nobody
     standard_lets_a_rule_say_none
+    maximum_ratchets_signs_and_pads
     padding_hides_the_size_on_channels
     both_ends_of_a_channel_must_agree
     allow_key_reuse_is_refused

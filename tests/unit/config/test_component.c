@@ -134,14 +134,19 @@ static void security_level_may_be_raised_not_lowered(void **state)
     CLEANUP(aico_config_free)
     struct aico_config *kept =
         accepted("security: {transport: {security_level: standard}}", "cli", NULL);
+    CLEANUP(aico_config_free)
+    struct aico_config *highest = accepted(NULL, "cli", "security_level: maximum\n");
 
     (void)state;
     assert_int_equal(raised->security_level, AICO_SECURITY_HIGH);
     assert_int_equal(kept->security_level, AICO_SECURITY_STANDARD);
     refused(NULL, "cli", "security_level: standard\n",
             OWN_PATH ":1:17: key `security_level`: standard is lower than high in security.yaml");
-    refused(NULL, "cli", "security_level: maximum\n",
-            OWN_PATH ":1:17: key `security_level`: `maximum` is not available in this version: ");
+    assert_int_equal(highest->security_level, AICO_SECURITY_MAXIMUM);
+    assert_int_equal(highest->padding, AICO_PADDING_PADME);
+    assert_int_equal(highest->registry_max_age_ms, 86400000);
+    refused("security: {transport: {padding: none}}", "cli", "security_level: maximum\n",
+            SECURITY_PATH ":1:33: key `security.transport.padding`: security_level maximum means");
 }
 
 static void listen_address_takes_the_place_of_the_default_of_its_kind(void **state)

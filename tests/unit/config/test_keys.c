@@ -273,7 +273,11 @@ static void words_are_those_of_the_list(void **state)
         {T, "encryption", 0, 0, {"xchacha20poly1305"}},
         {T, "key_exchange", 0, 0, {"x25519"}},
         {T, "authentication", 0, 0, {"ed25519"}},
-        {T, "security_level", FIELD(security_level), AICO_SECURITY_HIGH, {"standard", "high"}},
+        {T,
+         "security_level",
+         FIELD(security_level),
+         AICO_SECURITY_HIGH,
+         {"standard", "high", "maximum"}},
         {T, "padding", FIELD(padding), AICO_PADDING_NONE, {"none", "padme"}},
         {B, "log_level", FIELD(log_level), AICO_LOG_INFO, {"error", "warning", "info", "debug"}},
         {B, "log_format", FIELD(log_format), AICO_LOG_TEXT, {"text", "json", "journal"}},
@@ -314,8 +318,6 @@ static void a_mistyped_word_is_answered_with_the_nearest(void **state)
 static void settings_of_later_versions_are_refused_with_the_reason(void **state)
 {
     (void)state;
-    value_refused("security.transport", "security_level", "maximum",
-                  "`maximum` is not available in this version: it needs ratcheted channels");
     refused("security: {transport: {require_fresh_handshake: false, allow_key_reuse: true}}", NULL,
             NULL,
             SECURITY_PATH ":1:73: key `security.transport.allow_key_reuse`: `true` is not "
@@ -549,7 +551,7 @@ static void maximum_contradicts_settings_of_its_row(void **state)
                                  "    registry_max_age: 60\n    security_level: maximum\n",
                                  NULL, NULL, &problems, &config),
                      AICO_ECONFIG);
-    assert_int_equal(problems.count, 3);
+    assert_int_equal(problems.count, 2);
     assert_string_equal(problems.items[0].error.text,
                         SECURITY_PATH ":3:14: key `security.transport.padding`: security_level "
                                       "maximum means padme; leave it out or write that");
@@ -557,12 +559,23 @@ static void maximum_contradicts_settings_of_its_row(void **state)
                         SECURITY_PATH ":4:23: key `security.transport.registry_max_age`: "
                                       "security_level maximum means 86400; leave it out or write "
                                       "that");
+}
 
-    assert_int_equal(parse_texts("security: {transport: {padding: padme, registry_max_age: 1d, "
-                                 "security_level: maximum}}",
-                                 NULL, NULL, &problems, &config),
-                     AICO_ECONFIG);
-    assert_int_equal(problems.count, 1); /* only that maximum is not there yet */
+static void maximum_implies_the_settings_of_its_row(void **state)
+{
+    static const char *const texts[] = {
+        "security: {transport: {security_level: maximum}}",
+        "security: {transport: {padding: padme, registry_max_age: 1d, security_level: maximum}}"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        CLEANUP(aico_config_free)
+        struct aico_config *config = accepted(texts[i], NULL, NULL);
+
+        assert_int_equal(config->security_level, AICO_SECURITY_MAXIMUM);
+        assert_int_equal(config->padding, AICO_PADDING_PADME);
+        assert_int_equal(config->registry_max_age_ms, 86400000);
+    }
 }
 
 static void all_problems_are_told_in_the_order_of_the_file(void **state)
@@ -639,6 +652,7 @@ int main(void)
         cmocka_unit_test(a_key_in_the_wrong_place_is_answered_with_the_right_one),
         cmocka_unit_test(key_reuse_needs_handshakes_that_are_not_fresh),
         cmocka_unit_test(maximum_contradicts_settings_of_its_row),
+        cmocka_unit_test(maximum_implies_the_settings_of_its_row),
         cmocka_unit_test(all_problems_are_told_in_the_order_of_the_file),
         cmocka_unit_test(problems_past_twenty_are_counted),
         cmocka_unit_test(sections_without_keys_are_no_mistake),

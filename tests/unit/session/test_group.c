@@ -8,6 +8,7 @@
 
 #include "session/channel.h"
 #include "session/group.h"
+#include "session/level.h"
 
 static json_t *vectors;
 static struct session_settings settings;
@@ -724,16 +725,20 @@ static void the_number_of_entitled_readers_picks_the_trailer(void **state UNUSED
 {
     struct rule sender = rule_of(AUTHENTICITY_SENDER), history = sender;
     struct rule group = rule_of(AUTHENTICITY_GROUP), signature = rule_of(AUTHENTICITY_SIGNATURE);
+    struct session_settings maximum = settings;
 
     history.history = true;
-    assert_int_equal(group_trailer(&sender, 0), ENVELOPE_TRAILER_NONE);
-    assert_int_equal(group_trailer(&sender, 1), ENVELOPE_TRAILER_NONE);
-    assert_int_equal(group_trailer(&sender, 2), ENVELOPE_TRAILER_VECTOR);
-    assert_int_equal(group_trailer(&sender, 16), ENVELOPE_TRAILER_VECTOR);
-    assert_int_equal(group_trailer(&sender, 17), ENVELOPE_TRAILER_SIGNATURE);
-    assert_int_equal(group_trailer(&history, 2), ENVELOPE_TRAILER_SIGNATURE);
-    assert_int_equal(group_trailer(&signature, 1), ENVELOPE_TRAILER_SIGNATURE);
-    assert_int_equal(group_trailer(&group, 100), ENVELOPE_TRAILER_NONE);
+    assert_int_equal(group_trailer(&settings, &sender, 0), ENVELOPE_TRAILER_NONE);
+    assert_int_equal(group_trailer(&settings, &sender, 1), ENVELOPE_TRAILER_NONE);
+    assert_int_equal(group_trailer(&settings, &sender, 2), ENVELOPE_TRAILER_VECTOR);
+    assert_int_equal(group_trailer(&settings, &sender, 16), ENVELOPE_TRAILER_VECTOR);
+    assert_int_equal(group_trailer(&settings, &sender, 17), ENVELOPE_TRAILER_SIGNATURE);
+    assert_int_equal(group_trailer(&settings, &history, 2), ENVELOPE_TRAILER_SIGNATURE);
+    assert_int_equal(group_trailer(&settings, &signature, 1), ENVELOPE_TRAILER_SIGNATURE);
+    assert_int_equal(group_trailer(&settings, &group, 100), ENVELOPE_TRAILER_NONE);
+    maximum.security_level = LEVEL_MAXIMUM;
+    assert_int_equal(group_trailer(&maximum, &group, 1), ENVELOPE_TRAILER_SIGNATURE);
+    assert_int_equal(group_trailer(&maximum, &sender, 2), ENVELOPE_TRAILER_SIGNATURE);
 }
 
 static void a_reader_the_registry_adds_reads_nothing_from_before(void **state UNUSED)

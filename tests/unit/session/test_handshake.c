@@ -755,7 +755,7 @@ static void every_setting_of_the_policy_must_be_equal(void **state UNUSED)
         "allow_key_reuse",
         "padding",
         "psk_file",
-        "security_level",
+        "channel ratchet, security_level",
     };
 
     for (size_t i = 0; i < COUNT_OF(others); i++)

@@ -10,6 +10,7 @@
 #include "crypto/dh.h"
 #include "envelope/envelope.h"
 #include "session/keep.h"
+#include "session/level.h"
 #include "session/peers.h"
 #include "session/prekey.h"
 #include "session/shelf.h"
@@ -551,6 +552,87 @@ static void a_channel_is_not_taken_for_a_ratchet(void **state UNUSED)
     assert_int_equal(ends[BOB].failed, 1);
 }
 
+/* --- settings ------------------------------------------------------------------------------- */
+
+/* One setting of both ends is changed, and nothing else. */
+#define SET_BOTH(field, value)                                                                     \
+    do {                                                                                           \
+        for (int at_ = ALICE; at_ <= BOB; at_++) {                                                 \
+            ends[at_].settings.field = (value);                                                    \
+            restart(at_);                                                                          \
+        }                                                                                          \
+        run();                                                                                     \
+    } while (0)
+
+/* The format in which ALICE says something to BOB on `talk/v1`, which the rule seals on channels.
+ */
+static uint8_t format_of_talk(uint8_t delivery, const uint8_t *ref, uint8_t *ret_ref)
+{
+    struct writer w = writer_over(room, sizeof(room));
+    struct bytes bob = bytes_text(ends[BOB].name), topic = bytes_text("talk/v1");
+    struct envelope e;
+
+    assert_int_equal(sessions_want(ends[ALICE].sessions, now_at(), bob, topic), 0);
+    run();
+    assert_true(sessions_is_ready(ends[ALICE].sessions, now_at(), bob, topic));
+    assert_int_equal(sessions_seal_direct(ends[ALICE].sessions, now_at(), bob, topic, delivery, ref,
+                                          bytes_of(NULL, 0), bytes_text("1"), &w, ret_ref),
+                     0);
+    drain(ALICE);
+    assert_int_equal(envelope_parse(writer_view(&w), &e), 0);
+    post(BOB, "talk/v1", delivery, writer_view(&w));
+    run();
+    return e.format;
+}
+
+static void maximum_ratchets_what_other_levels_seal_on_channels(void **state UNUSED)
+{
+    uint8_t ref[SESSION_REF_SIZE];
+
+    assert_int_equal(format_of_talk(DELIVERY_EVENT, NULL, NULL), ENVELOPE_FORMAT_MESSAGE);
+    assert_int_equal(ends[BOB].heard, 1);
+    SET_BOTH(security_level, LEVEL_MAXIMUM);
+    assert_int_equal(format_of_talk(DELIVERY_REQUEST, NULL, ref), ENVELOPE_FORMAT_INIT);
+    assert_int_equal(ends[BOB].heard, 2);
+    advance(2000); /* the answer that turns */
+    assert_int_equal(format_of_talk(DELIVERY_EVENT, NULL, NULL), ENVELOPE_FORMAT_RATCHET);
+    assert_int_equal(ends[BOB].heard, 3);
+    assert_int_equal(ends[BOB].failed, 0);
+}
+
+static void maximum_and_another_level_do_not_talk(void **state UNUSED)
+{
+    ends[ALICE].settings.security_level = LEVEL_MAXIMUM;
+    restart(ALICE);
+    run();
+    assert_int_equal(format_of_talk(DELIVERY_EVENT, NULL, NULL), ENVELOPE_FORMAT_INIT);
+    assert_int_equal(ends[BOB].heard, 0);
+    assert_int_equal(ends[BOB].failed_code, AICO_EPOLICY);
+}
+
+/* ALICE seals @count messages of which only the last arrives. */
+static void lose_all_but_the_last(unsigned count)
+{
+    for (unsigned i = 1; i < count; i++)
+        (void)sealed_by(ALICE, "2");
+    post(BOB, TOPIC, DELIVERY_EVENT, sealed_by(ALICE, "3"));
+    run();
+}
+
+static void max_skipped_messages_is_how_many_may_be_missing(void **state UNUSED)
+{
+    say(ALICE, "1");
+    lose_all_but_the_last(5);
+    assert_int_equal(ends[BOB].heard, 2);
+    assert_int_equal(ends[BOB].gaps, 1);
+    ends[BOB].settings.max_skipped_messages = 3;
+    restart(BOB);
+    run();
+    lose_all_but_the_last(5);
+    assert_int_equal(ends[BOB].heard, 2);
+    assert_int_equal(ends[BOB].failed_code, AICO_ESKIP);
+}
+
 /* --- row 59 --------------------------------------------------------------------------------- */
 
 /* Every (ratchet key, number) that ever left, as one message key each. */
@@ -1049,6 +1131,9 @@ int main(void)
         RATCHET_TEST(runs_follow_each_other_on_one_ratchet),
         RATCHET_TEST(crossing_starts_end_on_one_ratchet),
         RATCHET_TEST(a_channel_is_not_taken_for_a_ratchet),
+        RATCHET_TEST(maximum_ratchets_what_other_levels_seal_on_channels),
+        RATCHET_TEST(maximum_and_another_level_do_not_talk),
+        RATCHET_TEST(max_skipped_messages_is_how_many_may_be_missing),
         RATCHET_TEST(a_kill_at_every_write_uses_no_key_twice_and_loses_nothing),
         RATCHET_TEST(ten_thousand_messages_through_kills_at_random),
         RATCHET_TEST(what_was_opened_and_not_taken_is_handed_over_after_a_restart),

@@ -2,6 +2,8 @@
 /* Direct messages of format 0 with a component that is marked `peer aico` (PROTOCOL 5.5). */
 #include "peers_net.h"
 
+#include "session/level.h"
+
 #include "crypto/kx.h"
 #include "envelope/format0.h"
 #include "envelope/metadata.h"
@@ -445,6 +447,21 @@ static void a_revoked_one_is_not_heard_nor_spoken_to(void **state UNUSED)
                      AICO_EPEERUNKNOWN);
 }
 
+static void security_level_maximum_refuses_format_0(void **state UNUSED)
+{
+    struct words w = {BACKEND, CLI, 0, TALK, "{}", DELIVERY_EVENT, 1, NULL};
+
+    assert_int_equal(say_as_seed(&w), 0);
+    net_stop_node(&net, CLI);
+    net.nodes[CLI].settings.security_level = LEVEL_MAXIMUM;
+    net_start_node(&net, CLI);
+    w.number = 2;
+    assert_int_equal(say_as_seed(&w), AICO_EPOLICY);
+    assert_int_equal(net_dial(&net, CLI, BACKEND), AICO_EPOLICY);
+    assert_int_equal(net_say(&net, CLI, BACKEND, TALK, DELIVERY_EVENT, NULL, "x", NULL),
+                     AICO_EPOLICY);
+}
+
 #define MARKED(test) cmocka_unit_test_setup_teardown(test, open_net, close_net)
 #define UNMARKED(test) cmocka_unit_test_setup_teardown(test, open_unmarked, close_net)
 
@@ -470,6 +487,7 @@ int main(void)
         MARKED(the_rules_hold_as_for_channels),
         MARKED(who_is_not_in_allowed_components_is_not_heard),
         MARKED(a_revoked_one_is_not_heard_nor_spoken_to),
+        MARKED(security_level_maximum_refuses_format_0),
     };
 
     assert_int_equal(crypto_start(), 0);

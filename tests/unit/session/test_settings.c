@@ -6,6 +6,7 @@
 #include "peers_net.h"
 
 #include "envelope/envelope.h"
+#include "session/peers_internal.h"
 
 enum { BACKEND, CLI, EVERYBODY };
 static const char *const names[] = {"backend", "cli"};
@@ -178,6 +179,95 @@ static void require_fresh_handshake_false_keeps_channels_over_links(void **state
     assert_true(has_channel());
 }
 
+/* Of the group envelope that the broker saw last. */
+static struct {
+    uint8_t trailer;
+    bool padded;
+} last_group;
+static bool look_at_group(struct net *n, struct parcel *parcel, void *context)
+{
+    struct envelope envelope;
+
+    (void)n, (void)context;
+    if (strcmp(parcel->topic, LOGS) == 0 &&
+        envelope_parse(buffer_view(&parcel->bytes), &envelope) == 0) {
+        last_group.trailer = envelope.trailer_kind;
+        last_group.padded = envelope.padded;
+    }
+    return true;
+}
+
+static void publish_one(void)
+{
+    net.pass = look_at_group;
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "x"), 0);
+    net_run(&net);
+    assert_heard(&net, BACKEND, 0, "x");
+}
+
+static void maximum_signs_and_pads_groups(void **state UNUSED)
+{
+    publish_one();
+    assert_int_equal(last_group.trailer, ENVELOPE_TRAILER_NONE); /* one reader has the key */
+    assert_false(last_group.padded);
+    SET(security_level, LEVEL_MAXIMUM);
+    publish_one();
+    assert_int_equal(last_group.trailer, ENVELOPE_TRAILER_SIGNATURE);
+    assert_true(last_group.padded);
+}
+
+/* A publisher that has stayed behind hands out the key of an unsigned generation. */
+static void hand_out_an_unsigned_key(void)
+{
+    static const struct secret none;
+    struct node *cli = &net.nodes[CLI];
+    struct secret g0 = {{5}};
+    uint8_t room[CONTROL_SMALL_MAX], id[GROUP_ID_SIZE];
+    struct writer w = writer_over(room, sizeof(room));
+    uint64_t generation = START_MS + (uint64_t)net.now_ms;
+
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    group_derive_id(&g0, generation, cli->identity->public, bytes_text("logs/**"), id);
+    control_write_group_key(&w,
+                            &(struct control){.filter = bytes_text("logs/**"),
+                                              .generation = generation,
+                                              .chain_key = secret_view(&g0),
+                                              .id = bytes_of(id, sizeof(id)),
+                                              .slot = ENVELOPE_NO_SLOT,
+                                              .reader_key = secret_view(&none)},
+                            CONTROL_NOT_LISTED);
+    assert_int_equal(control_send(cli->sessions, net_moment(&net, cli),
+                                  peer_find(cli->sessions, bytes_text("backend"), false),
+                                  writer_view(&w)),
+                     0);
+    net_run(&net);
+}
+
+static void maximum_takes_no_key_of_an_unsigned_generation(void **state UNUSED)
+{
+    hand_out_an_unsigned_key();
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_NOTICE), 0);
+    SET(security_level, LEVEL_MAXIMUM);
+    hand_out_an_unsigned_key();
+    assert_int_equal(note_at(&net, BACKEND, SESSION_NOTICE, 0)->code, AICO_EAUTHENTICITY);
+}
+
+static void maximum_seals_nothing_for_one_component_over_a_channel(void **state UNUSED)
+{
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    assert_int_equal(net_say(&net, CLI, BACKEND, TALK, DELIVERY_EVENT, NULL, "x", NULL), 0);
+    SET(security_level, LEVEL_MAXIMUM);
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    assert_true(has_channel());
+    /* Nobody stores ratchets in this net. */
+    assert_int_equal(net_say(&net, CLI, BACKEND, TALK, DELIVERY_EVENT, NULL, "x", NULL),
+                     AICO_ENOTYET);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -190,6 +280,9 @@ int main(void)
         TEST(handshake_timeout_ends_an_attempt),
         TEST(keepalive_interval_finds_a_silent_peer),
         TEST(require_fresh_handshake_false_keeps_channels_over_links),
+        TEST(maximum_signs_and_pads_groups),
+        TEST(maximum_takes_no_key_of_an_unsigned_generation),
+        TEST(maximum_seals_nothing_for_one_component_over_a_channel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
