@@ -4,7 +4,8 @@
  *
  * A frame may hold thousands of records, and a peer may send frames without end. So each peer gets
  * slices of work: what is beyond is kept as it came, and broker_work() goes on with it, one peer
- * after the other.
+ * after the other. A control message beyond the rate of its component waits there too, with all
+ * that came behind it, until the rate lets it through: nobody would say it again.
  */
 #include <stdio.h>
 
@@ -28,14 +29,14 @@ static const struct ingress {
     [RECORD_PUBLISH] = {PEER_READY, false, 0, on_publish},
     [RECORD_ACK] = {PEER_READY, true, 0, on_ack},
     [RECORD_RESOLVE] = {PEER_READY, false, 0, on_resolve},
-    [RECORD_WILL] = {PEER_READY, false, 1, on_will},
-    [RECORD_QUERY] = {PEER_READY, false, 20, on_query},
-    [RECORD_FOLLOW] = {PEER_READY, false, 20, on_follow},
+    [RECORD_WILL] = {PEER_READY, false, 10, on_will},
+    [RECORD_QUERY] = {PEER_READY, false, 200, on_query},
+    [RECORD_FOLLOW] = {PEER_READY, false, 200, on_follow},
     [RECORD_SETTLE] = {PEER_READY, true, 0, on_settle},
     [RECORD_KEYS] = {PEER_READY, false, 0, on_keys},
     [RECORD_READING] = {PEER_READY, false, 0, on_reading},
     [RECORD_PREKEYS] = {PEER_READY, false, 0, on_prekeys},
-    [RECORD_BUNDLE] = {PEER_READY, false, 5, on_bundle},
+    [RECORD_BUNDLE] = {PEER_READY, false, 50, on_bundle},
 };
 
 /* The record's id, which all that cost tokens have first. */
@@ -105,7 +106,13 @@ static bool is_over(const struct broker_peer *peer)
     return peer->state == PEER_LEAVING || peer->end_noted;
 }
 
-/* Handles records until they or the slice are used up. 0 or the breach. */
+static void pause_input(struct broker *b, struct broker_peer *peer)
+{
+    peer->resume_ms = b->now.boot_ms + PAUSE_MS;
+    wake_at(b, peer->resume_ms);
+}
+
+/* Handles records until they or the slice are used up, or one has to wait. 0 or the breach. */
 static int run_slice(struct broker *b, struct broker_peer *peer, struct reader *records)
 {
     uint64_t end = MIN(b->work + WORK_SLICE, b->turn_ends);
@@ -113,11 +120,18 @@ static int run_slice(struct broker *b, struct broker_peer *peer, struct reader *
     int r = 0;
 
     while (b->work < end && !is_over(peer) && records->left > 0) {
+        struct reader before = *records;
+
         r = frame_next(records, &record);
         if (r == 1)
             r = dispatch(b, peer, &record);
         if (r < 0)
             break;
+        if (r == INGRESS_LATER) {
+            *records = before;
+            pause_input(b, peer);
+            break;
+        }
         work_add(b, WORK_RECORD);
     }
     return r < 0 ? r : 0;
@@ -135,7 +149,7 @@ static void working_remove(struct broker *b, struct broker_peer *peer)
 
 static void working_add(struct broker *b, struct broker_peer *peer)
 {
-    if (peer->in_working)
+    if (peer->in_working || peer->resume_ms > 0)
         return;
     peer->in_working = true;
     DL_APPEND2(b->working, peer, work_prev, work_next);
@@ -146,6 +160,23 @@ void ingress_forget(struct broker *b, struct broker_peer *peer)
     fifo_deinit(&peer->input);
     peer->input_taken = 0;
     working_remove(b, peer);
+}
+
+void ingress_resume(struct broker *b, struct broker_peer *peer)
+{
+    peer->resume_ms = 0;
+    if (peer->input.count > 0)
+        working_add(b, peer);
+}
+
+void ingress_sweep(struct broker *b, struct broker_peer *peer)
+{
+    if (peer->resume_ms == 0)
+        return;
+    if (b->now.boot_ms >= peer->resume_ms)
+        ingress_resume(b, peer);
+    else
+        wake_at(b, peer->resume_ms);
 }
 
 static int keep(struct broker *b, struct broker_peer *peer, const struct reader *records)

@@ -42,8 +42,9 @@
 #define FLIGHT_SUSPENDED_MS 60000
 #define REQUEST_TIMEOUT_DEFAULT_MS 30000
 #define REQUEST_TIMEOUT_MAX_MS (60 * 60 * 1000)
-#define TOKENS_PER_SECOND 200
-#define TOKENS_BURST 1000
+#define TOKENS_PER_SECOND 2000
+#define TOKENS_BURST 10000
+#define PAUSE_MS 50         /* of a peer whose component has used up its control messages */
 #define LINKS_PER_SECOND 20 /* of one component */
 #define LINKS_BURST 100
 #define INSTANCES_PER_MEMBER 8 /* remembered while away */
@@ -312,6 +313,7 @@ struct broker_peer {
     struct fifo input;          /* ends of frames: what its slices have not reached yet */
     size_t input_taken;         /* bytes of the first one */
     bool in_working, is_orphan; /* its link is gone, its input is not */
+    int64_t resume_ms;          /* its input waits until then, 0: it does not */
 
     struct subscription *subscriptions;
     size_t subscription_count;
@@ -476,6 +478,11 @@ static inline void work_add(struct broker *broker, size_t units)
 }
 /* What waits from @peer is forgotten. */
 void ingress_forget(struct broker *broker, struct broker_peer *peer);
+/* The handler of a record: not now. It is asked again after PAUSE_MS, in its place. */
+#define INGRESS_LATER 1
+/* Goes on with what paused, now or when its time has come. */
+void ingress_resume(struct broker *broker, struct broker_peer *peer);
+void ingress_sweep(struct broker *broker, struct broker_peer *peer);
 /* names.c */
 struct bytes topic_view(const struct topic *topic);
 /* The topic of @name (valid) if it has a number. */

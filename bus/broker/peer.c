@@ -191,6 +191,7 @@ void broker_peer_gone(struct broker *b, struct moment now, struct broker_peer *p
         peer->is_orphan = peer->blocked = peer->kick_reported = true;
         peer->cookie = NULL;
         output_remove(b, peer);
+        ingress_resume(b, peer);
         return;
     }
     peer_orphan_end(b, peer);
@@ -285,6 +286,7 @@ void peer_sweep(struct broker *b, struct broker_peer *peer)
         return;
     case PEER_READY:
         lane_expire(b, peer);
+        ingress_sweep(b, peer);
         due = peer->heard_ms + interval * (peer->pings + 1);
         if (now >= due && peer->pings >= PINGS_UNANSWERED_MAX) {
             peer_end(b, peer, AICO_EPEERSILENT, NULL);

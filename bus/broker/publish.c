@@ -690,11 +690,10 @@ static int accept_publish(struct incoming *in)
         ((flight && p->delivery != DELIVERY_STREAM && p->delivery != DELIVERY_MAILBOX) ||
          p->offset != 0))
         return AICO_EPROTO;
-    if (p->delivery == DELIVERY_CONTROL && !peer_take_tokens(b, in->peer, 1)) {
-        refuse_publish(b, in->peer, p->id, AICO_ERATE, NULL,
-                       "more than %d control messages a second", TOKENS_PER_SECOND);
-        return 0;
-    }
+    /* Not of one whose link is gone: its input is bounded, and it cannot send more. */
+    if (p->delivery == DELIVERY_CONTROL && !in->peer->is_orphan &&
+        !peer_take_tokens(b, in->peer, 1))
+        return INGRESS_LATER;
     if (p->delivery != DELIVERY_CONTROL && !quota_take_publish(b, in->peer)) {
         refuse_publish(b, in->peer, p->id, AICO_EQUOTA, NULL, "%s",
                        quota_hint(b, QUOTA_PUBLISH_RATE, hint));

@@ -146,6 +146,9 @@ static struct broker_peer *welcome(struct aico_broker *b, struct moment now,
     const uint8_t *identity;
     int code = AICO_EUNKNOWN;
 
+    /* It may come with a registry that is newer than our last look. */
+    b->look_ms = now.boot_ms;
+    broker_look_at_registry(b, now, false);
     if (broker_find_pass(b, input->user_id, &name, &identity))
         peer = broker_peer_open(b->core, now, name, identity, input->address, input->link, &code);
     if (peer)
@@ -318,14 +321,14 @@ static int64_t turn(struct aico_broker *b, struct moment now)
         (void)broker_reload(b, now, NULL); /* the log says how it went */
     if (b->stops && !b->is_draining)
         start_draining(b, now);
-    broker_look_at_registry(b, now, false);
+    broker_follow_registry(b, now);
 
     has_more = take_input(b, now);
+    if (now.boot_ms >= broker_deadline(b->core))
+        broker_tick(b->core, now);
     has_more |= broker_work(b->core, now);
     let_go_of_lost_links(b, now);
     answer_asks(b, now);
-    if (now.boot_ms >= broker_deadline(b->core))
-        broker_tick(b->core, now);
     has_more |= broker_exchange_orders(b, now);
     has_more |= give_output(b, now);
     cut_kicked(b, now);

@@ -149,6 +149,11 @@ AICO_MUST_USE int broker_allow(struct aico_broker *b, struct aico_error *err);
 bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct bytes *ret_name,
                       const uint8_t **ret_identity);
 void broker_free_passes(struct aico_broker *b);
+/* Once a turn: looks at the registry's file when it is time, or somebody's key is about to be
+ * refused. */
+void broker_follow_registry(struct aico_broker *b, struct moment now);
+/* Has ZAP ask for that. */
+void broker_look_before_refusing(struct aico_broker *b);
 /* Looks at the registry's file when it is time, or now. */
 void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked);
 /* Logs the keys that were not let in. */

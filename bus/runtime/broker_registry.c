@@ -245,6 +245,29 @@ void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_a
     say_if_stale(b, now);
 }
 
+void broker_follow_registry(struct aico_broker *b, struct moment now)
+{
+    bool is_wanted = zap_wants_look(b->zap);
+
+    if (is_wanted)
+        b->look_ms = now.boot_ms;
+    broker_look_at_registry(b, now, false);
+    if (is_wanted)
+        zap_looked(b->zap);
+}
+
+static void wake(void *context)
+{
+    const struct aico_broker *b = context;
+
+    wake_signal(&b->wake);
+}
+
+void broker_look_before_refusing(struct aico_broker *b)
+{
+    zap_set_look(b->zap, wake, b);
+}
+
 static void say_refusal(struct aico_broker *b, const struct zap_refusal *refusal)
 {
     static const uint8_t none[ZAP_KEY_SIZE];

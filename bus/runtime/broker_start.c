@@ -251,8 +251,10 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
     if (r < 0)
         return aico_error_set(err, r, "starting ZeroMQ: %s", aico_error_string(r));
     r = zap_start(b->transport, &b->zap, err);
-    if (r == 0)
+    if (r == 0) {
+        broker_look_before_refusing(b);
         r = broker_allow(b, err);
+    }
     if (r == 0)
         r = router_new(b->transport, &settings, &b->router, err);
     b->endpoints = calloc(config->endpoints.count + 1, sizeof(*b->endpoints));

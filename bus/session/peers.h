@@ -286,7 +286,8 @@ bool sessions_is_ready(struct sessions *sessions, struct moment now, struct byte
 AICO_MUST_USE int sessions_want(struct sessions *sessions, struct moment now, struct bytes peer,
                                 struct bytes topic);
 /* Sends PING to @peer over its channel; SESSION_PONG with *ret_number answers it. 0 or AICO_ESTATE
- * (no channel stands: sessions_dial()) or AICO_EFORMAT (format 0 has no PING). */
+ * (no channel stands: sessions_dial()) or AICO_EFORMAT (format 0 has no PING), or
+ * AICO_ERATE (more than 1000 a second). */
 AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, struct bytes peer,
                                 uint64_t *ret_number);
 /* Asks @peer to seal its last value of @topic for us: it comes as a direct message. 0 or

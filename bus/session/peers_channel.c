@@ -342,6 +342,8 @@ int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint
 
     if (!line)
         return seed_is_spoken(s, addressee(s, now, name, peer)) ? AICO_EFORMAT : AICO_ESTATE;
+    if (!bucket_take(&peer->pings, now.boot_ms, PINGS_RATE, PINGS_RATE))
+        return AICO_ERATE;
     say_ping(s, now, peer, line);
     *ret_number = line->pings;
     return 0;
@@ -370,6 +372,10 @@ static void on_ping(struct sessions *s, struct moment now, struct peer *peer, st
             (void)!dial_start(s, now, peer);
         return;
     }
+    /* As if it were lost: who only asks must not use up what we may say. */
+    if (!bucket_take(&peer->pongs, now.boot_ms, PONGS_RATE, PONGS_BURST) ||
+        !bucket_take(&s->pongs, now.boot_ms, PONGS_ALL_RATE, PONGS_ALL_BURST))
+        return;
     control_write_ping(&w, CONTROL_PONG, line->channel->id, (uint32_t)line->channel->send.next + 1);
     line_control(s, now, peer, line, writer_view(&w));
     line->is_dirty = false; /* it says how far we are, as PING does */

@@ -46,6 +46,12 @@
 #define AGAINS_BURST 1000
 #define REFUSES_RATE 10 /* hints to one peer a second */
 #define REFUSES_BURST 20
+#define PINGS_RATE 1000 /* a second to one peer, and at once */
+#define PONGS_RATE 1000 /* to one peer; it asks with PINGS_RATE, perhaps as several processes */
+#define PONGS_BURST 2000
+#define PONGS_ALL_RATE                                                                             \
+    1500 /* the broker passes on 2000 control messages a second: the rest is ours */
+#define PONGS_ALL_BURST 3000
 #define WORDS_RATE 1 /* of one peer that are passed on: its clock, its registry, its refusals */
 #define WORDS_BURST 5
 #define LATE_MS 60000          /* counted when a message is older */
@@ -149,6 +155,7 @@ struct peer {
     struct held_list early; /* overtook their Hello3 */
     struct bucket refuses;
     struct bucket agains;
+    struct bucket pings, pongs;
     struct bucket hints, registries, times; /* what it says that others would have to listen to */
 
     /* its groups */
@@ -233,6 +240,7 @@ struct sessions {
     struct hedge *hedge; /* guarded */
     struct random_source random;
     struct guard *guard;
+    struct bucket pongs;
     struct peer *peers;
     struct publication *publications;
     struct published_topic *topics;

@@ -35,9 +35,14 @@ struct zap_directory {
 
 struct zap {
     zactor_t *actor;
-    void *socket; /* REP; used by the actor only, once it runs */
+    void *socket;               /* REP; used by the actor only, once it runs */
+    void (*ask)(void *context); /* NULL: nobody looks */
+    void *ask_context;
     pthread_mutex_t lock;
+    pthread_cond_t looked;
     /* under lock */
+    bool wants_look;
+    int64_t ask_again_ms;            /* boot_ms */
     struct zap_directory *directory; /* NULL: nobody */
     struct zap_refusal refusals[REFUSALS_MAX];
     size_t refusal_first, refusal_count;
@@ -190,6 +195,42 @@ static const struct {
     [FORMER_KEY] = {"500", "key is no longer valid"},
 };
 
+/* Perhaps the owner has registered the key just now. With the lock held. */
+static bool wait_for_look(struct zap *zap)
+{
+    int64_t now_ms = moment_now().boot_ms;
+    struct timespec until;
+
+    if (!zap->ask || now_ms < zap->ask_again_ms)
+        return false;
+    zap->ask_again_ms = now_ms + ZAP_LOOK_EVERY_MS;
+    zap->wants_look = true;
+    zap->ask(zap->ask_context);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += ZAP_LOOK_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (zap->wants_look)
+        if (pthread_cond_timedwait(&zap->looked, &zap->lock, &until) == ETIMEDOUT)
+            zap->wants_look = false;
+    return true;
+}
+
+static const struct entry *find_entry(const struct zap *zap, struct request *request)
+{
+    struct entry *entry = NULL;
+
+    if (zap->directory)
+        HASH_FIND(hh, zap->directory->entries, part(request, PART_CREDENTIAL).at, ZAP_KEY_SIZE,
+                  entry);
+    return entry;
+}
+
+static bool is_valid(const struct entry *entry)
+{
+    return entry && *entry->user_id && moment_now().real_ms < entry->until_ms;
+}
+
 /* Whether the request is granted, and to whom. */
 static enum verdict decide(struct zap *zap, struct request *request,
                            char ret_user_id[ZAP_USER_ID_MAX + 1])
@@ -198,11 +239,13 @@ static enum verdict decide(struct zap *zap, struct request *request,
     enum verdict verdict = UNKNOWN_KEY;
 
     (void)pthread_mutex_lock(&zap->lock);
-    if (is_for_us(request) && zap->directory)
-        HASH_FIND(hh, zap->directory->entries, part(request, PART_CREDENTIAL).at, ZAP_KEY_SIZE,
-                  entry);
+    if (is_for_us(request)) {
+        entry = find_entry(zap, request);
+        if (!is_valid(entry) && wait_for_look(zap))
+            entry = find_entry(zap, request);
+    }
     if (entry)
-        verdict = *entry->user_id && moment_now().real_ms < entry->until_ms ? GRANTED : FORMER_KEY;
+        verdict = is_valid(entry) ? GRANTED : FORMER_KEY;
     if (verdict == GRANTED)
         memcpy(ret_user_id, entry->user_id, sizeof(entry->user_id));
     else
@@ -271,12 +314,29 @@ static zactor_t *actor_start(struct zap *zap)
     return actor;
 }
 
+/* A condition that waits by the monotonic clock. */
+static int locks_init(struct zap *zap)
+{
+    pthread_condattr_t attributes;
+    bool is_made = pthread_condattr_init(&attributes) == 0 &&
+                   pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+                   pthread_cond_init(&zap->looked, &attributes) == 0;
+
+    (void)pthread_condattr_destroy(&attributes);
+    if (!is_made)
+        return AICO_ENOMEM;
+    if (pthread_mutex_init(&zap->lock, NULL) == 0)
+        return 0;
+    (void)pthread_cond_destroy(&zap->looked);
+    return AICO_ENOMEM;
+}
+
 int zap_start(struct transport *transport, struct zap **ret_zap, struct aico_error *err)
 {
     CLEANUP(zap_stop)
     struct zap *zap = calloc(1, sizeof(*zap));
 
-    if (!zap || pthread_mutex_init(&zap->lock, NULL) != 0) {
+    if (!zap || locks_init(zap) < 0) {
         free(STEAL(zap));
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     }
@@ -303,6 +363,7 @@ void zap_stop(struct zap **zap)
     zactor_destroy(&z->actor); /* joins */
     socket_close(&z->socket);
     zap_directory_free(&z->directory);
+    (void)pthread_cond_destroy(&z->looked);
     (void)pthread_mutex_destroy(&z->lock);
     free(z);
     *zap = NULL;
@@ -317,6 +378,32 @@ void zap_set_directory(struct zap *zap, struct zap_directory **directory)
     zap->directory = STEAL(*directory);
     (void)pthread_mutex_unlock(&zap->lock);
     zap_directory_free(&former);
+}
+
+void zap_set_look(struct zap *zap, void (*ask)(void *context), void *context)
+{
+    (void)pthread_mutex_lock(&zap->lock);
+    zap->ask = ask;
+    zap->ask_context = context;
+    (void)pthread_mutex_unlock(&zap->lock);
+}
+
+bool zap_wants_look(struct zap *zap)
+{
+    bool wants;
+
+    (void)pthread_mutex_lock(&zap->lock);
+    wants = zap->wants_look;
+    (void)pthread_mutex_unlock(&zap->lock);
+    return wants;
+}
+
+void zap_looked(struct zap *zap)
+{
+    (void)pthread_mutex_lock(&zap->lock);
+    zap->wants_look = false;
+    (void)pthread_cond_broadcast(&zap->looked);
+    (void)pthread_mutex_unlock(&zap->lock);
 }
 
 bool zap_next_refusal(struct zap *zap, struct zap_refusal *ret_refusal)

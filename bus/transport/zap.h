@@ -9,8 +9,7 @@
  * that starts and stops the actor lies in CZMQ's own context, which is one for the process. So
  * several brokers may live in one process, and clients never touch CZMQ.
  *
- * zap_start() and zap_stop() by the broker's thread; zap_set_directory() and zap_next_refusal()
- * from any thread.
+ * zap_start(), zap_set_look() and zap_stop() by the broker's thread; the rest from any thread.
  */
 #ifndef TRANSPORT_ZAP_H
 #define TRANSPORT_ZAP_H
@@ -56,6 +55,18 @@ void zap_stop(struct zap **zap);
 
 /* From now on @directory decides (handed over; set to NULL); the former one is freed. */
 void zap_set_directory(struct zap *zap, struct zap_directory **directory);
+
+/*
+ * What is asked before a key is refused: is there a newer directory? @ask, called by the handler's
+ * thread, must not block; whoever it wakes calls zap_set_directory() if there is, then
+ * zap_looked(). The handler waits ZAP_LOOK_MS for that at most, and asks at most once in
+ * ZAP_LOOK_EVERY_MS, so strangers cannot make the others wait. Before anybody can connect.
+ */
+#define ZAP_LOOK_MS 100
+#define ZAP_LOOK_EVERY_MS 50
+void zap_set_look(struct zap *zap, void (*ask)(void *context), void *context);
+bool zap_wants_look(struct zap *zap);
+void zap_looked(struct zap *zap);
 
 /* A key that was not let in, for the log. */
 struct zap_refusal {

@@ -6,10 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "common/moment.h"
 
 #define LABEL_SIZE 128
 #define LABEL_WIDTH 28
 #define PINGS 3
+#define PING_INTERVAL_MS 1 /* a component answers a thousand a second */
 
 static const struct cli_column peer_columns[] = {
     {"name", "NAME"},          {"address", "ADDRESS"},     {"software", "SOFTWARE"},
@@ -107,6 +111,15 @@ int verb_query(struct cli *cli)
     return 0;
 }
 
+static void wait_until(int64_t until_ms)
+{
+    int64_t left = until_ms - steady_ms();
+    struct timespec time = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+
+    if (left > 0)
+        (void)nanosleep(&time, NULL);
+}
+
 int verb_ping(struct cli *cli)
 {
     const char *peer = cli->command.count > 0 ? cli->command.arguments[0] : NULL;
@@ -115,6 +128,8 @@ int verb_ping(struct cli *cli)
     int r = cli_connect(cli, &err);
 
     for (uint64_t i = 0; r == 0 && i < count; i++) {
+        int64_t next_ms =
+            steady_ms() + (cli->interval_ms > 0 ? cli->interval_ms : PING_INTERVAL_MS);
         int64_t us = 0;
 
         r = aico_ping(cli->client, peer, cli_timeout(cli), &us, &err);
@@ -125,6 +140,8 @@ int verb_ping(struct cli *cli)
         else
             (void)printf("%s %" PRId64 " us\n", peer ? peer : "broker", us);
         (void)fflush(stdout);
+        if (i + 1 < count)
+            wait_until(next_ms);
     }
     return r < 0 ? cli_fail(cli, r, &err) : 0;
 }

@@ -122,6 +122,8 @@ static const struct option_entry options[] = {
     {OPTION_COUNT, "sub", "count", 'n', "N", "end after N messages", "Messages", false},
     {OPTION_COUNT, "reply", "count", 'n', "N", "end after N replies", "Messages", false},
     {OPTION_COUNT, "ping", "count", 'n', "N", "ping N times", "Messages", false},
+    {OPTION_INTERVAL, "ping", "interval", 0, "TIME", "from one to the next (1ms)", "Messages",
+     false},
     {OPTION_ONCE, "top", "once", 0, NULL, "print the tables and end", NULL, false},
     {OPTION_COUNT, "top", "count", 'n', "N", "end after N refreshes", NULL, false},
     {OPTION_INTERVAL, "top", "interval", 0, "TIME", "from one refresh to the next (1s)", NULL,

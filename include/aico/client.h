@@ -338,7 +338,8 @@ AICO_API AICO_MUST_USE int aico_query(struct aico_client *client, const char *wh
  *
  * @ret_us  receives microseconds; may be NULL
  *
- * Returns 0, AICO_EPEERUNKNOWN, AICO_EPEERAWAY, AICO_ESELF, AICO_ETIMEOUT, AICO_ECLOSED.
+ * Returns 0, AICO_EPEERUNKNOWN, AICO_EPEERAWAY, AICO_ESELF, AICO_ERATE (to one component at most
+ * 1000 a second), AICO_ETIMEOUT, AICO_ECLOSED.
  */
 AICO_API AICO_MUST_USE int aico_ping(struct aico_client *client, const char *peer,
                                      int64_t timeout_ms, int64_t *ret_us, struct aico_error *err);

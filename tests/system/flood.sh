@@ -16,13 +16,13 @@ until_true 5 aico-bus --as hostile status >"$WORK/status.out" 2>&1
 begin peer aico-bus --as r1 sub 'quiet/**'
 export AICO_IDENTITY=cli
 
-# pings NAME CMD...: round trips of cli and r1 while CMD is true.
+# pings NAME CMD...: round trips of cli and r1 while CMD is true, 200 a second at most.
 pings() {
     local name=$1
     shift
     : >"$WORK/$name.pings"
     while "$@"; do
-        timeout 60 aico-bus ping r1 --count 50 --json >>"$WORK/$name.pings" 2>>"$WORK/$name.err" || return 1
+        timeout 60 aico-bus ping r1 --count 100 --interval 5ms --json >>"$WORK/$name.pings" 2>>"$WORK/$name.err" || return 1
     done
 }
 show() {

@@ -241,6 +241,109 @@ static void what_was_sent_before_the_link_was_lost_is_still_worked_off(void **st
     world_deinit(&w);
 }
 
+/* --- control messages beyond the rate ------------------------------------------------------- */
+
+#define CONTROL_AT_ONCE 10000
+#define CONTROL_PER_SECOND 2000
+
+static void send_control(struct client *c, const char *to)
+{
+    send_publish(c, (struct record_publish){.delivery = DELIVERY_CONTROL,
+                                            .topic = TOPIC_NUMBER_CONTROL,
+                                            .to = NUMBER_BY_NAME,
+                                            .to_name = bytes_text(to),
+                                            .payload = bytes_text("\x04x")});
+}
+
+/* What @c got from the others since the last time, in order: ids rise. */
+static size_t delivered(struct client *c, uint64_t *last)
+{
+    struct item *item;
+    size_t count = 0;
+
+    while ((item = take(c, RECORD_DELIVER)) != NULL) {
+        assert_true(item->id > *last);
+        *last = item->id;
+        count++;
+        item_free(item);
+    }
+    return count;
+}
+
+static void control_messages_beyond_the_rate_wait_and_none_is_lost(void **state)
+{
+    struct broker_settings settings = wide_settings();
+    uint64_t last = 0;
+    struct world w;
+    struct client *a, *b, *c;
+
+    (void)state;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    b->window = UINT32_MAX;
+    (void)subscribe(b, "open/#");
+    for (int i = 0; i < CONTROL_AT_ONCE + 500; i++)
+        send_control(a, "b");
+    send_publish(a, (struct record_publish){.topic_name = bytes_text("open/x"),
+                                            .payload = bytes_text("behind them")});
+    pump(&w);
+    assert_int_equal(delivered(b, &last), CONTROL_AT_ONCE);
+
+    last = 0;
+    send_control(c, "b"); /* another one's do not wait */
+    pump(&w);
+    assert_int_equal(delivered(b, &last), 1);
+
+    last = 0;
+    advance(&w, 200);
+    assert_in_range(delivered(b, &last), CONTROL_PER_SECOND / 10, CONTROL_PER_SECOND / 4);
+    assert_int_equal(published(&w), 0);
+    advance(&w, 200);
+    (void)delivered(b, &last);
+    assert_int_equal(published(&w), 1);
+    assert_int_equal(count_items(a, RECORD_REFUSE), 0);
+    world_deinit(&w);
+}
+
+static void what_waits_for_the_rate_is_worked_off_when_its_link_is_lost(void **state)
+{
+    struct broker_settings settings = wide_settings();
+    uint64_t last = 0;
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    for (int i = 0; i < CONTROL_AT_ONCE + 500; i++)
+        send_control(a, "b");
+    client_lose_link(a);
+    pump(&w);
+    assert_int_equal(delivered(b, &last), CONTROL_AT_ONCE + 500);
+    world_deinit(&w);
+}
+
+static void who_sends_on_while_it_waits_is_cut_off(void **state)
+{
+    struct broker_settings settings = wide_settings();
+    struct world w;
+    struct client *a;
+
+    (void)state;
+    settings.publish_window = 1024 * 1024;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    (void)connect_as(&w, "b");
+    for (int i = 0; i < 1000000 && a->peer && broker_peer_is_ready(a->peer); i++)
+        send_control(a, "b");
+    pump(&w);
+    expect_bye(a, AICO_ERATE);
+    world_deinit(&w);
+}
+
 static void a_mistake_in_a_flood_ends_the_session_in_its_place(void **state)
 {
     struct broker_settings settings = wide_settings();
@@ -329,6 +432,9 @@ int main(void)
         cmocka_unit_test(another_waits_for_so_many_records_of_a_flood_and_no_more),
         cmocka_unit_test(more_than_can_be_kept_ends_the_session),
         cmocka_unit_test(what_was_sent_before_the_link_was_lost_is_still_worked_off),
+        cmocka_unit_test(control_messages_beyond_the_rate_wait_and_none_is_lost),
+        cmocka_unit_test(what_waits_for_the_rate_is_worked_off_when_its_link_is_lost),
+        cmocka_unit_test(who_sends_on_while_it_waits_is_cut_off),
         cmocka_unit_test(a_mistake_in_a_flood_ends_the_session_in_its_place),
         cmocka_unit_test(a_revocation_ends_a_flood_at_once),
         cmocka_unit_test(presence_does_not_pile_up_for_a_reader_that_takes_nothing),

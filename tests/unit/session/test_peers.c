@@ -250,6 +250,30 @@ static void ping_is_answered_by_number(void **state UNUSED)
     assert_int_equal(note_at(&net, CLI, SESSION_PONG, 1)->sequence, number);
 }
 
+/* Whoever asks without end is told so, and its peer spends no more than that on it. */
+static void pings_have_a_rate(void **state UNUSED)
+{
+    struct node *cli = &net.nodes[CLI];
+    uint64_t number;
+    int r = 0;
+
+    assert_int_equal(net_dial(&net, CLI, BACKEND), 0);
+    net_run(&net);
+    for (int i = 0; i < 1000 && r == 0; i++)
+        r = sessions_ping(cli->sessions, net_moment(&net, cli), bytes_text("backend"), &number);
+    assert_int_equal(r, 0);
+    assert_int_equal(
+        sessions_ping(cli->sessions, net_moment(&net, cli), bytes_text("backend"), &number),
+        AICO_ERATE);
+    net_run(&net);
+    assert_int_equal(note_at(&net, CLI, SESSION_PONG, 1000)->sequence, number);
+    net_advance(&net, 100);
+    assert_int_equal(
+        sessions_ping(cli->sessions, net_moment(&net, cli), bytes_text("backend"), &number), 0);
+    net_run(&net);
+    assert_int_equal(note_at(&net, CLI, SESSION_PONG, 1001)->sequence, number);
+}
+
 static void a_broken_link_means_new_channels(void **state UNUSED)
 {
     struct node *cli = &net.nodes[CLI];
@@ -890,6 +914,7 @@ int main(void)
         TEST(a_peer_the_broker_says_is_away_is_lost_at_once),
         TEST(a_peer_that_restarted_is_dialled_anew),
         TEST(ping_is_answered_by_number),
+        TEST(pings_have_a_rate),
         TEST(a_broken_link_means_new_channels),
         TEST(a_silent_peer_is_named),
         TEST(an_idle_channel_lives_by_its_pings),
