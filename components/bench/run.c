@@ -12,7 +12,8 @@
 
 #include "bench/worker.h"
 
-#define LOOK_MS 200 /* between two looks whether a process has died */
+#define LOOK_MS 200      /* between two looks whether a process has died */
+#define CONNECTING_MAX 8 /* at once: a handshake that waits for hundreds looks like none */
 
 struct run {
     const struct bench_plan *plan;
@@ -260,6 +261,8 @@ static int make_room(struct run *run, struct aico_error *err)
     if (shared == MAP_FAILED)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     run->shared = shared;
+    if (sem_init(&run->shared->may_connect, 1, CONNECTING_MAX) < 0)
+        return aico_error_set(err, AICO_ESYSTEM, "a semaphore: %s", strerror(errno));
     run->pids = calloc(run->count, sizeof(*run->pids));
     if (!run->pids)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");

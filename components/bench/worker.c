@@ -14,7 +14,7 @@
 #include "bench/payload.h"
 
 #define WARM_EVERY_MS 10
-#define CONNECTING_MAX 8 /* at once: a handshake that waits for hundreds looks like none */
+#define WARM_SHARE 16 /* more readers than so many take longer to hear of each other */
 #define TOPIC_SIZE 32
 
 struct job {
@@ -120,6 +120,12 @@ static bool readers_are_warm(const struct job *job)
     return atomic_load(&job->task->shared->warm_readers) == job->plan->readers;
 }
 
+/* How often it is looked whether all are warm: hundreds must not take the broker's time by it. */
+static int64_t warm_look_ms(const struct job *job)
+{
+    return (int64_t)WARM_EVERY_MS * (1 + job->plan->readers / WARM_SHARE);
+}
+
 static int late(const struct job *job, const char *what, struct aico_error *err)
 {
     return aico_error_set(err, AICO_ETIMEOUT, "%s within %" PRId64 " ms", what,
@@ -139,7 +145,7 @@ static int warm_publisher(struct job *job, struct aico_error *err)
             continue;
         if (r == 0)
             r = job->task->driver->flush(job->link, err);
-        sleep_until(machine_now_ns() + WARM_EVERY_MS * 1000000);
+        sleep_until(machine_now_ns() + warm_look_ms(job) * 1000000);
     }
     return r;
 }
@@ -153,7 +159,7 @@ static int warm_reader(struct job *job, struct aico_error *err)
 
     while (!readers_are_warm(job)) {
         struct payload payload;
-        int r = receive(job, WARM_EVERY_MS, &payload, err);
+        int r = receive(job, warm_look_ms(job), &payload, err);
 
         if (r < 0 && r != AICO_ETIMEOUT)
             return r;
@@ -442,12 +448,12 @@ static int subscribe_all(struct job *job, struct aico_error *err)
     return r < 0 ? r : driver->subscribe(job->link, BENCH_TOPIC_ALL, err);
 }
 
+/* Sleeps until it is our turn: hundreds that look again and again leave the broker no time. */
 static void connect_begin(struct shared *shared)
 {
-    while (atomic_fetch_add(&shared->connecting, 1) >= CONNECTING_MAX) {
-        (void)atomic_fetch_sub(&shared->connecting, 1);
-        sleep_until(machine_now_ns() + 1000000);
-    }
+    while (sem_wait(&shared->may_connect) < 0)
+        if (errno != EINTR)
+            return;
 }
 
 static int connect_link(struct job *job, struct aico_error *err)
@@ -552,7 +558,7 @@ static int live(struct job *job, struct aico_error *err)
         return r;
     connect_begin(job->task->shared);
     r = connect_link(job, err);
-    (void)atomic_fetch_sub(&job->task->shared->connecting, 1);
+    (void)sem_post(&job->task->shared->may_connect);
     if (r < 0 || !meet(job->task, PHASE_WARM))
         return r;
     r = warm_up(job, err);

@@ -3,6 +3,7 @@
 #ifndef BENCH_WORKER_H
 #define BENCH_WORKER_H
 
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "bench/bench.h"
@@ -32,7 +33,7 @@ struct worker {
 
 struct shared {
     atomic_uint warm_readers; /* readers that have heard every publisher */
-    atomic_uint connecting;   /* workers that connect now */
+    sem_t may_connect;        /* so many more may connect now */
     atomic_bool is_asked;     /* loaded: every question was answered */
     atomic_bool is_unloaded;  /* loaded: the load has stopped */
     struct worker workers[];

@@ -19,6 +19,8 @@
 
 #define START_MS 30000
 #define ARGUMENTS_MAX 16
+#define PUBLISHERS "bench-publisher" /* roles */
+#define READERS "bench-reader"
 
 /* --- programs --------------------------------------------------------------------------------- */
 
@@ -160,9 +162,24 @@ static int make_identities(const struct bench_home *home, const struct bench_pla
 
         bench_name(plan, i, name);
         (void)snprintf(identity, sizeof(identity), BENCH_IDENTITY "%s", name);
-        r = keytool(home, err, "new", identity, (char *)NULL);
+        r = keytool(home, err, "new", identity, "--role", *name == 'p' ? PUBLISHERS : READERS,
+                    (char *)NULL);
     }
     return r;
+}
+
+/* Who is entitled is who takes part: how a message is sealed follows from how many may read it. */
+static int make_rules(const struct bench_home *home, const struct bench_plan *plan,
+                      const char *seal, struct aico_error *err)
+{
+    const char *store = plan->mode == BENCH_STORED ? "--store" : NULL;
+    int r = keytool(home, err, "rule", "set", BENCH_TOPIC_PONG, "--publish", "@" READERS,
+                    "--subscribe", "@" PUBLISHERS, "--seal", seal, (char *)NULL);
+
+    return r < 0
+               ? r
+               : keytool(home, err, "rule", "set", BENCH_FILTER, "--publish", "@" PUBLISHERS,
+                         "--subscribe", "@" READERS, "--seal", seal, store, "age=1h", (char *)NULL);
 }
 
 static int wait_for_broker(const struct bench_home *home, int ready_fd, int stop_fd,
@@ -232,9 +249,7 @@ int bench_home_open(struct bench_home *home, const struct bench_plan *plan, cons
     if (r == 0)
         r = make_identities(home, plan, err);
     if (r == 0)
-        r = keytool(home, err, "rule", "set", BENCH_FILTER, "--publish", "*", "--subscribe", "*",
-                    "--seal", seal, plan->mode == BENCH_STORED ? "--store" : (char *)NULL, "age=1h",
-                    (char *)NULL);
+        r = make_rules(home, plan, seal, err);
     if (r == 0)
         r = write_config(home, seal, is_tcp, err);
     return r == 0 ? start_broker(home, plan, err) : r;

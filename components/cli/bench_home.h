@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 
 #define BENCH_IDENTITY "bench-" /* a worker's identity is this and its name: bench-p1 */
-#define BENCH_FILTER "bench/**" /* the rule of its topics */
+#define BENCH_FILTER "bench/**" /* the rule of what publishers say to readers */
 
 struct bench_home {
     char folder[256];   /* holds it and the logs; "": none */
@@ -16,8 +16,9 @@ struct bench_home {
 };
 
 /*
- * Makes a home in $TMPDIR (/tmp) with an identity for every worker of @plan and the rule for
- * BENCH_FILTER, by the aico-keytool beside this program, and starts the aico-broker there.
+ * Makes a home in $TMPDIR (/tmp) with an identity for every worker of @plan and a rule each for
+ * what publishers say to readers and what these answer, by the aico-keytool beside this program,
+ * and starts the aico-broker there.
  *
  * @seal    word of `aico-keytool rule set --seal`
  * @is_tcp  the clients connect by tcp on the loopback instead of ipc

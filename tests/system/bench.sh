@@ -29,6 +29,8 @@ check "  each reader got each message" of 'abs(o["deliveries_per_s"] / o["messag
 check "  unsealed is not called sealed" of 'o["sealed"] is False and o["link"] == "tcp" and o["size"] == 1024'
 run "fan-out" 0 fanout --count 500 --readers 3 --json
 check "  a message is delivered to each" of 'abs(o["deliveries_per_s"] / o["messages_per_s"] - 3) < 0.01'
+run "more readers than connect at once" 0 fanout --count 200 --readers 24 --json
+check "  a message is delivered to each" of 'abs(o["deliveries_per_s"] / o["messages_per_s"] - 24) < 0.01 and o["sealed"] is True'
 run "round trips on one core" 0 rtt --count 50 --place one --json
 check "  as many as asked" of 'o["count"] == 50 and o["place"] == "one" and o["sealed"] is True and o["p50_us"] > 0'
 run "latency at a rate, and a picture" 0 latency --count 640 --rate 6400 --readers 1 --svg "$WORK/p.svg" --json
