@@ -176,6 +176,36 @@ AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, s
                                       uint64_t *ret_removed, bool *ret_more,
                                       struct aico_error *err);
 
+/* --- retained values ------------------------------------------------------------------------ */
+
+/* The last value of a topic. */
+struct stored_value {
+    struct stored_message message; /* without count and key */
+    int64_t expires_ms;            /* ms since 1970, the clock of stored_ms */
+    uint64_t limit;                /* bytes of all values of its sender, topics included */
+    bool again;                    /* said again: it does not replace one of another sender */
+};
+/* Replaces the value of its topic. *ret_number: 0 when this one was there before, or a later one.
+ * *ret_used: bytes of all values of its sender with it; 0 when it was there. AICO_EQUOTA: that
+ * would be more than the limit (*ret_used: what there is), nothing has changed. Within a
+ * transaction. */
+AICO_MUST_USE int streams_value_put(struct streams *streams, const struct stored_value *value,
+                                    uint64_t *ret_number, uint64_t *ret_used,
+                                    struct aico_error *err);
+/* Values of the topics query->filter matches, numbers above query->after, which are not void at
+ * @now_ms; with the keys for query->identity. As streams_read(). */
+AICO_MUST_USE int streams_value_read(struct streams *streams, const struct streams_query *query,
+                                     int64_t now_ms, streams_sink sink, void *context,
+                                     uint64_t *ret_after, bool *ret_more, struct aico_error *err);
+/* Deletes what is void at @now_ms, at most @rows_max. Within a transaction. */
+AICO_MUST_USE int streams_value_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
+                                       uint64_t *ret_removed, bool *ret_more,
+                                       struct aico_error *err);
+/* Deletes every value of @sender. Within a transaction. */
+AICO_MUST_USE int streams_value_drop(struct streams *streams,
+                                     const uint8_t sender[SIGN_PUBLIC_SIZE], uint64_t *ret_removed,
+                                     struct aico_error *err);
+
 /* --- retention ------------------------------------------------------------------------------ */
 
 /* Deletes from the front of @stream what is beyond @limits, at most @rows_max; *ret_removed
@@ -183,8 +213,8 @@ AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, s
 AICO_MUST_USE int streams_trim(struct streams *streams, struct bytes stream,
                                const struct rule_store *limits, int64_t now_ms, size_t rows_max,
                                uint64_t *ret_removed, bool *ret_more, struct aico_error *err);
-/* Deletes everything of @stream up to @up_to (0: all of it). AICO_ENOTFOUND: no such stream. Within
- * a transaction. */
+/* Deletes everything of @stream up to @up_to (0: all of it, and its values). AICO_ENOTFOUND: no
+ * such stream. Within a transaction. */
 AICO_MUST_USE int streams_purge(struct streams *streams, struct bytes stream, uint64_t up_to,
                                 uint64_t *ret_removed, struct aico_error *err);
 /* Keys and counts whose messages are all gone, for a day at least. Within a transaction. */

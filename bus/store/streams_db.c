@@ -10,7 +10,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 2
+#define LAYOUT 3
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -52,6 +52,16 @@ static const char layout_2[] =
     "CREATE INDEX mail_receiver ON mail(receiver, number);"
     "CREATE INDEX mail_expires ON mail(expires_ms);"
     "CREATE TABLE box(receiver BLOB PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;";
+
+/* What layout 3 has more: the last value of a topic, and the bytes of all values of a sender. */
+static const char layout_3[] =
+    "CREATE TABLE value(number INTEGER PRIMARY KEY AUTOINCREMENT, topic INTEGER UNIQUE NOT NULL,"
+    " stream INTEGER NOT NULL, sender INTEGER NOT NULL, scope BLOB NOT NULL,"
+    " position INTEGER NOT NULL, publish_id INTEGER NOT NULL, stored_ms INTEGER NOT NULL,"
+    " expires_ms INTEGER NOT NULL, size INTEGER NOT NULL, payload BLOB NOT NULL);"
+    "CREATE INDEX value_sender ON value(sender);"
+    "CREATE INDEX value_expires ON value(expires_ms);"
+    "CREATE TABLE held(sender INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -176,16 +186,15 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
     return r;
 }
 
-/* Of an empty file, or of one of layout 1. */
-static int make_layout(struct streams *s, bool is_empty, struct aico_error *err)
+/* Of an empty file (@version 0), or of one of an earlier layout. */
+static int make_layout(struct streams *s, int64_t version, struct aico_error *err)
 {
+    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3};
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 
-    if (r == 0 && is_empty)
-        r = streams_text(s, layout, err);
-    if (r == 0)
-        r = streams_text(s, layout_2, err);
+    for (int64_t i = version; r == 0 && i < LAYOUT; i++)
+        r = streams_text(s, layouts[i], err);
     (void)snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
                    APPLICATION_ID, LAYOUT);
     if (r == 0)
@@ -207,11 +216,11 @@ static int check_layout(struct streams *s, struct aico_error *err)
     if (r < 0)
         return r;
     if (tables == 0)
-        return make_layout(s, true, err);
+        return make_layout(s, 0, err);
     if (application != APPLICATION_ID)
         return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: not a message store of ours", s->path);
-    if (version == 1)
-        return make_layout(s, false, err);
+    if (version >= 1 && version < LAYOUT)
+        return make_layout(s, version, err);
     if (version != LAYOUT)
         return aico_error_set(err, AICO_EVERSION, "%s: layout %lld, this program knows %d", s->path,
                               (long long)version, LAYOUT);

@@ -57,7 +57,9 @@
                "VALUES(?1,?2,?3,?4,?5)")                                                           \
     X(KEY_FIND, "SELECT key FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")                 \
     X(KEY_SWEEP, "DELETE FROM key WHERE at_ms<?1 AND NOT EXISTS (SELECT 1 FROM mark WHERE "        \
-                 "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id)")                 \
+                 "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id) AND NOT EXISTS "  \
+                 "(SELECT 1 FROM value WHERE value.sender=key.sender AND "                         \
+                 "substr(value.scope,1,12)=key.key_id)")                                           \
     X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1 AND last<coalesce((SELECT min(number) FROM "    \
                   "item), 9223372036854775807)")                                                   \
     X(MAIL_ADD, "INSERT INTO mail(receiver, topic, sender, publish_id, stored_ms, expires_ms, "    \
@@ -71,10 +73,30 @@
     X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \
     X(BOX_GROW, "INSERT INTO box(receiver, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
                 "bytes=bytes+excluded.bytes RETURNING bytes")                                      \
+    X(VALUE_FORMER, "SELECT i.number, i.size, i.scope, i.position, s.identity FROM value i JOIN "  \
+                    "topic t ON t.id=i.topic JOIN sender s ON s.id=i.sender WHERE t.name=?1")      \
+    X(VALUE_ADD, "INSERT INTO value(topic, stream, sender, scope, position, publish_id, "          \
+                 "stored_ms, expires_ms, size, payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")   \
+    X(VALUE_DROP, "DELETE FROM value WHERE number=?1 RETURNING sender, size")                      \
+    X(VALUE_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "    \
+                  "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "      \
+                  "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 ORDER BY "     \
+                  "i.number")                                                                      \
+    X(VALUE_ONE, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "     \
+                 "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "       \
+                 "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND t.name=?3") \
+    X(VALUE_VOID, "SELECT number FROM value WHERE expires_ms<?1 LIMIT 1")                          \
+    X(VALUE_OF, "SELECT number FROM value WHERE stream=?1 LIMIT 1")                                \
+    X(VALUE_BY, "SELECT number FROM value WHERE sender=(SELECT id FROM sender WHERE "              \
+                "identity=?1) LIMIT 1")                                                            \
+    X(HELD_FIND, "SELECT bytes FROM held WHERE sender=(SELECT id FROM sender WHERE identity=?1)")  \
+    X(HELD_GROW, "INSERT INTO held(sender, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
+                 "bytes=bytes+excluded.bytes RETURNING bytes")                                     \
     X(STATEMENT_ADD, "INSERT OR REPLACE INTO statement(identity, statement) VALUES(?1,?2)")        \
     X(STATEMENT_ALL, "SELECT identity, statement FROM statement")                                  \
     X(LIST, "SELECT s.filter, s.count, s.bytes, (SELECT min(number) FROM item WHERE "              \
-            "stream=s.id), (SELECT max(number) FROM item WHERE stream=s.id) FROM stream s "        \
+            "stream=s.id), (SELECT max(number) FROM item WHERE stream=s.id), (SELECT count(*) "    \
+            "FROM value WHERE stream=s.id) FROM stream s "                                         \
             "WHERE ?1 IS NULL OR s.filter=?1 ORDER BY s.filter")                                   \
     X(LIST_READERS, "SELECT component, name, filter, floor, (SELECT count(*) FROM settled "        \
                     "WHERE reader=r.id) FROM reader r ORDER BY component, name")                   \
@@ -104,6 +126,17 @@ struct item_ids {
  * moves. */
 int streams_ids(struct streams *s, const struct stored_message *message, struct item_ids *ret_ids,
                 bool *ret_is_new, struct aico_error *err);
+/* The rows of its topic and sender. */
+int streams_names(struct streams *s, const struct stored_message *message, struct item_ids *ret_ids,
+                  struct aico_error *err);
+/* The row of the stream @filter, made if need be. */
+int streams_stream(struct streams *s, struct bytes filter, uint64_t *ret_id,
+                   struct aico_error *err);
+/* The first row of @which, bound by the caller, as long as there is one, is taken out with its
+ * bytes; @rows_max at most. *ret_more: there is another one. */
+int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
+                          const uint8_t *identity, size_t rows_max, uint64_t *ret_removed,
+                          bool *ret_more, struct aico_error *err);
 /* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
 int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);

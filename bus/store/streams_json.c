@@ -11,6 +11,7 @@ static void put_stream(struct json *j, sqlite3_stmt *q)
     json_put_u64(j, "bytes", column_number(q, 2));
     json_put_u64(j, "first", column_number(q, 3));
     json_put_u64(j, "last", column_number(q, 4));
+    json_put_u64(j, "values", column_number(q, 5));
 }
 
 static void put_reader(struct json *j, sqlite3_stmt *q)

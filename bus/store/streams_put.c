@@ -110,15 +110,27 @@ static int grow(struct streams *s, uint64_t stream, uint64_t count, uint64_t byt
     return streams_run(s, q, err);
 }
 
-int streams_ids(struct streams *s, const struct stored_message *m, struct item_ids *ids,
-                bool *ret_is_new, struct aico_error *err)
+int streams_names(struct streams *s, const struct stored_message *m, struct item_ids *ids,
+                  struct aico_error *err)
 {
     int r = sender_id(s, m->identity, m->sender, &ids->sender, err);
 
-    if (r == 0)
-        r = id_of(s, SQL_TOPIC_FIND, SQL_TOPIC_ADD, false, m->topic, bytes_of(NULL, 0), &ids->topic,
-                  err);
+    return r < 0 ? r
+                 : id_of(s, SQL_TOPIC_FIND, SQL_TOPIC_ADD, false, m->topic, bytes_of(NULL, 0),
+                         &ids->topic, err);
+}
+
+int streams_ids(struct streams *s, const struct stored_message *m, struct item_ids *ids,
+                bool *ret_is_new, struct aico_error *err)
+{
+    int r = streams_names(s, m, ids, err);
+
     return r < 0 ? r : move_mark(s, m, ids, ret_is_new, err);
+}
+
+int streams_stream(struct streams *s, struct bytes filter, uint64_t *ret_id, struct aico_error *err)
+{
+    return id_of(s, SQL_STREAM_FIND, SQL_STREAM_ADD, false, filter, bytes_of(NULL, 0), ret_id, err);
 }
 
 int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret_number,
@@ -133,8 +145,7 @@ int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret
     *ret_number = 0;
     if (!is_new)
         return 0;
-    r = id_of(s, SQL_STREAM_FIND, SQL_STREAM_ADD, false, m->stream, bytes_of(NULL, 0), &ids.stream,
-              err);
+    r = streams_stream(s, m->stream, &ids.stream, err);
     if (r == 0)
         r = add_item(s, m, &ids, ret_number, err);
     if (r == 0)
@@ -317,6 +328,8 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to, uint64
                   struct aico_error *err)
 {
     struct extent e = {0};
+    uint64_t values = 0;
+    bool more = false;
     int r = find_stream(s, stream, &e, err);
 
     if (r < 0)
@@ -325,8 +338,10 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to, uint64
     r = sum_up_to(s, &e, err);
     if (r == 0)
         r = cut(s, &e, err);
+    if (r == 0 && up_to == 0)
+        r = streams_values_remove(s, SQL_VALUE_OF, e.id, NULL, SIZE_MAX, &values, &more, err);
     if (r == 0)
-        *ret_removed = e.cut_count;
+        *ret_removed = e.cut_count + values;
     return r;
 }
 

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Retained values: the last one of each topic. What a repetition is known by stands in the row
+ * itself, so an earlier value of a sender's run never replaces a later one, however late it comes.
+ */
+#include "base/cleanup.h"
+#include "store/streams_internal.h"
+#include "wire/topic.h"
+
+#define SCAN_MAX 20000 /* rows a read looks at before it lets others in */
+
+/* What a topic has now. */
+struct former {
+    uint64_t number, size; /* number 0: nothing */
+    bool is_own;           /* of the same sender */
+    bool is_there;         /* what is put now was there before, or a later one of the same run */
+};
+
+static int find_former(struct streams *s, const struct stored_message *m, struct former *ret,
+                       struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_VALUE_FORMER, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_text(q, 1, m->topic);
+    r = sqlite3_step(q);
+    *ret = (struct former){0};
+    if (r == SQLITE_ROW) {
+        ret->number = column_number(q, 0);
+        ret->size = column_number(q, 1);
+        ret->is_own = bytes_equal(column_bytes(q, 4), bytes_of(m->identity, SIGN_PUBLIC_SIZE));
+        ret->is_there = ret->is_own && m->position <= column_number(q, 3) &&
+                        bytes_equal(column_bytes(q, 2), bytes_of(m->scope, sizeof(m->scope)));
+    }
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+static int find_held(struct streams *s, const uint8_t *identity, uint64_t *ret_bytes,
+                     struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_HELD_FIND, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
+    r = sqlite3_step(q);
+    *ret_bytes = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+/* @bytes more (or, wrapped around, less) are @sender's. */
+static int grow(struct streams *s, uint64_t sender, uint64_t bytes, uint64_t *ret_held,
+                struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_HELD_GROW, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, sender);
+    bind_number(q, 2, bytes);
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return streams_fail(s, err);
+    *ret_held = column_number(q, 0);
+    return sqlite3_step(q) == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+static int drop(struct streams *s, uint64_t number, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_VALUE_DROP, err);
+    uint64_t sender = 0, size = 0, held;
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    r = sqlite3_step(q);
+    if (r == SQLITE_ROW) {
+        sender = column_number(q, 0);
+        size = column_number(q, 1);
+        r = sqlite3_step(q);
+    }
+    if (r != SQLITE_DONE)
+        return streams_fail(s, err);
+    return size > 0 ? grow(s, sender, 0 - size, &held, err) : 0;
+}
+
+static int add(struct streams *s, const struct stored_value *value, uint64_t size,
+               uint64_t *ret_number, uint64_t *ret_held, struct aico_error *err)
+{
+    const struct stored_message *m = &value->message;
+    struct item_ids ids = {0};
+    sqlite3_stmt *q;
+    int r = streams_names(s, m, &ids, err);
+
+    if (r == 0)
+        r = streams_stream(s, m->stream, &ids.stream, err);
+    if (r < 0)
+        return r;
+    q = streams_statement(s, SQL_VALUE_ADD, err);
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, ids.topic);
+    bind_number(q, 2, ids.stream);
+    bind_number(q, 3, ids.sender);
+    bind_bytes(q, 4, bytes_of(m->scope, sizeof(m->scope)));
+    bind_number(q, 5, m->position);
+    bind_number(q, 6, m->publish_id);
+    bind_number(q, 7, (uint64_t)m->stored_ms);
+    bind_number(q, 8, (uint64_t)value->expires_ms);
+    bind_number(q, 9, size);
+    bind_bytes(q, 10, m->payload);
+    r = streams_run(s, q, err);
+    *ret_number = (uint64_t)sqlite3_last_insert_rowid(s->db);
+    return r < 0 ? r : grow(s, ids.sender, size, ret_held, err);
+}
+
+int streams_value_put(struct streams *s, const struct stored_value *value, uint64_t *ret_number,
+                      uint64_t *ret_used, struct aico_error *err)
+{
+    const struct stored_message *m = &value->message;
+    uint64_t size = m->topic.size + m->payload.size, held = 0, number = 0;
+    struct former former;
+    int r = find_former(s, m, &former, err);
+
+    if (r == 0)
+        r = find_held(s, m->identity, &held, err);
+    if (r < 0)
+        return r;
+    *ret_number = *ret_used = 0;
+    if (former.is_there || (value->again && former.number > 0 && !former.is_own))
+        return 0;
+    if (held - (former.is_own ? former.size : 0) + size > value->limit) {
+        *ret_used = held;
+        return aico_error_set(err, AICO_EQUOTA, "its sender's values take too much");
+    }
+    if (former.number > 0)
+        r = drop(s, former.number, err);
+    if (r == 0)
+        r = add(s, value, size, &number, &held, err);
+    if (r < 0)
+        return r;
+    *ret_number = number;
+    *ret_used = held;
+    return 0;
+}
+
+int streams_value_read(struct streams *s, const struct streams_query *query, int64_t now_ms,
+                       streams_sink sink, void *context, uint64_t *ret_after, bool *ret_more,
+                       struct aico_error *err)
+{
+    bool is_one = topic_is_valid(query->filter);
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, is_one ? SQL_VALUE_ONE : SQL_VALUE_SCAN, err);
+    size_t count = 0, bytes = 0, scanned = 0;
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, query->after);
+    bind_number(q, 2, (uint64_t)now_ms);
+    if (is_one)
+        bind_text(q, 3, query->filter);
+    *ret_after = query->after;
+    *ret_more = false;
+    while ((r = sqlite3_step(q)) == SQLITE_ROW) {
+        size_t size = 0;
+
+        if (count >= query->count_max || bytes >= query->bytes_max || scanned++ >= SCAN_MAX) {
+            *ret_more = true;
+            return 0;
+        }
+        if (filter_matches(query->filter, column_bytes(q, 1))) {
+            r = streams_hand_out(s, q, query->identity, sink, context, &size, err);
+            if (r <= 0) {
+                *ret_more = true;
+                return r;
+            }
+            count++;
+            bytes += size;
+        }
+        *ret_after = column_number(q, 0);
+    }
+    return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+/* --- deleted ---------------------------------------------------------------------------------- */
+
+/* The first number @which gives, 0: none. */
+static int first_of(struct streams *s, enum streams_statement which, uint64_t number,
+                    const uint8_t *identity, uint64_t *ret_number, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, which, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    if (identity)
+        bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
+    else
+        bind_number(q, 1, number);
+    r = sqlite3_step(q);
+    *ret_number = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
+                          const uint8_t *identity, size_t rows_max, uint64_t *ret_removed,
+                          bool *ret_more, struct aico_error *err)
+{
+    uint64_t found = 1, removed = 0;
+    int r = 0;
+
+    while (r == 0 && removed < rows_max) {
+        r = first_of(s, which, number, identity, &found, err);
+        if (r < 0 || found == 0)
+            break;
+        r = drop(s, found, err);
+        removed++;
+    }
+    if (r < 0)
+        return r;
+    *ret_removed = removed;
+    *ret_more = found > 0;
+    return 0;
+}
+
+int streams_value_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
+                         bool *ret_more, struct aico_error *err)
+{
+    return streams_values_remove(s, SQL_VALUE_VOID, (uint64_t)now_ms, NULL, rows_max, ret_removed,
+                                 ret_more, err);
+}
+
+int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE],
+                       uint64_t *ret_removed, struct aico_error *err)
+{
+    bool more = false;
+
+    return streams_values_remove(s, SQL_VALUE_BY, 0, sender, SIZE_MAX, ret_removed, &more, err);
+}
