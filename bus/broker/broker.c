@@ -21,6 +21,7 @@ void broker_settings_default(struct broker_settings *ret_settings)
         .max_message_size = 16 * 1024 * 1024,
         .outbox_limit = 8 * 1024 * 1024,
         .mailbox_limit = 64 * 1024 * 1024,
+        .value_limit = 64 * 1024 * 1024,
         .direct_limit = 8 * 1024 * 1024,
         .control_limit = 4 * 1024 * 1024,
         .publish_window = 1024 * 1024,
@@ -182,6 +183,7 @@ void broker_frame_sent(struct broker *b, struct broker_peer *peer)
         return;
     outbox_commit(b);
     durables_pump_peer(b, peer);
+    values_pump_peer(b, peer);
     /* The others first. */
     output_remove(b, peer);
     outbox_queued(b, peer);
@@ -224,6 +226,7 @@ static void enforce_registry(struct broker *b)
     members_refresh(b);
     flights_recheck(b);
     retained_sweep(b, true);
+    values_recheck(b);
     DL_FOREACH(b->peers, peer)
     if (peer->member->active && peer->state == PEER_READY) {
         (void)entries_reserve(b, 1);

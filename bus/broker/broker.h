@@ -47,6 +47,7 @@ struct broker_settings {
     size_t max_message_size;  /* bytes of content; envelopes may be larger by what sealing adds */
     size_t outbox_limit;      /* bytes by subscription that may wait for one reader */
     size_t mailbox_limit;     /* bytes kept for one component that is away */
+    size_t value_limit;       /* bytes of stored values of one component */
     size_t direct_limit;     /* bytes addressed by name that may wait for one reader, + 1 message */
     size_t control_limit;    /* bytes of the broker's own records that may wait for one reader */
     uint32_t publish_window; /* bytes of PUBLISH a client may have in flight */

@@ -321,6 +321,7 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
     }
     answer_ok(b, peer, m.id, m.subscription);
     retained_catch_up(b, peer, s);
+    values_catch_up(b, peer, s);
     mailbox_open(b, peer);
     if (topic_is_internal(filter))
         presence_catch_up(b, peer, filter);

@@ -428,8 +428,7 @@ static struct handed *hand(struct durable *d, uint64_t number)
     return h;
 }
 
-/* Why @row may not go to its reader, 0: it may. */
-static int forbidden(struct broker *b, struct durable *d, struct topic *topic,
+int stored_forbidden(struct broker *b, const struct broker_peer *peer, struct topic *topic,
                      const struct member *sender, const char **ret_reason)
 {
     const struct component *c = sender->component;
@@ -441,7 +440,7 @@ static int forbidden(struct broker *b, struct durable *d, struct topic *topic,
     if (!c)
         return AICO_EUNKNOWN;
     *ret_reason = "the rule of its topic does not let this component read it";
-    return may_read(b, d->peer, topic) ? 0 : AICO_EDENIED;
+    return may_read(b, peer, topic) ? 0 : AICO_EDENIED;
 }
 
 static struct message *piece_of(struct durable *d, const struct store_row *row,
@@ -482,7 +481,7 @@ static struct message *piece_of(struct durable *d, const struct store_row *row,
     return message;
 }
 
-static void give_key(struct broker *b, struct broker_peer *peer, const struct store_row *row,
+void stored_give_key(struct broker *b, struct broker_peer *peer, const struct store_row *row,
                      const struct member *sender)
 {
     struct record_key key = {sender->number, bytes_of(row->payload.at + 8, KEY_ID_BYTES), row->key};
@@ -546,7 +545,7 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
         return 0;
     }
     h = hand(d, row->number);
-    r = sender && topic && h ? forbidden(b, d, topic, sender, &reason) : AICO_ENOMEM;
+    r = sender && topic && h ? stored_forbidden(b, d->peer, topic, sender, &reason) : AICO_ENOMEM;
 
     if (r == AICO_ENOMEM) {
         topic_unref(topic);
@@ -566,7 +565,7 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
     h->deadline_ms = d->is_mailbox ? MOMENT_NEVER : b->now.boot_ms + d->deadline_ms;
     wake_at(b, h->deadline_ms);
     if (!bytes_equal(*last_key, row->key))
-        give_key(b, d->peer, row, sender);
+        stored_give_key(b, d->peer, row, sender);
     *last_key = row->key;
     r = push_pieces(b, d, row, h, topic, sender);
     topic_unref(topic);
@@ -652,8 +651,13 @@ static void check_deadlines(struct broker *b, struct durable *d)
 void durables_tick(struct broker *b)
 {
     bool retry = b->streams.retry_ms > 0 && b->now.boot_ms >= b->streams.retry_ms;
+    struct broker_peer *peer;
     struct durable *d, *next;
 
+    if (retry) {
+        DL_FOREACH(b->peers, peer)
+        values_pump_peer(b, peer);
+    }
     if (retry)
         b->streams.retry_ms = 0;
     else if (b->streams.retry_ms > 0)

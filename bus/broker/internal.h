@@ -83,6 +83,7 @@ struct member {
     uint64_t instance;        /* of its last session, 0: had none */
     struct quotas quotas;
     uint64_t mailbox_used;   /* bytes, as far as the store has told */
+    uint64_t values_used;    /* the same of its stored values */
     struct prekeys *prekeys; /* it left; NULL: none */
     struct bucket bundles;   /* it fetched */
     size_t away_count;       /* of its instances */
@@ -273,6 +274,8 @@ struct subscription {
     uint32_t number;
     uint8_t policy;
     bool serve;
+    bool values_reading, values_more; /* stored values: an order is out; there may be more */
+    uint64_t values_after;            /* the last number of them it got */
     uint8_t size;
     char filter[]; /* canonical */
 };
@@ -316,6 +319,7 @@ struct broker_peer {
     int64_t resume_ms;          /* its input waits until then, 0: it does not */
 
     struct subscription *subscriptions;
+    bool values_due; /* one of them waits for stored values */
     size_t subscription_count;
     size_t request_count; /* of its own that wait for a reply */
     uint64_t mark;        /* route.c: in the walk of this number ... */
@@ -607,12 +611,16 @@ void flights_recheck(struct broker *broker);
 /* Whether @publish may be kept as the value of @topic; else it was refused. */
 bool retained_has_room(struct broker *broker, struct broker_peer *peer,
                        const struct record_publish *publish, const struct topic *topic);
+bool retained_is_of_another(struct broker *broker, const struct topic *topic,
+                            const struct member *sender);
 /* @deliver is the last value of @topic from now on. AICO_ENOMEM. */
 int retained_keep(struct broker *broker, const struct record_deliver *deliver, struct topic *topic,
                   struct member *sender, int64_t expires_ms);
 /* @peer, which has just subscribed, gets what is there. */
 void retained_catch_up(struct broker *broker, struct broker_peer *peer,
                        const struct subscription *subscription);
+/* The value of @topic, if there is one, is kept elsewhere now. */
+void retained_forget(struct broker *broker, const struct topic *topic);
 /* Forgets what has expired, or what the registry in force no longer lets its publisher say. */
 void retained_sweep(struct broker *broker, bool recheck);
 void retained_free(struct broker *broker);
@@ -700,6 +708,14 @@ void streams_free(struct broker *broker);
 /* mailbox.c */
 /* @peer listens to more than before: what waits for it there is handed over. */
 void mailbox_open(struct broker *broker, struct broker_peer *peer);
+/* values.c */
+/* @peer, which has just subscribed, gets the stored values. */
+void values_catch_up(struct broker *broker, struct broker_peer *peer,
+                     struct subscription *subscription);
+/* Something of @peer's outbox was sent. */
+void values_pump_peer(struct broker *broker, struct broker_peer *peer);
+/* Whose components were revoked have no value any more. */
+void values_recheck(struct broker *broker);
 /* durable.c */
 int on_follow(struct broker *broker, struct broker_peer *peer, const struct record *record);
 int on_settle(struct broker *broker, struct broker_peer *peer, const struct record *record);

@@ -123,7 +123,7 @@ static bool is_acceptable(struct incoming *in)
         code = AICO_ENOTSTORED;
         hint =
             "broker and publisher disagree on whether the rule stores: one has an older registry";
-    } else if (p->delivery == DELIVERY_STREAM && !in->b->settings.has_store) {
+    } else if (is_stored(in) && !in->b->settings.has_store) {
         code = AICO_ESTORE;
         hint = "this broker stores no messages";
     } else if (application && p->delivery == DELIVERY_CONTROL) {
@@ -304,6 +304,12 @@ static void publish_to_topic(struct incoming *in)
     if (!count_readers(in, &count) ||
         (p->delivery == DELIVERY_RETAINED && !retained_has_room(b, in->peer, p, in->topic)))
         return;
+    if (p->delivery == DELIVERY_RETAINED && p->again &&
+        retained_is_of_another(b, in->topic, in->peer->member)) {
+        complete(in, false); /* somebody has said something later */
+        teach_numbers(in);
+        return;
+    }
     if (p->delivery == DELIVERY_RETAINED) {
         struct record_deliver deliver = deliver_of(in);
 
@@ -642,7 +648,7 @@ static int accept_new(struct incoming *in)
 
     if (r <= 0 || !is_acceptable(in))
         return r < 0 ? r : 0;
-    if (p->delivery == DELIVERY_STREAM) {
+    if (is_stored(in) && (p->delivery == DELIVERY_STREAM || p->delivery == DELIVERY_RETAINED)) {
         in->held = stream_publish(in->b, in->peer, in->rule, in->topic, NULL, p, in->charge);
         teach_numbers(in);
         return 0;

@@ -24,6 +24,7 @@ static const struct quota_entry {
     [QUOTA_PUBLISH_RATE] = {"publish_rate", "records a second", LIMIT(publish_rate)},
     [QUOTA_OUTBOX] = {"outbox_limit", "bytes waiting to be read", LIMIT(outbox_limit)},
     [QUOTA_MAILBOX] = {"mailbox_limit", "bytes in the mailbox", LIMIT(mailbox_limit)},
+    [QUOTA_VALUES] = {"value_limit", "bytes of stored values", LIMIT(value_limit)},
 #undef LIMIT
 };
 
@@ -146,6 +147,7 @@ void quota_put_peer(const struct broker *b, struct json *json, const struct brok
         [QUOTA_PUBLISH_RATE] = (uint64_t)bucket_spent(&quotas->publish),
         [QUOTA_OUTBOX] = peer->lanes[LANE_TOPIC].bytes,
         [QUOTA_MAILBOX] = peer->member->mailbox_used,
+        [QUOTA_VALUES] = peer->member->values_used,
     };
 
     json_open_array(json, "limits");

@@ -25,6 +25,7 @@ enum quota {
     QUOTA_PUBLISH_RATE,  /* PUBLISH records a second, control messages aside */
     QUOTA_OUTBOX,        /* bytes by subscription that wait for it: the slow policy decides then */
     QUOTA_MAILBOX,       /* bytes kept for it until it has taken them */
+    QUOTA_VALUES,        /* bytes of its stored values */
     QUOTAS
 };
 

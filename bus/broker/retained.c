@@ -22,6 +22,14 @@ static void forget(struct broker *b, struct retained *r)
     free(r);
 }
 
+void retained_forget(struct broker *b, const struct topic *topic)
+{
+    struct retained *r = find(b, topic_view(topic));
+
+    if (r)
+        forget(b, r);
+}
+
 bool retained_has_room(struct broker *b, struct broker_peer *peer, const struct record_publish *p,
                        const struct topic *topic)
 {
@@ -53,6 +61,14 @@ static void note_expiry(struct broker *b, int64_t expires_ms)
     if (b->retained_expires_ms == 0 || expires_ms < b->retained_expires_ms)
         b->retained_expires_ms = expires_ms;
     wake_at(b, expires_ms);
+}
+
+bool retained_is_of_another(struct broker *b, const struct topic *topic,
+                            const struct member *sender)
+{
+    const struct retained *r = find(b, topic_view(topic));
+
+    return r && r->message->sender != sender;
 }
 
 int retained_keep(struct broker *b, const struct record_deliver *deliver, struct topic *topic,

@@ -37,8 +37,13 @@ enum store_order_kind {
     STORE_MAIL_TAKE, /* `number` leaves the mailbox of `receiver` */
     STORE_MAIL_TRIM, /* what is void leaves all of them */
     STORE_MAIL_READ, /* messages above `after` in the mailbox of `receiver` */
-    STORE_READ,      /* messages above `after` that match filter, which reader has not settled */
-    STORE_READ_ONE,  /* message `number` */
+    STORE_VALUE,     /* the last value of `topic` until expires_ms; the values of its sender have at
+                        most `limit` bytes; `again`: it replaces no other sender's */
+    STORE_VALUE_DROP, /* those of `identity` */
+    STORE_VALUE_TRIM, /* what is void */
+    STORE_VALUE_READ, /* values above `after` that match filter */
+    STORE_READ,       /* messages above `after` that match filter, which reader has not settled */
+    STORE_READ_ONE,   /* message `number` */
 };
 
 struct store_order {
@@ -62,11 +67,12 @@ struct store_order {
     int64_t now_ms;     /* the broker's clock */
     int64_t expires_ms; /* ms since 1970, that clock */
     uint64_t limit;
+    bool again;
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
      * to there), `count` (TRIM, MAIL_TRIM: messages that went), `value` (MAIL: bytes in
-     * the mailbox; AICO_EQUOTA: it is full) are set anew. */
+     * the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;

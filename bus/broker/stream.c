@@ -29,7 +29,7 @@ static void set_position(struct store_order *order, const struct instance *insta
     struct reader nonce = reader_over(order->data);
     struct writer scope = writer_over(order->scope, sizeof(order->scope));
 
-    if (order->kind == STORE_PUT && order->data.size >= NONCE_AT + NONCE_SIZE &&
+    if (order->kind != STORE_MAIL && order->data.size >= NONCE_AT + NONCE_SIZE &&
         memcmp(order->data.at, MAGIC, NONCE_AT) == 0) {
         (void)reader_bytes(&nonce, NONCE_AT);
         writer_bytes(&scope, reader_bytes(&nonce, STORE_KEY_ID_SIZE));
@@ -47,9 +47,11 @@ static struct store_order *put_new(struct broker *b, const struct rule *rule,
                                    struct member *receiver, const struct record_publish *p)
 {
     const struct member *member = peer->member;
+    enum store_order_kind kind = receiver                           ? STORE_MAIL
+                                 : p->delivery == DELIVERY_RETAINED ? STORE_VALUE
+                                                                    : STORE_PUT;
     struct store_order *order =
-        order_new(receiver ? STORE_MAIL : STORE_PUT,
-                  rule->filter.size + topic->size + strlen(member->name) + p->total);
+        order_new(kind, rule->filter.size + topic->size + strlen(member->name) + p->total);
     size_t used = 0;
 
     if (!order)
@@ -65,6 +67,11 @@ static struct store_order *put_new(struct broker *b, const struct rule *rule,
         order->limit = b->settings.mailbox_limit;
         order->expires_ms =
             b->now.real_ms + (p->ttl_ms ? MIN((int64_t)p->ttl_ms, MAIL_KEPT_MS) : MAIL_KEPT_MS);
+    }
+    if (kind == STORE_VALUE) {
+        order->limit = b->settings.value_limit;
+        order->expires_ms = value_expires_ms(b, rule, p->ttl_ms);
+        order->again = p->again;
     }
     order->publish_id = order->id = p->id;
     order->count = p->count ? p->count : 1;
@@ -300,7 +307,14 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
 
     if (order->code < 0)
         count_refused(b, member_find(b, order->identity), NULL);
-    if (order->code == AICO_EQUOTA && /* counted and told in the log */
+    if (order->code == AICO_EQUOTA && order->kind == STORE_VALUE &&
+        !quota_allows(b, order->member, NULL, QUOTA_VALUES, UINT64_MAX))
+        (void)snprintf(order->text, sizeof(order->text),
+                       "value_limit: the stored values of %s have %" PRIu64 " bytes, at most "
+                       "%" PRIu64 " are kept; let it say fewer, or raise broker.value_limit in "
+                       "security.yaml",
+                       order->member->name, order->value, order->limit);
+    if (order->code == AICO_EQUOTA && order->kind == STORE_MAIL && /* counted and told in the log */
         !quota_allows(b, order->receiver_ref, NULL, QUOTA_MAILBOX, UINT64_MAX))
         (void)snprintf(order->text, sizeof(order->text),
                        "mailbox_limit: the mailbox of %s holds %" PRIu64 " bytes, at most %" PRIu64
@@ -334,6 +348,9 @@ void stream_put_done(struct broker *b, struct store_order *order)
             peer->published += order->count;
         if (order->kind == STORE_MAIL) {
             mailbox_stored(b, order);
+        } else if (order->kind == STORE_VALUE) {
+            value_stored(b, order);
+            show(b, order, peer);
         } else {
             show(b, order, peer);
             durables_stored(b, order->topic);
@@ -427,6 +444,7 @@ static void asked(struct broker *b, struct store_order *order)
 static void trim(struct broker *b)
 {
     mailboxes_trim(b);
+    values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
         const struct rule *rule = registry_rule_at(b->registry, i);
         struct store_order *order;
@@ -465,7 +483,11 @@ static void order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_PUT:
     case STORE_MAIL:
+    case STORE_VALUE:
         stream_put_done(b, order);
+        break;
+    case STORE_VALUE_READ:
+        values_read(b, order);
         break;
     case STORE_FOLLOW:
         durable_followed(b, order);
@@ -480,6 +502,7 @@ static void order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_TRIM:
     case STORE_MAIL_TRIM:
+    case STORE_VALUE_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
         break;
     case STORE_KEYS:
@@ -487,6 +510,7 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_SETTLE:
     case STORE_BURY:
     case STORE_MAIL_TAKE:
+    case STORE_VALUE_DROP:
         break;
     }
     if (order->code < 0 && order->code != AICO_ENOTFOUND && order->code != AICO_EQUOTA &&
@@ -524,6 +548,7 @@ int streams_start(struct broker *b)
     order_give(b, order);
     b->streams.sweep_ms = b->now.boot_ms + STREAMS_SWEEP_MS;
     wake_at(b, b->streams.sweep_ms);
+    values_recheck(b);
     return 0;
 }
 
@@ -532,7 +557,7 @@ void streams_free(struct broker *b)
     struct store_order *order;
 
     while ((order = broker_next_order(b)) != NULL) {
-        if (order->kind == STORE_PUT || order->kind == STORE_MAIL)
+        if (order->topic_ref)
             topic_unref(order->topic_ref);
         store_order_free(&order);
     }

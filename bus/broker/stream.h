@@ -57,8 +57,8 @@ struct bytes order_keep(struct store_order *order, size_t *used, struct bytes by
 void order_give(struct broker *broker, struct store_order *order);
 
 /* stream.c */
-/* Takes a PUBLISH of delivery stream by subscription, the rule of its topic stores; or of delivery
- * mailbox, for @receiver. Returns true when the credit it took is given back later. */
+/* Takes a PUBLISH of delivery stream or retained by subscription, the rule of its topic stores; or
+ * of delivery mailbox, for @receiver. Returns true when the credit it took is given back later. */
 bool stream_publish(struct broker *broker, struct broker_peer *peer, const struct rule *rule,
                     struct topic *topic, struct member *receiver,
                     const struct record_publish *publish, uint32_t charge);
@@ -83,6 +83,21 @@ bool mailbox_wants(struct broker *broker, const struct durable *durable, struct 
                    uint64_t number);
 void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number);
 void mailboxes_trim(struct broker *broker);
+
+/* values.c */
+/* What the store keeps of a value: until when. */
+int64_t value_expires_ms(const struct broker *broker, const struct rule *rule, uint32_t ttl_ms);
+void value_stored(struct broker *broker, struct store_order *order);
+void values_read(struct broker *broker, struct store_order *order);
+void values_trim(struct broker *broker);
+
+/* durable.c, for whoever hands out what is stored */
+/* Why what @sender said on @topic may not go to @peer, 0: it may. */
+int stored_forbidden(struct broker *broker, const struct broker_peer *peer, struct topic *topic,
+                     const struct member *sender, const char **ret_reason);
+/* What opens @row goes to @peer before it. */
+void stored_give_key(struct broker *broker, struct broker_peer *peer, const struct store_row *row,
+                     const struct member *sender);
 
 /* statement.c */
 void statements_loaded(struct broker *broker, struct store_order *order);

@@ -38,9 +38,10 @@ struct own_value {
 struct peer_value {
     struct peer_value *next;
     struct client_topic *topic;
-    uint64_t number;  /* the last one that was shown; 0: none */
-    uint64_t id;      /* in clear: of the last PUBLISH that was shown; 0: none */
-    int64_t until_ms; /* boot clock: it is asked for until then; 0: it is not */
+    uint64_t generation; /* the latest one a value of a group was sealed in; 0: none was */
+    uint64_t number;     /* the last one that was shown; 0: none */
+    uint64_t id;         /* in clear: of the last PUBLISH that was shown; 0: none */
+    int64_t until_ms;    /* boot clock: it is asked for until then; 0: it is not */
     bool asked;
 };
 
@@ -137,6 +138,7 @@ struct sent {
     int64_t expires_ms; /* boot clock; 0: never */
     uint8_t delivery;
     bool handed;   /* all of it is in frames of this session */
+    bool again;    /* a value the former broker had */
     bool answered; /* refused already: skip */
     bool clear;    /* not sealed: its receivers could not tell a repetition */
     bool quiet; /* a copy for one reader of a channel-sealed topic: its being away is no refusal */
@@ -382,6 +384,9 @@ bool seen_is_settled(struct client *client, const struct seen_place *place);
 void seen_settled(struct client *client, const struct seen_place *place);
 /* Of the publisher's outbox, the highest at @place; NULL: nothing is kept. */
 struct once_place *seen_once(struct client *client, const struct seen_place *place);
+/* A value that is stored was sealed at @place: whether no later one was shown, in whichever run; it
+ * is remembered. */
+bool seen_is_latest(struct client *client, struct seen_place place);
 /* What is there to be kept is on the disk, or the application is told. */
 void seen_commit(struct client *client);
 /* The durable reader begins anew. */
@@ -416,9 +421,10 @@ void values_want(struct client *client, struct moment now, struct client_compone
 void values_peer_ready(struct client *client, struct moment now, struct client_component *peer);
 void values_peer_lost(struct client *client, struct client_component *peer, int code,
                       const char *text);
-/* Whether a value that came is to be shown: nothing as new was yet. */
+/* Whether a value that came is to be shown: nothing as new was yet. @generation 0: it came over a
+ * channel. */
 bool values_is_new(struct client *client, struct client_component *sender,
-                   struct client_topic *topic, uint64_t number);
+                   struct client_topic *topic, uint64_t generation, uint64_t number);
 /* The same of one in clear, PUBLISH @id of its sender. */
 bool values_is_new_in_clear(struct client *client, struct client_component *sender,
                             struct client_topic *topic, uint64_t id);

@@ -222,6 +222,7 @@ static bool render(struct client *client, struct moment now, struct sent *sent,
             /* What is stored is kept as long as the rule says; its reader looks at $until. */
             .ttl_ms = sent->delivery == DELIVERY_STREAM ? 0 : time_left(now, sent->expires_ms),
             .copy = sent->quiet,
+            .again = sent->again,
             .count = sent->count > 1 ? (uint16_t)sent->count : 0,
             .topic_name = topic_name(sent->topic),
             .payload = bytes_of(sent_payload(sent) + sent->sent, piece),
@@ -302,6 +303,7 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     sent->delivery = delivery;
     sent->app_id = out->id;
     sent->expires_ms = out->expires_ms;
+    sent->again = out->value != 0;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -529,7 +531,8 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     delivery = delivery_of(rule, out);
     switch (rule->seal) {
     case SEAL_GROUP:
-        if (delivery == DELIVERY_STREAM && !sessions_may_store(client->sessions, parts.topic)) {
+        if ((delivery == DELIVERY_STREAM || delivery == DELIVERY_RETAINED) &&
+            !sessions_may_store(client->sessions, parts.topic)) {
             *ret_taken = TAKEN_NOT_YET;
             return 0;
         }

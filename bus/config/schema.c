@@ -161,6 +161,13 @@ const struct schema_key schema_keys[] = {
      "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
      .help = "What the broker keeps for one component until it comes for it; more is refused with "
              "E_QUOTA. There is a warning in the log when 80 % are in use."},
+    {BROKER, "value_limit", SCHEMA_BYTES, FIELD(value_limit_bytes), "67108864",
+     RANGE(4 * KIB, 64 * GIB),
+     .reload = RELOAD_BROKER,
+     .shown_by = "system/values.sh:value_limit_bounds_what_one_says "
+     "unit/runtime/test_settings.c:each_key_changes_its_field_of_the_broker",
+     .help = "What the broker stores of the retained values of one component, topics included; more "
+             "is refused with E_QUOTA. There is a warning in the log when 80 % are in use."},
     {BROKER, "publish_window", SCHEMA_BYTES, FIELD(publish_window_bytes), "1048576",
      RANGE(128 * KIB, 64 * MIB),
      .reload = RELOAD_BROKER,

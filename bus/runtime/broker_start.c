@@ -220,6 +220,7 @@ void broker_settings_of(const struct aico_config *config, struct broker_settings
     settings.max_message_size = (size_t)config->max_message_size;
     settings.outbox_limit = (size_t)config->outbox_limit_bytes;
     settings.mailbox_limit = (size_t)config->mailbox_limit_bytes;
+    settings.value_limit = (size_t)config->value_limit_bytes;
     settings.publish_window = (uint32_t)config->publish_window_bytes;
     settings.keepalive_interval_ms = config->keepalive_interval_ms;
     settings.hello_timeout_ms = MIN(settings.hello_timeout_ms, config->handshake_timeout_ms);

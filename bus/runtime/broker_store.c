@@ -93,6 +93,42 @@ static int put_mail(struct store_worker *w, struct store_order *o, struct aico_e
     return streams_mail_put(w->streams, &mail, &o->number, &o->value, err);
 }
 
+static int put_value(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    struct stored_value value = {
+        .message = {.stream = o->stream,
+                    .topic = o->topic,
+                    .identity = o->identity,
+                    .sender = o->sender,
+                    .publish_id = o->publish_id,
+                    .stored_ms = w->last_ms = MAX(w->last_ms, o->now_ms),
+                    .position = o->position,
+                    .payload = o->data},
+        .expires_ms = o->expires_ms,
+        .limit = o->limit,
+        .again = o->again,
+    };
+
+    memcpy(value.message.scope, o->scope, sizeof(o->scope));
+    return streams_value_put(w->streams, &value, &o->number, &o->value, err);
+}
+
+static int trim_values(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+    int r = streams_value_expire(w->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+
+    o->count = (uint32_t)removed;
+    return r;
+}
+
+static int drop_values(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+
+    return streams_value_drop(w->streams, o->identity, &removed, err);
+}
+
 static int trim_mail(struct store_worker *w, struct store_order *o, struct aico_error *err)
 {
     uint64_t removed = 0;
@@ -211,6 +247,9 @@ static int read_messages(struct store_worker *w, struct store_order *o, struct a
 
     if (o->kind == STORE_READ)
         r = streams_read(w->streams, &query, take_row, &reading, &o->after, &o->more, err);
+    else if (o->kind == STORE_VALUE_READ)
+        r = streams_value_read(w->streams, &query, o->now_ms, take_row, &reading, &o->after,
+                               &o->more, err);
     else if (o->kind == STORE_MAIL_READ)
         r = streams_mail_read(w->streams, &query, o->now_ms, take_row, &reading, &o->after,
                               &o->more, err);
@@ -237,6 +276,12 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
         return streams_mail_take(w->streams, o->receiver, o->number, err);
     case STORE_MAIL_TRIM:
         return trim_mail(w, o, err);
+    case STORE_VALUE:
+        return put_value(w, o, err);
+    case STORE_VALUE_DROP:
+        return drop_values(w, o, err);
+    case STORE_VALUE_TRIM:
+        return trim_values(w, o, err);
     case STORE_KEYS:
         return put_keys(w, o, err);
     case STORE_STATEMENT:
@@ -254,6 +299,7 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
     case STORE_READ:
     case STORE_READ_ONE:
     case STORE_MAIL_READ:
+    case STORE_VALUE_READ:
         return read_messages(w, o, err);
     }
     return AICO_EINTERNAL;
@@ -265,14 +311,15 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
 static bool is_read(const struct store_order *o)
 {
     return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_MAIL_READ ||
-           o->kind == STORE_LOAD || (o->kind == STORE_FOLLOW && o->name.size == 0) ||
+           o->kind == STORE_VALUE_READ || o->kind == STORE_LOAD ||
+           (o->kind == STORE_FOLLOW && o->name.size == 0) ||
            (o->kind == STORE_ASK && bytes_equal_text(o->name, "streams"));
 }
 
 /* What a question got wrong is its own business; every other failure is the batch's. */
 static bool is_own_failure(const struct store_order *o, int code)
 {
-    return (o->kind == STORE_MAIL && code == AICO_EQUOTA) ||
+    return ((o->kind == STORE_MAIL || o->kind == STORE_VALUE) && code == AICO_EQUOTA) ||
            ((o->kind == STORE_ASK || o->kind == STORE_FOLLOW) &&
             (code == AICO_ENOTFOUND || code == AICO_EEXISTS || code == AICO_EINVAL));
 }

@@ -14,7 +14,7 @@
 
 #define PUBLISH_FLAGS                                                                              \
     (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_TIMEOUT | RECORD_FLAG_COPY |           \
-     RECORD_FLAG_COUNT | RECORD_FLAG_TTL)
+     RECORD_FLAG_COUNT | RECORD_FLAG_TTL | RECORD_FLAG_AGAIN)
 #define DELIVER_FLAGS                                                                              \
     (RECORD_FLAG_FRAGMENT | RECORD_FLAG_REPLY | RECORD_FLAG_DIRECT | RECORD_FLAG_COUNT |           \
      RECORD_FLAG_KEPT)
@@ -446,9 +446,10 @@ static bool is_countable(uint8_t delivery)
     return delivery == DELIVERY_EVENT || delivery == DELIVERY_STREAM;
 }
 
-/* flags: COPY only in an event to one component. aux: delivery << 8. u64 id, u32 topic, u32 to,
- * [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request], [TIMEOUT: u32 ms], [TTL: u32 ms],
- * [COUNT: u16 messages], [topic 0: lp8 name], [to NUMBER_BY_NAME: lp8 name], payload */
+/* flags: COPY only in an event to one component, AGAIN only in a retained value. aux: delivery
+ * << 8. u64 id, u32 topic, u32 to, [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request],
+ * [TIMEOUT: u32 ms], [TTL: u32 ms], [COUNT: u16 messages], [topic 0: lp8 name], [to NUMBER_BY_NAME:
+ * lp8 name], payload */
 int record_parse_publish(const struct record *record, struct record_publish *ret)
 {
     struct reader r = record_body(record, RECORD_PUBLISH, PUBLISH_FLAGS, UINT16_MAX);
@@ -459,6 +460,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
         .reply = record->flags & RECORD_FLAG_REPLY,
         .copy = record->flags & RECORD_FLAG_COPY,
+        .again = record->flags & RECORD_FLAG_AGAIN,
     };
 
     m.id = reader_u64(&r);
@@ -490,6 +492,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED &&
          m.delivery != DELIVERY_MAILBOX) ||
         (m.delivery == DELIVERY_MAILBOX && m.to == 0) ||
+        (m.again && (m.delivery != DELIVERY_RETAINED || m.to != 0)) ||
         (m.copy &&
          ((m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) || m.to == 0)) ||
         counted != (m.count >= 2) ||
@@ -520,7 +523,8 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
     uint8_t flags =
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
                   (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0) |
-                  (m->count ? RECORD_FLAG_COUNT : 0) | (m->ttl_ms ? RECORD_FLAG_TTL : 0));
+                  (m->count ? RECORD_FLAG_COUNT : 0) | (m->ttl_ms ? RECORD_FLAG_TTL : 0) |
+                  (m->again ? RECORD_FLAG_AGAIN : 0));
     size_t begin = record_begin(w, RECORD_PUBLISH, flags, (uint16_t)(m->delivery << 8));
     uint8_t *payload;
 

@@ -110,6 +110,9 @@ enum slow_policy {
     0x40                     /* DELIVER, GAP: the broker had kept it, so it is no part of a row    \
                               */
 #define RECORD_FLAG_TTL 0x40 /* PUBLISH only: u32 ms follows; event or retained */
+#define RECORD_FLAG_AGAIN                                                                          \
+    0x80 /* PUBLISH only, retained: said to another broker before; it does not replace another     \
+            sender's value */
 /* Flags of PREKEYS and BUNDLE. */
 #define RECORD_FLAG_LEFT 0x01 /* PREKEYS, broker to client: what is left of them */
 #define RECORD_FLAG_ASK 0x01  /* BUNDLE, client to broker: whose is wanted */
@@ -218,6 +221,7 @@ struct record_publish {
     bool copy;       /* of what goes to all readers of the topic, each in its own envelope: goes to
                         this one even if it has not subscribed, since a number of its channel
                         that never came would look like a loss */
+    bool again;      /* retained: a value that is said again to a new broker */
     uint32_t ttl_ms; /* dropped when it waits longer than that; 0: never. A hint: what is sealed
                         says it for sure */
     uint16_t count;  /* messages in the payload, a sealed batch: 2 or more; 0: one */

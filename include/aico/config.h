@@ -82,6 +82,7 @@ struct aico_config {
     int64_t max_subscriptions; /* of one component, as the next two */
     int64_t max_requests;
     int64_t mailbox_limit_bytes;
+    int64_t value_limit_bytes;
     int64_t publish_rate; /* records a second; 0: no limit */
     int64_t max_topics;
     int64_t max_retained;         /* topics whose last value is kept */

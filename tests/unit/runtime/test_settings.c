@@ -59,6 +59,7 @@ static const struct field broker_fields[] = {
     BROKER("security.transport.handshake_timeout", "1", hello_timeout_ms),
     BROKER("broker.outbox_limit", "131072", outbox_limit),
     BROKER("broker.mailbox_limit", "131072", mailbox_limit),
+    BROKER("broker.value_limit", "131072", value_limit),
     BROKER("broker.publish_window", "131072", publish_window),
     BROKER("broker.max_connections", "7", max_connections),
     BROKER("broker.max_connections_per_component", "7", max_connections_per_component),
