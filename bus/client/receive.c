@@ -238,7 +238,8 @@ static void receive_clear(struct client *client, struct moment now, struct clien
         return;
     }
     if (record->delivery == DELIVERY_RETAINED &&
-        !values_is_new_in_clear(client, sender, topic, record->id))
+        (!values_is_new_in_clear(client, sender, topic, record->id) ||
+         (record->kept && payload.size == 0)))
         return;
     message = client_message_new(&client->messages,
                                  &(struct message_parts){.kind = record->delivery == DELIVERY_EVENT
@@ -298,6 +299,7 @@ static int receive_whole(struct client *client, struct moment now, struct client
     const struct operation *request;
     struct arrival *arrival;
     const uint8_t *ref = NULL;
+    bool is_value;
 
     if (record->topic == TOPIC_NUMBER_CONTROL && record->direct) {
         sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
@@ -327,9 +329,9 @@ static int receive_whole(struct client *client, struct moment now, struct client
         return 0;
     }
 
-    if (record->kept &&
-        record->delivery ==
-            DELIVERY_RETAINED) { /* sealed before we listened: its publisher seals it for us */
+    /* Sealed before we listened: what was left for us opens it, or its publisher seals it again. */
+    is_value = record->kept && record->delivery == DELIVERY_RETAINED;
+    if (is_value && !sessions_can_open_stored(client->sessions, sender->identity, payload)) {
         values_want(client, now, sender, topic);
         return 0;
     }
@@ -348,6 +350,9 @@ static int receive_whole(struct client *client, struct moment now, struct client
     if (record->direct)
         sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
                                 topic_name(topic), record->delivery, payload, ref, arrival);
+    else if (is_value)
+        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
+                                topic_name(topic), record->delivery, payload, arrival);
     else
         sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
                                topic_name(topic), record->delivery, payload, arrival);
@@ -557,12 +562,16 @@ static void report_gap(struct client *client, const struct session_event *event)
                                         .direct = event->topic.size == 0});
 }
 
-/* Told in its place instead of the message: whoever held it back, it is void. */
-static bool is_void(struct client *client, struct moment now, const struct session_event *event)
+/* Told in its place instead of the message: whoever held it back, it is void. Who comes later
+ * misses nothing: @kept. */
+static bool is_void(struct client *client, struct moment now, const struct session_event *event,
+                    bool kept)
 {
     if (event->until_ms == 0 ||
         now.real_ms <= event->until_ms + client->settings.session.synchrony_bound_ms)
         return false;
+    if (kept && event->delivery == DELIVERY_RETAINED)
+        return true;
     deliver_gap(client, (struct report){.topic = event->topic,
                                         .sender = event->peer,
                                         .count = 1,
@@ -590,6 +599,24 @@ static void note_replay(struct client *client, struct moment now, const struct s
     client->replays = 0;
     client->replay_say_ms = now.boot_ms + REPLAY_SAY_MS;
     deliver_state(client, AICO_EREPLAY, text);
+}
+
+/* Of a retained value: nothing as new was shown, now or before a restart. An empty one says that
+ * there is none any more: told to who listens, nothing to who comes later. */
+static bool is_value_shown(struct client *client, struct moment now,
+                           const struct session_event *event, const struct arrival *arrival,
+                           const struct seen_place *place)
+{
+    const struct rule *rule = client_topic_rule(client, arrival->topic);
+    uint64_t generation = event->direct ? 0 : event->generation;
+
+    if (!values_is_new(client, arrival->sender, arrival->topic, generation, event->value))
+        return false;
+    if (generation > 0 && rule && rule->store.on && !seen_is_latest(client, *place)) {
+        note_replay(client, now, event);
+        return false;
+    }
+    return event->payload.size > 0 || !(arrival->kept || event->direct);
 }
 
 /* Where a stored envelope came to; the sequence of all its messages is its own. */
@@ -629,7 +656,7 @@ static void report_message(struct client *client, struct moment now,
     struct seen_place place;
     struct operation *request;
 
-    if (event->cookie && arrival->stored.number == 0 && !event->will)
+    if (event->cookie && arrival->stored.number == 0 && !event->will && !arrival->kept)
         claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
                     arrival->number, event->generation);
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
@@ -640,10 +667,10 @@ static void report_message(struct client *client, struct moment now,
         leave_out(client, now, event, arrival, &place);
         return;
     }
-    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event))
+    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event, arrival->kept))
         return;
     if (event->delivery == DELIVERY_RETAINED) {
-        if (!values_is_new(client, arrival->sender, arrival->topic, event->value))
+        if (!is_value_shown(client, now, event, arrival, &place))
             return;
         kind = AICO_MESSAGE_RETAINED;
     }

@@ -10,6 +10,9 @@
  *           u64 generation: everything before it is settled,
  *           u16 count, count x (u64 generation, u32 first, u32 last): settled envelopes, rising
  *
+ * Of stored values only where the last one that was shown had been sealed, in the place of what is
+ * from an outbox, under the name VALUES_NAME (docs/decisions/0085).
+ *
  * On the disk before the broker hears of it: seen_commit() runs before each frame.
  */
 #include <stdio.h>
@@ -19,6 +22,7 @@
 #include "base/reader.h"
 #include "client/internal.h"
 
+#define VALUES_NAME "\x01values" /* where the last values that were shown stand */
 #define SEEN_MAX 65536 /* topics of readers; what comes on further ones is not known again */
 #define RANGES_MAX 64  /* of one topic; then its oldest hole counts as settled */
 #define ROW_VERSION 1
@@ -188,6 +192,30 @@ struct once_place *seen_once(struct client *client, const struct seen_place *pla
     struct seen *seen = seen_of(client, place);
 
     return seen ? &seen->once : NULL;
+}
+
+bool seen_is_latest(struct client *client, struct seen_place place)
+{
+    struct aico_error err = {0};
+    struct seen *seen;
+    int r = seen_load(client, &err);
+
+    if (r < 0 && !client->seen_failed) {
+        client->seen_failed = true;
+        deliver_state(client, r, err.text);
+    }
+    place.durable = bytes_text(VALUES_NAME);
+    seen = seen_of(client, &place);
+    if (!seen)
+        return true;
+    if (place.generation < seen->once.generation ||
+        (place.generation == seen->once.generation && place.sequence < seen->once.sequence))
+        return false;
+    if (place.generation > seen->once.generation || place.sequence > seen->once.sequence) {
+        seen->once = (struct once_place){0, place.generation, place.sequence};
+        mark_dirty(client, seen);
+    }
+    return true;
 }
 
 /* --- the disk --------------------------------------------------------------------------------- */

@@ -216,8 +216,9 @@ void values_peer_lost(struct client *client, struct client_component *peer, int 
     }
 }
 
+/* The numbers of a publisher's process follow its clock, generations rise over its restarts. */
 bool values_is_new(struct client *client, struct client_component *sender,
-                   struct client_topic *topic, uint64_t number)
+                   struct client_topic *topic, uint64_t generation, uint64_t number)
 {
     struct peer_value *v = value_of(sender, topic);
 
@@ -226,6 +227,13 @@ bool values_is_new(struct client *client, struct client_component *sender,
         return false;
     }
     v->until_ms = 0;
+    if (generation != 0 && generation < v->generation)
+        return false;
+    if (generation > v->generation) {
+        if (v->generation != 0 && number < v->number) /* another process, its clock set back */
+            v->number = 0;
+        v->generation = generation;
+    }
     /* What was asked for may have been overtaken by a newer one, or have overtaken older ones. */
     if (number != 0 && number <= v->number)
         return false;

@@ -173,6 +173,9 @@ void sessions_receive_group(struct sessions *sessions, struct moment now, struct
 
 /* --- stored messages (session/stored.h) ------------------------------------------------------- */
 
+/* Whether what opens the group envelope @bytes of @identity was left for us, or kept. */
+bool sessions_can_open_stored(const struct sessions *sessions, const uint8_t *identity,
+                              struct bytes bytes);
 /*
  * A stored envelope that the broker delivers to us as a reader. Unlike sessions_receive_group() it
  * may come in any order and again; who settled what is between the caller and the broker. Ends as

@@ -508,6 +508,18 @@ int stored_open(struct sessions *s, struct moment now UNUSED, struct peer *peer,
     return r;
 }
 
+bool sessions_can_open_stored(const struct sessions *s, const uint8_t *identity, struct bytes bytes)
+{
+    const struct stored_reader *reader;
+    struct envelope e;
+
+    if (envelope_parse(bytes, &e) < 0 ||
+        (e.format != ENVELOPE_FORMAT_MESSAGE && e.format != ENVELOPE_FORMAT_BATCH))
+        return false;
+    reader = stored_find(s, identity, e.key_id.at);
+    return reader && reader->secret->base_epoch <= e.epoch;
+}
+
 void sessions_receive_stored(struct sessions *s, struct moment now, struct bytes name,
                              const uint8_t *identity, struct bytes topic, uint8_t delivery,
                              struct bytes bytes, void *cookie)

@@ -7,7 +7,7 @@
 #include "wire/stream_record.h"
 
 #define VALUE_RULES                                                                                \
-    "v/** publish a,d subscribe b,c seal group| history store age=1000\n"                           \
+    "v/** publish a,d subscribe b,c seal group| history store age=1000\n"                          \
     "open/** publish * subscribe * seal none\n"
 #define SEALED                                                                                     \
     "AICO-MSG"                                                                                     \

@@ -248,7 +248,7 @@ static void say_kept(struct world *w)
                 "AICO-MSGold");
 }
 
-static void comes(struct world *w, uint64_t value, bool direct)
+static void comes_in(struct world *w, uint64_t generation, uint64_t value, bool direct)
 {
     struct given *g;
 
@@ -261,10 +261,15 @@ static void comes(struct world *w, uint64_t value, bool direct)
                                      .delivery = DELIVERY_RETAINED,
                                      .direct = direct,
                                      .value = value,
-                                     .generation = 1,
+                                     .generation = generation,
                                      .cookie = g->cookie},
               g->peer, g->topic, g->text);
     pass(w, 0);
+}
+
+static void comes(struct world *w, uint64_t value, bool direct)
+{
+    comes_in(w, 1, value, direct);
 }
 
 static void a_kept_value_is_asked_for_and_shown_once(void **state UNUSED)
@@ -294,6 +299,42 @@ static void a_kept_value_is_asked_for_and_shown_once(void **state UNUSED)
     comes(&w, 8, true);
     assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 3);
     assert_int_equal(told_count(&w, AICO_MESSAGE_UNOPENED), 0);
+    world_deinit(&w);
+}
+
+/* What was left with it opens it: nobody is asked. */
+static void a_stored_value_is_opened_by_itself(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    fake.has_stored_key = fake.by_hand = true;
+    subscribe(&w, "g/x");
+    say_kept(&w);
+    assert_int_equal(fake.dials, 0);
+    assert_int_equal(fake.given_count, 1);
+    world_deinit(&w);
+}
+
+/* A publisher whose clock was set back: its generations rise all the same. */
+static void a_value_of_an_earlier_generation_is_not_shown_after_a_later_one(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    comes_in(&w, 10, 100, false);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 1);
+    comes_in(&w, 11, 50, false); /* another process */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 2);
+    comes_in(&w, 10, 101, false);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 2);
+    comes_in(&w, 12, 50, false); /* the same one, said again under another key */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 2);
+    comes_in(&w, 12, 51, false);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 3);
     world_deinit(&w);
 }
 
@@ -375,6 +416,8 @@ int main(void)
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
         cmocka_unit_test(a_kept_value_is_asked_for_and_shown_once),
+        cmocka_unit_test(a_stored_value_is_opened_by_itself),
+        cmocka_unit_test(a_value_of_an_earlier_generation_is_not_shown_after_a_later_one),
         cmocka_unit_test(a_value_that_nobody_gives_is_named),
         cmocka_unit_test(a_will_is_given_in_each_session_and_with_each_key),
         cmocka_unit_test(a_will_that_is_refused_is_told_once),

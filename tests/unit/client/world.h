@@ -37,12 +37,13 @@ struct sessions {
     struct fake_event *events, *out; /* `out` was handed out last */
     struct given given[TOLD_MAX];
     size_t given_count;
-    bool by_hand;     /* the test answers envelopes; else they open at once */
-    bool has_channel; /* with everybody */
-    int prepare_code; /* of sessions_prepare_group() */
-    int seal_code;    /* of sealing */
-    int dial_code;    /* of sessions_dial() */
-    bool new_group;   /* the next sealing begins a generation */
+    bool by_hand;        /* the test answers envelopes; else they open at once */
+    bool has_channel;    /* with everybody */
+    bool has_stored_key; /* for everything */
+    int prepare_code;    /* of sessions_prepare_group() */
+    int seal_code;       /* of sealing */
+    int dial_code;       /* of sessions_dial() */
+    bool new_group;      /* the next sealing begins a generation */
     unsigned asked, dials, sealed, subscribed, unsubscribed, link_lost, link_up, registries, away;
     uint64_t sequence;
     size_t prekeys_left;
@@ -293,6 +294,12 @@ void sessions_take_stored_key(struct sessions *s UNUSED, struct bytes name UNUSE
                               const uint8_t identity[SIGN_PUBLIC_SIZE] UNUSED,
                               struct bytes key UNUSED)
 {
+}
+
+bool sessions_can_open_stored(const struct sessions *s, const uint8_t *identity UNUSED,
+                              struct bytes bytes UNUSED)
+{
+    return s->has_stored_key;
 }
 
 void sessions_receive_stored(struct sessions *s, struct moment now, struct bytes name,

@@ -279,7 +279,8 @@ static void retention_is_by_age_count_and_bytes(void **state UNUSED)
     assert_int_equal(buffer_append(&json, bytes_of("", 1)), 0);
     assert_string_equal(
         (char *)json.at,
-        "[{\"stream\":\"a/**\",\"messages\":70,\"bytes\":490,\"first\":31,\"last\":100,\"values\":0}]");
+        "[{\"stream\":\"a/"
+        "**\",\"messages\":70,\"bytes\":490,\"first\":31,\"last\":100,\"values\":0}]");
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(streams_purge(s, bytes_text(STREAM), 40, &removed, NULL), 0);
     assert_int_equal(removed, 10);
