@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit 1
 find "$@" -name '*.[ch]' -print0 | sort -z | xargs -0 perl -e '
     my $public = qr/identit|public|hash|continuation|dialer|_ID_SIZE|RATCHET_INIT_SIZE|prefix|topic|filter|name|NAME|HEADER|folder|descriptor
         |namespace|stamp|MAGIC|words\[|word,|fields\[|"|SIGNATURE_LINE|owner|transport|zeros|entr|role|text,
-        |\bpayload|document|audit_|reader->key,|copy,\s/x;
+        |\bpayload|document|audit_|scope|reader->key,|copy,\s/x;
     my $secret = qr/tag\b|mac\b|secret(?!_)|seed(?!->identity)|slot(?!s\[)|digest|confirm|commit|root|psk|verifier
         |passphrase|\bkey->(?:at|subkey)|subkey|ephemeral->at|transcript/xi;
     my ($bad, $seen) = (0, 0);
