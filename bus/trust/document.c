@@ -10,6 +10,7 @@
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "trust/document.h"
+#include "trust/lines.h"
 #include "wire/topic.h"
 
 struct draft_component {
@@ -513,19 +514,12 @@ static int put_component(const struct draft_component *c, struct buffer *to)
     return r < 0 ? r : buffer_append_text(to, c->peer_aico ? " peer aico\n" : "\n");
 }
 
-/* Space, '%' and control bytes of a filter are written %XX. */
 static int put_rule(const struct draft_rule *rule, struct buffer *to)
 {
     int r = buffer_append_text(to, "rule ");
 
-    for (size_t i = 0; i < rule->filter.size && r == 0; i++) {
-        uint8_t c = rule->filter.at[i];
-
-        if (c <= 0x20 || c == '%' || c == 0x7f)
-            r = buffer_printf(to, "%%%02X", c);
-        else
-            r = buffer_append(to, bytes_of(&c, 1));
-    }
+    if (r == 0)
+        r = put_encoded(to, buffer_view(&rule->filter));
     if (r == 0)
         r = buffer_append_text(to, " ");
     if (r == 0)

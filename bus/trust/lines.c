@@ -101,3 +101,48 @@ int put_hex_line(struct buffer *to, const char *word, const void *at, size_t siz
     to->size += 2 * size;
     return buffer_append_text(to, "\n");
 }
+
+int put_encoded(struct buffer *to, struct bytes text)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < text.size && r == 0; i++) {
+        uint8_t c = text.at[i];
+
+        if (c <= 0x20 || c == '%' || c == 0x7f)
+            r = buffer_printf(to, "%%%02X", c);
+        else
+            r = buffer_append(to, bytes_of(&c, 1));
+    }
+    return r;
+}
+
+bool lines_decode(struct bytes text, char *to, size_t max, size_t *ret_size)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t size = 0;
+
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.at[i];
+
+        if (c == '%') {
+            const char *high, *low;
+
+            if (i + 2 >= text.size || !text.at[i + 1] || !text.at[i + 2])
+                return false;
+            high = strchr(digits, text.at[i + 1]);
+            low = strchr(digits, text.at[i + 2]);
+            if (!high || !low)
+                return false;
+            c = (uint8_t)((high - digits) * 16 + (low - digits));
+            if (c > 0x20 && c != '%' && c != 0x7f)
+                return false;
+            i += 2;
+        }
+        if (size == max)
+            return false;
+        to[size++] = (char)c;
+    }
+    *ret_size = size;
+    return true;
+}

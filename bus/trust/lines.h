@@ -24,5 +24,10 @@ int64_t lines_time(struct bytes text);
 int time_write(int64_t ms, char to[TIME_TEXT_SIZE]);
 /* Appends "WORD HEX\n". 0 or AICO_ENOMEM. */
 int put_hex_line(struct buffer *to, const char *word, const void *at, size_t size);
+/* Appends a topic or filter as one word: space, '%' and control bytes are written %XX. 0 or
+ * AICO_ENOMEM. */
+int put_encoded(struct buffer *to, struct bytes text);
+/* Undoes that, strictly, into at most @max bytes. */
+bool lines_decode(struct bytes text, char *to, size_t max, size_t *ret_size);
 
 #endif

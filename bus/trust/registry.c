@@ -24,6 +24,7 @@
 #include "base/hex.h"
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
+#include "trust/lines.h"
 #include "trust/registry.h"
 #include "wire/topic.h"
 
@@ -402,35 +403,10 @@ static int parse_component(struct parser *p)
     return r < 0 ? r : index_component(p, entry);
 }
 
-/* Undoes %XX, which stands for space, '%' and control bytes only, in upper-case digits. */
 static bool decode_filter(struct bytes text, char to[TOPIC_SIZE_MAX + 1], size_t *ret_size)
 {
-    static const char digits[] = "0123456789ABCDEF";
-    size_t size = 0;
-
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.at[i];
-
-        if (c == '%') {
-            const char *high, *low;
-
-            if (i + 2 >= text.size || !text.at[i + 1] || !text.at[i + 2])
-                return false;
-            high = strchr(digits, text.at[i + 1]);
-            low = strchr(digits, text.at[i + 2]);
-            if (!high || !low)
-                return false;
-            c = (uint8_t)((high - digits) * 16 + (low - digits));
-            if (c > 0x20 && c != '%' && c != 0x7f)
-                return false;
-            i += 2;
-        }
-        if (size == TOPIC_SIZE_MAX)
-            return false;
-        to[size++] = (char)c;
-    }
-    *ret_size = size;
-    return filter_is_valid(bytes_of(to, size));
+    return lines_decode(text, to, TOPIC_SIZE_MAX, ret_size) &&
+           filter_is_valid(bytes_of(to, *ret_size));
 }
 
 /* The word after @key at @at must be one of @words; its index. */
