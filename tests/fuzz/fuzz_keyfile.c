@@ -11,6 +11,7 @@
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "trust/keydoc.h"
+#include "trust/receipt.h"
 #include "trust/sigdoc.h"
 
 #define MEM_MAX (64 * 1024) /* an Argon2 that fits the time of a fuzzer */
@@ -99,6 +100,27 @@ static void try_signature(struct bytes lines)
     buffer_deinit(&again);
 }
 
+/* The same of a receipt, which names its receiver's key. */
+static void try_receipt(struct bytes lines)
+{
+    static const struct secret seed = {{9}};
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0}, again = {0};
+    uint8_t signature[SIGNATURE_SIZE];
+    char hex[2 * SIGNATURE_SIZE + 1];
+    struct receipt receipt;
+
+    require(sign_make(&seed, "receipt", lines, bytes_of(NULL, 0), signature) == 0);
+    hex_write(bytes_of(signature, sizeof(signature)), hex);
+    require(buffer_append(&text, lines) == 0);
+    require(buffer_printf(&text, "signature %s\n", hex) == 0);
+    if (receipt_parse(buffer_view(&text), &receipt, NULL) == 0) {
+        require(receipt_write(&receipt, &again) == 0);
+        require(bytes_equal(buffer_view(&text), buffer_view(&again)));
+    }
+    buffer_deinit(&again);
+}
+
 static void try_master(struct bytes lines)
 {
     CLEANUP(buffer_deinit)
@@ -117,6 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     require(crypto_start() == 0);
     try_signature(bytes_of(data, size));
+    try_receipt(bytes_of(data, size));
     try_master(bytes_of(data, size));
     try_key(bytes_of(data, size));
     try_public(bytes_of(data, size));

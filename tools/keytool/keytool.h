@@ -38,7 +38,7 @@ struct keytool {
     bool prepare, switch_over, transport;
     const char *namespace;
     const char *reason;
-    const char *peer, *overlap, *as, *by, *out, *signature, *witness, *registry;
+    const char *peer, *overlap, *as, *by, *out, *signature, *content, *witness, *registry;
     struct buffer roles; /* comma list */
     /* rule set */
     const char *publish, *subscribe, *seal, *authenticity, *padding, *before;
@@ -142,6 +142,16 @@ AICO_MUST_USE int register_identity(struct keytool *k, struct change *change,
                                     const struct identity *identity, struct bytes passphrase,
                                     struct aico_error *err);
 
+/* --- sign.c ------------------------------------------------------------------------------------
+ */
+
+/* BLAKE2b, 64 bytes, of @file, piece by piece: it may be larger than memory. "-": stdin. */
+AICO_MUST_USE int hash_file(const char *file, uint64_t *ret_size, uint8_t ret_hash[64],
+                            struct aico_error *err);
+/* Whether @public is a key of @by that may still sign: 0, AICO_EUNKNOWN, AICO_EREVOKED. */
+AICO_MUST_USE int check_component(const struct registry *registry, const char *by,
+                                  const uint8_t *public, struct aico_error *err);
+
 /* --- words ---------------------------------------------------------------------------------- */
 
 /* One line of success or advice on stderr, unless -q. */
@@ -181,6 +191,7 @@ int verb_audit_verify(struct keytool *k, char **arguments, int count, struct aic
 int verb_backup(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_restore(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_verify(struct keytool *k, char **arguments, int count, struct aico_error *err);
+int verb_receipt(struct keytool *k, char **arguments, int count, struct aico_error *err);
 int verb_inspect(struct keytool *k, char **arguments, int count, struct aico_error *err);
 
 #endif

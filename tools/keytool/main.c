@@ -56,6 +56,7 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         {OPTION_BY, &k->by},
         {OPTION_OUT, &k->out},
         {OPTION_SIGNATURE, &k->signature},
+        {OPTION_CONTENT, &k->content},
         {OPTION_WITNESS, &k->witness},
         {OPTION_REGISTRY, &k->registry},
         {OPTION_PUBLISH, &k->publish},

@@ -18,9 +18,8 @@
 #define STDIN_NAME "-"
 #define PIECE_SIZE 65536
 
-/* Files may be larger than memory, so they are hashed piece by piece. */
-static int hash_file(const char *file, uint64_t *ret_size, uint8_t ret_hash[FILE_HASH_SIZE],
-                     struct aico_error *err)
+int hash_file(const char *file, uint64_t *ret_size, uint8_t ret_hash[FILE_HASH_SIZE],
+              struct aico_error *err)
 {
     bool is_stdin = strcmp(file, STDIN_NAME) == 0;
     CLEANUP(fd_close)
@@ -124,9 +123,8 @@ int verb_sign(struct keytool *k, char **arguments, int count UNUSED, struct aico
 
 /* --- verify --------------------------------------------------------------------------------- */
 
-/* Whether @public is a key of @by that may still sign. */
-static int check_component(const struct registry *registry, const char *by, const uint8_t *public,
-                           struct aico_error *err)
+int check_component(const struct registry *registry, const char *by, const uint8_t *public,
+                    struct aico_error *err)
 {
     const struct component *c = registry_find_identity(registry, public);
     char fingerprint[FINGERPRINT_TEXT_SIZE];

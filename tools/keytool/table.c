@@ -10,8 +10,8 @@
 static const struct option_entry options[] = {
     {OPTION_HOME, NULL, "home", 0, "DIR", "folder of the installation ($AICO_HOME, ~/.aico)", NULL,
      false},
-    {OPTION_JSON, "list,show,rule list,may,inspect,verify,audit verify,backup,restore", "json", 0,
-     NULL, "one JSON object a line", NULL, false},
+    {OPTION_JSON, "list,show,rule list,may,inspect,verify,receipt,audit verify,backup,restore",
+     "json", 0, NULL, "one JSON object a line", NULL, false},
     {OPTION_QUIET, NULL, "quiet", 'q', NULL, "no advice on stderr", NULL, false},
     {OPTION_PASSPHRASE_FILE, KEY_VERBS, "passphrase-file", 0, "FILE",
      "first line protects or opens the identity's key", NULL, false},
@@ -51,6 +51,8 @@ static const struct option_entry options[] = {
      false},
     {OPTION_BY, "verify", "by", 0, "NAME|FILE", "who must have signed", NULL, false},
     {OPTION_SIGNATURE, "verify", "signature", 0, "FILE", "the signature (FILE.sig)", NULL, false},
+    {OPTION_CONTENT, "receipt", "content", 0, "FILE",
+     "what was published: its receipts must be for it", NULL, false},
     {OPTION_WITNESS, "audit verify", "witness", 0, "FILE|HOME",
      "heads of the log that were kept elsewhere, or by the components of a home; all must be in it",
      NULL, false},
@@ -112,6 +114,9 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_SIGN] = {"sign", "FILE|-", "detached signature in FILE.sig", 1, 1, NULL},
     [VERB_VERIFY] = {"verify", "FILE|-", "whether NAME signed FILE: exit 0, or 5 (not by NAME), 9 (changed)", 1, 1,
      NULL},
+    [VERB_RECEIPT] = {"receipt", "FILE", "whether receipts were signed by who they name: exit 0, 5 or 9", 1, 1,
+     "FILE is what 'aico-bus pub --ack signed' gave, one receipt or many. 5: not by a key of that\n"
+     "component that is valid; 9: changed, or not for --content."},
     [VERB_AUDIT_VERIFY] = {"audit verify", "[FILE...]", "whether the broker's audit log is whole: exit 0 or 5", 0, 64,
      "Without a file: all of HOME/log, oldest first. The broker signs a head below its\n"
      "entries, so a change, a deletion and an insertion show. A missing end shows only\n"

@@ -32,6 +32,7 @@
     X(IMPORT, verb_import)                                                                         \
     X(SIGN, verb_sign)                                                                             \
     X(VERIFY, verb_verify)                                                                         \
+    X(RECEIPT, verb_receipt)                                                                       \
     X(AUDIT_VERIFY, verb_audit_verify)                                                             \
     X(BACKUP, verb_backup)                                                                         \
     X(RESTORE, verb_restore)                                                                       \
@@ -71,6 +72,7 @@ enum {
     OPTION_BY,
     OPTION_OUT,
     OPTION_SIGNATURE,
+    OPTION_CONTENT,
     OPTION_WITNESS,
     OPTION_PUBLISH,
     OPTION_SUBSCRIBE,
