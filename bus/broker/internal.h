@@ -594,6 +594,17 @@ int on_publish(struct broker *broker, struct broker_peer *peer, const struct rec
  * the place of an earlier one on @topic. */
 void publish_own(struct broker *broker, struct bytes topic, struct bytes payload,
                  struct broker_peer *only, bool last);
+/* Whether a message that is routed now, of @publisher, goes to @reader. */
+static inline bool recipient_gets(const struct recipient *reader,
+                                  const struct broker_peer *publisher)
+{
+    return reader->peer != publisher && reader->peer->state == PEER_READY &&
+           (!reader->queue || reader->chosen);
+}
+/* receivers.c */
+/* RECEIVERS: the @count readers of @topic to which PUBLISH @id was routed just now. */
+void receivers_tell(struct broker *broker, struct broker_peer *publisher, const struct topic *topic,
+                    uint64_t id, size_t count);
 /* flight.c */
 struct flight *flight_new(struct broker *broker, struct instance *instance, enum lane_kind lane,
                           const struct record_publish *publish, struct topic *topic,

@@ -226,12 +226,6 @@ static void complete(struct incoming *in, bool direct)
 
 /* --- by subscription ------------------------------------------------------------------------ */
 
-static bool is_reader(const struct incoming *in, const struct recipient *reader)
-{
-    return reader->peer != in->peer && reader->peer->state == PEER_READY &&
-           (!reader->queue || reader->chosen);
-}
-
 static struct ledger_row *row_of(struct incoming *in, struct recipient *reader)
 {
     if (reader->row_sender != in->peer->member) {
@@ -250,7 +244,7 @@ static bool count_readers(struct incoming *in, size_t *ret_count)
         struct recipient *reader = &in->topic->readers[i];
         const struct lane *lane = &reader->peer->lanes[LANE_TOPIC];
 
-        if (!is_reader(in, reader))
+        if (!recipient_gets(reader, in->peer))
             continue;
         count++;
         if (reader->policy == SLOW_BLOCK && lane->bytes > 0 &&
@@ -274,7 +268,7 @@ static void route_to_readers(struct incoming *in, struct message *message, struc
         struct recipient *reader = &in->topic->readers[i];
         struct ledger_row *row;
 
-        if (!is_reader(in, reader))
+        if (!recipient_gets(reader, in->peer))
             continue;
         row = row_of(in, reader);
         count_routed(in->b, reader->peer, row, message_count(in->p));
@@ -331,6 +325,8 @@ static void publish_to_topic(struct incoming *in)
     }
     if (message)
         route_to_readers(in, message, flight);
+    if (p->receipt)
+        receivers_tell(b, in->peer, in->topic, p->id, count);
     settle_credit(in, message);
     if (!flight || flight->routed == flight->total) {
         complete(in, false);

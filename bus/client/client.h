@@ -123,13 +123,15 @@ struct outgoing {
     uint32_t payload_size;
     uint16_t headers_size;
     uint8_t topic_size;
-    uint8_t to_size;    /* 0: to the subscribers */
-    uint8_t delivery;   /* DELIVERY_EVENT, DELIVERY_RETAINED (to subscribers) or DELIVERY_REPLY */
-    uint64_t value;     /* retained: which value it is, said again; 0: a new one */
-    int64_t expires_ms; /* boot clock: refused when it could not be sent by then; 0: never. The
-                           block of an event that is sealed begins with $until then */
-    uint64_t request;   /* reply: the id of the request as delivered */
-    uint8_t ref[16];    /* reply: key id and sequence of the request */
+    uint8_t to_size;     /* 0: to the subscribers */
+    uint8_t receipt;     /* enum receipt_level its header block begins with; 0: none is asked for */
+    uint32_t receipt_ms; /* how long to wait for receipts once it has left */
+    uint8_t delivery;    /* DELIVERY_EVENT, DELIVERY_RETAINED (to subscribers) or DELIVERY_REPLY */
+    uint64_t value;      /* retained: which value it is, said again; 0: a new one */
+    int64_t expires_ms;  /* boot clock: refused when it could not be sent by then; 0: never. The
+                            block of an event that is sealed begins with $until then */
+    uint64_t request;    /* reply: the id of the request as delivered */
+    uint8_t ref[16];     /* reply: key id and sequence of the request */
 };
 size_t outgoing_size(const struct outgoing *outgoing);
 /* Writes the block for a fifo_push() of outgoing_size() bytes. */
@@ -157,6 +159,12 @@ void client_set_backlogged(struct client *client, bool backlogged);
 
 /* The application has taken every message up to this number of message_kept(). */
 void client_taken(struct client *client, struct moment now, uint64_t number);
+
+struct read_note; /* client/message.h */
+/* The application has taken the message with this message_note(): its sender hears of it. */
+void client_read(struct client *client, struct moment now, const struct read_note *note);
+/* Receipts that have not left yet. */
+bool client_owes_receipts(const struct client *client);
 
 /* --- operations: each ends with host.done(ticket) --------------------------------------------- */
 

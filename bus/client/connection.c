@@ -106,6 +106,7 @@ void client_free(struct client **client)
     operations_free(c);
     publish_free(c);
     values_free(c);
+    receipts_free(c);
     once_free(c);
     seen_free(c);
     buffer_wipe_deinit(&c->will);
@@ -355,6 +356,7 @@ static int on_welcome(struct client *client, struct moment now, const struct rec
     sessions_link_up(client->sessions, now);
     operations_link_up(client, now);
     publish_dial_parked(client, now);
+    receipts_send(client, now);
     if (client->was_ready) {
         client->stats.reconnects++;
         deliver_state(client, 0, "connected again");
@@ -581,6 +583,15 @@ static int on_ack(struct client *client, struct moment now UNUSED, const struct 
     return 0;
 }
 
+static int on_receivers(struct client *client, struct moment now UNUSED,
+                        const struct record *record)
+{
+    struct record_receivers receivers;
+    int r = record_parse_receivers(record, &receivers);
+
+    return r < 0 ? r : receive_receivers(client, &receivers);
+}
+
 static int on_deliver(struct client *client, struct moment now, const struct record *record)
 {
     struct record_deliver deliver;
@@ -678,6 +689,7 @@ static const struct handler {
     {RECORD_OK, CLIENT_READY, on_ok},
     {RECORD_REFUSE, CLIENT_READY, on_refuse},
     {RECORD_ACK, CLIENT_READY, on_ack},
+    {RECORD_RECEIVERS, CLIENT_READY, on_receivers},
     {RECORD_DELIVER, CLIENT_READY, on_deliver},
     {RECORD_GAP, CLIENT_READY, on_gap},
     {RECORD_RESOLVED, CLIENT_READY, on_resolved},
@@ -842,6 +854,7 @@ int64_t client_deadline(const struct client *client)
     else if (client->state == CLIENT_READY)
         deadline = MIN(deadline, client->ping_at_ms);
     deadline = MIN(deadline, publish_deadline(client));
+    deadline = MIN(deadline, receipts_deadline(client));
     if (client->values_due_ms > 0)
         deadline = MIN(deadline, client->values_due_ms);
     return MIN(deadline, sessions_deadline(client->sessions));
@@ -860,6 +873,7 @@ void client_tick(struct client *client, struct moment now)
         return;
     publish_expire(client, now);
     values_tick(client, now);
+    receipts_tick(client, now);
     sessions_tick(client->sessions, now);
     receive_session_events(client, now);
     flushes_check(client);

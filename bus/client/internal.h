@@ -3,6 +3,7 @@
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
 
+#include "base/bucket.h"
 #include "base/buffer.h"
 #include "base/hash.h"
 #include "base/pool.h"
@@ -58,6 +59,7 @@ struct client_component {
     struct assembly *item;
     uint64_t bundle_id; /* BUNDLE that asked for its prekeys and is out; 0: none */
     struct peer_value *values;
+    struct buffer receipts;      /* it is owed, for control_next_receipt() */
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -141,6 +143,7 @@ struct sent {
     bool again;    /* a value the former broker had */
     bool answered; /* refused already: skip */
     bool clear;    /* not sealed: its receivers could not tell a repetition */
+    bool receipt;  /* the broker is to name its readers */
     bool quiet; /* a copy for one reader of a channel-sealed topic: its being away is no refusal */
 };
 
@@ -283,6 +286,12 @@ struct client {
     bool presence_coming;  /* subscribed to in this session */
     bool presence_live;    /* who is online is known */
     bool presence_refused; /* it will not be known: everybody is taken to be */
+
+    struct awaited *awaited, *awaited_numbers; /* receipts.c */
+    int64_t awaited_due_ms;  /* boot clock: a receipt is given up; 0: none is awaited */
+    size_t receipts_owed;    /* bytes of them, to all components */
+    int64_t receipts_due_ms; /* boot clock: they are sent then; 0: when a channel stands */
+    struct bucket receipts_sent;
 
     struct once_mark *marks; /* once.c */
     struct seen *seen;       /* seen.c */
@@ -440,6 +449,39 @@ int publish_value(struct client *client, struct moment now, struct client_compon
 /* receive.c: something came that cannot be shown. */
 void deliver_unopened(struct client *client, const struct client_component *sender,
                       const struct client_topic *topic, int code, const char *text);
+/* receipts.c */
+/* A message of ours that asks for receipts, as it leaves. */
+struct receipt_asked {
+    uint64_t id; /* the application's */
+    struct header_receipt receipt;
+    uint32_t timeout_ms;
+    bool is_addressed;
+    struct client_topic *topic;
+    struct bytes payload;
+};
+/* No more are waited for than can be kept: false until some have come. */
+bool receipts_have_room(const struct client *client);
+/* 0 or AICO_ENOMEM. Then receipts_expect() for each reader and receipts_named(), or what the broker
+ * says. */
+int receipts_begin(struct client *client, struct moment now, const struct receipt_asked *asked);
+int receipts_expect(struct client *client, uint64_t id, struct client_component *component);
+void receipts_named(struct client *client, uint64_t id);
+/* @component does not get message @id after all. */
+void receipts_without(struct client *client, uint64_t id, const struct client_component *component);
+/* It was refused: nothing is waited for. */
+void receipts_forget(struct client *client, uint64_t id);
+/* The broker names readers of message @id. 0, AICO_EPROTO, AICO_ENOMEM. */
+int receipts_name(struct client *client, uint64_t id, const struct record_receivers *record);
+void receipts_arrived(struct client *client, struct moment now, const struct session_event *event);
+/* What is owed leaves, as far as channels stand and the broker allows. */
+void receipts_send(struct client *client, struct moment now);
+void receipts_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+void receipts_peer_lost(struct client *client, struct client_component *peer);
+int64_t receipts_deadline(const struct client *client);
+void receipts_tick(struct client *client, struct moment now);
+void receipts_free(struct client *client);
+/* publish.c */
+int receive_receivers(struct client *client, const struct record_receivers *record);
 /* subscription.c */
 struct client_subscription *subscription_new(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, struct bytes queue,

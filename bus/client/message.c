@@ -13,8 +13,8 @@
 struct message_block {
     struct aico_message *next;
     uint64_t kept;
-    struct content_cursor rest; /* of a bundle */
-    bool is_bundle, has_headers;
+    struct content_cursor rest;            /* of a bundle */
+    bool is_bundle, has_headers, has_note; /* a struct read_note is behind this one */
     uint32_t count;
     size_t size; /* of the block */
     struct aico_message message;
@@ -73,8 +73,9 @@ struct aico_message *client_message_new(struct pool_taker *taker, const struct m
     if (count_headers(parts->headers, &header_count) < 0)
         return NULL;
     /* A header grows by two final zeros and shrinks by three bytes of lengths. */
-    size = sizeof(*block) + header_count * sizeof(*headers) + parts->headers.size +
-           parts->topic.size + parts->sender.size + parts->payload.size + prefix + text_size + 4;
+    size = sizeof(*block) + (parts->note ? sizeof(*parts->note) : 0) +
+           header_count * sizeof(*headers) + parts->headers.size + parts->topic.size +
+           parts->sender.size + parts->payload.size + prefix + text_size + 4;
     block = pool_take(taker, size);
     if (!block)
         return NULL;
@@ -83,6 +84,11 @@ struct aico_message *client_message_new(struct pool_taker *taker, const struct m
     block->size = size;
     m = &block->message;
     headers = (struct aico_header *)(void *)(block + 1);
+    if (parts->note) {
+        block->has_note = true;
+        memcpy(block + 1, parts->note, sizeof(*parts->note));
+        headers = (struct aico_header *)(void *)((uint8_t *)(block + 1) + sizeof(*parts->note));
+    }
     at = (uint8_t *)(headers + header_count);
 
     m->kind = parts->kind;
@@ -181,6 +187,13 @@ struct aico_message **message_link(struct aico_message *message)
 uint64_t *message_kept(struct aico_message *message)
 {
     return &block_of(message)->kept;
+}
+
+const struct read_note *message_note(const struct aico_message *message)
+{
+    const struct message_block *block = block_of((struct aico_message *)(uintptr_t)message);
+
+    return block->has_note ? (const struct read_note *)(const void *)(block + 1) : NULL;
 }
 
 size_t message_cost(const struct aico_message *message)

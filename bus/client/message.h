@@ -7,8 +7,20 @@
 #include <aico/client.h>
 
 #include "envelope/content.h"
+#include "envelope/headers.h"
+#include "trust/receipt.h"
 
 struct pool_taker;
+
+/* What is said to the sender of a message that asks for a receipt, when it has been taken. */
+struct read_note {
+    struct header_receipt receipt;
+    char sender[COMPONENT_NAME_MAX + 1];
+    uint8_t identity[SIGN_PUBLIC_SIZE]; /* the sender's */
+    char topic[TOPIC_SIZE_MAX + 1];
+    uint64_t size;
+    uint8_t hash[RECEIPT_HASH_SIZE]; /* where it is to be signed */
+};
 
 /* What a message is made from; everything is copied. */
 struct message_parts {
@@ -16,9 +28,10 @@ struct message_parts {
     struct bytes topic;
     struct bytes sender;
     struct bytes payload;
-    struct bytes headers; /* a header block of an envelope, may be empty */
-    struct bytes wire;    /* the envelope as it came; its first 64 bytes are kept */
-    const char *text;     /* NULL: none */
+    struct bytes headers;         /* a header block of an envelope, may be empty */
+    struct bytes wire;            /* the envelope as it came; its first 64 bytes are kept */
+    const char *text;             /* NULL: none */
+    const struct read_note *note; /* NULL: nobody asks */
 };
 
 /* NULL without memory (or when the header block does not parse). The caller fills in the numbers.
@@ -47,6 +60,9 @@ struct aico_message **message_link(struct aico_message *message);
 
 /* Not 0: the message is kept on disk until the application took it (client_taken()). */
 uint64_t *message_kept(struct aico_message *message);
+
+/* NULL: its sender asks for no receipt. */
+const struct read_note *message_note(const struct aico_message *message);
 
 /* The bytes of its block, for which it counts among what is unread. */
 size_t message_cost(const struct aico_message *message);

@@ -83,6 +83,7 @@ static void refuse_app(struct client *client, uint64_t app_id, struct bytes topi
 {
     if (app_id == 0) /* a value said again: the application was answered already */
         return;
+    receipts_forget(client, app_id);
     client->stats.refused++;
     if (client->refused_code == 0) {
         client->refused_code = code;
@@ -98,6 +99,7 @@ static void refuse_copy(struct client *client, uint64_t app_id, struct bytes top
 {
     char cause[HINT_SIZE_MAX + 1];
 
+    receipts_without(client, app_id, to);
     if (code == AICO_EPEERAWAY || code == AICO_EPEERUNKNOWN || code == AICO_ENORESPONDER)
         return;
     (void)snprintf(cause, sizeof(cause), "%s did not get it: %s", to->name, text);
@@ -223,6 +225,7 @@ static bool render(struct client *client, struct moment now, struct sent *sent,
             .ttl_ms = sent->delivery == DELIVERY_STREAM ? 0 : time_left(now, sent->expires_ms),
             .copy = sent->quiet,
             .again = sent->again,
+            .receipt = sent->receipt,
             .count = sent->count > 1 ? (uint16_t)sent->count : 0,
             .topic_name = topic_name(sent->topic),
             .payload = bytes_of(sent_payload(sent) + sent->sent, piece),
@@ -271,6 +274,40 @@ static uint8_t delivery_of(const struct rule *rule, const struct outgoing *out)
     return rule->store.on && out->delivery == DELIVERY_EVENT ? DELIVERY_STREAM : out->delivery;
 }
 
+/* What @out wants to hear, from its header block. */
+static struct receipt_asked asked_of(const struct outgoing *out, const struct outgoing_parts *parts,
+                                     struct client_topic *topic)
+{
+    struct bytes headers = parts->headers;
+    struct receipt_asked asked = {.id = out->id,
+                                  .timeout_ms = out->receipt_ms,
+                                  .is_addressed = out->to_size > 0,
+                                  .topic = topic,
+                                  .payload = parts->payload};
+
+    (void)header_take_receipt(&headers, &asked.receipt);
+    return asked;
+}
+
+/* The first @count of the queue have been sealed for whoever subscribes: the broker names them. */
+static int await_readers(struct client *client, struct moment now, struct client_topic *topic,
+                         size_t count)
+{
+    struct fifo_cursor cursor = {0};
+    const struct outgoing *out;
+    int r = 0;
+
+    while (r == 0 && count-- > 0 && (out = fifo_next(&client->queue, &cursor)) != NULL) {
+        struct outgoing_parts parts = parts_of(out);
+        struct receipt_asked asked = asked_of(out, &parts, topic);
+
+        r = receipts_begin(client, now, &asked);
+    }
+    if (r < 0) /* it is sealed, and must not go unwatched */
+        client_end(client, r, "out of memory");
+    return r;
+}
+
 static int seal_group(struct client *client, struct moment now, struct client_topic *topic,
                       const struct outgoing *out, const struct outgoing_parts *parts,
                       uint8_t delivery)
@@ -304,6 +341,7 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     sent->app_id = out->id;
     sent->expires_ms = out->expires_ms;
     sent->again = out->value != 0;
+    sent->receipt = out->receipt != RECEIPT_NONE;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -312,7 +350,8 @@ static int seal_group(struct client *client, struct moment now, struct client_to
 static bool is_alike(const struct outgoing *a, const struct outgoing *b)
 {
     return b->to_size == 0 && a->delivery == b->delivery && a->topic_size == b->topic_size &&
-           (a->expires_ms == 0) == (b->expires_ms == 0) && memcmp(a + 1, b + 1, a->topic_size) == 0;
+           (a->expires_ms == 0) == (b->expires_ms == 0) && a->receipt == b->receipt &&
+           memcmp(a + 1, b + 1, a->topic_size) == 0;
 }
 
 /*
@@ -374,6 +413,7 @@ static int seal_batch(struct client *client, struct moment now, struct client_to
     sent->app_id = out->id;
     sent->count = (uint32_t)count;
     sent->expires_ms = expires_ms;
+    sent->receipt = out->receipt != RECEIPT_NONE;
     window_keep(client, sent, w.size);
     return 0;
 }
@@ -385,7 +425,7 @@ static int seal_none(struct client *client, struct client_topic *topic, const st
     struct sent *sent;
     int64_t until_ms;
 
-    if (!client->settings.seal_none_allowed)
+    if (!client->settings.seal_none_allowed || out->receipt)
         return AICO_EPOLICY;
     /* In clear there is nothing that could vouch for it: only the broker counts its time. */
     (void)header_take_until(&headers, &until_ms);
@@ -475,13 +515,37 @@ static int send_direct(struct client *client, struct moment now, struct client_t
     struct outgoing_parts parts = parts_of(out);
     int r = to->parked ? AICO_ESTATE : seal_direct(client, now, topic, to, out, &parts, quiet);
 
-    return r == AICO_ESTATE ? park(client, now, to, out, quiet) : r;
+    if (r == AICO_ESTATE)
+        r = park(client, now, to, out, quiet);
+    if (r == 0 && out->receipt)
+        r = receipts_expect(client, out->id, to);
+    return r;
+}
+
+/* To one component, which alone is to have it. */
+static int send_to_one(struct client *client, struct moment now, struct client_topic *topic,
+                       struct client_component *to, const struct outgoing *out)
+{
+    struct outgoing_parts parts = parts_of(out);
+    struct receipt_asked asked = asked_of(out, &parts, topic);
+    int r = out->receipt ? receipts_begin(client, now, &asked) : 0;
+
+    if (r == 0)
+        r = send_direct(client, now, topic, to, out, false);
+    if (r == 0 && out->receipt)
+        receipts_named(client, out->id);
+    return r;
 }
 
 /* A channel-sealed or ratcheted topic: one copy for each entitled reader that is there. */
 static int send_to_readers(struct client *client, struct moment now, struct client_topic *topic,
                            const struct rule *rule, const struct outgoing *out)
 {
+    struct outgoing_parts parts = parts_of(out);
+    struct receipt_asked asked = asked_of(out, &parts, topic);
+
+    if (out->receipt && receipts_begin(client, now, &asked) < 0)
+        return AICO_ENOMEM;
     for (size_t i = 0; i < registry_component_count(client->registry); i++) {
         const struct component *c = registry_component_at(client->registry, i);
         struct client_component *to;
@@ -503,6 +567,8 @@ static int send_to_readers(struct client *client, struct moment now, struct clie
                 refuse_copy(client, out->id, topic_name(topic), to, r, aico_error_string(r));
         }
     }
+    if (out->receipt)
+        receipts_named(client, out->id);
     client->stats.acknowledged++;
     return 0;
 }
@@ -544,9 +610,10 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         if (r < 0)
             return r;
         *ret_count = gather(client, out, room, items, &bytes, &expires_ms);
-        return *ret_count == 1 ? seal_group(client, now, topic, out, &parts, delivery)
-                               : seal_batch(client, now, topic, out, items, *ret_count, bytes,
-                                            delivery, expires_ms);
+        r = *ret_count == 1 ? seal_group(client, now, topic, out, &parts, delivery)
+                            : seal_batch(client, now, topic, out, items, *ret_count, bytes,
+                                         delivery, expires_ms);
+        return r == 0 && out->receipt ? await_readers(client, now, topic, *ret_count) : r;
     case SEAL_CHANNEL:
     case SEAL_RATCHET:
         if (out->delivery == DELIVERY_RETAINED)
@@ -576,12 +643,14 @@ static enum taken take(struct client *client, struct moment now, const struct ou
     int r;
 
     *ret_count = 1;
+    if (out->receipt && !receipts_have_room(client))
+        return TAKEN_NOT_YET;
     if (!topic) {
         r = AICO_ENOMEM;
     } else if (out->to_size > 0) {
         struct client_component *to = component_get(client, parts.to);
 
-        r = to ? send_direct(client, now, topic, to, out, false) : AICO_EPEERUNKNOWN;
+        r = to ? send_to_one(client, now, topic, to, out) : AICO_EPEERUNKNOWN;
     } else {
         r = take_by_rule(client, now, topic, out, room, &taken, ret_count);
     }
@@ -728,6 +797,21 @@ void publish_refused(struct client *client, struct moment now, const struct reco
         sessions_peer_away(client->sessions, now, bytes_text(sent->to->name), code);
     refuse_sent(client, sent, code, text);
     window_release(client);
+}
+
+int receive_receivers(struct client *client, const struct record_receivers *record)
+{
+    struct fifo_cursor cursor = {0};
+    struct sent *sent;
+    int r = 0;
+
+    while ((sent = fifo_next(&client->window, &cursor)) != NULL && sent->id < record->id)
+        ;
+    if (!sent || sent->id != record->id || !sent->receipt || sent->answered)
+        return 0;
+    for (uint32_t i = 0; i < sent->count && r == 0; i++)
+        r = receipts_name(client, sent->app_id + i, record);
+    return r;
 }
 
 /* Whether @sent, of the session before, is sent again as it is. @known: this broker remembers it.

@@ -647,6 +647,21 @@ static void leave_out(struct client *client, struct moment now, const struct ses
                   bytes_of(NULL, 0));
 }
 
+/* What is to be said to its sender when it has been taken. */
+static const struct read_note *note_of(const struct session_event *event, struct read_note *note)
+{
+    if (event->receipt.level == RECEIPT_NONE || event->delivery != DELIVERY_EVENT ||
+        !event->identity)
+        return NULL;
+    *note = (struct read_note){.receipt = event->receipt, .size = event->payload.size};
+    bytes_copy(note->sender, event->peer);
+    bytes_copy(note->topic, event->topic);
+    memcpy(note->identity, event->identity, sizeof(note->identity));
+    if (note->receipt.level == RECEIPT_SIGNED)
+        receipt_hash(event->payload, note->hash);
+    return note;
+}
+
 static void report_message(struct client *client, struct moment now,
                            const struct session_event *event)
 {
@@ -655,6 +670,7 @@ static void report_message(struct client *client, struct moment now,
     struct aico_message *message;
     struct seen_place place;
     struct operation *request;
+    struct read_note note;
 
     if (event->cookie && arrival->stored.number == 0 && !event->will && !arrival->kept)
         claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
@@ -685,6 +701,7 @@ static void report_message(struct client *client, struct moment now,
                                      .sender = event->peer,
                                      .payload = event->payload,
                                      .headers = event->headers,
+                                     .note = note_of(event, &note),
                                      .wire = bytes_of(arrival->wire, arrival->wire_prefix),
                                  });
     if (!message) {
@@ -862,8 +879,10 @@ static void on_lost(struct client *client, struct moment now, const struct sessi
     if (!peer || client->state != CLIENT_READY)
         return; /* dialled again when the link is up: publish_dial_parked() */
     publish_channel_lost(client, peer, event->ratchet, event->code, event->text);
-    if (!event->ratchet)
+    if (!event->ratchet) {
+        receipts_peer_lost(client, peer);
         values_peer_lost(client, peer, event->code, event->text);
+    }
     operations_peer_lost(client, peer, event->ratchet, event->code, event->text);
     publish_channel_ready(client, now, peer); /* what waited behind */
 }
@@ -875,8 +894,10 @@ static void on_ready(struct client *client, struct moment now, const struct sess
     if (!peer)
         return;
     publish_channel_ready(client, now, peer);
-    if (!event->ratchet)
+    if (!event->ratchet) {
+        receipts_peer_ready(client, now, peer);
         values_peer_ready(client, now, peer);
+    }
     operations_peer_ready(client, now, peer, event->ratchet);
 }
 
@@ -971,6 +992,9 @@ void receive_session_events(struct client *client, struct moment now)
             break;
         case SESSION_AGAIN:
             values_again(client, now, event.peer, event.topic);
+            break;
+        case SESSION_RECEIPT:
+            receipts_arrived(client, now, &event);
             break;
         case SESSION_NOTICE:
             if (is_refused_handshake(event.code))

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "envelope/headers.h"
 
@@ -81,6 +82,37 @@ void header_write_once(struct writer *to, uint64_t number)
 bool header_take_once(struct bytes *block, uint64_t *ret_number)
 {
     return take_number(block, HEADER_ONCE, ret_number);
+}
+
+void header_write_receipt(struct writer *to, const struct header_receipt *receipt)
+{
+    char text[40];
+    int size =
+        snprintf(text, sizeof(text), "%c%016" PRIx64 "%016" PRIx64,
+                 receipt->level == RECEIPT_SIGNED ? 's' : 'd', receipt->run, receipt->number);
+
+    writer_lp8(to, bytes_text(HEADER_RECEIPT));
+    writer_lp16(to, bytes_of(text, (size_t)size));
+}
+
+bool header_take_receipt(struct bytes *block, struct header_receipt *ret_receipt)
+{
+    struct header_cursor cursor = header_cursor_over(*block);
+    struct header_receipt receipt;
+    struct bytes key, value;
+    uint8_t raw[16] = {0};
+    struct reader r = reader_over(bytes_of(raw, sizeof(raw)));
+
+    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, HEADER_RECEIPT) ||
+        value.size != 1 + 2 * sizeof(raw) || (value.at[0] != 'd' && value.at[0] != 's') ||
+        !hex_parse(bytes_of(value.at + 1, value.size - 1), raw, sizeof(raw)))
+        return false;
+    receipt.level = value.at[0] == 's' ? RECEIPT_SIGNED : RECEIPT_DELIVERED;
+    receipt.run = reader_u64(&r);
+    receipt.number = reader_u64(&r);
+    *block = reader_rest(&cursor.reader);
+    *ret_receipt = receipt;
+    return true;
 }
 
 void header_write_until(struct writer *to, int64_t until_ms)

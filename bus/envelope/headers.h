@@ -51,22 +51,34 @@ AICO_MUST_USE int header_block_check(struct bytes block);
  * that came on its topic was there before (decision 65). */
 #define HEADER_ONCE "$once"
 #define HEADER_ONCE_SIZE_MAX 28
+/* `$receipt`, in the same place: `d` (delivered) or `s` (signed), then the publisher's run and the
+ * message's number in it, 16 hexadecimal digits each: its reader says so over a channel, when its
+ * application has taken it (decision 80). */
+#define HEADER_RECEIPT "$receipt"
+#define HEADER_RECEIPT_SIZE_MAX 44
 /* `$until`, next: ms since 1970 by the sender's clock, in decimal; later than that the message is
  * void (decision 45). */
 #define HEADER_UNTIL "$until"
 #define HEADER_UNTIL_SIZE_MAX 29
 /* The least room for its own headers that the bus keeps in every block: count and bytes. */
 #define HEADERS_RESERVED 3
-#define HEADER_BLOCK_RESERVED 96
+#define HEADER_BLOCK_RESERVED 104
 /* Appends `$n`. */
 void header_write_number(struct writer *to, uint64_t number);
 /* Takes `$n` off the front of @block (checked): true when it was there. */
 bool header_take_number(struct bytes *block, uint64_t *ret_number);
-/* The same for `$value`, `$once` and `$until`. */
+/* The same for `$value`, `$once`, `$receipt` and `$until`. */
 void header_write_value(struct writer *to, uint64_t value);
 bool header_take_value(struct bytes *block, uint64_t *ret_value);
 void header_write_once(struct writer *to, uint64_t number);
 bool header_take_once(struct bytes *block, uint64_t *ret_number);
+enum receipt_level { RECEIPT_NONE, RECEIPT_DELIVERED, RECEIPT_SIGNED };
+struct header_receipt {
+    enum receipt_level level;
+    uint64_t run, number;
+};
+void header_write_receipt(struct writer *to, const struct header_receipt *receipt);
+bool header_take_receipt(struct bytes *block, struct header_receipt *ret_receipt);
 void header_write_until(struct writer *to, int64_t until_ms);
 bool header_take_until(struct bytes *block, int64_t *ret_until_ms);
 

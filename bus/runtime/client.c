@@ -135,6 +135,7 @@ static void client_dispose(struct aico_client **client)
     fifo_deinit(&c->queue);
     pool_taker_deinit(&c->messages);
     fifo_deinit(&c->settled);
+    fifo_deinit(&c->read);
     registry_unref(&c->registry);
     client_home_deinit(&c->home);
     wake_close(&c->wake);

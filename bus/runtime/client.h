@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "client/client.h"
+#include "client/message.h"
 #include "runtime/client_outbox.h"
 #include "store/home.h"
 #include "store/kept.h"
@@ -115,6 +116,7 @@ struct call {
 struct aico_client {
     /* Never changes after aico_client_open(). */
     struct client_home home;
+    uint64_t instance; /* of this run: its receipts name it */
     pthread_t thread;
     bool has_thread;
     struct outbox *outbox; /* NULL: there is none */
@@ -135,6 +137,8 @@ struct aico_client {
     size_t outbox_bytes;     /* in the outbox, or about to be */
     unsigned room_waiters;
     uint64_t next_id;    /* of the next message */
+    uint64_t receipts;   /* asked for so far: the number of the last one */
+    struct fifo read;    /* struct read_note: what the thread has not taken */
     struct fifo settled; /* struct verdict_given: what the thread has not taken */
     struct inbox inbox;
     struct pool_taker messages; /* taken out of their bundles */

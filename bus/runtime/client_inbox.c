@@ -17,6 +17,7 @@ static bool is_report(const struct aico_message *message)
     case AICO_MESSAGE_GAP:
     case AICO_MESSAGE_REFUSED:
     case AICO_MESSAGE_UNOPENED:
+    case AICO_MESSAGE_RECEIPT:
     case AICO_MESSAGE_STATE:
         break;
     }
@@ -86,8 +87,8 @@ static struct aico_message *gap_for(const struct aico_message *message)
 
 static bool is_alike(const struct aico_message *a, const struct aico_message *b)
 {
-    return a->kind == b->kind && a->code == b->code && strcmp(a->sender, b->sender) == 0 &&
-           strcmp(a->topic, b->topic) == 0;
+    return a->kind != AICO_MESSAGE_RECEIPT && a->kind == b->kind && a->code == b->code &&
+           strcmp(a->sender, b->sender) == 0 && strcmp(a->topic, b->topic) == 0;
 }
 
 /*
@@ -149,12 +150,31 @@ void inbox_deinit(struct inbox *inbox)
         aico_message_free(&message);
 }
 
+/* The application takes @message: whoever asked for a receipt hears of it. */
+static int note_read(struct aico_client *c, const struct aico_message *message)
+{
+    const struct read_note *note = message_note(message);
+    void *place;
+
+    if (!note)
+        return 0;
+    place = fifo_push(&c->read, sizeof(*note));
+    if (!place)
+        return AICO_ENOMEM;
+    memcpy(place, note, sizeof(*note));
+    client_wake(c);
+    return 0;
+}
+
 /* With the lock held, while there is a message. */
 static int hand_over(struct aico_client *c, struct aico_message **ret_message,
                      struct aico_error *err)
 {
-    struct aico_message *message = take_message(&c->inbox, &c->messages);
+    struct aico_message *message;
 
+    if (note_read(c, c->inbox.head) < 0)
+        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    message = take_message(&c->inbox, &c->messages);
     if (!message)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     if (*message_kept(message) > 0) {

@@ -16,6 +16,8 @@
 #include "wire/topic.h"
 
 #define TTL_MAX_MS UINT32_MAX /* 49 days */
+#define RECEIPT_WAIT_MS 30000
+#define RECEIPT_WAIT_MAX_MS UINT32_MAX
 /* Padded and sealed it still fits one record. */
 #define RETAINED_SIZE_MAX (56 * 1024)
 
@@ -213,13 +215,39 @@ static int check_outbox(struct aico_client *c, struct bytes topic,
     return 0;
 }
 
+/* With the lock held, after check_rule(): whether its readers can say that they have it. */
+static int check_receipt(struct aico_client *c, const struct aico_publish_options *options,
+                         struct bytes topic, struct aico_error *err)
+{
+    const struct rule *rule = verdict_of(c, topic)->rule;
+
+    if (c->outbox || options->retain)
+        return aico_error_set(err, AICO_EINVAL, "there are no receipts for %s",
+                              c->outbox ? "what an outbox sends: its process may be gone by then"
+                                        : "a retained value: who reads it may come much later");
+    if (rule->seal == SEAL_NONE)
+        return aico_error_set(err, AICO_EINVAL,
+                              "%.*s: rule %.*s does not seal, so nothing could vouch for a receipt",
+                              (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
+                              (const char *)rule->filter.at);
+    if (rule->store.on && !options->to)
+        return aico_error_set(err, AICO_EINVAL,
+                              "%.*s: rule %.*s stores, so its readers come when they like; ask for "
+                              "--ack stored (AICO_ACK_STORED)",
+                              (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
+                              (const char *)rule->filter.at);
+    return 0;
+}
+
 /* --- headers -------------------------------------------------------------------------------- */
 
 /* @until_ms 0: for ever. @once: the message's number in the outbox; 0: there is none. */
 static int write_headers(const struct aico_header *headers, size_t count, uint64_t once,
-                         int64_t until_ms, struct buffer *ret_block, struct aico_error *err)
+                         const struct header_receipt *receipt, int64_t until_ms,
+                         struct buffer *ret_block, struct aico_error *err)
 {
-    size_t size = (until_ms ? HEADER_UNTIL_SIZE_MAX : 0) + (once ? HEADER_ONCE_SIZE_MAX : 0);
+    size_t size = (until_ms ? HEADER_UNTIL_SIZE_MAX : 0) + (once ? HEADER_ONCE_SIZE_MAX : 0) +
+                  (receipt->level ? HEADER_RECEIPT_SIZE_MAX : 0);
 
     if (count > HEADERS_MAX - HEADERS_RESERVED)
         return aico_error_set(err, AICO_EINVAL, "%zu headers, but at most %d are possible", count,
@@ -238,6 +266,8 @@ static int write_headers(const struct aico_header *headers, size_t count, uint64
 
     if (once)
         header_write_once(&w, once);
+    if (receipt->level)
+        header_write_receipt(&w, receipt);
     if (until_ms)
         header_write_until(&w, until_ms);
     for (size_t i = 0; i < count; i++)
@@ -310,7 +340,27 @@ struct said {
     struct bytes topic, to, payload;
     struct outgoing out;
     int64_t until_ms; /* real clock; 0: for ever */
+    struct header_receipt receipt;
 };
+
+static int take_receipt(struct said *said, struct aico_error *err)
+{
+    const struct aico_publish_options *options = said->options;
+
+    if (options->ack == AICO_ACK_DELIVERED)
+        said->receipt.level = RECEIPT_DELIVERED;
+    else if (options->ack == AICO_ACK_SIGNED)
+        said->receipt.level = RECEIPT_SIGNED;
+    else
+        return 0;
+    if (options->receipt_ms < 0 || options->receipt_ms > RECEIPT_WAIT_MAX_MS)
+        return aico_error_set(err, AICO_EINVAL, "receipt_ms %" PRId64 ": 0, or 1..%u",
+                              options->receipt_ms, RECEIPT_WAIT_MAX_MS);
+    said->out.receipt = (uint8_t)said->receipt.level;
+    said->out.receipt_ms =
+        options->receipt_ms > 0 ? (uint32_t)options->receipt_ms : RECEIPT_WAIT_MS;
+    return 0;
+}
 
 /* Everything of @said but the header block, whose size is not known to the outbox's lock. */
 static int take_options(struct said *said, struct aico_error *err)
@@ -332,7 +382,7 @@ static int take_options(struct said *said, struct aico_error *err)
     if (options->to && !component_name_is_valid(said->to))
         return aico_error_set(err, AICO_EPEERUNKNOWN, "\"%.64s\": not a component's name",
                               options->to);
-    return 0;
+    return take_receipt(said, err);
 }
 
 /* With the lock held: what the registry, the connection and the outbox say. */
@@ -354,6 +404,8 @@ static int check_said(struct aico_client *c, const struct said *said, size_t hea
         r = check_mailbox(c, said->topic, err);
     else if (r == 0 && options->ack == AICO_ACK_STORED)
         r = check_stored(c, said->topic, err);
+    if (r == 0 && said->receipt.level)
+        r = check_receipt(c, options, said->topic, err);
     if (r == 0 && options->retain)
         r = check_retain(c, said->topic, said->payload.size + headers_size, said->to, err);
     if (r == 0 && said->to.size > 0)
@@ -366,9 +418,9 @@ static int take_headers(struct said *said, uint64_t once, struct buffer *ret_blo
 {
     int r = 0;
 
-    if (said->options->header_count > 0 || said->until_ms > 0 || once > 0)
-        r = write_headers(said->options->headers, said->options->header_count, once, said->until_ms,
-                          ret_block, err);
+    if (said->options->header_count > 0 || said->until_ms > 0 || once > 0 || said->receipt.level)
+        r = write_headers(said->options->headers, said->options->header_count, once, &said->receipt,
+                          said->until_ms, ret_block, err);
     said->out.topic_size = (uint8_t)said->topic.size;
     said->out.to_size = (uint8_t)said->to.size;
     said->out.headers_size = (uint16_t)ret_block->size;
@@ -381,8 +433,15 @@ static int publish_now(struct aico_client *c, struct said *said, struct aico_err
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer headers = {0};
-    int r = take_headers(said, 0, &headers, err);
+    int r;
 
+    if (said->receipt.level) {
+        client_lock(c);
+        said->receipt.run = c->instance;
+        said->receipt.number = ++c->receipts;
+        client_unlock(c);
+    }
+    r = take_headers(said, 0, &headers, err);
     if (r == 0)
         r = check_size(c, said->topic, headers.size, said->payload.size, err);
     if (r < 0)

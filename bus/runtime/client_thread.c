@@ -300,8 +300,9 @@ static bool is_backlogged(const struct aico_client *c)
 /* What was asked since the last turn. */
 static void take_orders(struct aico_client *c, struct moment now)
 {
-    struct fifo settled = {0};
+    struct fifo settled = {0}, read = {0};
     struct verdict_given *verdict;
+    const struct read_note *note;
     struct call *asked;
     bool was_backlogged;
     uint64_t taken;
@@ -310,6 +311,7 @@ static void take_orders(struct aico_client *c, struct moment now)
     c->is_woken = false;
     fifo_splice(&c->orders, &c->queue);
     fifo_splice(&settled, &c->settled);
+    fifo_splice(&read, &c->read);
     c->core_bytes += c->orders.bytes;
     c->unsent += c->orders.count;
     asked = c->asked;
@@ -336,6 +338,11 @@ static void take_orders(struct aico_client *c, struct moment now)
         fifo_pop(&settled);
     }
     fifo_deinit(&settled);
+    while ((note = fifo_front(&read, NULL)) != NULL) {
+        client_read(c->core, now, note);
+        fifo_pop(&read);
+    }
+    fifo_deinit(&read);
     while (asked) {
         struct call *next = asked->next;
 
@@ -468,7 +475,8 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
     is_late = wait_clock_ms() >= close_ms;
 
     if (closing == CLOSING_QUEUE &&
-        (is_late || client_queued(c->core) + client_unacknowledged(c->core) == 0)) {
+        (is_late || (client_queued(c->core) + client_unacknowledged(c->core) == 0 &&
+                     !client_owes_receipts(c->core)))) {
         if (!client_is_ready(c->core))
             return CLOSING_DONE;
         client_close(c->core, now);
@@ -608,6 +616,7 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
     (void)file_changed(c->registry_path, &c->registry_stamp);
     while (settings.instance == 0)
         random_system.bytes(random_system.context, &settings.instance, sizeof(settings.instance));
+    c->instance = settings.instance;
     r = client_new(&settings, c->home.identity, c->home.registry, random_system, c->home.generation,
                    &host, moment_now(), &c->core, err);
     if (r == 0)

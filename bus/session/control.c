@@ -2,6 +2,7 @@
 /* Control messages, read and written. Pure, any thread. */
 #include "session/control.h"
 #include "envelope/envelope.h"
+#include "envelope/headers.h"
 
 /* @count heads; the reader is failed afterwards if they are not there. Topics are 1..255 bytes. */
 static struct bytes take_heads(struct reader *r, uint16_t count)
@@ -50,6 +51,19 @@ static void parse_heads(struct reader *r, struct control *c)
         c->topics = bytes_of(from, (size_t)(r->at - from));
 }
 
+static void parse_receipts(struct reader *r, struct control *c)
+{
+    const uint8_t *from = r->at;
+    struct control_receipt receipt;
+
+    while (control_next_receipt(r, &receipt))
+        ;
+    if (!r->failed)
+        c->receipts = bytes_of(from, (size_t)(r->at - from));
+    if (c->receipts.size == 0 || c->receipts.size > CONTROL_RECEIPTS_MAX)
+        r->failed = true;
+}
+
 int control_parse(struct bytes content, struct control *ret_control)
 {
     struct reader r = reader_over(content);
@@ -94,6 +108,9 @@ int control_parse(struct bytes content, struct control *ret_control)
         if (c.topic.size == 0 || c.topic.size > UINT8_MAX)
             r.failed = true;
         break;
+    case CONTROL_RECEIPT:
+        parse_receipts(&r, &c);
+        break;
     default:
         return r.failed ? AICO_EFORMAT : AICO_ETYPE;
     }
@@ -110,6 +127,25 @@ bool control_next_head(struct reader *topics, struct bytes *ret_topic, uint32_t 
     *ret_topic = reader_lp16(topics);
     *ret_next = reader_u32(topics);
     return !topics->failed;
+}
+
+bool control_next_receipt(struct reader *receipts, struct control_receipt *ret_receipt)
+{
+    struct control_receipt receipt = {0};
+
+    if (receipts->left == 0 || receipts->failed)
+        return false;
+    receipt.level = reader_u8(receipts);
+    receipt.run = reader_u64(receipts);
+    receipt.number = reader_u64(receipts);
+    receipt.taken_ms = (int64_t)reader_u64(receipts);
+    if (receipt.level == RECEIPT_SIGNED)
+        receipt.signature = reader_bytes(receipts, SIGNATURE_SIZE);
+    if ((receipt.level != RECEIPT_DELIVERED && receipt.level != RECEIPT_SIGNED) ||
+        receipt.taken_ms < 0)
+        receipts->failed = true;
+    *ret_receipt = receipt;
+    return !receipts->failed;
 }
 
 #define NUMBER_HEAD "$n"
@@ -240,4 +276,13 @@ void control_write_again(struct writer *to, struct bytes topic)
 {
     writer_u8(to, CONTROL_AGAIN);
     writer_lp16(to, topic);
+}
+
+void control_write_receipt(struct writer *to, const struct control_receipt *receipt)
+{
+    writer_u8(to, receipt->level);
+    writer_u64(to, receipt->run);
+    writer_u64(to, receipt->number);
+    writer_u64(to, (uint64_t)receipt->taken_ms);
+    writer_bytes(to, receipt->signature);
 }

@@ -15,6 +15,8 @@
  *   9 RESET: 12 ratchet id
  *  10 TIME: u64 time
  *  11 AGAIN: lp16(topic)
+ *  12 RECEIPT: once or more: u8 level (1 delivered, 2 signed), u64 run, u64 number, u64 time,
+ *     signed: 64 signature (trust/receipt.h)
  *
  * Strict: nothing may follow. Pure, any thread.
  */
@@ -39,12 +41,14 @@ enum control_type {
     CONTROL_RESET = 9,
     CONTROL_TIME = 10,
     CONTROL_AGAIN = 11,
+    CONTROL_RECEIPT = 12,
 };
 
 #define CONTROL_NOT_LISTED 65535
 #define CONTROL_ID_SIZE 12
-#define CONTROL_SMALL_MAX 600 /* every type but GROUP_KEY, REGISTRY and HEADS fits */
+#define CONTROL_SMALL_MAX 600 /* all but GROUP_KEY, REGISTRY, HEADS and RECEIPT fit */
 #define CONTROL_GROUP_KEY_MAX (64 * 1024)
+#define CONTROL_RECEIPTS_MAX (16 * 1024) /* entries of a RECEIPT */
 
 /* All of them; which fields mean something is said by the type. Views borrow from the message. */
 struct control {
@@ -64,6 +68,7 @@ struct control {
     uint32_t next;           /* FINAL, PING, PONG */
     uint64_t time;           /* TIME */
     struct bytes topic;      /* AGAIN */
+    struct bytes receipts;   /* RECEIPT: control_next_receipt() */
 };
 
 /* 0, AICO_ETYPE (unknown type), AICO_EFORMAT. Lists were checked to their end. */
@@ -87,6 +92,18 @@ unsigned control_stand_heads(const struct control_stand *stand);
 void control_write_stand(struct writer *to, const struct control_stand *stand);
 /* Steps through a checked HEADS: the list of one generation, for control_next_head(). */
 bool control_next_heads(struct reader *heads, uint64_t *ret_generation, struct reader *ret_topics);
+
+/* One message that was taken: its reader says so. */
+struct control_receipt {
+    uint8_t level;          /* enum receipt_level, not 0 */
+    uint64_t run, number;   /* of `$receipt` */
+    int64_t taken_ms;       /* ms since 1970 by the reader's clock */
+    struct bytes signature; /* SIGNATURE_SIZE; empty where none was asked for */
+};
+/* Steps through a checked list: false at its end. */
+bool control_next_receipt(struct reader *receipts, struct control_receipt *ret_receipt);
+/* Appends one entry of RECEIPT. */
+void control_write_receipt(struct writer *to, const struct control_receipt *receipt);
 
 /* Each appends one message; check writer.failed. GROUP_KEY: the topics (each written by
  * control_write_head()) follow; @count CONTROL_NOT_LISTED: none do. */

@@ -24,6 +24,7 @@
 #include "crypto/identity.h"
 #include "crypto/random.h"
 #include "envelope/content.h"
+#include "envelope/headers.h"
 #include "session/settings.h"
 #include "trust/registry.h"
 
@@ -64,6 +65,8 @@ enum session_event_type {
     SESSION_BROKEN,  /* code, text: what must be kept cannot be. Nothing comes after this and
                         nothing is sealed any more; the caller ends */
     SESSION_AGAIN,   /* peer, topic: it wants our last value of that topic, sealed for it */
+    SESSION_RECEIPT, /* peer, identity, bytes: its receipts for our messages, for
+                        control_next_receipt() */
     SESSION_NOTICE,  /* peer, code, text: something odd that costs nobody a message */
 };
 
@@ -98,7 +101,8 @@ struct session_event {
     bool batch_headers;   /* of content_split() */
     uint64_t value;       /* MESSAGE: which value of its topic, rises; 0: none is said */
     uint64_t once;        /* MESSAGE: its number in the sender's outbox; 0: it was in none */
-    int64_t until_ms;     /* MESSAGE: void later than that, by the sender's clock; 0: never */
+    struct header_receipt receipt; /* MESSAGE: what its sender wants to hear; level 0: nothing */
+    int64_t until_ms; /* MESSAGE: void later than that, by the sender's clock; 0: never */
     uint8_t ref[SESSION_REF_SIZE]; /* of the envelope: a reply to it is bound to this */
     uint64_t first, last;          /* GAP: the missing envelopes, both included */
     uint64_t count;                /* GAP: messages in them, at least */
@@ -297,6 +301,10 @@ AICO_MUST_USE int sessions_ping(struct sessions *sessions, struct moment now, st
  * AICO_ESTATE (no channel stands: sessions_dial()). */
 AICO_MUST_USE int sessions_ask_again(struct sessions *sessions, struct moment now,
                                      struct bytes peer, struct bytes topic);
+/* Sends receipts (control_write_receipt() each) over the channel with @name: AICO_ESTATE without
+ * one. */
+AICO_MUST_USE int sessions_send_receipts(struct sessions *sessions, struct moment now,
+                                         struct bytes name, struct bytes receipts);
 /* Whether sessions_seal_direct() would find a channel. */
 bool sessions_has_channel(struct sessions *sessions, struct moment now, struct bytes peer);
 

@@ -335,6 +335,20 @@ int sessions_ask_again(struct sessions *s, struct moment now, struct bytes name,
     return peer ? control_send(s, now, peer, writer_view(&w)) : AICO_ESTATE;
 }
 
+int sessions_send_receipts(struct sessions *s, struct moment now, struct bytes name,
+                           struct bytes receipts)
+{
+    struct peer *peer = peer_find(s, name, false);
+    uint8_t room[1 + CONTROL_RECEIPTS_MAX];
+    struct writer w = writer_over(room, sizeof(room));
+
+    writer_u8(&w, CONTROL_RECEIPT);
+    writer_bytes(&w, receipts);
+    if (w.failed)
+        return AICO_ESIZE;
+    return peer ? control_send(s, now, peer, writer_view(&w)) : AICO_ESTATE;
+}
+
 int sessions_ping(struct sessions *s, struct moment now, struct bytes name, uint64_t *ret_number)
 {
     struct peer *peer = peer_find(s, name, false);
@@ -477,6 +491,12 @@ static void on_control(struct sessions *s, struct moment now, struct peer *peer,
         if (bucket_take(&peer->agains, now.boot_ms, AGAINS_RATE, AGAINS_BURST))
             event_push(s, &(struct session_event){
                               .type = SESSION_AGAIN, .peer = peer_name(peer), .topic = c.topic});
+        break;
+    case CONTROL_RECEIPT:
+        event_push(s, &(struct session_event){.type = SESSION_RECEIPT,
+                                              .peer = peer_name(peer),
+                                              .identity = identity,
+                                              .bytes = c.receipts});
         break;
     case CONTROL_HEADS: /* come from groups only */
         break;

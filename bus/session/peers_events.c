@@ -67,12 +67,14 @@ static void take_headers(struct session_event *event)
     event->until_ms = 0;
     event->value = 0;
     event->once = 0;
+    event->receipt = (struct header_receipt){0};
     if (event->headers.size == 0)
         return;
     if (event->index == 0 && !event->direct)
         (void)header_take_number(&event->headers, &ignored);
     (void)header_take_value(&event->headers, &event->value);
     (void)header_take_once(&event->headers, &event->once);
+    (void)header_take_receipt(&event->headers, &event->receipt);
     (void)header_take_until(&event->headers, &event->until_ms);
 }
 
@@ -236,6 +238,7 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
         step(kept);
         if (kept->event.more && !kept->event.direct && kept->event.headers.size == 0 &&
             kept->event.value + kept->event.once == 0 && kept->event.until_ms == 0 &&
+            kept->event.receipt.level == RECEIPT_NONE &&
             content_batch_is_plain(kept->event.batch, e->headers)) {
             kept->event.batch_count = (uint32_t)count;
             kept->event.batch_headers = e->headers;

@@ -446,7 +446,8 @@ static bool is_countable(uint8_t delivery)
     return delivery == DELIVERY_EVENT || delivery == DELIVERY_STREAM;
 }
 
-/* flags: COPY only in an event to one component, AGAIN only in a retained value. aux: delivery
+/* flags: COPY only in an event to one component, AGAIN only in a retained value, RECEIPT (the same
+ * bit) only in an event, both by subscription. aux: delivery
  * << 8. u64 id, u32 topic, u32 to, [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request],
  * [TIMEOUT: u32 ms], [TTL: u32 ms], [COUNT: u16 messages], [topic 0: lp8 name], [to NUMBER_BY_NAME:
  * lp8 name], payload */
@@ -460,7 +461,8 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         .fragment = record->flags & RECORD_FLAG_FRAGMENT,
         .reply = record->flags & RECORD_FLAG_REPLY,
         .copy = record->flags & RECORD_FLAG_COPY,
-        .again = record->flags & RECORD_FLAG_AGAIN,
+        .again = record->flags & RECORD_FLAG_AGAIN && record->aux >> 8 == DELIVERY_RETAINED,
+        .receipt = record->flags & RECORD_FLAG_RECEIPT && record->aux >> 8 == DELIVERY_EVENT,
     };
 
     m.id = reader_u64(&r);
@@ -492,7 +494,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED &&
          m.delivery != DELIVERY_MAILBOX) ||
         (m.delivery == DELIVERY_MAILBOX && m.to == 0) ||
-        (m.again && (m.delivery != DELIVERY_RETAINED || m.to != 0)) ||
+        (record->flags & RECORD_FLAG_AGAIN && ((!m.again && !m.receipt) || m.to != 0)) ||
         (m.copy &&
          ((m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED) || m.to == 0)) ||
         counted != (m.count >= 2) ||
@@ -524,7 +526,7 @@ uint8_t *record_write_publish_head(struct writer *w, const struct record_publish
         (uint8_t)((m->fragment ? RECORD_FLAG_FRAGMENT : 0) | (m->reply ? RECORD_FLAG_REPLY : 0) |
                   (m->timeout_ms ? RECORD_FLAG_TIMEOUT : 0) | (m->copy ? RECORD_FLAG_COPY : 0) |
                   (m->count ? RECORD_FLAG_COUNT : 0) | (m->ttl_ms ? RECORD_FLAG_TTL : 0) |
-                  (m->again ? RECORD_FLAG_AGAIN : 0));
+                  (m->again ? RECORD_FLAG_AGAIN : 0) | (m->receipt ? RECORD_FLAG_RECEIPT : 0));
     size_t begin = record_begin(w, RECORD_PUBLISH, flags, (uint16_t)(m->delivery << 8));
     uint8_t *payload;
 
@@ -560,7 +562,34 @@ void record_write_publish(struct writer *w, const struct record_publish *m)
         bytes_copy(payload, m->payload);
 }
 
-/* u64 id */
+/* u64 id, u32 total, numbers */
+int record_parse_receivers(const struct record *record, struct record_receivers *ret)
+{
+    struct reader r = record_body(record, RECORD_RECEIVERS, 0, 0);
+    struct record_receivers m = {0};
+    size_t count;
+
+    m.id = reader_u64(&r);
+    m.total = reader_u32(&r);
+    m.numbers = reader_rest(&r);
+    count = m.numbers.size / 4;
+    if (!reader_done(&r) || m.id == 0 || m.numbers.size % 4 != 0 || count > RECEIVERS_MAX ||
+        count > m.total || (count == 0) != (m.total == 0))
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_receivers(struct writer *w, const struct record_receivers *m)
+{
+    size_t begin = record_begin(w, RECORD_RECEIVERS, 0, 0);
+
+    writer_u64(w, m->id);
+    writer_u32(w, m->total);
+    writer_bytes(w, m->numbers);
+    record_end(w, begin);
+}
+
 /* lp16 line */
 int record_parse_audit_head(const struct record *record, struct bytes *ret_line)
 {
@@ -581,6 +610,7 @@ void record_write_audit_head(struct writer *w, struct bytes line)
     record_end(w, begin);
 }
 
+/* u64 id */
 int record_parse_ack(const struct record *record, struct record_ack *ret)
 {
     struct reader r = record_body(record, RECORD_ACK, 0, 0);

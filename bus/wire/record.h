@@ -69,6 +69,7 @@ enum record_type {
     RECORD_KEY = 29,
     RECORD_READING = 30,
     RECORD_AUDIT = 36,
+    RECORD_RECEIVERS = 40,
 };
 
 enum delivery {
@@ -113,6 +114,7 @@ enum slow_policy {
 #define RECORD_FLAG_AGAIN                                                                          \
     0x80 /* PUBLISH only, retained: said to another broker before; it does not replace another     \
             sender's value */
+#define RECORD_FLAG_RECEIPT RECORD_FLAG_AGAIN /* the same bit of an event: RECEIVERS answers */
 /* Flags of PREKEYS and BUNDLE. */
 #define RECORD_FLAG_LEFT 0x01 /* PREKEYS, broker to client: what is left of them */
 #define RECORD_FLAG_ASK 0x01  /* BUNDLE, client to broker: whose is wanted */
@@ -225,6 +227,7 @@ struct record_publish {
     uint32_t ttl_ms; /* dropped when it waits longer than that; 0: never. A hint: what is sealed
                         says it for sure */
     uint16_t count;  /* messages in the payload, a sealed batch: 2 or more; 0: one */
+    bool receipt;    /* the publisher waits for receipts and wants to know from whom */
     struct bytes topic_name;
     struct bytes to_name;
     struct bytes payload; /* 0..FRAGMENT_SIZE_MAX */
@@ -234,6 +237,17 @@ struct record_publish {
  * before the ACK that covers it. */
 struct record_ack {
     uint64_t id;
+};
+
+#define RECEIVERS_MAX 1024 /* numbers in one record */
+
+/* RECEIVERS: to whom the broker routed a PUBLISH with RECORD_FLAG_RECEIPT, before the ACK that
+ * covers it. Several follow each other until @total numbers have come; none at all is one without
+ * any. */
+struct record_receivers {
+    uint64_t id; /* of the PUBLISH */
+    uint32_t total;
+    struct bytes numbers; /* u32 each: components, whose COMPONENT records came before */
 };
 
 /* DELIVER, aux = delivery << 8: the same bytes for every receiver of one message. */
@@ -365,6 +379,7 @@ AICO_MUST_USE int record_parse_publish(const struct record *, struct record_publ
 /* @ret_line: borrowed from @record. */
 AICO_MUST_USE int record_parse_audit_head(const struct record *, struct bytes *ret_line);
 AICO_MUST_USE int record_parse_ack(const struct record *, struct record_ack *ret);
+AICO_MUST_USE int record_parse_receivers(const struct record *, struct record_receivers *ret);
 AICO_MUST_USE int record_parse_deliver(const struct record *, struct record_deliver *ret);
 AICO_MUST_USE int record_parse_gap(const struct record *, struct record_gap *ret);
 AICO_MUST_USE int record_parse_resolve(const struct record *, struct record_resolve *ret);
@@ -398,6 +413,7 @@ uint8_t *record_write_publish_head(struct writer *, const struct record_publish 
 void record_write_publish(struct writer *, const struct record_publish *);
 void record_write_audit_head(struct writer *, struct bytes line);
 void record_write_ack(struct writer *, uint64_t id);
+void record_write_receivers(struct writer *, const struct record_receivers *);
 void record_write_deliver(struct writer *, const struct record_deliver *);
 void record_write_gap(struct writer *, const struct record_gap *);
 void record_write_resolve(struct writer *, uint64_t id, struct bytes topic);

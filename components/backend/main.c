@@ -172,6 +172,8 @@ static int on_message(struct backend *backend, const struct aico_message *messag
     case AICO_MESSAGE_GAP:
     case AICO_MESSAGE_UNOPENED:
         return on_loss(backend, message, err);
+    case AICO_MESSAGE_RECEIPT: /* it asks for none */
+        return 0;
     case AICO_MESSAGE_REFUSED:
         log_write(LOG_WARNING, "%s: refused: %s (%s)", message->topic, message->text,
                   aico_error_name(message->code));

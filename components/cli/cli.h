@@ -36,6 +36,7 @@ struct cli {
     enum aico_start start;
     int64_t since;
     enum aico_ack ack;
+    const char *receipt; /* the file for signed ones */
     uint64_t up_to;
     const char *queue;
     char *will_topic; /* ours */

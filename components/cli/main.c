@@ -108,8 +108,13 @@ static int take_ack(struct cli *cli, const char *value, struct aico_error *err)
         cli->ack = AICO_ACK_ACCEPTED;
     else if (strcmp(value, "stored") == 0)
         cli->ack = AICO_ACK_STORED;
+    else if (strcmp(value, "delivered") == 0)
+        cli->ack = AICO_ACK_DELIVERED;
+    else if (strcmp(value, "signed") == 0)
+        cli->ack = AICO_ACK_SIGNED;
     else
-        return aico_error_set(err, AICO_EINVAL, "--ack: \"%.40s\" is unknown; accepted or stored",
+        return aico_error_set(err, AICO_EINVAL,
+                              "--ack: \"%.40s\" is unknown; accepted, stored, delivered or signed",
                               value);
     return 0;
 }
@@ -225,6 +230,9 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         return take_header(cli, value, err);
     case OPTION_ACK:
         return take_ack(cli, value, err);
+    case OPTION_RECEIPT:
+        cli->receipt = value;
+        return 0;
     case OPTION_SLOW:
         return take_slow(cli, value, err);
     case OPTION_SINCE:

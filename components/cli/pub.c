@@ -2,6 +2,7 @@
 /* aico-bus pub: from the command line or stdin to a topic, until all of it is acknowledged. */
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/receipts.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +24,7 @@ struct pub {
     uint64_t refused;
     int refusal; /* the first one */
     struct aico_error refusal_err;
+    struct receipts receipts;
 };
 
 /* Whether the same would be said to whatever comes next: no use in going on. */
@@ -37,18 +39,25 @@ static void remember(struct pub *pub, int code, const char *text)
         pub->refusal = aico_error_set(&pub->refusal_err, code, "%s", text);
 }
 
+static void take(struct pub *pub, const struct aico_message *message)
+{
+    if (message->kind == AICO_MESSAGE_REFUSED) {
+        pub->refused++;
+        remember(pub, message->code, message->text);
+    } else if (message->kind == AICO_MESSAGE_RECEIPT) {
+        receipts_take(&pub->receipts, message);
+    } else if (message->kind == AICO_MESSAGE_STATE && pub->cli->connect.is_verbose) {
+        cli_note(pub->cli, "pub: %s", message->code == 0 ? "connected" : message->text);
+    }
+}
+
 /* Takes what came back in the meantime. */
-static void collect_refusals(struct pub *pub)
+static void collect(struct pub *pub)
 {
     struct aico_message *message = NULL;
 
     while (aico_receive(pub->cli->client, 0, &message, NULL) == 0) {
-        if (message->kind == AICO_MESSAGE_REFUSED) {
-            pub->refused++;
-            remember(pub, message->code, message->text);
-        } else if (message->kind == AICO_MESSAGE_STATE && pub->cli->connect.is_verbose) {
-            cli_note(pub->cli, "pub: %s", message->code == 0 ? "connected" : message->text);
-        }
+        take(pub, message);
         aico_message_free(&message);
     }
 }
@@ -61,7 +70,7 @@ static int publish(struct pub *pub, const void *at, size_t size, struct aico_err
         return r;
     pub->published++;
     if (pub->published % CHECK_EVERY == 0)
-        collect_refusals(pub);
+        collect(pub);
     return 0;
 }
 
@@ -124,8 +133,31 @@ static int flush(struct pub *pub, struct aico_error *err)
         aico_client_get_stats(client, &now);
     } while (r == AICO_ETIMEOUT &&
              now.acknowledged + now.refused > before.acknowledged + before.refused);
-    collect_refusals(pub);
+    collect(pub);
     return r;
+}
+
+/* Until every reader of every message has said that it has it, or was given up. */
+static int wait_for_receipts(struct pub *pub, struct aico_error *err)
+{
+    struct pollfd fd = {.fd = aico_client_fd(pub->cli->client), .events = POLLIN};
+
+    while (pub->receipts.is_wanted && pub->receipts.complete + pub->refused < pub->published) {
+        struct aico_message *message = NULL;
+        int r;
+
+        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
+            return aico_error_set(err, AICO_ESYSTEM, "poll: %s", strerror(errno));
+        r = aico_receive(pub->cli->client, 0, &message, err);
+        if (r == 0)
+            take(pub, message);
+        else if (r != AICO_ETIMEOUT)
+            return r; /* it is over */
+        aico_message_free(&message);
+    }
+    return pub->receipts.code < 0
+               ? aico_error_set(err, pub->receipts.code, "%s", pub->receipts.err.text)
+               : 0;
 }
 
 static void print_summary(const struct pub *pub, int64_t started_ms)
@@ -136,10 +168,13 @@ static void print_summary(const struct pub *pub, int64_t started_ms)
     struct aico_client_stats stats;
 
     aico_client_get_stats(pub->cli->client, &stats);
-    if (connect->is_json)
-        (void)printf("{\"published\":%" PRIu64 ",\"acknowledged\":%" PRIu64 ",\"refused\":%" PRIu64
-                     ",\"seconds\":%.3f,\"rate\":%.0f}\n",
-                     pub->published, stats.acknowledged, stats.refused, seconds, rate);
+    if (connect->is_json) {
+        (void)printf("{\"published\":%" PRIu64 ",\"acknowledged\":%" PRIu64 ",\"refused\":%" PRIu64,
+                     pub->published, stats.acknowledged, stats.refused);
+        if (pub->receipts.is_wanted)
+            (void)printf(",\"receipts\":%" PRIu64, pub->receipts.count);
+        (void)printf(",\"seconds\":%.3f,\"rate\":%.0f}\n", seconds, rate);
+    }
     if (connect->is_verbose)
         cli_note(pub->cli,
                  "pub: %" PRIu64 " published, %" PRIu64 " acknowledged, %" PRIu64
@@ -160,6 +195,8 @@ static int check_usage(const struct cli *cli, bool is_stdin, struct aico_error *
         return aico_error_set(err, AICO_EINVAL, "--outbox-limit needs --outbox");
     if (cli->for_ms >= 0 && !cli->is_retain)
         return aico_error_set(err, AICO_EINVAL, "--for needs --retain");
+    if (cli->receipt && cli->ack != AICO_ACK_SIGNED)
+        return aico_error_set(err, AICO_EINVAL, "--receipt needs --ack signed");
     return 0;
 }
 
@@ -186,7 +223,7 @@ static void stay(struct pub *pub)
 
     while (stop_fd >= 0 && stop_signal() == 0 && steady_ms() < end_ms &&
            (poll(&fd, 1, 500) >= 0 || errno == EINTR))
-        collect_refusals(pub);
+        collect(pub);
 }
 
 int verb_pub(struct cli *cli)
@@ -204,12 +241,15 @@ int verb_pub(struct cli *cli)
                     .wait_ms = cli->connect.timeout_ms,
                     .ack = cli->ack,
                     .retain = cli->is_retain,
-                    .ttl_ms = cli->ttl_ms},
+                    .ttl_ms = cli->ttl_ms,
+                    .receipt_ms = cli_timeout(cli)},
     };
     int64_t started_ms;
     int r, flushed;
 
     r = check_usage(cli, is_stdin, &err);
+    if (r == 0)
+        r = receipts_open(&pub.receipts, cli, &err);
     if (r == 0)
         r = cli_connect(cli, &err);
     if (r < 0)
@@ -225,6 +265,10 @@ int verb_pub(struct cli *cli)
 
     /* Also after a mistake: what was taken before it is still on its way. */
     flushed = flush(&pub, &flush_err);
+    if (r == 0 && flushed == 0)
+        flushed = wait_for_receipts(&pub, &flush_err);
+    if (r == 0 && flushed == 0)
+        flushed = receipts_close(&pub.receipts, &flush_err);
     if (r == 0 && flushed == 0)
         stay(&pub);
     print_summary(&pub, started_ms);

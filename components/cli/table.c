@@ -10,6 +10,11 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "the broker has acknowledged everything. With --json prints one object at the end:\n"
      "published, acknowledged, refused, seconds, rate.\n"
      "\n"
+     "--ack delivered waits, --timeout at most, until each reader the broker had for a message\n"
+     "says that its application took it: exit 7 with the name of each that is silent, 8 where\n"
+     "there was none. --ack signed wants that signed, for 'aico-keytool receipt'. With --json a\n"
+     "line {\"receipt\": {id, topic, receiver, time or error}} each, and receipts in the counts.\n"
+     "\n"
      "--outbox writes each message to state/NAME/outbox.db in the home, sealed, before it counts\n"
      "as taken, and works without a broker: what could not be sent is sent, in order and once, by\n"
      "the next pub --outbox of this component. Without TEXT, and with an empty stdin and --lines,\n"
@@ -110,8 +115,11 @@ static const struct option_entry options[] = {
      false},
     {OPTION_FOR, "pub", "for", 0, "TIME",
      "with --retain: stay that long, to give the value to who subscribes later", "Messages", false},
-    {OPTION_ACK, "pub", "ack", 0, "accepted|stored",
-     "what to wait for: the broker has it, or has stored it", "Messages", false},
+    {OPTION_ACK, "pub", "ack", 0, "accepted|stored|delivered|signed",
+     "what to wait for: the broker has it, has stored it, each reader says so, or signs it",
+     "Messages", false},
+    {OPTION_RECEIPT, "pub", "receipt", 0, "FILE",
+     "with --ack signed: write the receipts here instead of to stdout", "Messages", false},
     {OPTION_OUTBOX, "pub", "outbox", 0, NULL,
      "keep what was taken in a file until the broker has answered; send what is left there first",
      "Messages", false},

@@ -107,6 +107,11 @@ enum aico_ack {
     AICO_ACK_ACCEPTED, /* the broker has it (and has stored it, if its rule says so) */
     AICO_ACK_STORED, /* the broker has stored it, fsynced; refused at once where no rule stores, or,
                         to one component, where the rule has no seal ratchet */
+    AICO_ACK_DELIVERED, /* each reader says that its application has taken it: AICO_MESSAGE_RECEIPT.
+                           For events (to subscribers or one component) of rules that seal and, to
+                           subscribers, do not store; not with retain or an outbox: AICO_EINVAL */
+    AICO_ACK_SIGNED,    /* the same, signed by the reader: the receipt can be kept and checked by
+                           whoever has the registry, `aico-keytool receipt` */
 };
 
 struct aico_publish_options {
@@ -122,6 +127,8 @@ struct aico_publish_options {
     int64_t ttl_ms; /* void when it has not reached its readers by then; 0: never, at most 49 days.
                        Whoever would have got it is told (GAP, AICO_EEXPIRED); one that could not
                        be sent at all comes back as REFUSED with the same code */
+    int64_t receipt_ms; /* with DELIVERED and SIGNED: how long to wait for receipts once it has been
+                           sent; 0: 30000, at most 49 days */
 };
 
 /**
@@ -252,6 +259,12 @@ enum aico_message_kind {
     AICO_MESSAGE_GAP,      /* messages that will not come: sender, topic, count, code */
     AICO_MESSAGE_REFUSED,  /* a message of ours was refused: id, topic, code, text */
     AICO_MESSAGE_UNOPENED, /* something came that did not open: sender, topic, count, code */
+    AICO_MESSAGE_RECEIPT,  /* a reader (sender) of our message (id, topic) has taken it, at sent_ms
+                              by its clock: code 0; signed: payload is the receipt as text. Or one
+                              that was sent it did not say so in time: AICO_ENORECEIPT; or nobody was
+                              there: AICO_ENORECEIVER, without sender; or what it signed is not
+                              right: AICO_ESIGNATURE. `count` are still awaited; 0: this is the last
+                              one of that message */
     AICO_MESSAGE_STATE,    /* the connection changed: code 0 connected, else why it was lost */
 };
 
@@ -277,9 +290,9 @@ struct aico_message {
     uint32_t subscription; /* with a number: the one of aico_follow() */
     uint32_t attempt;      /* with a number: 1 the first time it is delivered to this reader */
     int64_t stored_ms;     /* with a number: when the broker stored it, by its clock */
-    uint64_t id;           /* REFUSED: what aico_publish() returned; REQUEST: for aico_reply() */
-    uint64_t count;        /* GAP, UNOPENED: how many messages; 0: unknown */
-    int code;              /* GAP, REFUSED, UNOPENED, STATE: AICO_E... */
+    uint64_t id;    /* REFUSED, RECEIPT: what aico_publish() returned; REQUEST: for aico_reply() */
+    uint64_t count; /* GAP, UNOPENED: how many messages; 0: unknown. RECEIPT: see there */
+    int code;       /* GAP, REFUSED, UNOPENED, RECEIPT, STATE: AICO_E... */
     const char *text;      /* the same for people: rule, cause, repair; "" where there is none */
     uint8_t reference[64]; /* REQUEST: what binds the reply to it; opaque */
 };

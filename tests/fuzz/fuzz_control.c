@@ -41,6 +41,16 @@ static void write_heads(struct writer *w, const struct control *c)
     }
 }
 
+static void write_receipts(struct writer *w, const struct control *c)
+{
+    struct reader list = reader_over(c->receipts);
+    struct control_receipt receipt;
+
+    writer_u8(w, CONTROL_RECEIPT);
+    while (control_next_receipt(&list, &receipt))
+        control_write_receipt(w, &receipt);
+}
+
 static void write_group_key(struct writer *w, const struct control *c)
 {
     struct reader topics = reader_over(c->topics), count = topics;
@@ -92,6 +102,9 @@ static void write_again(const struct control *c, struct bytes message)
         break;
     case CONTROL_AGAIN:
         control_write_again(&w, c->topic);
+        break;
+    case CONTROL_RECEIPT:
+        write_receipts(&w, c);
         break;
     }
     require(!w.failed && bytes_equal(writer_view(&w), message));

@@ -80,6 +80,8 @@ static void parse_everything(struct bytes frame)
         struct record_gap gap;
         struct record_answer answer;
         struct record_will will;
+        struct record_receivers receivers;
+        struct bytes audit;
     } to;
 
     if (frame_open(frame, &records) < 0)
@@ -95,6 +97,8 @@ static void parse_everything(struct bytes frame)
         (void)!record_parse_gap(&record, &to.gap);
         (void)!record_parse_answer(&record, &to.answer);
         (void)!record_parse_will(&record, &to.will);
+        (void)!record_parse_receivers(&record, &to.receivers);
+        (void)!record_parse_audit_head(&record, &to.audit);
     }
 }
 

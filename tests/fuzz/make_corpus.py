@@ -75,6 +75,12 @@ def keyfile():
     put("keyfile", "public-own", re.sub(r"^public .*$", f"public {public}", text[: text.index("signature ")], flags=re.M).encode())
     signed = f"aico-signature 1\nnamespace aico\nname backend\npublic {public}\ncreated 2026-11-20T20:00:00Z\nsize 12\nhash {'ab' * 64}\n"
     put("keyfile", "signature", signed.encode())
+    sender = crypto_sign_seed_keypair(bytes([8]) + bytes(31))[0].hex()
+    receipt = (
+        f"aico-receipt 1\nnamespace aico\nsender cli {sender}\nreceiver backend {public}\ntopic a%20b/c\n"
+        f"message {99:016x} {7:016x}\ntaken 1763668800000\nsize 12\nhash {'ab' * 64}\n"
+    )
+    put("keyfile", "receipt", receipt.encode())
     put("keyfile", "master", f"aico-master 1\nargon2id 3 268435456 {'cd' * 16}\nverifier {'ef' * 16}\n".encode())
 
 
@@ -103,6 +109,10 @@ def control():
     put("control", "ping", b"\7twelve bytes\0\0\0\7")
     put("control", "pong", b"\x08twelve bytes\0\0\0\7")
     put("control", "reset", b"\x09twelve bytes")
+    put("control", "again", b"\x0b" + lp16(b"a/b"))
+    receipt = struct.pack(">QQQ", 99, 7, 1763668801000)
+    put("control", "receipt", b"\x0c\1" + receipt)
+    put("control", "receipts", b"\x0c" + (b"\1" + receipt + b"\2" + receipt + bytes(range(64))) * 2)
     put("control", "time", b"\x0a" + struct.pack(">Q", 1763668801000))
 
 
@@ -182,6 +192,9 @@ def records():
     put("records", "publish", frame(0, sub) + frame(1, sub, pub))
     put("records", "request", frame(1, record(10, struct.pack(">QIB", 1, 7, 2) + b"\3a/b\0", 1)) + frame(0, request))
     put("records", "fragments", frame(0, sub) + frame(1, fragment))
+    asks = record(14, struct.pack(">QII", 5, 0, 0) + b"\3a/b" + b"payload", 0x80)
+    put("records", "receipt", frame(0, sub) + frame(1, sub, asks) + frame(2, record(40, struct.pack(">QII", 5, 1, 2))))
+    put("records", "audit", frame(0, record(36, lp16(b"head 7 " + b"ab" * 32))))
     put("records", "query", frame(2, record(20, struct.pack(">Q", 1) + b"\6status\0"), record(4, bytes(7) + b"\1")))
     put("records", "small", frame(0, record(6, struct.pack(">I", 100)), record(18, struct.pack(">Q", 2) + b"\3a/b"), record(11, struct.pack(">QI", 3, 7)), record(3, lp16(b"bye"))))
 

@@ -349,6 +349,9 @@ void oracle_tell(struct node *node, const struct aico_message *message)
         sim_note(node->world, "%s: %s: %s", node->name, aico_error_name(message->code),
                  message->text);
         break;
+    case AICO_MESSAGE_RECEIPT: /* nobody here asks */
+        sim_fail(node->world, "%s got a receipt", node->name);
+        break;
     case AICO_MESSAGE_REPLY:
         sim_fail(node->world, "%s got a reply as a message", node->name);
         break;

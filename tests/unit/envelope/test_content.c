@@ -117,6 +117,37 @@ static void the_bus_takes_its_own_headers_off_the_front(void **state)
     assert_true(until_ms > 0 && until_ms <= INT64_MAX / 2);
 }
 
+static void what_is_no_receipt_of_ours_stays_where_it_is(void **state UNUSED)
+{
+    static const char *const odd[] = {"",
+                                      "d",
+                                      "x00000000000000010000000000000002",
+                                      "d0000000000000001000000000000000",
+                                      "d000000000000000100000000000000020",
+                                      "D00000000000000010000000000000002",
+                                      "d0000000000000001000000000000000G"};
+    const struct header_receipt asked = {RECEIPT_SIGNED, UINT64_MAX, 7};
+    struct header_receipt got = {0};
+    uint8_t block[200];
+    struct writer w = writer_over(block, sizeof(block));
+    struct bytes rest;
+
+    header_write_receipt(&w, &asked);
+    assert_int_equal(w.size, HEADER_RECEIPT_SIZE_MAX);
+    header_write_until(&w, 5);
+    rest = writer_view(&w);
+    assert_true(header_take_receipt(&rest, &got));
+    assert_true(got.level == asked.level && got.run == asked.run && got.number == asked.number);
+    assert_false(header_take_receipt(&rest, &got));
+    for (size_t i = 0; i < COUNT_OF(odd); i++) {
+        w = writer_over(block, sizeof(block));
+        assert_int_equal(header_write(&w, bytes_text("$receipt"), bytes_text(odd[i])), 0);
+        rest = writer_view(&w);
+        assert_false(header_take_receipt(&rest, &got));
+        assert_int_equal(rest.size, w.size);
+    }
+}
+
 static int split(const void *at, size_t size, bool flag)
 {
     uint8_t *copy = exact_copy(bytes_of(at, size));
@@ -223,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_header_of_the_wrong_form_is_refused),
         cmocka_unit_test(at_most_64_headers_are_read),
         cmocka_unit_test(the_bus_takes_its_own_headers_off_the_front),
+        cmocka_unit_test(what_is_no_receipt_of_ours_stays_where_it_is),
         cmocka_unit_test(content_is_split_as_the_flag_says),
         cmocka_unit_test(a_batch_gives_back_its_messages),
         cmocka_unit_test(a_batch_that_is_cut_or_empty_is_refused),

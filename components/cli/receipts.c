@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receipts of `pub --ack delivered` and `--ack signed`: printed, written, counted. */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/receipts.h"
+
+int receipts_open(struct receipts *receipts, const struct cli *cli, struct aico_error *err)
+{
+    receipts->cli = cli;
+    receipts->is_wanted = cli->ack == AICO_ACK_DELIVERED || cli->ack == AICO_ACK_SIGNED;
+    if (cli->ack != AICO_ACK_SIGNED || (!cli->receipt && cli->connect.is_json))
+        return 0;
+    receipts->to = cli->receipt ? fopen(cli->receipt, "we") : stdout;
+    return receipts->to
+               ? 0
+               : aico_error_set(err, AICO_ESYSTEM, "%s: %s", cli->receipt, strerror(errno));
+}
+
+static void print_json(const struct aico_message *m)
+{
+    json_t *object, *body = json_pack("{s:I, s:s}", "id", (json_int_t)m->id, "topic", m->topic);
+
+    if (*m->sender)
+        (void)json_object_set_new(body, "receiver", json_string(m->sender));
+    if (m->code == 0)
+        (void)json_object_set_new(body, "time", json_integer((json_int_t)m->sent_ms));
+    else
+        (void)json_object_set_new(body, "error", json_string(aico_error_name(m->code)));
+    if (m->size > 0)
+        (void)json_object_set_new(body, "document", json_stringn(m->payload, m->size));
+    object = json_pack("{s:o}", "receipt", body);
+    cli_print_line(object);
+    json_decref(object);
+}
+
+void receipts_take(struct receipts *receipts, const struct aico_message *m)
+{
+    const struct cli *cli = receipts->cli;
+
+    receipts->complete += m->count == 0;
+    receipts->count += m->code == 0 && *m->sender;
+    if (cli->connect.is_json)
+        print_json(m);
+    if (m->size > 0 && receipts->to)
+        (void)fwrite(m->payload, 1, m->size, receipts->to);
+    if (m->code == 0) {
+        if (cli->connect.is_verbose && *m->sender)
+            cli_note(cli, "pub: %s has taken it", m->sender);
+        return;
+    }
+    if (receipts->code == 0)
+        receipts->code = aico_error_set(&receipts->err, m->code, "%s: %s", m->topic, m->text);
+    else
+        cli_note(cli, "pub: %s: %s", m->topic, m->text);
+}
+
+int receipts_close(struct receipts *receipts, struct aico_error *err)
+{
+    FILE *to = receipts->to;
+    bool is_bad;
+
+    if (!to || to == stdout)
+        return 0;
+    receipts->to = NULL;
+    is_bad = ferror(to) != 0;
+    if ((fclose(to) != 0) | is_bad)
+        return aico_error_set(err, AICO_ESYSTEM, "%s: cannot be written: %s",
+                              receipts->cli->receipt, strerror(errno));
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What readers say of the messages of one `pub`. */
+#ifndef CLI_RECEIPTS_H
+#define CLI_RECEIPTS_H
+
+#include "cli/cli.h"
+
+struct receipts {
+    const struct cli *cli;
+    bool is_wanted;
+    FILE *to;          /* signed ones; NULL: they go nowhere, or into the lines of --json */
+    uint64_t count;    /* good ones */
+    uint64_t complete; /* messages of which nothing more will come */
+    int code;          /* why the first one is missing or wrong */
+    struct aico_error err;
+};
+
+/* Opens --receipt. 0 or AICO_ESYSTEM. */
+int receipts_open(struct receipts *receipts, const struct cli *cli, struct aico_error *err);
+/* Prints and counts one AICO_MESSAGE_RECEIPT. */
+void receipts_take(struct receipts *receipts, const struct aico_message *message);
+/* The file is whole: 0 or AICO_ESYSTEM. */
+int receipts_close(struct receipts *receipts, struct aico_error *err);
+
+#endif
