@@ -13,6 +13,7 @@
 #undef MIN /* from sys/param.h; ours are the same */
 #undef MAX
 
+#include "base/bucket.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -42,7 +43,7 @@ struct zap {
     pthread_cond_t looked;
     /* under lock */
     bool wants_look;
-    int64_t ask_again_ms;            /* boot_ms */
+    struct bucket looks;
     struct zap_directory *directory; /* NULL: nobody */
     struct zap_refusal refusals[REFUSALS_MAX];
     size_t refusal_first, refusal_count;
@@ -198,18 +199,15 @@ static const struct {
 /* Perhaps the owner has registered the key just now. With the lock held. */
 static bool wait_for_look(struct zap *zap)
 {
-    int64_t now_ms = moment_now().boot_ms;
     struct timespec until;
 
-    if (!zap->ask || now_ms < zap->ask_again_ms)
+    if (!zap->ask ||
+        !bucket_take(&zap->looks, moment_now().boot_ms, ZAP_LOOKS_RATE, ZAP_LOOKS_RATE))
         return false;
-    zap->ask_again_ms = now_ms + ZAP_LOOK_EVERY_MS;
     zap->wants_look = true;
     zap->ask(zap->ask_context);
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ZAP_LOOK_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    until.tv_sec += ZAP_LOOK_MS / 1000;
     while (zap->wants_look)
         if (pthread_cond_timedwait(&zap->looked, &zap->lock, &until) == ETIMEDOUT)
             zap->wants_look = false;

@@ -59,11 +59,11 @@ void zap_set_directory(struct zap *zap, struct zap_directory **directory);
 /*
  * What is asked before a key is refused: is there a newer directory? @ask, called by the handler's
  * thread, must not block; whoever it wakes calls zap_set_directory() if there is, then
- * zap_looked(). The handler waits ZAP_LOOK_MS for that at most, and asks at most once in
- * ZAP_LOOK_EVERY_MS, so strangers cannot make the others wait. Before anybody can connect.
+ * zap_looked(). The handler waits ZAP_LOOK_MS for that at most, and asks ZAP_LOOKS_RATE times a
+ * second, so strangers cannot make the others wait. Before anybody can connect.
  */
-#define ZAP_LOOK_MS 100
-#define ZAP_LOOK_EVERY_MS 50
+#define ZAP_LOOK_MS 1000
+#define ZAP_LOOKS_RATE 20
 void zap_set_look(struct zap *zap, void (*ask)(void *context), void *context);
 bool zap_wants_look(struct zap *zap);
 void zap_looked(struct zap *zap);

@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Broker, publisher or reader is killed at random, again and again, in the middle of stored messages: all
+# that the publisher's outbox accepted is delivered, and what comes twice is marked as a repetition.
+# AICO_TEST_SCALE=full: 1,000 kills, as a run by hand; KILLS changes their number.
+. "$(dirname "$0")/lib.sh"
+: "${AICO_TEST_BIN:?names the folder with outbox-publisher}"
+
+[ "${AICO_TEST_SCALE-}" = full ] && KILLS=${KILLS:-1000}
+KILLS=${KILLS:-15}
+bus_up
+for name in shop book; do
+    aico-keytool new "$name" -q 2>"$WORK/new.log" </dev/null || failed "$name" "$WORK/new.log"
+done
+aico-keytool new boss --role admin -q 2>"$WORK/new.log" </dev/null || failed boss "$WORK/new.log"
+aico-keytool rule set 's/**' --publish shop --subscribe book --store age=7d,count=10000000 --history -q \
+    --before 'logs/**' 2>"$WORK/rule.log" </dev/null || failed "a rule" "$WORK/rule.log"
+
+: >"$WORK/accepted"
+: >"$WORK/received"
+RUN=0
+publisher() { # COUNT
+    RUN=$((RUN + 1))
+    AICO_IDENTITY=shop "$AICO_TEST_BIN/outbox-publisher" s/a "run$RUN" "$1" >>"$WORK/accepted" 2>>"$WORK/publisher.err" </dev/null &
+    PUB=$!
+}
+reader() {
+    aico-bus --as book --json sub s/a --durable d --since all >>"$WORK/received" 2>>"$WORK/reader.err" </dev/null &
+    READER=$!
+}
+kill_it() {
+    kill -KILL "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+lines() { wc -l <"$WORK/$1"; }
+has_accepted() { [ "$(lines accepted)" -ge "$1" ] || ! kill -0 "$PUB" 2>/dev/null; }
+track() { PIDS=("$BROKER_PID" "$PUB" "$READER"); }
+
+# has_ended NAME PID: only who is killed ends, and who was just connecting when the broker was (exit status 6).
+has_ended() {
+    local status
+    kill -0 "$2" 2>/dev/null && return 1
+    wait "$2"
+    status=$?
+    [ "$status" -eq 6 ] || echo "$1 ended with $status" >>"$WORK/ended"
+}
+
+DIED=()
+: >"$WORK/ended"
+publisher 100000000
+reader
+track
+for i in $(seq "$KILLS"); do
+    until_true 60 has_accepted $(($(lines accepted) + 1 + RANDOM % 10)) || failed "something is accepted (kill $i)"
+    case $((RANDOM % 3)) in
+    0)
+        kill_it "$BROKER_PID"
+        broker_start || failed "the broker starts again" "$WORK/broker.err"
+        DIED[0]=$((${DIED[0]-0} + 1))
+        ;;
+    1)
+        kill_it "$PUB"
+        publisher 100000000
+        DIED[1]=$((${DIED[1]-0} + 1))
+        ;;
+    2)
+        kill_it "$READER"
+        reader
+        DIED[2]=$((${DIED[2]-0} + 1))
+        ;;
+    esac
+    has_ended publisher "$PUB" && publisher 100000000
+    has_ended reader "$READER" && reader
+    track
+    [ "$FAILED" -eq 0 ] || break
+    [ $((i % 100)) -ne 0 ] || echo "      $i kills, $(lines accepted) accepted, $(lines received) came"
+done
+kill_it "$PUB"
+publisher 5
+track
+WAIT_S=120 check "the last publisher sends what is left and ends" wait_for "$PUB" 0
+payloads() { sed -E 's/.*"payload":"([^"]*)".*/\1/' "$WORK/received"; }
+all_came() { [ "$(sort -u "$WORK/accepted" | comm -23 - <(payloads | sort -u) | wc -l)" -eq 0 ]; }
+until_true 120 all_came
+check "all $(lines accepted) that were accepted came ($(lines received) with repetitions)" all_came
+firsts() { grep '"attempt":1[,}]' "$WORK/received" | sed -E 's/.*"payload":"([^"]*)".*/\1/'; }
+check "none twice but where a repetition is marked" test -z "$(firsts | sort | uniq -d | head -n 5)"
+check "nobody ended that was not killed" test ! -s "$WORK/ended"
+[ ! -s "$WORK/ended" ] || sed 's/^/      /' "$WORK/ended" <(tail -n 5 "$WORK/publisher.err" "$WORK/reader.err")
+check_exit "the ledger balances" 0 aico-bus --as boss ledger
+echo "      killed: broker ${DIED[0]-0}, publisher ${DIED[1]-0}, reader ${DIED[2]-0}"
+finish
