@@ -17,7 +17,10 @@
 
 static int system_error(struct aico_error *err, const char *path)
 {
-    int code = errno == ENOENT ? AICO_ENOTFOUND : errno == EEXIST ? AICO_EEXISTS : AICO_ESYSTEM;
+    int code = errno == ENOENT   ? AICO_ENOTFOUND
+               : errno == EEXIST ? AICO_EEXISTS
+               : errno == ENOMEM ? AICO_ENOMEM
+                                 : AICO_ESYSTEM;
 
     return aico_error_set(err, code, "%s: %s", path, strerror(errno));
 }

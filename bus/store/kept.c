@@ -340,7 +340,8 @@ static int on_commit(void *context, const struct keep_change *changes, size_t co
 
         if (step == SQLITE_DONE)
             continue;
-        r = failed(kept, err);
+        r = step == SQLITE_NOMEM ? aico_error_set(err, AICO_ENOMEM, "%s: out of memory", kept->path)
+                                 : failed(kept, err);
         (void)sqlite3_exec(kept->db, "ROLLBACK", NULL, NULL, NULL);
         return r;
     }

@@ -37,8 +37,8 @@ struct kept *kept_new(const char *home, const char *name, const struct kept_kind
 void kept_free(struct kept **kept);
 /*
  * load(): AICO_EKEPTLOCKED (another process), AICO_EKEPTDAMAGED (with the repair), AICO_EFULL,
- * AICO_ESYSTEM, AICO_EOPEN (is_for_one_key, and there are rows of another).
- * commit(): AICO_EFULL, AICO_EKEPTDAMAGED, AICO_ESYSTEM.
+ * AICO_ENOMEM, AICO_ESYSTEM, AICO_EOPEN (is_for_one_key, and there are rows of another).
+ * commit(): AICO_EFULL, AICO_ENOMEM, AICO_EKEPTDAMAGED, AICO_ESYSTEM.
  */
 struct keeper kept_keeper(struct kept *kept);
 

@@ -581,6 +581,7 @@ static int verify(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
 {
     uint8_t signature[SIGNATURE_SIZE];
     struct bytes line;
+    int r;
 
     if (document.size > REGISTRY_SIZE_MAX || document.size < SIGNATURE_LINE_SIZE + 1)
         return AICO_ESIZE;
@@ -591,9 +592,8 @@ static int verify(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
                    sizeof(signature)))
         return AICO_EREGISTRYSIGNATURE;
     *ret_signed = bytes_of(document.at, document.size - SIGNATURE_LINE_SIZE);
-    return sign_verify(owner, "registry", *ret_signed, bytes_of(NULL, 0), signature) < 0
-               ? AICO_EREGISTRYSIGNATURE
-               : 0;
+    r = sign_verify(owner, "registry", *ret_signed, bytes_of(NULL, 0), signature);
+    return r == AICO_ESIGNATURE ? AICO_EREGISTRYSIGNATURE : r;
 }
 
 int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],

@@ -116,7 +116,8 @@ static inline void net_note(struct node *node, const struct session_event *event
     bytes_copy(note->peer, event->peer);
     bytes_copy(note->topic, event->topic);
     note->size = event->payload.size;
-    memcpy(note->text, event->payload.at, MIN(event->payload.size, sizeof(note->text) - 1));
+    bytes_copy(note->text,
+               bytes_of(event->payload.at, MIN(event->payload.size, sizeof(note->text) - 1)));
     if (event->type != SESSION_MESSAGE)
         (void)snprintf(note->text, sizeof(note->text), "%s", event->text);
     note->sequence = event->sequence;
