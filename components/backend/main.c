@@ -16,6 +16,7 @@
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/moment.h"
 #include "common/notify.h"
 #include "common/privilege.h"
@@ -368,6 +369,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r;
 
+    memory_keep_freed();
     guard_process();
     guard_files();
     r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);

@@ -15,6 +15,7 @@
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/notify.h"
 #include "common/privilege.h"
 
@@ -221,6 +222,7 @@ int main(int argc, char **argv)
     struct command command = {0};
     int r;
 
+    memory_keep_freed();
     guard_process();
     guard_files();
     r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);

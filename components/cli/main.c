@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/guard.h"
+#include "common/memory.h"
 #include "common/text.h"
 
 #define PROGRAM "aico-bus"
@@ -295,6 +296,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r, status;
 
+    memory_keep_freed();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)

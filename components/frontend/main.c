@@ -12,6 +12,7 @@
 
 #include "common/connect.h"
 #include "common/guard.h"
+#include "common/memory.h"
 #include "common/stop.h"
 #include "common/text.h"
 #include "frontend/command.h"
@@ -252,6 +253,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int status, r;
 
+    memory_keep_freed();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)
