@@ -154,26 +154,44 @@ void message_settle(struct aico_message *message)
     block->is_bundle = false;
 }
 
+/* Where @text, a part of @from, stands in the copy @to. */
+static const void *moved(const void *text, const struct message_block *from,
+                         const struct message_block *to)
+{
+    return (const uint8_t *)to + ((const uint8_t *)text - (const uint8_t *)from);
+}
+
+/* All before the payload is the same for each message of a bundle, and is copied as it stands. */
 struct aico_message *message_split(struct pool_taker *taker, struct aico_message *bundle)
 {
-    struct message_block *block = block_of(bundle);
-    struct message_parts parts = {.kind = bundle->kind,
-                                  .topic = bytes_text(bundle->topic),
-                                  .sender = bytes_text(bundle->sender),
-                                  .wire = bytes_of(bundle->wire, bundle->wire_prefix)};
+    struct message_block *block = block_of(bundle), *copy;
+    const uint8_t *head_end = (const uint8_t *)bundle->wire + bundle->wire_prefix;
+    size_t head_size = (size_t)(head_end - (const uint8_t *)block);
     struct content_cursor rest;
+    struct bytes payload = next_payload(block, &rest);
     struct aico_message *m;
+    uint8_t *at;
 
-    parts.payload = next_payload(block, &rest);
-    m = client_message_new(taker, &parts);
-    if (!m)
+    copy = pool_take(taker, head_size + payload.size + 1);
+    if (!copy)
         return NULL;
-    m->wire_size = bundle->wire_size;
-    m->sent_ms = bundle->sent_ms;
-    m->sequence = bundle->sequence++;
-    m->sealed = bundle->sealed;
-    m->id = bundle->id;
-    memcpy(m->reference, bundle->reference, sizeof(m->reference));
+    memcpy(copy, block, head_size);
+    copy->next = NULL;
+    copy->kept = 0;
+    copy->rest = (struct content_cursor){0};
+    copy->is_bundle = copy->has_headers = false;
+    copy->count = 1;
+    copy->size = head_size + payload.size + 1;
+    m = &copy->message;
+    m->headers = (const struct aico_header *)(const void *)(copy + 1);
+    m->topic = moved(bundle->topic, block, copy);
+    m->sender = moved(bundle->sender, block, copy);
+    m->text = moved(bundle->text, block, copy);
+    m->wire = moved(bundle->wire, block, copy);
+    at = (uint8_t *)copy + head_size;
+    m->payload = put_text(&at, payload);
+    m->size = payload.size;
+    bundle->sequence++;
     block->rest = rest;
     block->count--;
     return m;

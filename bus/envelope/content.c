@@ -11,7 +11,7 @@ int content_split(struct bytes content, bool has_headers, struct bytes *ret_head
 
     if (has_headers)
         headers = reader_lp16(&r);
-    if (r.failed || header_block_check(headers) < 0)
+    if (r.failed || (headers.size > 0 && header_block_check(headers) < 0))
         return AICO_EFORMAT;
     *ret_headers = headers;
     *ret_payload = reader_rest(&r);
@@ -28,7 +28,7 @@ int content_batch_add(struct writer *batch, bool has_headers, struct bytes heade
 {
     size_t size;
 
-    if (has_headers ? header_block_check(headers) < 0 : headers.size > 0)
+    if (headers.size > 0 && (!has_headers || header_block_check(headers) < 0))
         return AICO_EFORMAT;
     if (payload.size > UINT32_MAX / 2 || payload.size > content_max)
         return AICO_ETOOLARGE;

@@ -179,6 +179,45 @@ static void a_bundle_becomes_its_messages(void **state UNUSED)
     pool_taker_deinit(&taker);
 }
 
+/* An application may keep one message of a batch for ever: it holds nothing of the others. */
+static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
+{
+    struct pool_taker taker = {0};
+    uint8_t room[400];
+    struct bytes batch = batch_of(room, sizeof(room), 3);
+    struct message_parts parts = {.kind = AICO_MESSAGE_EVENT,
+                                  .topic = bytes_text("a/b"),
+                                  .sender = bytes_text("cli"),
+                                  .payload = batch,
+                                  .wire = bytes_text("wire")};
+    struct aico_message *bundle = client_bundle_new(&taker, &parts, true, 3), *m, *other;
+
+    assert_non_null(bundle);
+    *message_kept(bundle) = 5;
+    m = message_split(&taker, bundle);
+    assert_non_null(m);
+    aico_message_free(&bundle);
+    parts.topic = bytes_text("c/d"); /* of the same size, so it may get the same block */
+    parts.sender = bytes_text("eve");
+    parts.wire = bytes_text("none");
+    other = client_bundle_new(&taker, &parts, true, 3);
+    assert_non_null(other);
+    assert_string_equal(m->topic, "a/b");
+    assert_string_equal(m->sender, "cli");
+    assert_string_equal(m->text, "");
+    assert_string_equal(m->payload, "0");
+    assert_memory_equal(m->wire, "wire", 4);
+    assert_int_equal(m->wire_prefix, 4);
+    assert_int_equal(message_count(m), 1);
+    assert_int_equal(*message_kept(m), 0);
+    assert_null(*message_link(m));
+    message_settle(m); /* it is no bundle */
+    assert_int_equal(m->size, 1);
+    aico_message_free(&m);
+    aico_message_free(&other);
+    pool_taker_deinit(&taker);
+}
+
 static void a_batch_with_headers_is_not_plain(void **state UNUSED)
 {
     const uint8_t header[] = {1, 'k', 0, 1, 'v'};
@@ -227,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_cursor_visits_all_and_sees_what_comes),
         cmocka_unit_test(a_message_owns_all_it_points_to),
         cmocka_unit_test(a_bundle_becomes_its_messages),
+        cmocka_unit_test(a_message_of_a_bundle_outlives_it),
         cmocka_unit_test(a_batch_with_headers_is_not_plain),
         cmocka_unit_test(emptied_chunks_go_back_to_who_fills),
         cmocka_unit_test(a_header_block_that_does_not_parse_makes_no_message),
