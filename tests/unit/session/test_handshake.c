@@ -1019,11 +1019,33 @@ static int stop(void **state UNUSED)
     return 0;
 }
 
+#define HANDSHAKES 50
+
+/* How long it takes is printed, and only counted: CPU time of both ends together. */
+static void each_end_of_a_handshake_verifies_once(void **state UNUSED)
+{
+    uint64_t before = verifications;
+    clock_t begin_at = clock();
+
+    for (int i = 0; i < HANDSHAKES; i++) {
+        struct attempt a = attempt_new();
+
+        assert_int_equal(give_hello1(&a, START_MS, hello1_of(&a), "frontend", 0), 0);
+        assert_int_equal(give_hello2(&a, START_MS, hello2_of(&a)), 0);
+        assert_int_equal(give_hello3(&a, START_MS, hello3_of(&a)), 0);
+        attempt_free(&a);
+    }
+    print_message("%.0f us of CPU a handshake, both ends together\n",
+                  (double)(clock() - begin_at) * 1e6 / CLOCKS_PER_SEC / HANDSHAKES);
+    assert_int_equal(verifications - before, 2 * HANDSHAKES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_handshake_vector_is_byte_exact),
         cmocka_unit_test(the_psk_vector_is_byte_exact),
+        cmocka_unit_test(each_end_of_a_handshake_verifies_once),
         cmocka_unit_test(each_negative_hello1_vector_gives_its_code),
         cmocka_unit_test(each_negative_hello2_vector_gives_its_code),
         cmocka_unit_test(each_negative_hello3_vector_gives_its_code),
