@@ -444,6 +444,8 @@ struct broker {
     struct request *requests;
     uint64_t next_id; /* of the broker's own messages */
 
+    struct bundle_asked *prekeys_asked;
+    bool prekeys_loading; /* the store has not said yet what was left before */
     struct stream_state streams;
 
     struct entry *spare; /* free list */

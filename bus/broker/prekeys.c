@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeps prekeys, gives each one-time key once, and says when few are left. */
-#include "broker/internal.h"
+#include "broker/stream.h"
 
 #define PREKEYS_LOW 25
 /* 10 bundles a minute and component: a token in 6 s, so the bucket's clock runs 6 times slower. */
@@ -12,6 +12,14 @@ void prekeys_forget(struct member *member)
     free(member->prekeys);
     member->prekeys = NULL;
 }
+
+/* A BUNDLE that came before the store had said what there is. */
+struct bundle_asked {
+    struct bundle_asked *next;
+    uint64_t serial, id;
+    uint8_t size;
+    char name[COMPONENT_NAME_MAX];
+};
 
 static void say_left(struct broker *b, struct broker_peer *peer, const struct prekeys *prekeys)
 {
@@ -42,6 +50,20 @@ static void add_keys(struct prekeys *prekeys, struct bytes keys)
     prekeys->count += count;
 }
 
+/* Empty: there is none any more. A failure is in the log; the directory has it all the same. */
+static void give_store(struct broker *b, const uint8_t *identity, struct bytes statement)
+{
+    struct store_order *order =
+        b->settings.has_store ? order_new(STORE_PREKEYS, statement.size) : NULL;
+    size_t used = 0;
+
+    if (!order)
+        return;
+    memcpy(order->identity, identity, sizeof(order->identity));
+    order->data = order_keep(order, &used, statement);
+    order_give(b, order);
+}
+
 int on_prekeys(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     struct member *member = peer->member;
@@ -63,6 +85,8 @@ int on_prekeys(struct broker *b, struct broker_peer *peer, const struct record *
     }
     if (member->prekeys->number != number)
         member->prekeys->count = 0;
+    if (!bytes_equal(bytes_of(member->prekeys->statement, STATEMENT_SIZE), m.statement))
+        give_store(b, member->identity, m.statement);
     member->prekeys->number = number;
     bytes_copy(member->prekeys->statement, m.statement);
     add_keys(member->prekeys, m.keys);
@@ -113,10 +137,105 @@ static void give(struct broker *b, struct broker_peer *peer, const struct record
         say_left(b, member->peer, prekeys);
 }
 
+static void answer(struct broker *b, struct broker_peer *peer, const struct record_bundle_ask *m)
+{
+    struct member *member = find(b, m->name);
+
+    if (member)
+        give(b, peer, m, member);
+    else
+        refuse(b, peer, m->id, AICO_ENOPREKEY, NULL,
+               "%.*s has left no prekeys: it must connect once, with a rule that lets it read",
+               (int)m->name.size, (const char *)m->name.at);
+}
+
+/* --- over a restart ----------------------------------------------------------------------------
+ */
+
+/* Answered when the store has said what there is. */
+static void postpone(struct broker *b, struct broker_peer *peer, const struct record_bundle_ask *m)
+{
+    struct bundle_asked *asked = calloc(1, sizeof(*asked));
+
+    if (!asked) {
+        peer_end_later(b, peer, AICO_ENOMEM, "no memory for its question");
+        return;
+    }
+    asked->serial = peer->serial;
+    asked->id = m->id;
+    asked->size = (uint8_t)MIN(m->name.size, sizeof(asked->name));
+    memcpy(asked->name, m->name.at, asked->size);
+    LL_APPEND(b->prekeys_asked, asked);
+}
+
+int prekeys_start(struct broker *b)
+{
+    struct store_order *order = order_new(STORE_LOAD_PREKEYS, 0);
+
+    if (!order)
+        return AICO_ENOMEM;
+    b->prekeys_loading = true;
+    order_give(b, order);
+    return 0;
+}
+
+/* Whoever has connected meanwhile has left newer ones. */
+static void take_stored(struct broker *b, const uint8_t *identity, struct bytes statement)
+{
+    const struct component *c = registry_find_identity(b->registry, identity);
+    struct member *member = c ? member_get(b, bytes_text(c->name), identity) : NULL;
+    struct bytes whose;
+
+    if (!member || !member->active || statement.size != STATEMENT_SIZE) {
+        give_store(b, identity, bytes_of(NULL, 0));
+        return;
+    }
+    if (!member->prekeys)
+        member->prekeys = calloc(1, sizeof(*member->prekeys));
+    else
+        return;
+    if (!member->prekeys)
+        return;
+    member->prekeys->number = read_statement(statement, &whose);
+    bytes_copy(member->prekeys->statement, statement);
+}
+
+void prekeys_loaded(struct broker *b, struct store_order *order)
+{
+    struct bytes rest = buffer_view(&order->out), identity, statement;
+    struct bundle_asked *asked;
+
+    b->prekeys_loading = false;
+    while (store_statement_next(&rest, &identity, &statement))
+        take_stored(b, identity.at, statement);
+    while ((asked = b->prekeys_asked) != NULL) {
+        struct broker_peer *peer = peer_by_serial(b, asked->serial);
+        struct record_bundle_ask m = {.id = asked->id, .name = bytes_of(asked->name, asked->size)};
+
+        LL_DELETE(b->prekeys_asked, asked);
+        if (peer)
+            answer(b, peer, &m);
+        free(asked);
+    }
+}
+
+void prekeys_free(struct broker *b)
+{
+    struct bundle_asked *asked, *next;
+
+    LL_FOREACH_SAFE(b->prekeys_asked, asked, next)
+    {
+        LL_DELETE(b->prekeys_asked, asked);
+        free(asked);
+    }
+}
+
+/* --- questions ----------------------------------------------------------------------------------
+ */
+
 int on_bundle(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     struct record_bundle_ask m;
-    struct member *member;
     int r = record_parse_bundle_ask(record, &m);
 
     if (r < 0)
@@ -126,12 +245,9 @@ int on_bundle(struct broker *b, struct broker_peer *peer, const struct record *r
                BUNDLE_BURST);
         return 0;
     }
-    member = find(b, m.name);
-    if (member)
-        give(b, peer, &m, member);
+    if (b->prekeys_loading)
+        postpone(b, peer, &m);
     else
-        refuse(b, peer, m.id, AICO_ENOPREKEY, NULL,
-               "%.*s has left no prekeys: it must connect once, with a rule that lets it read",
-               (int)m.name.size, (const char *)m.name.at);
+        answer(b, peer, &m);
     return 0;
 }

@@ -23,15 +23,17 @@
 #define STORE_KEY_ID_SIZE 12
 
 enum store_order_kind {
-    STORE_LOAD,      /* everything below it: what a start needs */
-    STORE_PUT,       /* a message */
-    STORE_KEYS,      /* data: entries of a KEYS record, of `identity` and `key_id` */
-    STORE_STATEMENT, /* data: reading key of `identity` */
-    STORE_FOLLOW,    /* durable reader of component, name, filter */
-    STORE_SETTLE,    /* reader is done with `number`, and everything up to `floor` */
-    STORE_BURY,      /* the same, and it goes to the dead letters: bury_code, attempts, data */
-    STORE_TRIM,      /* stream, limits */
-    STORE_ASK,       /* a question: name what, filter its argument; data: the component's name */
+    STORE_LOAD,         /* everything below it: what a start needs */
+    STORE_LOAD_PREKEYS, /* the same of the directory of prekeys */
+    STORE_PREKEYS,      /* data: prekey statement of `identity`; empty: it has none */
+    STORE_PUT,          /* a message */
+    STORE_KEYS,         /* data: entries of a KEYS record, of `identity` and `key_id` */
+    STORE_STATEMENT,    /* data: reading key of `identity` */
+    STORE_FOLLOW,       /* durable reader of component, name, filter */
+    STORE_SETTLE,       /* reader is done with `number`, and everything up to `floor` */
+    STORE_BURY,         /* the same, and it goes to the dead letters: bury_code, attempts, data */
+    STORE_TRIM,         /* stream, limits */
+    STORE_ASK,          /* a question: name what, filter its argument; data: the component's name */
     STORE_MAIL, /* a message for the mailbox of `receiver` until expires_ms, with at most `limit`
                    bytes in it */
     STORE_MAIL_TAKE, /* `number` leaves the mailbox of `receiver` */
@@ -76,7 +78,8 @@ struct store_order {
     int code; /* 0 or negative */
     char text[256];
     bool more;
-    struct buffer out; /* LOAD: statements; READ: messages, both by store_row_...(); ASK: JSON */
+    struct buffer out; /* LOAD, LOAD_PREKEYS: statements; READ: messages, both by store_row_...();
+                          ASK: JSON */
 
     /* The core's own. */
     uint64_t serial, id, instance, handle;

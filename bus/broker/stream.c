@@ -481,6 +481,9 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_LOAD:
         statements_loaded(b, order);
         break;
+    case STORE_LOAD_PREKEYS:
+        prekeys_loaded(b, order);
+        break;
     case STORE_PUT:
     case STORE_MAIL:
     case STORE_VALUE:
@@ -507,6 +510,7 @@ static void order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_KEYS:
     case STORE_STATEMENT:
+    case STORE_PREKEYS:
     case STORE_SETTLE:
     case STORE_BURY:
     case STORE_MAIL_TAKE:
@@ -549,7 +553,7 @@ int streams_start(struct broker *b)
     b->streams.sweep_ms = b->now.boot_ms + STREAMS_SWEEP_MS;
     wake_at(b, b->streams.sweep_ms);
     values_recheck(b);
-    return 0;
+    return prekeys_start(b);
 }
 
 void streams_free(struct broker *b)
@@ -563,4 +567,5 @@ void streams_free(struct broker *b)
     }
     durables_free(b);
     statements_free(b);
+    prekeys_free(b);
 }

@@ -50,6 +50,11 @@ static int load(struct store_worker *w, struct store_order *o, struct aico_error
     return r < 0 ? r : streams_last(w->streams, &o->number, err);
 }
 
+static int load_prekeys(struct store_worker *w, struct store_order *o, struct aico_error *err)
+{
+    return streams_prekeys(w->streams, load_statement, &o->out, err);
+}
+
 static int put(struct store_worker *w, struct store_order *o, struct aico_error *err)
 {
     struct stored_message m = {
@@ -268,6 +273,10 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
     switch (o->kind) {
     case STORE_LOAD:
         return load(w, o, err);
+    case STORE_LOAD_PREKEYS:
+        return load_prekeys(w, o, err);
+    case STORE_PREKEYS:
+        return streams_put_prekey(w->streams, o->identity, o->data, err);
     case STORE_PUT:
         return put(w, o, err);
     case STORE_MAIL:
@@ -311,7 +320,7 @@ static int carry_out(struct store_worker *w, struct store_order *o, struct aico_
 static bool is_read(const struct store_order *o)
 {
     return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_MAIL_READ ||
-           o->kind == STORE_VALUE_READ || o->kind == STORE_LOAD ||
+           o->kind == STORE_VALUE_READ || o->kind == STORE_LOAD || o->kind == STORE_LOAD_PREKEYS ||
            (o->kind == STORE_FOLLOW && o->name.size == 0) ||
            (o->kind == STORE_ASK && bytes_equal_text(o->name, "streams"));
 }

@@ -146,6 +146,14 @@ typedef int (*streams_statement_sink)(void *context, const uint8_t identity[SIGN
 AICO_MUST_USE int streams_statements(struct streams *streams, streams_statement_sink sink,
                                      void *context, struct aico_error *err);
 
+/* The prekey statement of @identity, as it signed it; empty: none any more. Replaces an earlier
+ * one. */
+AICO_MUST_USE int streams_put_prekey(struct streams *streams,
+                                     const uint8_t identity[SIGN_PUBLIC_SIZE],
+                                     struct bytes statement, struct aico_error *err);
+AICO_MUST_USE int streams_prekeys(struct streams *streams, streams_statement_sink sink,
+                                  void *context, struct aico_error *err);
+
 /* --- mailboxes ------------------------------------------------------------------------------ */
 
 struct stored_mail {

@@ -53,7 +53,8 @@ static const char layout_2[] =
     "CREATE INDEX mail_expires ON mail(expires_ms);"
     "CREATE TABLE box(receiver BLOB PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;";
 
-/* What layout 3 has more: the last value of a topic, and the bytes of all values of a sender. */
+/* What layout 3 has more: the last value of a topic, the bytes of all values of a sender, and what
+ * others begin ratchets with. */
 static const char layout_3[] =
     "CREATE TABLE value(number INTEGER PRIMARY KEY AUTOINCREMENT, topic INTEGER UNIQUE NOT NULL,"
     " stream INTEGER NOT NULL, sender INTEGER NOT NULL, scope BLOB NOT NULL,"
@@ -61,7 +62,8 @@ static const char layout_3[] =
     " expires_ms INTEGER NOT NULL, size INTEGER NOT NULL, payload BLOB NOT NULL);"
     "CREATE INDEX value_sender ON value(sender);"
     "CREATE INDEX value_expires ON value(expires_ms);"
-    "CREATE TABLE held(sender INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);";
+    "CREATE TABLE held(sender INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);"
+    "CREATE TABLE prekey(identity BLOB PRIMARY KEY, statement BLOB NOT NULL) WITHOUT ROWID;";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,

@@ -94,6 +94,9 @@
                  "bytes=bytes+excluded.bytes RETURNING bytes")                                     \
     X(STATEMENT_ADD, "INSERT OR REPLACE INTO statement(identity, statement) VALUES(?1,?2)")        \
     X(STATEMENT_ALL, "SELECT identity, statement FROM statement")                                  \
+    X(PREKEY_ADD, "INSERT OR REPLACE INTO prekey(identity, statement) VALUES(?1,?2)")              \
+    X(PREKEY_DROP, "DELETE FROM prekey WHERE identity=?1")                                         \
+    X(PREKEY_ALL, "SELECT identity, statement FROM prekey")                                        \
     X(LIST, "SELECT s.filter, s.count, s.bytes, (SELECT min(number) FROM item WHERE "              \
             "stream=s.id), (SELECT max(number) FROM item WHERE stream=s.id), (SELECT count(*) "    \
             "FROM value WHERE stream=s.id) FROM stream s "                                         \

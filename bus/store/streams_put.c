@@ -179,23 +179,37 @@ int streams_put_key(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE], s
     return streams_run(s, q, err);
 }
 
-int streams_put_statement(struct streams *s, const uint8_t identity[SIGN_PUBLIC_SIZE],
-                          struct bytes statement, struct aico_error *err)
+static int put_public(struct streams *s, enum streams_statement which, const uint8_t *identity,
+                      struct bytes statement, struct aico_error *err)
 {
-    sqlite3_stmt *q = streams_statement(s, SQL_STATEMENT_ADD, err);
+    sqlite3_stmt *q = streams_statement(s, which, err);
 
     if (!q)
         return streams_fail(s, err);
     bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
-    bind_bytes(q, 2, statement);
+    if (statement.size > 0)
+        bind_bytes(q, 2, statement);
     return streams_run(s, q, err);
 }
 
-int streams_statements(struct streams *s, streams_statement_sink sink, void *context,
-                       struct aico_error *err)
+int streams_put_statement(struct streams *s, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                          struct bytes statement, struct aico_error *err)
+{
+    return put_public(s, SQL_STATEMENT_ADD, identity, statement, err);
+}
+
+int streams_put_prekey(struct streams *s, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                       struct bytes statement, struct aico_error *err)
+{
+    return put_public(s, statement.size > 0 ? SQL_PREKEY_ADD : SQL_PREKEY_DROP, identity, statement,
+                      err);
+}
+
+static int read_public(struct streams *s, enum streams_statement which, streams_statement_sink sink,
+                       void *context, struct aico_error *err)
 {
     CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, SQL_STATEMENT_ALL, err);
+    sqlite3_stmt *q = streams_statement(s, which, err);
     int r = q ? 0 : SQLITE_ERROR;
 
     while (r == 0 && (r = sqlite3_step(q)) == SQLITE_ROW) {
@@ -208,6 +222,18 @@ int streams_statements(struct streams *s, streams_statement_sink sink, void *con
             return r;
     }
     return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_statements(struct streams *s, streams_statement_sink sink, void *context,
+                       struct aico_error *err)
+{
+    return read_public(s, SQL_STATEMENT_ALL, sink, context, err);
+}
+
+int streams_prekeys(struct streams *s, streams_statement_sink sink, void *context,
+                    struct aico_error *err)
+{
+    return read_public(s, SQL_PREKEY_ALL, sink, context, err);
 }
 
 /* --- retention ------------------------------------------------------------------------------ */

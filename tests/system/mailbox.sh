@@ -33,6 +33,9 @@ check_exit "a rule without ratchet has no mailboxes" 4 aico-bus --as alice pub p
 start once aico-bus --as bob sub 'mail/**' # its prekeys are there from now on
 kill -TERM "$STARTED" && wait "$STARTED" 2>/dev/null
 
+check "what others begin with is in the store" until_true 20 sh -c "[ \$(sqlite3 '$AICO_HOME/state/broker/messages.db' 'SELECT count(*) FROM prekey') -ge 1 ]"
+restart
+
 # --- kept, over kill -9, once ---------------------------------------------------------------------
 
 check "a message is stored while its receiver is away" leave canary-one

@@ -2,6 +2,8 @@
 /* The directory of prekeys: each key once, ten bundles a minute, nothing of the revoked. */
 #include "world.h"
 
+#include "broker/store.h"
+
 /* A statement as far as the broker reads it. */
 static struct bytes statement_of(const char *name, uint32_t number)
 {
@@ -190,6 +192,114 @@ static void the_prekeys_of_the_revoked_are_gone(void **state)
     world_deinit(&w);
 }
 
+/* --- over a restart ----------------------------------------------------------------------------
+ */
+
+static struct {
+    uint8_t identity[32], statement[STATEMENT_SIZE];
+    bool is_there;
+} stored;
+
+static void work(struct world *w)
+{
+    struct store_order *o;
+
+    while ((o = broker_next_order(w->broker)) != NULL) {
+        if (o->kind == STORE_PREKEYS && o->data.size > 0) {
+            memcpy(stored.identity, o->identity, sizeof(stored.identity));
+            bytes_copy(stored.statement, o->data);
+        }
+        if (o->kind == STORE_PREKEYS)
+            stored.is_there = o->data.size > 0;
+        if (o->kind == STORE_LOAD_PREKEYS && stored.is_there)
+            assert_int_equal(
+                store_statement_put(&o->out, stored.identity,
+                                    bytes_of(stored.statement, sizeof(stored.statement))),
+                0);
+        o->prev = o;
+        o->next = NULL;
+        broker_orders_done(w->broker, w->now, o);
+    }
+    pump(w);
+}
+
+static void begin(struct world *w, const char *components)
+{
+    struct broker_settings settings;
+
+    broker_settings_default(&settings);
+    settings.has_store = true;
+    world_init_with(w, &settings, components, RULES); /* what it asks the store for is out */
+}
+
+static void who_is_away_can_be_written_to_after_a_restart_and_no_key_is_given_twice(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    memset(&stored, 0, sizeof(stored));
+    begin(&w, COMPONENTS);
+    work(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    assert_int_equal(leave(a, 7, 100, 30), 30);
+    work(&w);
+    assert_true(stored.is_there);
+    assert_int_equal(fetch(b, "a"), 100);
+    world_deinit(&w);
+
+    begin(&w, COMPONENTS);
+    work(&w);
+    b = connect_as(&w, "b");
+    assert_int_equal(fetch(b, "a"), ONE_TIME_NONE);
+    /* It comes back: it is told that none are left, and leaves others. */
+    a = connect_as(&w, "a");
+    assert_int_equal(leave(a, 7, 0, 0), 0);
+    assert_int_equal(leave(a, 7, 130, 5), 5);
+    assert_int_equal(fetch(b, "a"), 130);
+    world_deinit(&w);
+}
+
+static void a_question_before_the_store_has_spoken_waits_for_it(void **state)
+{
+    struct world w;
+    struct writer frame = frame_begin();
+    struct client *b;
+    struct item *item;
+
+    (void)state;
+    assert_true(stored.is_there);
+    begin(&w, COMPONENTS);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    record_write_bundle_ask(&frame, b->next_id++, bytes_text("a"));
+    client_send(b, &frame);
+    pump(&w);
+    assert_null(take(b, RECORD_BUNDLE));
+    assert_null(take(b, RECORD_REFUSE));
+    work(&w);
+    item = take(b, RECORD_BUNDLE);
+    assert_non_null(item);
+    item_free(item);
+    world_deinit(&w);
+}
+
+static void what_the_revoked_left_is_not_stored_any_more(void **state)
+{
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    assert_true(stored.is_there);
+    begin(&w, "a revoked user\nb active user\nadmin active admin\n");
+    work(&w);
+    assert_false(stored.is_there);
+    b = connect_as(&w, "b");
+    assert_int_equal(fetch(b, "a"), AICO_ENOPREKEY);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +309,9 @@ int main(void)
         cmocka_unit_test(a_drain_is_stopped_at_ten_a_minute),
         cmocka_unit_test(prekeys_in_another_name_end_the_link),
         cmocka_unit_test(the_prekeys_of_the_revoked_are_gone),
+        cmocka_unit_test(who_is_away_can_be_written_to_after_a_restart_and_no_key_is_given_twice),
+        cmocka_unit_test(a_question_before_the_store_has_spoken_waits_for_it),
+        cmocka_unit_test(what_the_revoked_left_is_not_stored_any_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,7 @@ static void a_store_without_mailboxes_gets_them(void **state UNUSED)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db,
                                   "DROP TABLE mail; DROP TABLE box; DROP TABLE value; "
-                                  "DROP TABLE held; PRAGMA user_version=1;"
+                                  "DROP TABLE held; DROP TABLE prekey; PRAGMA user_version=1;"
                                   "INSERT INTO topic(name) VALUES('kept')",
                                   NULL, NULL, NULL),
                      SQLITE_OK);

@@ -300,9 +300,11 @@ static void a_store_without_values_gets_them(void **state UNUSED)
     sqlite3 *db = NULL;
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "DROP TABLE value; DROP TABLE held; PRAGMA user_version=2;",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; PRAGMA user_version=2;",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
     assert_true(say(s, (struct say){.topic = "v/a", .payload = "1", .position = 1}, NULL) > 0);
