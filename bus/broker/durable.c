@@ -29,25 +29,30 @@ static struct durable *find_by_subscription(struct broker *b, const struct broke
     return NULL;
 }
 
-static struct durable *find_by_name(struct broker *b, const char *component, struct bytes name)
+struct durable *durable_by_name(struct broker *b, struct bytes component, struct bytes name)
 {
     struct durable *d;
 
     DL_FOREACH(b->streams.durables, d)
-    if (d->name_size > 0 && strcmp(d->component, component) == 0 &&
+    if (d->name_size > 0 && bytes_equal_text(component, d->component) &&
         bytes_equal(bytes_of(d->name, d->name_size), name))
         return d;
     return NULL;
 }
 
-static void handed_remove(struct durable *d, struct handed *h)
+void handed_take(struct durable *d, struct handed *h)
 {
     HASH_DEL(d->handed, h);
     DL_DELETE(d->handed_first, h);
+}
+
+static void handed_remove(struct durable *d, struct handed *h)
+{
+    handed_take(d, h);
     free(h);
 }
 
-static void durable_free(struct broker *b, struct durable *d)
+void durable_free(struct broker *b, struct durable *d)
 {
     while (d->handed_first)
         handed_remove(d, d->handed_first);
@@ -58,15 +63,20 @@ static void durable_free(struct broker *b, struct durable *d)
 /* Its reader leaves: a named one waits for it, and how often what was delivered is remembered. */
 static void detach(struct broker *b, struct durable *d)
 {
+    struct durable *group = d->group;
     struct handed *h;
 
-    if (d->name_size == 0 || !d->known) {
+    while (group && d->handed_first)
+        group_return(b, d, d->handed_first);
+    if (d->name_size == 0 || !d->at->known) {
         durable_free(b, d);
+        if (group)
+            group_pump(b, group);
         return;
     }
     d->peer = NULL;
     d->session++;
-    d->reading = false;
+    d->at->reading = false;
     DL_FOREACH(d->handed_first, h)
     h->deadline_ms = MOMENT_NEVER;
 }
@@ -97,7 +107,7 @@ void durables_free(struct broker *b)
 
 /* --- following ------------------------------------------------------------------------------ */
 
-struct durable *durable_new(struct broker *b, struct broker_peer *peer, struct bytes name,
+struct durable *durable_new(struct broker *b, struct bytes component, struct bytes name,
                             struct bytes filter)
 {
     struct durable *d = calloc(1, sizeof(*d));
@@ -105,7 +115,8 @@ struct durable *durable_new(struct broker *b, struct broker_peer *peer, struct b
     if (!d)
         return NULL;
     d->handle = ++b->streams.last_handle;
-    memcpy(d->component, peer->member->name, sizeof(d->component));
+    d->at = &d->own;
+    bytes_copy(d->component, component);
     d->name_size = (uint8_t)name.size;
     bytes_copy(d->name, name);
     d->size = (uint8_t)filter.size;
@@ -117,15 +128,16 @@ struct durable *durable_new(struct broker *b, struct broker_peer *peer, struct b
 /* Asks the store where this reader stands. */
 static int ask_store(struct broker *b, struct durable *d, const struct record_follow *m)
 {
+    const struct durable *whose = d->group ? d->group : d;
     struct store_order *order =
-        order_new(STORE_FOLLOW, d->size + d->name_size + strlen(d->component));
+        order_new(STORE_FOLLOW, d->size + whose->name_size + strlen(whose->component));
     size_t used = 0;
 
     if (!order)
         return AICO_ENOMEM;
     order->filter = order_keep(order, &used, bytes_of(d->filter, d->size));
     order->name = order_keep(order, &used, m->name);
-    order->component = order_keep(order, &used, bytes_text(d->component));
+    order->component = order_keep(order, &used, bytes_text(whose->component));
     order->start = m->start;
     order->value = m->value;
     order->handle = d->handle;
@@ -150,7 +162,8 @@ static bool may_follow(struct broker *b, struct broker_peer *peer, const struct 
                        struct bytes filter)
 {
     const struct rule *rule = NULL;
-    struct durable *d = find_by_name(b, peer->member->name, m->name);
+    struct durable *d =
+        m->queue.size > 0 ? NULL : durable_by_name(b, bytes_text(peer->member->name), m->name);
 
     if (filter.size == 0)
         refuse(b, peer, m->id, AICO_ETOPIC, NULL,
@@ -167,6 +180,34 @@ static bool may_follow(struct broker *b, struct broker_peer *peer, const struct 
     else
         return true;
     return false;
+}
+
+/* A reader for @m: its own or a member's of a group; NULL: refused. */
+static struct durable *reader_for(struct broker *b, struct broker_peer *peer,
+                                  const struct record_follow *m, struct bytes filter)
+{
+    struct bytes own = bytes_text(peer->member->name);
+    struct durable *group = m->queue.size > 0 ? group_get(b, peer, m, filter) : NULL;
+    struct durable *d =
+        m->name.size > 0 && m->queue.size == 0 ? durable_by_name(b, own, m->name) : NULL;
+
+    if (m->queue.size > 0 && !group)
+        return NULL;
+    if (d && !bytes_equal(bytes_of(d->filter, d->size), filter)) {
+        durable_free(b, d); /* the store says what it thinks of that */
+        d = NULL;
+    }
+    if (!d)
+        d = durable_new(b, own, group ? bytes_of(NULL, 0) : m->name, filter);
+    if (!d) {
+        refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        return NULL;
+    }
+    if (group) {
+        d->group = group;
+        d->at = &group->own;
+    }
+    return d;
 }
 
 int on_follow(struct broker *b, struct broker_peer *peer, const struct record *record)
@@ -187,25 +228,18 @@ int on_follow(struct broker *b, struct broker_peer *peer, const struct record *r
         bytes_of(canonical, filter_is_valid(m.filter) ? filter_canonical(m.filter, canonical) : 0);
     if (!may_follow(b, peer, &m, filter))
         return 0;
-    d = m.name.size > 0 ? find_by_name(b, peer->member->name, m.name) : NULL;
-    if (d && !bytes_equal(bytes_of(d->filter, d->size), filter)) {
-        durable_free(b, d); /* the store says what it thinks of that */
-        d = NULL;
-    }
+    d = reader_for(b, peer, &m, filter);
     if (!d)
-        d = durable_new(b, peer, m.name, filter);
-    if (d) {
-        d->peer = peer;
-        d->session++;
-        d->follow_id = m.id;
-        d->subscription = m.subscription;
-        d->deadline_ms = MAX(m.deadline_ms, (uint32_t)DEADLINE_MIN_MS);
-        d->attempts_max = m.attempts;
-        d->window = m.window;
-    }
-    if (!d || ask_store(b, d, &m) < 0) {
-        if (d)
-            detach(b, d);
+        return 0;
+    d->peer = peer;
+    d->session++;
+    d->follow_id = m.id;
+    d->subscription = m.subscription;
+    d->deadline_ms = MAX(m.deadline_ms, (uint32_t)DEADLINE_MIN_MS);
+    d->attempts_max = m.attempts;
+    d->window = m.window;
+    if (ask_store(b, d, &m) < 0) {
+        detach(b, d);
         refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
     }
     return 0;
@@ -223,11 +257,13 @@ void durable_followed(struct broker *b, struct store_order *order)
         durable_free(b, d);
         return;
     }
-    d->known = true;
-    d->reader = order->reader;
-    d->position = order->floor;
-    d->handed_to = order->after;
-    d->more = true;
+    d->is_member = d->group != NULL;
+    if (!d->group || !d->at->known)
+        *d->at = (struct durable_place){.known = true,
+                                        .reader = order->reader,
+                                        .position = order->floor,
+                                        .handed_to = order->after,
+                                        .more = true};
     answer_ok(b, peer, order->id, d->subscription);
     durable_pump(b, d);
 }
@@ -262,31 +298,41 @@ static struct store_order *read_order(struct broker *b, struct durable *d,
     }
     order->filter = order_keep(order, &used, bytes_of(d->filter, d->size));
     order->handle = d->handle;
+    order->group = d->group ? d->group->handle : 0;
     order->serial = d->session;
     memcpy(order->identity, d->peer->member->identity, sizeof(order->identity));
     memcpy(order->receiver, d->peer->member->identity, sizeof(order->receiver));
     return order;
 }
 
+void durable_read_on(struct broker *b, struct durable *d, size_t count_max)
+{
+    struct store_order *order = read_order(b, d, d->is_mailbox ? STORE_MAIL_READ : STORE_READ);
+
+    if (!order)
+        return;
+    order->after = d->at->position;
+    order->reader = d->at->reader;
+    order->count_max = count_max;
+    order->bytes_max = READ_BYTES;
+    d->at->reading = true;
+    d->at->more = false; /* what is stored meanwhile says so again */
+    order_give(b, order);
+}
+
 void durable_pump(struct broker *b, struct durable *d)
 {
     size_t open = HASH_COUNT(d->handed);
-    struct store_order *order;
 
-    if (!d->peer || !d->known || d->reading || !d->more || open >= d->window ||
+    if (d->group || d->is_group) {
+        group_pump(b, d->group ? d->group : d);
+        return;
+    }
+    if (!d->peer || !d->at->known || d->at->reading || !d->at->more || open >= d->window ||
         d->peer->state != PEER_READY || b->draining ||
         d->peer->lanes[LANE_TOPIC].bytes > b->settings.outbox_limit / 2)
         return;
-    order = read_order(b, d, d->is_mailbox ? STORE_MAIL_READ : STORE_READ);
-    if (!order)
-        return;
-    order->after = d->position;
-    order->reader = d->reader;
-    order->count_max = d->window - open;
-    order->bytes_max = READ_BYTES;
-    d->reading = true;
-    d->more = false; /* what is stored meanwhile says so again */
-    order_give(b, order);
+    durable_read_on(b, d, d->window - open);
 }
 
 void durables_pump_peer(struct broker *b, struct broker_peer *peer)
@@ -303,8 +349,8 @@ void durables_stored(struct broker *b, struct bytes topic)
     struct durable *d;
 
     DL_FOREACH(b->streams.durables, d)
-    if (!d->more && !d->is_mailbox && filter_matches(bytes_of(d->filter, d->size), topic)) {
-        d->more = true;
+    if (!d->at->more && !d->is_mailbox && filter_matches(bytes_of(d->filter, d->size), topic)) {
+        d->at->more = true;
         durable_pump(b, d);
     }
 }
@@ -312,15 +358,18 @@ void durables_stored(struct broker *b, struct bytes topic)
 /* --- settling ------------------------------------------------------------------------------- */
 
 /* Everything up to there is settled. */
-static uint64_t floor_of(const struct durable *d)
+static uint64_t floor_of(struct broker *b, const struct durable *d)
 {
-    return d->handed_first ? d->handed_first->number - 1 : d->position;
+    if (d->group)
+        return group_floor(b, d->group);
+    return d->handed_first ? d->handed_first->number - 1 : d->at->position;
 }
 
 /* @number is done with. @code 0: its reader has acknowledged it; else it is buried. */
 static void settle_number(struct broker *b, struct durable *d, uint64_t number, uint32_t attempts,
                           int code, struct bytes reason)
 {
+    const struct durable *whose = d->group ? d->group : d;
     struct store_order *order;
     size_t used = 0;
 
@@ -337,11 +386,11 @@ static void settle_number(struct broker *b, struct durable *d, uint64_t number, 
         event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, d->peer, code,
               "stored message %llu goes to the dead letters of %s's reader %.*s after %u "
               "deliveries: %.*s",
-              (unsigned long long)number, d->component, (int)d->name_size, d->name, attempts,
-              (int)reason.size, (const char *)reason.at);
+              (unsigned long long)number, whose->component, (int)whose->name_size, whose->name,
+              attempts, (int)reason.size, (const char *)reason.at);
     b->totals.buried += code < 0;
     b->totals.settled += code == 0;
-    if (d->reader == 0)
+    if (d->at->reader == 0)
         return;
     order = order_new(code < 0 ? STORE_BURY : STORE_SETTLE, reason.size);
     if (!order) {
@@ -351,9 +400,9 @@ static void settle_number(struct broker *b, struct durable *d, uint64_t number, 
         return;
     }
     order->data = order_keep(order, &used, reason);
-    order->reader = d->reader;
+    order->reader = d->at->reader;
     order->number = number;
-    order->floor = floor_of(d);
+    order->floor = floor_of(b, d);
     order->bury_code = code;
     order->attempts = attempts;
     order_give(b, order);
@@ -373,14 +422,21 @@ int on_settle(struct broker *b, struct broker_peer *peer, const struct record *r
 {
     struct handed *h = NULL;
     struct record_settle m;
-    struct durable *d;
+    struct durable *d, *holder;
+    uint32_t attempts;
     int r = record_parse_settle(record, &m);
 
     if (r < 0)
         return r;
-    d = find_by_subscription(b, peer, m.subscription);
+    d = holder = find_by_subscription(b, peer, m.subscription);
     if (d)
         HASH_FIND(hh, d->handed, &m.number, sizeof(m.number), h);
+    if (d && !h && d->group && !m.retry) { /* late, and nobody else has it yet */
+        holder = d->group;
+        HASH_FIND(hh, holder->handed, &m.number, sizeof(m.number), h);
+        if (h && h->last != d->handle)
+            h = NULL;
+    }
     if (!h) /* settled before, or the subscription has ended meanwhile */
         return 0;
     if (m.retry && !d->is_mailbox) {
@@ -388,21 +444,36 @@ int on_settle(struct broker *b, struct broker_peer *peer, const struct record *r
         wake_at(b, h->deadline_ms);
         return 0;
     }
-    if (m.code != 0) {
-        bury(b, d, h, -(int)m.code, m.reason);
-    } else {
-        handed_remove(d, h);
-        settle_number(b, d, m.number, 1, 0, bytes_of(NULL, 0));
-    }
+    attempts = h->attempts;
+    handed_remove(holder, h);
+    settle_number(b, d, m.number, attempts, -(int)m.code, m.reason);
     durable_pump(b, d);
     return 0;
 }
 
 /* --- handing out ---------------------------------------------------------------------------- */
 
+bool handed_insert(struct durable *d, struct handed *h)
+{
+    struct handed *before;
+
+    HASH_ADD(hh, d->handed, number, sizeof(h->number), h);
+    if (!HASH_ADDED(hh, h))
+        return false;
+    /* Read in order: most often it belongs at the end. */
+    before = d->handed_first ? d->handed_first->prev : NULL;
+    while (before && before->number > h->number)
+        before = before == d->handed_first ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(d->handed_first, before, h);
+    else
+        DL_PREPEND(d->handed_first, h);
+    return true;
+}
+
 static struct handed *hand(struct durable *d, uint64_t number)
 {
-    struct handed *h = NULL, *before;
+    struct handed *h = NULL;
 
     HASH_FIND(hh, d->handed, &number, sizeof(number), h);
     if (h)
@@ -411,21 +482,11 @@ static struct handed *hand(struct durable *d, uint64_t number)
     if (!h)
         return NULL;
     h->number = number;
-    h->attempts = number <= d->handed_to ? 1 : 0;
-    HASH_ADD(hh, d->handed, number, sizeof(h->number), h);
-    if (!HASH_ADDED(hh, h)) {
-        free(h);
-        return NULL;
-    }
-    /* Read in order: most often it belongs at the end. */
-    before = d->handed_first ? d->handed_first->prev : NULL;
-    while (before && before->number > number)
-        before = before == d->handed_first ? NULL : before->prev;
-    if (before)
-        DL_APPEND_ELEM(d->handed_first, before, h);
-    else
-        DL_PREPEND(d->handed_first, h);
-    return h;
+    h->attempts = number <= d->at->handed_to ? 1 : 0;
+    if (handed_insert(d, h))
+        return h;
+    free(h);
+    return NULL;
 }
 
 int stored_forbidden(struct broker *b, const struct broker_peer *peer, struct topic *topic,
@@ -537,7 +598,7 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
     struct member *sender = member_get(b, row->sender, row->identity.at);
     struct topic *topic = topic_get(b, row->topic, true);
     struct handed *h;
-    const char *reason;
+    const char *reason = "";
     int r;
 
     if (d->is_mailbox && topic && !mailbox_wants(b, d, topic, row->number)) {
@@ -572,6 +633,26 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
     return r;
 }
 
+static bool is_handed(const struct durable *d, uint64_t number)
+{
+    const struct handed *h = NULL;
+
+    HASH_FIND(hh, d->handed, &number, sizeof(number), h);
+    return h != NULL;
+}
+
+/* What was asked for again cannot be read now. */
+static void wanted_later(struct broker *b, struct durable *d, uint64_t number)
+{
+    struct handed *h = NULL;
+
+    HASH_FIND(hh, d->handed, &number, sizeof(number), h);
+    if (!h)
+        return;
+    h->deadline_ms = b->now.boot_ms + STREAMS_SAY_MS;
+    wake_at(b, h->deadline_ms);
+}
+
 /* What was asked for again is stored no more. */
 static void gone(struct broker *b, struct durable *d, uint64_t number)
 {
@@ -586,40 +667,54 @@ static void gone(struct broker *b, struct durable *d, uint64_t number)
 void durable_read(struct broker *b, struct store_order *order)
 {
     struct durable *d = find_by_handle(b, order->handle);
+    struct durable *group = order->group ? find_by_handle(b, order->group) : NULL;
     struct bytes rest = buffer_view(&order->out), key = {0};
     struct store_row row;
     int r = 0;
 
-    if (!d || !d->peer || order->serial != d->session || d->peer->end_noted)
+    if (group && order->kind == STORE_READ)
+        group->own.reading = false;
+    if (!d || !d->peer || order->serial != d->session || d->peer->end_noted) {
+        if (group) { /* for another one */
+            group->own.more |= order->kind == STORE_READ;
+            group_pump(b, group);
+        }
         return;
+    }
     if (order->kind != STORE_READ_ONE)
-        d->reading = false;
+        d->at->reading = false;
     if (order->kind == STORE_READ_ONE && order->code == AICO_ENOTFOUND)
         gone(b, d, order->number);
+    else if (order->kind == STORE_READ_ONE && order->code < 0)
+        wanted_later(b, d, order->number);
     while (r == 0 && store_row_next(&rest, &row)) {
+        if (order->kind == STORE_READ_ONE && !is_handed(d, row.number))
+            break; /* settled while it was read */
         r = hand_out(b, d, &row, &key);
         if (r == 0 && order->kind != STORE_READ_ONE)
-            d->position = MAX(d->position, row.number);
+            d->at->position = MAX(d->at->position, row.number);
     }
     if (r < 0) {
         peer_end_later(b, d->peer, r, "no memory to hand out stored messages");
         return;
     }
-    if (order->kind == STORE_READ_ONE)
+    if (order->kind == STORE_READ_ONE) {
+        durable_pump(b, d);
         return;
+    }
     if (order->code < 0) {
         /* Tried again in a while: it may be for a moment, and the log says why. */
-        d->more = true;
+        d->at->more = true;
         b->streams.retry_ms = b->now.boot_ms + STREAMS_SAY_MS;
         wake_at(b, b->streams.retry_ms);
         return;
     }
-    d->position = MAX(d->position, order->after);
-    d->more |= order->more;
+    d->at->position = MAX(d->at->position, order->after);
+    d->at->more |= order->more;
     durable_pump(b, d);
 }
 
-static void ask_again(struct broker *b, struct durable *d, struct handed *h)
+void durable_ask_again(struct broker *b, struct durable *d, struct handed *h)
 {
     struct store_order *order = read_order(b, d, STORE_READ_ONE);
 
@@ -643,8 +738,10 @@ static void check_deadlines(struct broker *b, struct durable *d)
             continue;
         if (h->deadline_ms > b->now.boot_ms)
             wake_at(b, h->deadline_ms);
+        else if (d->group)
+            group_return(b, d, h);
         else
-            ask_again(b, d, h);
+            durable_ask_again(b, d, h);
     }
 }
 
@@ -667,7 +764,7 @@ void durables_tick(struct broker *b)
         if (!d->peer || d->peer->state != PEER_READY)
             continue;
         check_deadlines(b, d);
-        if (retry)
+        if (retry || d->group)
             durable_pump(b, d);
     }
 }

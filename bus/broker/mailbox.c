@@ -39,18 +39,18 @@ void mailbox_open(struct broker *b, struct broker_peer *peer)
     if (!b->settings.has_store || !may_have_mail(b, peer->member->component))
         return;
     if (!d)
-        d = durable_new(b, peer, bytes_of(NULL, 0), bytes_of(NULL, 0));
+        d = durable_new(b, bytes_text(peer->member->name), bytes_of(NULL, 0), bytes_of(NULL, 0));
     if (!d) {
         peer_end_later(b, peer, AICO_ENOMEM, "no memory for its mailbox");
         return;
     }
     d->peer = peer;
-    d->is_mailbox = d->known = d->more = true;
+    d->is_mailbox = d->own.known = d->own.more = true;
     d->subscription = MAILBOX_SUBSCRIPTION;
     d->window = MAIL_WINDOW;
     d->session++; /* what is being read passed over what it listens to only now */
-    d->reading = false;
-    d->position = 0;
+    d->own.reading = false;
+    d->own.position = 0;
     durable_pump(b, d);
 }
 
@@ -70,7 +70,7 @@ void mailbox_stored(struct broker *b, struct store_order *order)
     quota_watch(b, order->receiver_ref, NULL, QUOTA_MAILBOX, order->value);
     if (!d)
         return;
-    d->more = true;
+    d->own.more = true;
     durable_pump(b, d);
 }
 

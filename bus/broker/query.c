@@ -161,6 +161,16 @@ void broker_answer_ask(struct broker *b, struct moment now, const struct broker_
     settle(b);
 }
 
+/* What who is no admin may ask: the status, and to forget a reader of its own. */
+static bool is_for_all(const struct record_query *m)
+{
+    bool is_of_a_group = m->argument.size > 0 && m->argument.at[0] == '$' &&
+                         memchr(m->argument.at, '\n', m->argument.size);
+
+    return bytes_equal_text(m->what, "status") ||
+           (bytes_equal_text(m->what, "forget") && !is_of_a_group);
+}
+
 int on_query(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     struct record_query m;
@@ -168,8 +178,7 @@ int on_query(struct broker *b, struct broker_peer *peer, const struct record *re
 
     if (r < 0)
         return r;
-    if (!bytes_equal_text(m.what, "status") && !bytes_equal_text(m.what, "forget") &&
-        !component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN))
+    if (!is_for_all(&m) && !component_has_role(peer->member->component, REGISTRY_ROLE_ADMIN))
         refuse_not_admin(b, peer, &m);
     else if (bytes_equal_text(m.what, "kick"))
         act_kick(b, peer, &m);

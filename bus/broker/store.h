@@ -82,7 +82,7 @@ struct store_order {
                           ASK: JSON */
 
     /* The core's own. */
-    uint64_t serial, id, instance, handle;
+    uint64_t serial, id, instance, handle, group;
     uint32_t charge;
     uint8_t delivery;
     struct topic *topic_ref;

@@ -392,9 +392,35 @@ int on_keys(struct broker *b, struct broker_peer *peer, const struct record *rec
     return 0;
 }
 
+/* Whose reader is to be forgotten: "NAME" is of who asks, "$GROUP\nNAME" of a queue group. */
+static struct bytes whose_reader(struct bytes own, struct bytes *name)
+{
+    const uint8_t *end =
+        name->size > 0 && name->at[0] == '$' ? memchr(name->at, '\n', name->size) : NULL;
+    struct bytes whose = own;
+
+    if (end) {
+        whose = bytes_of(name->at, (size_t)(end - name->at));
+        *name = bytes_of(end + 1, name->size - whose.size - 1);
+    }
+    return whose;
+}
+
+/* The core forgets it as well. False: it is being read. */
+static bool forget_reader(struct broker *b, struct bytes whose, struct bytes name)
+{
+    struct durable *d = durable_by_name(b, whose, name);
+
+    if (d && (d->peer || group_members(b, d) > 0))
+        return false;
+    if (d)
+        durable_free(b, d);
+    return true;
+}
+
 bool stream_ask(struct broker *b, struct broker_peer *peer, const struct record_query *m)
 {
-    struct bytes own = bytes_text(peer->member->name);
+    struct bytes own = bytes_text(peer->member->name), argument = m->argument;
     struct store_order *order;
     size_t used = 0;
 
@@ -405,13 +431,20 @@ bool stream_ask(struct broker *b, struct broker_peer *peer, const struct record_
         refuse(b, peer, m->id, AICO_ESTORE, NULL, "this broker stores no messages");
         return true;
     }
+    if (bytes_equal_text(m->what, "forget")) {
+        own = whose_reader(own, &argument);
+        if (!forget_reader(b, own, argument)) {
+            refuse(b, peer, m->id, AICO_EEXISTS, NULL, "this durable reader is being followed");
+            return true;
+        }
+    }
     order = order_new(STORE_ASK, m->what.size + m->argument.size + own.size);
     if (!order) {
         refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
         return true;
     }
     order->name = order_keep(order, &used, m->what);
-    order->filter = order_keep(order, &used, m->argument);
+    order->filter = order_keep(order, &used, argument);
     order->data = order_keep(order, &used, own);
     order->id = m->id;
     order->serial = peer->serial;

@@ -16,32 +16,46 @@
 #define STREAMS_SWEEP_MS 60000
 #define STREAMS_SAY_MS 1000
 
-/* A message handed to a reader and not settled. */
+/* A message handed to a reader and not settled; or, in the list of a group, given back by one of
+ * its members and not handed to another yet. */
 struct handed {
     UT_hash_handle hh;          /* by number */
     struct handed *prev, *next; /* in the order of their numbers */
     uint64_t number;
     uint32_t attempts;
+    uint64_t last;       /* handle of the member of its group it was with last */
     int64_t deadline_ms; /* boot clock; MOMENT_NEVER: not sent in this session, or being read */
 };
 
-/* One who follows stored messages. A named one outlives its session. */
+/* How far a reader is. */
+struct durable_place {
+    uint64_t reader;    /* id in the store */
+    uint64_t position;  /* read up to there */
+    uint64_t handed_to; /* a broker before us has handed out up to there */
+    bool known;         /* the store has answered */
+    bool reading, more;
+};
+
+/*
+ * One who follows stored messages. A named one outlives its session. A queue group (group.c) is one
+ * that nobody follows by itself: its members do, each with its own session, window and messages,
+ * and share its place.
+ */
 struct durable {
-    struct durable *prev, *next; /* broker.streams.durables */
-    uint64_t handle;             /* of orders: it may be gone when they come back */
-    char component[COMPONENT_NAME_MAX + 1];
+    struct durable *prev, *next;            /* broker.streams.durables */
+    uint64_t handle;                        /* of orders: it may be gone when they come back */
+    char component[COMPONENT_NAME_MAX + 2]; /* of a group: $ and its name */
     uint8_t name_size;
     char name[DURABLE_NAME_MAX];
     struct broker_peer *peer; /* NULL: away */
     uint64_t follow_id;
     uint32_t subscription;
-    uint32_t session;   /* rises when it comes or goes: what was read before is not for it */
-    uint64_t reader;    /* id in the store */
-    uint64_t position;  /* read up to there */
-    uint64_t handed_to; /* a broker before us has handed out up to there */
-    bool known;         /* the store has answered */
-    bool is_mailbox;    /* of its component, for as long as that is there: mailbox.c */
-    bool reading, more;
+    uint32_t session; /* rises when it comes or goes: what was read before is not for it */
+    struct durable_place own, *at; /* its own, or its group's */
+    struct durable *group;         /* it is a member of; NULL: none */
+    bool is_group, is_member;      /* member: the store has answered, it takes part */
+    uint64_t turn;                 /* member: when it was chosen last; group: how often one was */
+    bool is_mailbox;               /* of its component, for as long as that is there: mailbox.c */
     uint32_t deadline_ms;
     uint16_t attempts_max, window;
     struct handed *handed, *handed_first;
@@ -72,8 +86,29 @@ void durable_read(struct broker *broker, struct store_order *order);
 void durable_pump(struct broker *broker, struct durable *durable);
 
 /* As the reader of an order of its own. NULL without memory. */
-struct durable *durable_new(struct broker *broker, struct broker_peer *peer, struct bytes name,
+struct durable *durable_new(struct broker *broker, struct bytes component, struct bytes name,
                             struct bytes filter);
+struct durable *durable_by_name(struct broker *broker, struct bytes component, struct bytes name);
+void durable_free(struct broker *broker, struct durable *durable);
+/* Message @number is read for @durable, which gets it once more. */
+void durable_ask_again(struct broker *broker, struct durable *durable, struct handed *handed);
+/* Asks for what follows for @durable, @count_max at most. */
+void durable_read_on(struct broker *broker, struct durable *durable, size_t count_max);
+/* @handed, which belongs to nobody, is @durable's; false without memory. */
+bool handed_insert(struct durable *durable, struct handed *handed);
+/* The opposite. */
+void handed_take(struct durable *durable, struct handed *handed);
+
+/* group.c */
+/* The group of @follow, made if need be; NULL: refused. */
+struct durable *group_get(struct broker *broker, struct broker_peer *peer,
+                          const struct record_follow *follow, struct bytes filter);
+/* @handed of @member is for another one. */
+void group_return(struct broker *broker, struct durable *member, struct handed *handed);
+void group_pump(struct broker *broker, struct durable *group);
+/* Everything up to there is settled. */
+uint64_t group_floor(struct broker *broker, const struct durable *group);
+size_t group_members(struct broker *broker, const struct durable *group);
 
 /* mailbox.c */
 #define MAIL_KEPT_MS ((int64_t)14 * 24 * 3600 * 1000) /* prekeys are erased then: PROTOCOL 9 */

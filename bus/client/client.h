@@ -174,8 +174,8 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
                       bool serve, struct bytes queue, int64_t timeout_ms, void *ticket);
 /* How client_follow() follows; copied. */
 struct follow_request {
-    struct bytes filter, durable;
-    uint8_t start; /* enum follow_start */
+    struct bytes filter, durable, queue; /* queue: empty, or that of a group; with `durable` only */
+    uint8_t start;                       /* enum follow_start */
     uint64_t value;
     uint32_t deadline_ms;
     uint16_t attempts, window;

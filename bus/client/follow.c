@@ -32,8 +32,8 @@ struct client_follow {
     struct open_item *items; /* in the order they came */
     uint32_t session;        /* how often it was followed */
     size_t done_count;
-    uint8_t name_size;
-    char name[DURABLE_NAME_MAX];
+    uint8_t name_size, queue_size;
+    char name[DURABLE_NAME_MAX], queue[CLIENT_QUEUE_MAX];
 };
 
 #define DONE_MAX 8192 /* settled items that are known again */
@@ -81,7 +81,7 @@ void follow_free(struct client_follow **follow)
 void follow_send(struct client *client, struct client_subscription *s)
 {
     struct client_follow *f = s->follow;
-    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 64 + 2 * 256);
+    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 64 + 3 * 256);
     struct record_follow record = {
         .id = s->id = client->next_id++,
         .subscription = s->number,
@@ -92,6 +92,7 @@ void follow_send(struct client *client, struct client_subscription *s)
         .window = f->window,
         .name = bytes_of(f->name, f->name_size),
         .filter = bytes_of(s->filter, s->size),
+        .queue = bytes_of(f->queue, f->queue_size),
     };
 
     s->live = false;
@@ -128,6 +129,8 @@ void client_follow(struct client *client, struct moment now, const struct follow
         f->window = request->window;
         f->name_size = (uint8_t)request->durable.size;
         bytes_copy(f->name, request->durable);
+        f->queue_size = (uint8_t)request->queue.size;
+        bytes_copy(f->queue, request->queue);
         s = subscription_new(client, request->filter, SLOW_BLOCK, false, bytes_of(NULL, 0), false,
                              f);
     }
@@ -148,11 +151,18 @@ static struct client_subscription *find(struct client *client, uint32_t number)
     return s && s->follow ? s : NULL;
 }
 
+/* Under which what was settled is remembered. What others of a group have settled nobody here can
+ * know, so nothing is remembered of it. */
+static struct bytes seen_name(const struct client_follow *f)
+{
+    return f->queue_size > 0 ? bytes_of(NULL, 0) : bytes_of(f->name, f->name_size);
+}
+
 struct bytes follow_name(struct client *client, uint32_t subscription)
 {
     const struct client_subscription *s = find(client, subscription);
 
-    return s ? bytes_of(s->follow->name, s->follow->name_size) : bytes_of(NULL, 0);
+    return s ? seen_name(s->follow) : bytes_of(NULL, 0);
 }
 
 static struct open_item *find_item(struct client_follow *f, uint64_t number)
@@ -209,7 +219,7 @@ void follow_handed(struct client *client, const struct stored_place *place, size
         }
     }
     item->seen = *seen;
-    item->seen.durable = bytes_of(s->follow->name, s->follow->name_size);
+    item->seen.durable = seen_name(s->follow);
     if (seen->generation > 0)
         memcpy(item->identity, seen->identity, sizeof(item->identity));
     item->seen.identity = item->identity;

@@ -76,6 +76,7 @@ int aico_subscribe(struct aico_client *c, const char *filter,
 #define FOLLOW_DEADLINE_MS 30000
 #define FOLLOW_ATTEMPTS 10
 #define FOLLOW_WINDOW 256
+#define FOLLOW_WINDOW_GROUP 16 /* what one of a group holds is not with the others */
 
 static int take_follow(const struct aico_follow_options *o, struct follow_request *to,
                        struct aico_error *err)
@@ -87,6 +88,14 @@ static int take_follow(const struct aico_follow_options *o, struct follow_reques
         if (to->durable.size == 0 || to->durable.size > DURABLE_NAME_MAX)
             return aico_error_set(err, AICO_EINVAL, "a durable name has 1..%d bytes",
                                   DURABLE_NAME_MAX);
+    }
+    if (o->queue) {
+        to->queue = bytes_text(o->queue);
+        if (to->queue.size == 0 || to->queue.size > QUEUE_NAME_MAX || !o->durable)
+            return aico_error_set(err, AICO_EINVAL,
+                                  "a queue group that follows has a name of 1..%d bytes and a "
+                                  "durable name, which its members share",
+                                  QUEUE_NAME_MAX);
     }
     if (o->start < AICO_START_NEW || o->start > AICO_START_LAST || o->since < 0 ||
         (o->since > 0 && !has_since))
@@ -101,7 +110,7 @@ static int take_follow(const struct aico_follow_options *o, struct follow_reques
     to->value = (uint64_t)o->since;
     to->deadline_ms = o->deadline_ms ? (uint32_t)o->deadline_ms : FOLLOW_DEADLINE_MS;
     to->attempts = o->attempts ? (uint16_t)o->attempts : FOLLOW_ATTEMPTS;
-    to->window = o->window ? (uint16_t)o->window : FOLLOW_WINDOW;
+    to->window = o->window ? (uint16_t)o->window : o->queue ? FOLLOW_WINDOW_GROUP : FOLLOW_WINDOW;
     return 0;
 }
 

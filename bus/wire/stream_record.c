@@ -8,13 +8,13 @@
 #define IDENTITY_BYTES 32
 #define ITEM_FLAGS (RECORD_FLAG_FRAGMENT | RECORD_FLAG_COUNT)
 
-/* u64 id, u32 subscription, u8 start, u64 value, u32 deadline ms, u16 attempts, u16 window,
- * lp8 name, lp8 filter */
+/* flags: QUEUE. u64 id, u32 subscription, u8 start, u64 value, u32 deadline ms, u16 attempts,
+ * u16 window, lp8 name, lp8 filter, [QUEUE: lp8 queue] */
 int record_parse_follow(const struct record *record, struct record_follow *ret)
 {
-    struct reader r = record_body(record, RECORD_FOLLOW, 0, 0);
+    struct reader r = record_body(record, RECORD_FOLLOW, RECORD_FLAG_QUEUE, 0);
+    bool has_queue = record->flags & RECORD_FLAG_QUEUE, has_value;
     struct record_follow m = {0};
-    bool has_value;
 
     m.id = reader_u64(&r);
     m.subscription = reader_u32(&r);
@@ -25,11 +25,14 @@ int record_parse_follow(const struct record *record, struct record_follow *ret)
     m.window = reader_u16(&r);
     m.name = reader_lp8(&r);
     m.filter = reader_lp8(&r);
+    if (has_queue)
+        m.queue = reader_lp8(&r);
     has_value = m.start == FOLLOW_TIME || m.start == FOLLOW_NUMBER;
     if (!reader_done(&r) || m.id == 0 || m.subscription == 0 || m.start > FOLLOW_LAST ||
         (m.value != 0 && !has_value) || m.value > INT64_MAX || m.deadline_ms == 0 ||
         m.window == 0 || m.window > FOLLOW_WINDOW_MAX || m.name.size > DURABLE_NAME_MAX ||
-        m.filter.size == 0)
+        m.filter.size == 0 || has_queue != (m.queue.size > 0) || m.queue.size > QUEUE_NAME_MAX ||
+        (has_queue && m.name.size == 0))
         return AICO_EPROTO;
     *ret = m;
     return 0;
@@ -37,7 +40,7 @@ int record_parse_follow(const struct record *record, struct record_follow *ret)
 
 void record_write_follow(struct writer *w, const struct record_follow *m)
 {
-    size_t begin = record_begin(w, RECORD_FOLLOW, 0, 0);
+    size_t begin = record_begin(w, RECORD_FOLLOW, m->queue.size > 0 ? RECORD_FLAG_QUEUE : 0, 0);
 
     writer_u64(w, m->id);
     writer_u32(w, m->subscription);
@@ -48,6 +51,8 @@ void record_write_follow(struct writer *w, const struct record_follow *m)
     writer_u16(w, m->window);
     writer_lp8(w, m->name);
     writer_lp8(w, m->filter);
+    if (m->queue.size > 0)
+        writer_lp8(w, m->queue);
     record_end(w, begin);
 }
 

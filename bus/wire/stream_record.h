@@ -10,6 +10,7 @@
 #include "wire/record.h"
 
 #define DURABLE_NAME_MAX 64
+#define QUEUE_NAME_MAX 64   /* of a group that follows */
 #define KEY_ID_BYTES 12     /* of a group, as in its envelopes */
 #define STORED_KEY_MAX 1024 /* bytes of one reader's entry in KEYS */
 #define STORED_KEYS_MAX 64  /* entries in one KEYS record */
@@ -21,6 +22,7 @@
 /* Where a reader begins that was not there before; as enum streams_start of the store. */
 enum follow_start { FOLLOW_NEW, FOLLOW_ALL, FOLLOW_TIME, FOLLOW_NUMBER, FOLLOW_LAST };
 
+#define RECORD_FLAG_QUEUE 0x01 /* FOLLOW: lp8 queue follows the filter */
 #define RECORD_FLAG_RETRY 0x01 /* SETTLE: not done with, deliver again; else aux says the end */
 
 /* FOLLOW, client to broker; answered by OK (the subscription) or REFUSE. Ended by UNSUBSCRIBE. */
@@ -34,6 +36,8 @@ struct record_follow {
     uint16_t window;       /* items not settled at a time, 1..FOLLOW_WINDOW_MAX */
     struct bytes name;     /* lp8: of the durable reader; empty: kept by nobody */
     struct bytes filter;   /* lp8 */
+    struct bytes queue;    /* lp8, only with a name: of the group whose members share the place and
+                              get each item once; empty: none */
 };
 
 /* ITEM, broker to client, aux = delivery << 8: a stored message. */

@@ -119,6 +119,8 @@ int verb_stream(struct cli *cli)
             question = questions[i].question;
     if (cli->up_to > 0)
         (void)snprintf(subject, sizeof(subject), "%.255s %" PRIu64, argument, cli->up_to);
+    else if (cli->queue)
+        (void)snprintf(subject, sizeof(subject), "$%.64s\n%.64s", cli->queue, argument);
     else
         (void)snprintf(subject, sizeof(subject), "%.255s", argument);
     r = cli_connect(cli, &err);

@@ -116,8 +116,12 @@ static int follow_all(struct sub *sub, struct aico_error *err)
 {
     struct cli *cli = sub->cli;
     struct aico_follow_options options = {
-        .durable = cli->durable, .start = cli->start, .since = cli->since};
+        .durable = cli->durable, .start = cli->start, .since = cli->since, .queue = cli->queue};
 
+    if (cli->queue && !cli->durable)
+        return aico_error_set(err, AICO_EINVAL,
+                              "--queue with --since needs --durable: the name of the place the "
+                              "group shares");
     if (cli->durable && cli->command.count > 1)
         return aico_error_set(err, AICO_EINVAL, "--durable keeps the place in one filter");
     for (int i = 0; i < cli->command.count; i++) {

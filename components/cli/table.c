@@ -65,7 +65,7 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "FILTER is that of the rule that stores, as `stream list` shows it."},
     [VERB_STREAM_PURGE] = {"stream purge", "FILTER", "delete what one stream holds (role admin)", 1, 1,
      "With --up-to only messages up to that number."},
-    [VERB_STREAM_FORGET] = {"stream forget", "NAME", "forget how far our durable reader NAME is", 1, 1, NULL},
+    [VERB_STREAM_FORGET] = {"stream forget", "NAME", "forget how far our durable reader NAME is, or with --queue a group's", 1, 1, NULL},
     [VERB_PING] = {"ping", "[NAME]", "round trip to the broker or a component", 0, 1,
      "To a component the round trip goes through an end-to-end channel. --count times, 3 if not\n"
      "given."},
@@ -150,7 +150,11 @@ static const struct option_entry options[] = {
      "Messages", false},
     {OPTION_UP_TO, "stream purge", "up-to", 0, "N", "messages up to this number", NULL, false},
     {OPTION_QUEUE, "sub", "queue", 0, "GROUP",
-     "each message goes to one of all who subscribe under this name", "Messages", false},
+     "each message goes to one of all who subscribe under this name; with --durable they share\n"
+     "its place in what is stored",
+     "Messages", false},
+    {OPTION_QUEUE, "stream forget", "queue", 0, "GROUP", "the reader NAME of this queue group",
+     NULL, false},
     {OPTION_WILL, "pub,sub,reply", "will", 0, "TOPIC=TEXT",
      "the broker publishes this if we end without goodbye", "Messages", false},
     {OPTION_EXEC, "reply", "exec", 0, "CMD", "the reply is what this command prints", "Messages",

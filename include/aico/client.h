@@ -211,7 +211,11 @@ struct aico_follow_options {
                               0: 30000; at least 100 */
     uint32_t attempts;     /* deliveries of one message at most, then it goes to the dead letters;
                               0: 10 */
-    uint32_t window;       /* messages that may be out unsettled, 1..4096; 0: 256 */
+    uint32_t window;       /* messages that may be out unsettled, 1..4096; 0: 256, in a group 16 */
+    const char *queue;     /* 1..64 bytes, with `durable`: the place is shared by all who follow the
+                              filter under both names, whatever component they are; each message goes
+                              to one of them, and to another one when its deadline passes, when it is
+                              wanted again, or when who has it goes away; NULL: not shared */
 };
 
 /**

@@ -98,8 +98,7 @@ static void carry_out(struct store_order *o)
         break;
     case STORE_BURY:
         buried[o->number] = true;
-        settled[o->number] = true;
-        break;
+        /* fall through */
     case STORE_SETTLE:
         settled[o->number] = true;
         reader_floor = o->floor > reader_floor ? o->floor : reader_floor;
@@ -188,6 +187,29 @@ static uint32_t follow(struct client *c, const char *name)
 
     assert_non_null(ok);
     assert_int_equal(ok->value, number);
+    item_free(ok);
+    return number;
+}
+
+static uint32_t join_with(struct client *c, uint16_t attempts, uint16_t window)
+{
+    struct writer frame = frame_begin();
+    uint32_t number = ++c->next_subscription;
+    struct item *ok;
+
+    record_write_follow(&frame, &(struct record_follow){.id = c->next_id++,
+                                                        .subscription = number,
+                                                        .start = FOLLOW_ALL,
+                                                        .deadline_ms = DEADLINE,
+                                                        .attempts = attempts,
+                                                        .window = window,
+                                                        .name = bytes_text("jobs"),
+                                                        .filter = bytes_text("st/**"),
+                                                        .queue = bytes_text("work")});
+    client_send(c, &frame);
+    work(c->world);
+    ok = take(c, RECORD_OK);
+    assert_non_null(ok);
     item_free(ok);
     return number;
 }
@@ -525,6 +547,192 @@ static void a_broker_without_a_store_says_so(void **state)
     world_deinit(&w);
 }
 
+/* --- queue groups -------------------------------------------------------------------------------
+ */
+
+/* The number of the next item of @c, and which attempt; 0: none. */
+static uint64_t next_item(struct client *c, uint64_t *ret_attempt)
+{
+    struct item *item = take(c, RECORD_ITEM);
+    uint64_t number = item ? item->id : 0;
+
+    *ret_attempt = item ? item->count : 0;
+    if (item)
+        item_free(item);
+    return number;
+}
+
+static void members_share_the_messages_and_each_is_settled_once(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c;
+    uint64_t number, attempt, by_b = 0, by_c = 0;
+    uint32_t of_b, of_c;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    of_b = join_with(b, 3, 2);
+    of_c = join_with(c, 3, 2);
+    for (int i = 0; i < 10; i++) {
+        (void)store_one(a, "st/x", "job");
+        work(&w);
+    }
+    for (int i = 0; i < 20; i++) {
+        if ((number = next_item(b, &attempt)) > 0) {
+            assert_int_equal(attempt, 1);
+            assert_false(settled[number]);
+            by_b++;
+            settle(b, of_b, number, 0, false);
+        }
+        if ((number = next_item(c, &attempt)) > 0) {
+            assert_int_equal(attempt, 1);
+            assert_false(settled[number]);
+            by_c++;
+            settle(c, of_c, number, 0, false);
+        }
+    }
+    assert_int_equal(by_b + by_c, 10);
+    assert_in_range(by_b, 3, 7);
+    assert_int_equal(reader_floor, 10);
+    world_deinit(&w);
+}
+
+static void what_a_member_held_goes_to_another_when_it_dies_or_is_late(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c;
+    uint32_t of_b, of_c;
+    uint64_t attempt;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    of_b = join_with(b, 3, 4);
+    for (int i = 0; i < 3; i++)
+        (void)store_one(a, "st/x", "job");
+    work(&w);
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    expect_item(b, 3, 1);
+    of_c = join_with(c, 3, 4);
+    settle(b, of_b, 2, 0, false);
+    assert_int_equal(reader_floor, 0); /* the first one is with b */
+    client_lose_link(b);
+    work(&w);
+    expect_item(c, 1, 2);
+    expect_item(c, 3, 2);
+    settle(c, of_c, 1, 0, false);
+    assert_int_equal(reader_floor, 2);
+
+    /* Late: it goes to the other one, and who is late is not heard any more. */
+    client_go(b);
+    of_b = join_with(b, 3, 4);
+    assert_int_equal(next_item(b, &attempt), 0);
+    advance(&w, DEADLINE + 10);
+    work(&w);
+    expect_item(b, 3, 3);
+    settle(c, of_c, 3, AICO_EDEADLETTER, false);
+    assert_false(buried[3]);
+    /* Delivered as often as it may be. */
+    settle(b, of_b, 3, 0, true);
+    advance(&w, 100);
+    work(&w);
+    assert_true(buried[3]);
+    assert_int_equal(next_item(c, &attempt), 0);
+    assert_int_equal(reader_floor, 3);
+    world_deinit(&w);
+}
+
+static void a_member_that_is_late_is_heard_while_nobody_else_has_it(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t of_b;
+    uint64_t attempt;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    of_b = join_with(b, 0, 1);
+    (void)store_one(a, "st/x", "job");
+    (void)store_one(a, "st/x", "job");
+    work(&w);
+    expect_item(b, 1, 1);
+    advance(&w, DEADLINE + 10); /* given back, and read again for who is there: b itself */
+    settle(b, of_b, 1, 0, false);
+    assert_true(settled[1]);
+    assert_int_equal(next_item(b, &attempt), 2); /* not the first one again */
+    assert_int_equal(next_item(b, &attempt), 0);
+    settle(b, of_b, 2, 0, false);
+    assert_true(settled[2]);
+    assert_int_equal(reader_floor, 2);
+    world_deinit(&w);
+}
+
+static void a_group_goes_on_after_the_death_of_the_broker(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c;
+    uint32_t of_b, of_c;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    of_b = join_with(b, 3, 16);
+    for (int i = 0; i < 4; i++)
+        (void)store_one(a, "st/x", "job");
+    work(&w);
+    for (uint64_t i = 1; i <= 4; i++)
+        expect_item(b, i, 1);
+    settle(b, of_b, 1, 0, false);
+    settle(b, of_b, 3, 0, false);
+    world_deinit(&w);
+
+    begin(&w);
+    c = connect_as(&w, "c");
+    of_c = join_with(c, 3, 16);
+    expect_item(c, 2, 1);
+    expect_item(c, 4, 1);
+    settle(c, of_c, 2, 0, false);
+    settle(c, of_c, 4, 0, false);
+    assert_int_equal(reader_floor, 4);
+    world_deinit(&w);
+}
+
+static void another_filter_under_the_names_of_a_group_is_refused_while_it_is_read(void **state)
+{
+    struct writer frame = frame_begin();
+    struct world w;
+    struct client *b, *c;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    (void)join_with(b, 3, 16);
+    drop_items(c);
+    id = c->next_id++;
+    record_write_follow(&frame, &(struct record_follow){.id = id,
+                                                        .subscription = ++c->next_subscription,
+                                                        .deadline_ms = DEADLINE,
+                                                        .window = 1,
+                                                        .name = bytes_text("jobs"),
+                                                        .filter = bytes_text("st/x"),
+                                                        .queue = bytes_text("work")});
+    client_send(c, &frame);
+    work(&w);
+    expect_refusal(c, id, AICO_EEXISTS);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +748,11 @@ int main(void)
         cmocka_unit_test(who_may_not_read_follows_nothing),
         cmocka_unit_test(what_retention_took_is_named),
         cmocka_unit_test(a_broker_without_a_store_says_so),
+        cmocka_unit_test(members_share_the_messages_and_each_is_settled_once),
+        cmocka_unit_test(what_a_member_held_goes_to_another_when_it_dies_or_is_late),
+        cmocka_unit_test(a_member_that_is_late_is_heard_while_nobody_else_has_it),
+        cmocka_unit_test(a_group_goes_on_after_the_death_of_the_broker),
+        cmocka_unit_test(another_filter_under_the_names_of_a_group_is_refused_while_it_is_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
