@@ -229,5 +229,29 @@ def yaml():
     put("yaml", "odd", b"a: [1, {b: c}]\n? d\n: |\n  e\n--- \n&x y: *x\n")
 
 
-for make in (topic, registry, keyfile, hello, control, ratchet, prekey, envelope, format0, records, peers, yaml):
+def audit():
+    entry = "%d 2026-11-20T20:00:0%dZ connected frontend ipc:uid=0 0 session %d begins\n"
+    entries = "".join(entry % (i, i, i) for i in range(1, 4)).encode()
+    head = f"head {'01' + '00' * 15} 3 {'ab' * 32} 1763668800000 {'cd' * 64}"
+    lines = f"aico-audit 1\nnamespace aico\nbroker {'12' * 32}\nlog {'01' * 16}\nprevious {'00' * 32}\n".encode()
+    put("audit", "log", b"\0" + lines + entries)
+    put("audit", "entries", b"\1" + entries)
+    put("audit", "signed", b"\4" + entries)
+    put("audit", "cut", b"\4" + entries[:-7])
+    put("audit", "head", b"\2" + head.encode())
+    put("audit", "forged", b"\1" + entries + head.encode() + b"\n")
+
+
+def stored():
+    reading = struct.pack(">BBHIQ", 1, 9, 1, 1, 1763668800000) + bytes(32) + bytes(range(32)) + bytes(64)
+    key = struct.pack(">BBHIQ", 1, 10, 1, 1, 1763668800000) + b"twelve bytes" + b"\2\0" + bytes(64)
+    key += bytes(range(32)) + lp16(b"a/**") + bytes(48) + bytes(64)
+    for flag, name in ((0, ""), (2, "-signed")):
+        put("stored", f"reading{name}", bytes([flag]) + reading)
+        put("stored", f"key{name}", bytes([1 | flag]) + key)
+
+
+for make in (
+    topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, envelope, format0, records, peers, yaml
+):
     make()

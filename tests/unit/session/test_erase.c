@@ -6,21 +6,14 @@
  * What to look for is computed by a child process, which hands it over masked, so that neither the
  * looking nor the computing leaves the copy that is then found.
  */
-#include "world.h"
+#include "memory_scan.h"
 
-#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "crypto/dh.h"
 #include "session/channel.h"
 #include "session/group.h"
-
-#define MASK 0xa5
-/* X25519 clamps the first and the last byte of a secret in its own copy. */
-#define EDGE 1
-#define MIDDLE (SECRET_SIZE - 2 * EDGE)
-#define REGION_MAX ((size_t)1 << 30) /* larger ones are the shadow of a sanitizer */
 
 static struct identity *frontend, *backend;
 static struct registry *registry;
@@ -32,68 +25,12 @@ static struct secrets {
     uint8_t group0[SECRET_SIZE], topic0[SECRET_SIZE], topic_subkey0[SECRET_SIZE];
 } sought; /* masked */
 
-/* --- looking ---------------------------------------------------------------------------------- */
-
-/* Reads freed, poisoned and foreign bytes, which is the point. */
-__attribute__((no_sanitize("address"))) static size_t
-count_in(const volatile uint8_t *at, size_t size, const uint8_t masked[SECRET_SIZE])
-{
-    size_t found = 0;
-
-    for (size_t i = 0; i + MIDDLE <= size; i++) {
-        size_t same = 0;
-
-        while (same < MIDDLE && (uint8_t)(at[i + same] ^ MASK) == masked[EDGE + same])
-            same++;
-        found += same == MIDDLE;
-    }
-    return found;
-}
-
-/* Copies of @masked in all writable memory of this process. */
-static size_t copies_of(const uint8_t masked[SECRET_SIZE])
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    size_t found = 0;
-
-    assert_non_null(maps);
-    while (fgets(line, sizeof(line), maps)) {
-        unsigned long long from, to;
-        char mode[8];
-
-        if (sscanf(line, "%llx-%llx %7s", &from, &to, mode) != 3 || strncmp(mode, "rw", 2) != 0 ||
-            to - from > REGION_MAX)
-            continue;
-        found += count_in((const volatile uint8_t *)(uintptr_t)from, (size_t)(to - from), masked);
-    }
-    (void)fclose(maps);
-    return found;
-}
-
 #define ASSERT_GONE(name)                                                                          \
     do {                                                                                           \
         size_t n_ = copies_of(sought.name);                                                        \
         if (n_ > 0)                                                                                \
             fail_msg("%zu copies of %s are left", n_, #name);                                      \
     } while (0)
-
-/*
- * Runs @work on a stack of its own that stays as it was left: on the common one the search itself
- * would overwrite what the work left there.
- */
-static void apart(void *(*work)(void *), void *argument)
-{
-    static uint8_t stack[512 * 1024] __attribute__((aligned(4096)));
-    pthread_attr_t attributes;
-    pthread_t thread;
-
-    assert_int_equal(pthread_attr_init(&attributes), 0);
-    assert_int_equal(pthread_attr_setstack(&attributes, stack, sizeof(stack)), 0);
-    assert_int_equal(pthread_create(&thread, &attributes, work, argument), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(pthread_attr_destroy(&attributes), 0);
-}
 
 /* --- a handshake, a channel and a group whose secrets a child knows before -------------------- */
 
