@@ -209,17 +209,17 @@ void plain_give(struct sessions *s, struct buffer *plain, size_t used)
 
 /* --- messages ------------------------------------------------------------------------------- */
 
-int event_messages(struct sessions *s, const struct envelope *e, struct bytes content,
+int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
                    struct session_event *event)
 {
     bool is_batch = e->format == ENVELOPE_FORMAT_BATCH;
     struct kept_event *kept;
-    size_t count;
-    int r;
+    int r = 0;
 
     event->type = SESSION_MESSAGE;
     if (is_batch) {
-        r = content_batch_check(content, e->headers, &count);
+        if (count == 0)
+            r = content_batch_check(content, e->headers, &count);
         event->headers = bytes_of(NULL, 0);
         event->payload = content;
     } else {

@@ -315,8 +315,9 @@ struct gap_sink gap_sink_for(struct gap_report *report);
 void plain_take(struct sessions *s, struct buffer *plain);
 void plain_give(struct sessions *s, struct buffer *plain, size_t used);
 /* The messages in an opened envelope, one event each; AICO_EFORMAT when it is not what its format
- * says. @event has everything but headers, payload, index and more. */
-int event_messages(struct sessions *s, const struct envelope *e, struct bytes content,
+ * says. @event has everything but headers, payload, index and more. @count: of a batch that was
+ * checked already (content_batch_check()); 0: it was not. */
+int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
                    struct session_event *event);
 /* Whether an envelope sealed at @sent_ms comes too late for @rule and @delivery. */
 bool message_is_stale(struct sessions *s, struct moment now, const struct rule *rule,

@@ -284,7 +284,7 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
     if (!opened->will && message_is_stale(s, now, rule, delivery, opened->sent_ms))
         r = AICO_ESTALE;
     if (r == 0)
-        r = event_messages(s, e, opened->content, &event);
+        r = event_messages(s, e, opened->content, opened->count, &event);
     if (r < 0)
         fail(s, peer, topic, r, cookie);
 }
