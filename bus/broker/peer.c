@@ -222,13 +222,13 @@ bool broker_kick(struct broker *b, struct moment now, struct bytes name, int cod
     return found;
 }
 
-/* Who is cut off for reading too slowly is the one that does not read the BYE: it is told again
- * when it comes back. */
+/* Who is cut off for reading too slowly is the one that does not read the BYE, though the transport
+ * took it: had it read it, it would have left. It is told again when it comes back. */
 static void note_untold(struct broker *b, const struct broker_peer *peer)
 {
     struct instance *instance;
 
-    if (peer->end_code != AICO_ESLOW || (control_waiting(peer) == 0 && !peer->blocked))
+    if (peer->end_code != AICO_ESLOW)
         return;
     instance = instance_find(b, peer->member, peer->instance_number);
     if (instance)
@@ -246,7 +246,8 @@ bool broker_next_kick(struct broker *b, struct moment now, struct broker_peer **
     DL_FOREACH(b->peers, peer)
     {
         if (peer->state != PEER_LEAVING || peer->kick_reported ||
-            (control_waiting(peer) > 0 && now.boot_ms < peer->kick_at_ms))
+            ((control_waiting(peer) > 0 || peer->end_code == AICO_ESLOW) &&
+             now.boot_ms < peer->kick_at_ms))
             continue;
         peer->kick_reported = true;
         output_remove(b, peer);

@@ -237,6 +237,15 @@ static bool is_hopeless(const struct client *client, struct moment now)
                (int64_t)session->connection_retry_limit * session->handshake_timeout_ms;
 }
 
+/* A broker that went away while we came is there again at once, or the next dial tells that it is
+ * not. */
+static bool dials_again(const struct client *client, int code)
+{
+    if (client->was_ready)
+        return client->settings.auto_reconnect;
+    return client->settings.wait_for_broker || code == AICO_ECLOSED;
+}
+
 void client_link_down(struct client *client, struct moment now, int code, const char *text)
 {
     const struct component *me = registry_find_identity(client->registry, client->self->public);
@@ -266,7 +275,7 @@ void client_link_down(struct client *client, struct moment now, int code, const 
     receive_session_events(client, now);
 
     if ((is_final(code) && !waits_for_key(client, code)) || is_hopeless(client, now) ||
-        !(client->was_ready ? client->settings.auto_reconnect : client->settings.wait_for_broker)) {
+        !dials_again(client, code)) {
         client_end(client, code, reason);
         return;
     }

@@ -169,6 +169,23 @@ static void who_does_not_wait_for_the_broker_ends_at_once(void **state UNUSED)
     world_deinit(&w);
 }
 
+static void a_link_that_is_lost_before_welcome_is_dialled_again(void **state UNUSED)
+{
+    struct client_settings settings = world_settings();
+    struct world w;
+
+    settings.wait_for_broker = false;
+    world_init_with(&w, &settings);
+    assert_true(client_wants_link(w.client, w.now));
+    client_link_up(w.client, w.now);
+    client_link_down(w.client, w.now, AICO_ECLOSED, "the connection was lost");
+    pass(&w, 1000);
+    assert_true(client_wants_link(w.client, w.now));
+    client_link_down(w.client, w.now, AICO_EUNREACHABLE, "nobody listens");
+    expect_end(&w, AICO_EUNREACHABLE);
+    world_deinit(&w);
+}
+
 static void after_so_many_timeouts_the_cause_reaches_the_application(void **state UNUSED)
 {
     struct client_settings settings = world_settings();
@@ -604,6 +621,7 @@ int main(void)
         cmocka_unit_test(dials_grow_apart_up_to_a_bound_and_start_anew_after_success),
         cmocka_unit_test(a_link_that_is_down_already_does_not_break_again),
         cmocka_unit_test(who_does_not_wait_for_the_broker_ends_at_once),
+        cmocka_unit_test(a_link_that_is_lost_before_welcome_is_dialled_again),
         cmocka_unit_test(after_so_many_timeouts_the_cause_reaches_the_application),
         cmocka_unit_test(an_act_is_not_repeated_when_the_link_is_lost),
         cmocka_unit_test(a_named_refusal_is_not_tried_again),
