@@ -44,6 +44,7 @@ struct peer_value {
     uint64_t id;         /* in clear: of the last PUBLISH that was shown; 0: none */
     int64_t until_ms;    /* boot clock: it is asked for until then; 0: it is not */
     bool asked;
+    bool is_direct; /* what was shown last was sealed for us alone */
 };
 
 /* Another component, by name. */

@@ -230,7 +230,9 @@ bool values_is_new(struct client *client, struct client_component *sender,
     if (generation != 0 && generation < v->generation)
         return false;
     if (generation > v->generation) {
-        if (v->generation != 0 && number < v->number) /* another process, its clock set back */
+        /* Another process, its clock set back; unless what was shown last is of a generation that
+         * we do not know. */
+        if (v->generation != 0 && !v->is_direct && number < v->number)
             v->number = 0;
         v->generation = generation;
     }
@@ -238,6 +240,7 @@ bool values_is_new(struct client *client, struct client_component *sender,
     if (number != 0 && number <= v->number)
         return false;
     v->number = number;
+    v->is_direct = generation == 0;
     return true;
 }
 

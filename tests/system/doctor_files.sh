@@ -107,7 +107,7 @@ fault "a slip in a value" E_CONFIG "security_level" word
 fault "a value out of range" E_CONFIG "handshake_timeout" range
 fault "a value of the wrong kind" E_CONFIG "enforce_message_ordering" type
 fault "settings that contradict each other" E_CONFIG "allow_key_reuse" contradiction
-fault "a setting of a later version" E_CONFIG "allow_key_reuse.*not available in this version" later
+fault "a setting of a later version" E_CONFIG "is not available in this version" later
 fault "tabs" E_CONFIG "a tab" tabs
 fault "no YAML at all" E_CONFIG "not valid YAML" garbage
 fault "an address of no kind" E_CONFIG "endpoints" endpoint
