@@ -126,7 +126,7 @@ int streams_value_put(struct streams *s, const struct stored_value *value, uint6
 {
     const struct stored_message *m = &value->message;
     uint64_t size = m->topic.size + m->payload.size, held = 0, number = 0;
-    struct former former;
+    struct former former = {0};
     int r = find_former(s, m, &former, err);
 
     if (r == 0)
