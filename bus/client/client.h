@@ -14,6 +14,7 @@
 
 #include <aico/client.h>
 
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/fifo.h"
@@ -203,6 +204,8 @@ void client_forget(struct client *client, void *ticket);
 /* Sends FINAL and HEADS for every session; afterwards the runtime flushes frames and says BYE. */
 void client_close(struct client *client, struct moment now);
 
+/* Appends the books as JSON text (docs/library.md): 0 or AICO_ENOMEM. */
+AICO_MUST_USE int client_ledger(const struct client *client, struct buffer *ret_json);
 void client_get_stats(const struct client *client, struct aico_client_stats *ret_stats);
 struct registry *client_registry(const struct client *client); /* borrowed */
 

@@ -107,6 +107,7 @@ void client_free(struct client **client)
     publish_free(c);
     values_free(c);
     receipts_free(c);
+    ledger_clear(c);
     once_free(c);
     seen_free(c);
     buffer_wipe_deinit(&c->will);

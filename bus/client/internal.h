@@ -294,6 +294,9 @@ struct client {
     int64_t receipts_due_ms; /* boot clock: they are sent then; 0: when a channel stands */
     struct bucket receipts_sent;
 
+    struct ledger_row *ledger, *ledger_last; /* ledger.c */
+    bool ledger_lost;                        /* something found no room there */
+
     struct once_mark *marks; /* once.c */
     struct seen *seen;       /* seen.c */
     struct seen *seen_dirty; /* not on the disk yet */
@@ -450,6 +453,23 @@ int publish_value(struct client *client, struct moment now, struct client_compon
 /* receive.c: something came that cannot be shown. */
 void deliver_unopened(struct client *client, const struct client_component *sender,
                       const struct client_topic *topic, int code, const char *text);
+/* ledger.c */
+enum ledger_fate { LEDGER_REFUSED, LEDGER_MISSING, LEDGER_UNOPENED, LEDGER_FATES };
+/* @to NULL: to the subscribers; @topic NULL: without memory for it. */
+void ledger_published(struct client *client, struct client_topic *topic,
+                      const struct client_component *to, uint64_t count);
+void ledger_acknowledged(struct client *client, struct client_topic *topic,
+                         const struct client_component *to, uint64_t count);
+void ledger_refused(struct client *client, struct client_topic *topic,
+                    const struct client_component *to, int code);
+/* @is_kept: the broker had kept it (a value, a will, a stored message), so it is in no row there.
+ */
+void ledger_received(struct client *client, const struct client_component *sender,
+                     struct client_topic *topic, bool is_direct, bool is_kept, uint64_t count);
+/* MISSING and UNOPENED; @topic empty: it is not known. */
+void ledger_missed(struct client *client, enum ledger_fate fate, struct bytes sender,
+                   struct bytes topic, bool is_direct, int code, uint64_t count);
+void ledger_clear(struct client *client);
 /* receipts.c */
 /* A message of ours that asks for receipts, as it leaves. */
 struct receipt_asked {

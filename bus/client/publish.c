@@ -78,11 +78,12 @@ size_t client_unacknowledged(const struct client *client)
 }
 
 /* An application message will not be delivered: told once to the reader and to the next flush. */
-static void refuse_app(struct client *client, uint64_t app_id, struct bytes topic, int code,
-                       const char *text)
+static void refuse_app(struct client *client, uint64_t app_id, struct bytes topic,
+                       const struct client_component *to, int code, const char *text)
 {
     if (app_id == 0) /* a value said again: the application was answered already */
         return;
+    ledger_refused(client, client_topic_get(client, topic), to, code);
     receipts_forget(client, app_id);
     client->stats.refused++;
     if (client->refused_code == 0) {
@@ -123,7 +124,7 @@ static void refuse_sent(struct client *client, struct sent *sent, int code, cons
     }
     client->unacknowledged -= sent->count;
     for (uint32_t i = 0; i < sent->count; i++)
-        refuse_app(client, sent->app_id + i, topic_name(sent->topic), code, text);
+        refuse_app(client, sent->app_id + i, topic_name(sent->topic), sent->to, code, text);
 }
 
 /* A new block in the window with room for @room payload bytes. */
@@ -168,6 +169,7 @@ static void window_release(struct client *client)
         if (!sent->answered && sent->app_id != 0 && !sent->quiet) {
             client->unacknowledged -= sent->count;
             client->stats.acknowledged += sent->count;
+            ledger_acknowledged(client, sent->topic, sent->to, sent->count);
         }
         if (client->window_sent.chunk) {
             struct fifo_cursor probe = {0};
@@ -570,6 +572,7 @@ static int send_to_readers(struct client *client, struct moment now, struct clie
     if (out->receipt)
         receipts_named(client, out->id);
     client->stats.acknowledged++;
+    ledger_acknowledged(client, topic, NULL, 1);
     return 0;
 }
 
@@ -639,6 +642,7 @@ static enum taken take(struct client *client, struct moment now, const struct ou
 {
     struct outgoing_parts parts = parts_of(out);
     struct client_topic *topic = client_topic_get(client, parts.topic);
+    struct client_component *to = out->to_size > 0 ? component_get(client, parts.to) : NULL;
     enum taken taken = TAKEN;
     int r;
 
@@ -648,14 +652,14 @@ static enum taken take(struct client *client, struct moment now, const struct ou
     if (!topic) {
         r = AICO_ENOMEM;
     } else if (out->to_size > 0) {
-        struct client_component *to = component_get(client, parts.to);
-
         r = to ? send_to_one(client, now, topic, to, out) : AICO_EPEERUNKNOWN;
     } else {
         r = take_by_rule(client, now, topic, out, room, &taken, ret_count);
     }
     for (size_t i = 0; r < 0 && i < *ret_count; i++)
-        refuse_app(client, out->id + i, parts.topic, r, aico_error_string(r));
+        refuse_app(client, out->id + i, parts.topic, to, r, aico_error_string(r));
+    if (taken == TAKEN && out->id != 0)
+        ledger_published(client, topic, to, *ret_count);
     return taken;
 }
 
@@ -666,12 +670,22 @@ static bool is_expired(const struct outgoing *out, struct moment now)
 
 static const char expired_text[] = "it could not be sent within its time to live";
 
+static void expire(struct client *client, const struct outgoing *out)
+{
+    struct outgoing_parts parts = parts_of(out);
+    struct client_component *to = out->to_size > 0 ? component_get(client, parts.to) : NULL;
+
+    if (out->id != 0)
+        ledger_published(client, client_topic_get(client, parts.topic), to, 1);
+    refuse_app(client, out->id, parts.topic, to, AICO_EEXPIRED, expired_text);
+}
+
 void publish_expire(struct client *client, struct moment now)
 {
     const struct outgoing *out;
 
     while ((out = fifo_front(&client->queue, NULL)) != NULL && is_expired(out, now)) {
-        refuse_app(client, out->id, parts_of(out).topic, AICO_EEXPIRED, expired_text);
+        expire(client, out);
         fifo_pop(&client->queue);
     }
 }
@@ -867,7 +881,7 @@ static void refuse_parked(struct client *client, struct client_component *peer,
     if (parked->quiet)
         refuse_copy(client, parked->head.id, topic, peer, code, text);
     else
-        refuse_app(client, parked->head.id, topic, code, text);
+        refuse_app(client, parked->head.id, topic, peer, code, text);
     parked_free(client, peer, parked);
 }
 

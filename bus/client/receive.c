@@ -15,11 +15,14 @@
 #define REPLAY_SAY_MS 1000
 #define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
 
-static void deliver(struct client *client, struct aico_message *message)
+/* A message of @sender on @topic. @is_kept: as for ledger_received(). */
+static void deliver(struct client *client, struct aico_message *message,
+                    const struct client_component *sender, struct client_topic *topic, bool is_kept)
 {
-    if (message->kind == AICO_MESSAGE_EVENT || message->kind == AICO_MESSAGE_RETAINED ||
-        message->kind == AICO_MESSAGE_REQUEST)
-        client->stats.received += message_count(message);
+    uint32_t count = message_count(message);
+
+    client->stats.received += count;
+    ledger_received(client, sender, topic, message->direct, is_kept, count);
     client->host.deliver(client->host.context, message);
 }
 
@@ -50,7 +53,10 @@ static void deliver_report(struct client *client, const struct report *report)
     message->count = report->count;
     message->code = report->code;
     message->direct = report->direct;
-    deliver(client, message);
+    if (report->kind == AICO_MESSAGE_GAP || report->kind == AICO_MESSAGE_UNOPENED)
+        ledger_missed(client, report->kind == AICO_MESSAGE_GAP ? LEDGER_MISSING : LEDGER_UNOPENED,
+                      report->sender, report->topic, report->direct, report->code, report->count);
+    client->host.deliver(client->host.context, message);
 }
 
 void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
@@ -210,7 +216,7 @@ static void deliver_word_of_broker(struct client *client, struct moment now,
         return;
     }
     message->sent_ms = now.real_ms;
-    deliver(client, message);
+    deliver(client, message, component_get(client, bytes_text(message->sender)), topic, true);
 }
 
 /* An unsealed message of a rule that says so; the registry must let its sender publish. */
@@ -256,7 +262,7 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     message->sequence = record->id;
     message->will = record->kept && record->delivery == DELIVERY_EVENT;
     message->direct = record->direct;
-    deliver(client, message);
+    deliver(client, message, sender, topic, record->kept || record->delivery == DELIVERY_RETAINED);
 }
 
 static struct arrival *arrival_new(struct client *client, struct client_component *sender,
@@ -473,7 +479,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     message->attempt = place.attempt;
     message->stored_ms = place.stored_ms;
     follow_handed(client, &place, 1, &in_clear);
-    deliver(client, message);
+    deliver(client, message, sender, topic, true);
 }
 
 int receive_item(struct client *client, struct moment now, const struct record_item *item)
@@ -727,7 +733,10 @@ static void report_message(struct client *client, struct moment now,
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
     if (kind != AICO_MESSAGE_REPLY) {
-        deliver(client, message);
+        deliver(client, message,
+                event->cookie ? arrival->sender : component_get(client, event->peer),
+                event->cookie ? arrival->topic : client_topic_get(client, event->topic),
+                kind == AICO_MESSAGE_RETAINED || event->will || arrival->stored.number > 0);
         return;
     }
     request = operation_by_reply(client, arrival->request);
@@ -770,7 +779,7 @@ static bool report_bundle(struct client *client, struct moment now,
     bundle->sealed = true;
     bundle->id = arrival->id;
     memcpy(bundle->reference, event->ref, sizeof(event->ref));
-    deliver(client, bundle);
+    deliver(client, bundle, arrival->sender, arrival->topic, false);
     return true;
 }
 

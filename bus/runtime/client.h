@@ -86,7 +86,8 @@ enum call_kind {
     CALL_REQUEST,
     CALL_QUERY,
     CALL_PING,
-    CALL_FLUSH
+    CALL_FLUSH,
+    CALL_LEDGER
 };
 
 /* A question; lives on the stack of the thread that waits for it. */

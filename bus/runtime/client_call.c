@@ -218,3 +218,13 @@ int aico_ping(struct aico_client *c, const char *peer, int64_t timeout_ms, int64
         *ret_us = call.took_us;
     return 0;
 }
+
+int aico_client_ledger(struct aico_client *c, char **ret_json, struct aico_error *err)
+{
+    struct call call = {.kind = CALL_LEDGER};
+    int r = ask(c, &call, err);
+
+    if (r == 0)
+        *ret_json = call.json;
+    return r;
+}

@@ -53,7 +53,7 @@ static void on_done(void *context, void *ticket, const struct client_answer *ans
     (void)snprintf(call->text, sizeof(call->text), "%s", answer->text ? answer->text : "");
     call->message = answer->message;
     call->subscription = answer->subscription;
-    if (call->kind == CALL_QUERY && answer->code == 0)
+    if ((call->kind == CALL_QUERY || call->kind == CALL_LEDGER) && answer->code == 0)
         keep_json(call, answer->json);
     call->next = c->answered;
     c->answered = call;
@@ -262,6 +262,16 @@ static bool give_frames(struct aico_client *c, struct moment now)
 
 /* --- the application ------------------------------------------------------------------------ */
 
+static void answer_ledger(struct aico_client *c, struct call *call)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct client_answer answer = {.code = client_ledger(c->core, &text), .text = "out of memory"};
+
+    answer.json = buffer_view(&text);
+    on_done(c, call, &answer);
+}
+
 static void start_call(struct aico_client *c, struct moment now, struct call *call)
 {
     call->started_us = wait_clock_us();
@@ -287,6 +297,9 @@ static void start_call(struct aico_client *c, struct moment now, struct call *ca
         return;
     case CALL_FLUSH:
         client_flush(c->core, now, call->last_id, call->timeout_ms, call);
+        return;
+    case CALL_LEDGER:
+        answer_ledger(c, call);
         return;
     }
 }

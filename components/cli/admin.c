@@ -68,6 +68,10 @@ static void name_causes(json_t *row)
 
 static void print_ledger(json_t *answer)
 {
+    static const struct cli_column differences[] = {
+        {"sender", "SENDER"}, {"rule_line", "LINE"}, {"reader", "READER"},
+        {"broker", "BROKER"}, {"client", "CLIENT"},  {NULL, NULL},
+    };
     static const struct cli_column columns[] = {
         {"sender", "SENDER"},
         {"rule", "RULE"},
@@ -86,24 +90,41 @@ static void print_ledger(json_t *answer)
 
     json_array_foreach(rows, i, row) name_causes(row);
     cli_print_table(rows, columns);
+    if (json_array_size(json_object_get(answer, "differences")) > 0)
+        cli_print_table(json_object_get(answer, "differences"), differences);
     say(json_is_true(json_object_get(answer, "balanced")) ? "balances" : "does not balance");
+    if (json_object_get(answer, "unexplained"))
+        (void)printf("%lld messages unexplained, %lld to readers without books\n",
+                     (long long)json_integer_value(json_object_get(answer, "unexplained")),
+                     (long long)json_integer_value(json_object_get(answer, "unseen")));
 }
 
 int verb_ledger(struct cli *cli)
 {
     struct aico_error err = {0};
     json_t *answer = NULL;
+    json_int_t unexplained;
     bool is_balanced;
     int r = cli_ask(cli, "ledger", NULL, &answer, &err);
 
     if (r < 0)
         return cli_fail(cli, r, &err);
     is_balanced = json_is_true(json_object_get(answer, "balanced"));
-    if (cli->connect.is_json)
+    r = cli_compare_books(cli, answer, &err);
+    unexplained = json_integer_value(json_object_get(answer, "unexplained"));
+    if (r == 0 && cli->connect.is_json)
         cli_print_line(answer);
-    else
+    else if (r == 0)
         print_ledger(answer);
     json_decref(answer);
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    if (is_balanced && unexplained > 0)
+        return cli_fail(cli,
+                        aico_error_set(&err, AICO_EINTERNAL,
+                                       "%lld messages are in some books and not in others",
+                                       (long long)unexplained),
+                        &err);
     if (is_balanced)
         return 0;
     r = aico_error_set(&err, AICO_EINTERNAL, "the broker's books do not balance");

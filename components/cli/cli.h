@@ -18,6 +18,7 @@
 #define CLI_DOCTOR_TIMEOUT_MS 2000
 #define CLI_HEADERS_MAX 61
 #define CLI_WANTS_MAX 64
+#define CLI_BOOKS_MAX 256
 
 struct cli {
     struct connect_options connect;
@@ -36,7 +37,10 @@ struct cli {
     enum aico_start start;
     int64_t since;
     enum aico_ack ack;
-    const char *receipt; /* the file for signed ones */
+    const char *receipt;              /* the file for signed ones */
+    const char *ledger;               /* the file for the books of this client */
+    const char *books[CLI_BOOKS_MAX]; /* ledger: those of clients */
+    size_t book_count;
     uint64_t up_to;
     const char *queue;
     char *will_topic; /* ours */
@@ -104,6 +108,11 @@ void cli_size_text(double bytes, char *to, size_t size);
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);
 int64_t cli_timeout(const struct cli *cli);
+/* Writes the books of cli->client to --ledger, if it was given. 0 or a code with its text. */
+int cli_keep_books(const struct cli *cli, struct aico_error *err);
+/* Holds the books of --with against the broker's @answer, which gets "unexplained" and
+ * "differences". 0 or AICO_EINVAL. */
+int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *err);
 /* Prints the one line of an error and returns the exit status of @code. */
 int cli_fail(const struct cli *cli, int code, const struct aico_error *err);
 /* A note for people on stderr; not with --quiet. */

@@ -234,6 +234,14 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     case OPTION_RECEIPT:
         cli->receipt = value;
         return 0;
+    case OPTION_LEDGER:
+        cli->ledger = value;
+        return 0;
+    case OPTION_WITH:
+        if (cli->book_count == CLI_BOOKS_MAX)
+            return aico_error_set(err, AICO_EINVAL, "--with: at most %d files", CLI_BOOKS_MAX);
+        cli->books[cli->book_count++] = value;
+        return 0;
     case OPTION_SLOW:
         return take_slow(cli, value, err);
     case OPTION_SINCE:

@@ -231,7 +231,7 @@ int verb_pub(struct cli *cli)
     const char *text = cli->command.count > 1 ? cli->command.arguments[1] : "-";
     bool is_stdin = strcmp(text, "-") == 0;
     struct input input = {.fd = STDIN_FILENO};
-    struct aico_error err = {0}, flush_err = {0};
+    struct aico_error err = {0}, flush_err = {0}, books_err = {0};
     struct pub pub = {
         .cli = cli,
         .topic = cli->command.arguments[0],
@@ -245,7 +245,7 @@ int verb_pub(struct cli *cli)
                     .receipt_ms = cli_timeout(cli)},
     };
     int64_t started_ms;
-    int r, flushed;
+    int r, flushed, books;
 
     r = check_usage(cli, is_stdin, &err);
     if (r == 0)
@@ -271,6 +271,7 @@ int verb_pub(struct cli *cli)
         flushed = receipts_close(&pub.receipts, &flush_err);
     if (r == 0 && flushed == 0)
         stay(&pub);
+    books = cli_keep_books(cli, &books_err);
     print_summary(&pub, started_ms);
     if (r == 0)
         say_kept(&pub);
@@ -280,6 +281,8 @@ int verb_pub(struct cli *cli)
         return cli_fail(cli, r, &err);
     if (flushed < 0)
         return cli_fail(cli, flushed, &flush_err);
+    if (books < 0)
+        return cli_fail(cli, books, &books_err);
     if (pub.refusal == 0 && stop_signal() != 0)
         return 128 + stop_signal();
     return pub.refusal < 0 ? cli_fail(cli, pub.refusal, &pub.refusal_err) : 0;

@@ -211,6 +211,8 @@ int verb_sub(struct cli *cli)
     }
 
     summarise(&sub);
+    if (r >= 0)
+        r = cli_keep_books(cli, &err);
     if (status != 0)
         return status;
     return r < 0 ? cli_fail(cli, r, &err) : status_of(&sub);

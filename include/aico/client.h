@@ -376,6 +376,17 @@ struct aico_client_stats {
 };
 AICO_API void aico_client_get_stats(struct aico_client *client,
                                     struct aico_client_stats *ret_stats);
+/**
+ * The books of this client since it was opened: by sender, rule and receiver what became of each
+ * message, and what did not for which cause. docs/library.md has their form; `aico-bus ledger
+ * --with` holds them against those of the broker.
+ *
+ * @ret_json  receives JSON text the caller frees with free()
+ *
+ * Returns 0, AICO_ENOMEM, AICO_ECLOSED.
+ */
+AICO_API AICO_MUST_USE int aico_client_ledger(struct aico_client *client, char **ret_json,
+                                              struct aico_error *err);
 /** Our own component name; valid as long as the client. */
 AICO_API const char *aico_client_name(const struct aico_client *client);
 

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The books of one client: by sender, rule and receiver what became of each message, and why not of
+ * those it did not become of. Kept apart from the counters of <aico/client.h>, so that one can be
+ * held against the other.
+ */
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "client/internal.h"
+
+#define ROWS_MAX 4096
+
+struct ledger_key {
+    const struct client_component *sender;   /* NULL: we */
+    const struct client_component *receiver; /* to whom it was addressed; NULL: to subscribers */
+    uint64_t rule_line;                      /* 0: no rule, or it is not known */
+};
+
+struct ledger_loss {
+    struct ledger_loss *next;
+    enum ledger_fate fate;
+    int code;
+    uint64_t count;
+};
+
+struct ledger_row {
+    UT_hash_handle hh;
+    struct ledger_key key;
+    uint64_t published, acknowledged; /* of ours */
+    uint64_t received, kept;          /* of others; kept: of them, what a broker had kept */
+    struct ledger_loss *losses;
+};
+
+static struct ledger_row *row_of(struct client *client, const struct client_component *sender,
+                                 const struct client_component *receiver,
+                                 struct client_topic *topic)
+{
+    const struct rule *rule = topic ? client_topic_rule(client, topic) : NULL;
+    struct ledger_key key = {sender, receiver, rule ? rule->line : 0};
+    struct ledger_row *row = client->ledger_last;
+
+    if (row && memcmp(&row->key, &key, sizeof(key)) == 0)
+        return row;
+    HASH_FIND(hh, client->ledger, &key, sizeof(key), row);
+    if (!row && HASH_COUNT(client->ledger) < ROWS_MAX && (row = calloc(1, sizeof(*row))) != NULL) {
+        row->key = key;
+        HASH_ADD(hh, client->ledger, key, sizeof(row->key), row);
+        if (!HASH_ADDED(hh, row)) {
+            free(row);
+            row = NULL;
+        }
+    }
+    if (row)
+        client->ledger_last = row;
+    else
+        client->ledger_lost = true; /* the books have no room: they say so */
+    return row;
+}
+
+void ledger_published(struct client *client, struct client_topic *topic,
+                      const struct client_component *to, uint64_t count)
+{
+    struct ledger_row *row = row_of(client, NULL, to, topic);
+
+    if (row)
+        row->published += count;
+}
+
+void ledger_acknowledged(struct client *client, struct client_topic *topic,
+                         const struct client_component *to, uint64_t count)
+{
+    struct ledger_row *row = row_of(client, NULL, to, topic);
+
+    if (row)
+        row->acknowledged += count;
+}
+
+static const struct client_component *receiver_of(struct client *client, bool is_direct)
+{
+    return is_direct ? component_get(client, bytes_text(client->self->name)) : NULL;
+}
+
+void ledger_received(struct client *client, const struct client_component *sender,
+                     struct client_topic *topic, bool is_direct, bool is_kept, uint64_t count)
+{
+    struct ledger_row *row = row_of(client, sender, receiver_of(client, is_direct), topic);
+
+    if (!row)
+        return;
+    row->received += count;
+    row->kept += is_kept ? count : 0;
+}
+
+static void lose(struct client *client, struct ledger_row *row, enum ledger_fate fate, int code,
+                 uint64_t count)
+{
+    struct ledger_loss *loss;
+
+    if (!row)
+        return;
+    LL_FOREACH(row->losses, loss)
+    if (loss->fate == fate && loss->code == code)
+        break;
+    if (!loss) {
+        loss = calloc(1, sizeof(*loss));
+        if (!loss) {
+            client->ledger_lost = true;
+            return;
+        }
+        loss->fate = fate;
+        loss->code = code;
+        LL_PREPEND(row->losses, loss);
+    }
+    loss->count += count;
+}
+
+void ledger_refused(struct client *client, struct client_topic *topic,
+                    const struct client_component *to, int code)
+{
+    lose(client, row_of(client, NULL, to, topic), LEDGER_REFUSED, code, 1);
+}
+
+void ledger_missed(struct client *client, enum ledger_fate fate, struct bytes sender,
+                   struct bytes topic, bool is_direct, int code, uint64_t count)
+{
+    const struct client_component *from = component_get(client, sender);
+    struct client_topic *known = topic.size > 0 ? client_topic_get(client, topic) : NULL;
+
+    lose(client, row_of(client, from, receiver_of(client, is_direct), known), fate, code, count);
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
+
+static uint64_t lost(const struct ledger_row *row, enum ledger_fate fate)
+{
+    const struct ledger_loss *loss;
+    uint64_t sum = 0;
+
+    LL_FOREACH(row->losses, loss)
+    sum += loss->fate == fate ? loss->count : 0;
+    return sum;
+}
+
+/* Own messages that wait for a channel. */
+static uint64_t parked_own(const struct client *client)
+{
+    const struct client_component *c;
+    const struct parked *parked;
+    uint64_t count = 0;
+
+    for (c = client->components; c; c = c->hh.next)
+        DL_FOREACH(c->parked, parked)
+    count += !parked->quiet && parked->head.id != 0;
+    return count;
+}
+
+/* The rows say what the counters say, and of ours each was answered, refused, or waits. */
+static bool is_balanced(const struct client *client)
+{
+    uint64_t published = 0, acknowledged = 0, received = 0, sums[LEDGER_FATES] = {0};
+    const struct aico_client_stats *s = &client->stats;
+    const struct ledger_row *row;
+
+    for (row = client->ledger; row; row = row->hh.next) {
+        published += row->published;
+        acknowledged += row->acknowledged;
+        received += row->received;
+        for (int fate = 0; fate < LEDGER_FATES; fate++)
+            sums[fate] += lost(row, (enum ledger_fate)fate);
+    }
+    return !client->ledger_lost && acknowledged == s->acknowledged && received == s->received &&
+           sums[LEDGER_REFUSED] == s->refused && sums[LEDGER_MISSING] == s->gaps &&
+           sums[LEDGER_UNOPENED] == s->unopened &&
+           published == acknowledged + s->refused + client->unacknowledged + parked_own(client);
+}
+
+static void put_losses(struct json *json, const char *key, const struct ledger_row *row,
+                       enum ledger_fate fate)
+{
+    const struct ledger_loss *loss;
+
+    json_open_object(json, key);
+    LL_FOREACH(row->losses, loss)
+    if (loss->fate == fate)
+        json_put_u64(json, aico_error_name(loss->code), loss->count);
+    json_close_object(json);
+}
+
+static struct bytes filter_of(const struct client *client, uint64_t line)
+{
+    for (size_t i = 0; line > 0 && i < registry_rule_count(client->registry); i++)
+        if (registry_rule_at(client->registry, i)->line == line)
+            return registry_rule_at(client->registry, i)->filter;
+    return bytes_of(NULL, 0);
+}
+
+static void put_row(const struct client *client, struct json *json, const struct ledger_row *row)
+{
+    json_open_object(json, NULL);
+    json_put_text(json, "sender",
+                  bytes_text(row->key.sender ? row->key.sender->name : client->self->name));
+    json_put_u64(json, "rule_line", row->key.rule_line);
+    json_put_text(json, "rule", filter_of(client, row->key.rule_line));
+    json_put_text(json, "receiver", bytes_text(row->key.receiver ? row->key.receiver->name : ""));
+    json_put_u64(json, "published", row->published);
+    json_put_u64(json, "acknowledged", row->acknowledged);
+    json_put_u64(json, "received", row->received);
+    json_put_u64(json, "kept", row->kept);
+    put_losses(json, "refused", row, LEDGER_REFUSED);
+    put_losses(json, "missing", row, LEDGER_MISSING);
+    put_losses(json, "unopened", row, LEDGER_UNOPENED);
+    json_close_object(json);
+}
+
+int client_ledger(const struct client *client, struct buffer *ret_json)
+{
+    struct json json = json_over(ret_json);
+    const struct ledger_row *row;
+
+    json_open_object(&json, NULL);
+    json_put_text(&json, "component", bytes_text(client->self->name));
+    json_put_bool(&json, "balanced", is_balanced(client));
+    json_put_u64(&json, "published", client->stats.published);
+    json_put_u64(&json, "waiting",
+                 client->queue.count + client->unacknowledged + parked_own(client));
+    json_open_array(&json, "rows");
+    for (row = client->ledger; row; row = row->hh.next)
+        put_row(client, &json, row);
+    json_close_array(&json);
+    json_close_object(&json);
+    return json.failed ? AICO_ENOMEM : 0;
+}
+
+void ledger_clear(struct client *client)
+{
+    struct ledger_row *row, *next;
+
+    HASH_ITER(hh, client->ledger, row, next)
+    {
+        HASH_DEL(client->ledger, row);
+        while (row->losses) {
+            struct ledger_loss *loss = row->losses;
+
+            LL_DELETE(row->losses, loss);
+            free(loss);
+        }
+        free(row);
+    }
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The books of clients, kept with --ledger and held against the broker's by `ledger --with`. What
+ * the broker says of a sender and rule must be what its publishers say was acknowledged; what it
+ * says of a reader, delivered or dropped, what that reader says it received, missed or could not
+ * open. Only messages by subscription that nobody kept are in the rows of both.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+int cli_keep_books(const struct cli *cli, struct aico_error *err)
+{
+    char *text = NULL;
+    bool is_bad;
+    FILE *to;
+    int r;
+
+    if (!cli->ledger)
+        return 0;
+    r = aico_client_ledger(cli->client, &text, err);
+    if (r < 0)
+        return r;
+    to = fopen(cli->ledger, "we");
+    is_bad = !to || fputs(text, to) < 0 || fputc('\n', to) < 0;
+    if (to && fclose(to) != 0)
+        is_bad = true;
+    free(text);
+    return is_bad ? aico_error_set(err, AICO_ESYSTEM, "%s: %s", cli->ledger, strerror(errno)) : 0;
+}
+
+/* --- comparing -------------------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *row, const char *key)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+
+    return text ? text : "";
+}
+
+static json_int_t number_of(const json_t *row, const char *key)
+{
+    return json_integer_value(json_object_get(row, key));
+}
+
+static json_int_t sum_of(const json_t *counts)
+{
+    const json_t *count;
+    const char *cause;
+    json_int_t sum = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)counts, cause, count) sum += json_integer_value(count);
+    return sum;
+}
+
+/* Which row of the broker: @reader "" is the sender's own. */
+static void key_of(char to[300], const json_t *row, const char *reader)
+{
+    (void)snprintf(to, 300, "%.80s %" PRId64 " %.80s", text_of(row, "sender"),
+                   (int64_t)number_of(row, "rule_line"), reader);
+}
+
+static void add(json_t *sums, const char *key, json_int_t count)
+{
+    json_int_t before = json_integer_value(json_object_get(sums, key));
+
+    (void)json_object_set_new(sums, key, json_integer(before + count));
+}
+
+/* Adds one file to @sums, and whose it is to @known. */
+static int take_book(const char *path, json_t *sums, json_t *known, struct aico_error *err)
+{
+    json_error_t cause;
+    json_t *book = json_load_file(path, 0, &cause);
+    const char *component = text_of(book, "component");
+    const json_t *row;
+    char key[300];
+    size_t i;
+
+    if (!book || !*component || !json_is_array(json_object_get(book, "rows"))) {
+        json_decref(book);
+        return aico_error_set(err, AICO_EINVAL, "%s: not what --ledger writes%s%s", path,
+                              cause.text[0] ? ": " : "", cause.text);
+    }
+    if (!json_is_true(json_object_get(book, "balanced"))) {
+        json_decref(book);
+        return aico_error_set(err, AICO_EINVAL, "%s: these books do not balance by themselves",
+                              path);
+    }
+    (void)json_object_set_new(known, component, json_true());
+    json_array_foreach(json_object_get(book, "rows"), i, row)
+    {
+        bool is_own = strcmp(text_of(row, "sender"), component) == 0;
+
+        if (*text_of(row, "receiver") || number_of(row, "rule_line") == 0)
+            continue; /* the broker keeps no row of what is addressed */
+        key_of(key, row, is_own ? "" : component);
+        add(sums, key,
+            is_own ? number_of(row, "acknowledged")
+                   : number_of(row, "received") - number_of(row, "kept") +
+                         sum_of(json_object_get(row, "missing")) +
+                         sum_of(json_object_get(row, "unopened")));
+    }
+    json_decref(book);
+    return 0;
+}
+
+static json_int_t differ(json_t *differences, const json_t *row, json_int_t broker,
+                         json_int_t client)
+{
+    json_int_t apart = broker > client ? broker - client : client - broker;
+
+    if (apart != 0)
+        (void)json_array_append_new(
+            differences, json_pack("{s:s, s:I, s:s, s:I, s:I}", "sender", text_of(row, "sender"),
+                                   "rule_line", number_of(row, "rule_line"), "reader",
+                                   text_of(row, "reader"), "broker", broker, "client", client));
+    return apart;
+}
+
+/* What clients have of which the broker knows nothing. */
+static json_int_t leftover(const json_t *sums, json_t *differences)
+{
+    const char *key;
+    const json_t *count;
+    json_int_t sum = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)sums, key, count)
+    {
+        char sender[81] = "", reader[81] = "";
+        int64_t line = 0;
+        json_t *row;
+
+        (void)sscanf(key, "%80s %" SCNd64 " %80s", sender, &line, reader);
+        row = json_pack("{s:s, s:I, s:s}", "sender", sender, "rule_line", (json_int_t)line,
+                        "reader", reader);
+        sum += differ(differences, row, 0, json_integer_value(count));
+        json_decref(row);
+    }
+    return sum;
+}
+
+int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *err)
+{
+    json_t *sums = json_object(), *known = json_object(), *differences = json_array();
+    json_int_t unexplained = 0, unseen = 0;
+    const json_t *row;
+    char key[300];
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r == 0 && i < cli->book_count; i++)
+        r = take_book(cli->books[i], sums, known, err);
+    json_array_foreach(json_object_get(answer, "rows"), i, row)
+    {
+        const char *reader = text_of(row, "reader");
+        json_int_t broker =
+            *reader ? number_of(row, "delivered") + sum_of(json_object_get(row, "dropped"))
+                    : number_of(row, "published");
+
+        if (number_of(row, "rule_line") == 0)
+            continue; /* what the bus says to itself: HEADS */
+        if (!json_object_get(known, *reader ? reader : text_of(row, "sender"))) {
+            unseen += *reader ? broker : 0;
+            continue;
+        }
+        key_of(key, row, reader);
+        unexplained +=
+            differ(differences, row, broker, json_integer_value(json_object_get(sums, key)));
+        (void)json_object_del(sums, key);
+    }
+    unexplained += leftover(sums, differences);
+    if (r == 0 && cli->book_count > 0) {
+        (void)json_object_set_new(answer, "unexplained", json_integer(unexplained));
+        (void)json_object_set_new(answer, "unseen", json_integer(unseen));
+        (void)json_object_set(answer, "differences", differences);
+    }
+    json_decref(sums);
+    json_decref(known);
+    json_decref(differences);
+    return r;
+}
