@@ -164,6 +164,22 @@ check_exit "aico-bus pings the peer over the channel" 0 aico-bus --as frontend p
 check_exit "and it answers once more" 0 aico-bus --as frontend request logs/query/v1 again
 check "  and is done" wait_for "$ANSWERS" 0
 
+printf 'signed by whom' >"$WORK/content"
+py_reads signed-p 2 'conversation/**'
+READER=$STARTED
+check "the peer says that it took a message" aico-bus --as backend --timeout 30s pub conversation/a/v1 taken --ack delivered
+check "and signs it" bash -c "aico-bus --as backend --timeout 30s pub conversation/a/v1 --ack signed --receipt '$WORK/receipt-p' <'$WORK/content'"
+check "  aico-keytool finds it good, and whose it is" bash -c "aico-keytool receipt '$WORK/receipt-p' --content '$WORK/content' | grep -q '^good: frontend took'"
+check "  the peer is done" wait_for "$READER" 0
+c_reads signed-c 1 'conversation/**'
+READER=$STARTED
+check "aico-bus signs as well" bash -c "aico-bus --as frontend --timeout 30s pub conversation/a/v1 --ack signed --receipt '$WORK/receipt-c' <'$WORK/content'"
+check "  the peer finds it good" peer receipt "$WORK/receipt-c" "$WORK/content"
+check "  and whose it is" holds peer '^backend$'
+sed '/^taken /s/$/0/' "$WORK/receipt-c" >"$WORK/receipt-x"
+check "  a changed one it does not" bash -c "! '$WORK/aico-peer' receipt '$WORK/receipt-x' '$WORK/content' 2>'$WORK/no'"
+check "  aico-bus is done" wait_for "$READER" 0
+
 c_reads copies 1 'direct/**'
 READER=$STARTED
 check "the peer publishes over channels" peer --as frontend pub direct/a/v1 "a copy"

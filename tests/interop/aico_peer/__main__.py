@@ -15,7 +15,7 @@ from . import vectors
 from .channel import Dial
 from .client import Client, Refused, Timeout
 from .crypto import H, ProtocolError, lp8, now_ms
-from .documents import Settings, key_file_load, registry_load
+from .documents import Settings, key_file_load, receipts_parse, registry_load
 from .envelope import MAGIC
 from .records import REQUEST
 
@@ -30,6 +30,9 @@ def arguments():
     sub = p.add_subparsers(dest="command", required=True)
     c = sub.add_parser("vectors", help="check the peer itself against the test vectors")
     c.add_argument("file")
+    c = sub.add_parser("receipt", help="check a file of receipts against the registry")
+    c.add_argument("file")
+    c.add_argument("content")
     c = sub.add_parser("sub", help="print messages and gaps as JSON")
     c.add_argument("filters", nargs="+")
     c.add_argument("--count", type=int, default=1, help="end after so many messages")
@@ -312,6 +315,11 @@ def main():
         vectors.run(a.file)
         return 0
     settings = Settings(f"{a.home}/security.yaml")
+    if a.command == "receipt":
+        with open(a.file, "rb") as file, open(a.content, "rb") as content:
+            for name in receipts_parse(file.read(), registry_load(a.home, settings.namespace), content.read()):
+                print(name)
+        return 0
     name, identity = key_file_load(f"{a.home}/identities/{a.name}.key")
     log = lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True)
     endpoint = a.broker or f"ipc://{a.home}/run/bus.sock"

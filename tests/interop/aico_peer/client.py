@@ -14,7 +14,7 @@ import zmq
 
 from . import channel, envelope, group, records
 from .crypto import ProtocolError, lp8, lp16, now_ms
-from .documents import filter_matches, registry_accept
+from .documents import filter_matches, receipt_text, registry_accept
 from .records import CONTROL, EVENT, REPLY, REQUEST
 
 WINDOW = 1 << 20
@@ -303,6 +303,10 @@ class Client:
         return rule is not None and rule.seal == "none"
 
     def _event(self, component, topic, d, headers, payload, sent):
+        for key, value in headers:
+            if key == "$receipt" and d.delivery == EVENT:
+                self._receipt(component, topic, value, payload)
+        headers = [(key, value) for key, value in headers if key != "$receipt"]
         self.events.append(
             Message(
                 kind="message",
@@ -316,6 +320,17 @@ class Client:
                 id=d.id,
             )
         )
+
+    def _receipt(self, publisher, topic, asked, payload):
+        """What is handed to the application here has been taken."""
+        run, number, taken = int(asked[1:17], 16), int(asked[17:], 16), now_ms()
+        said = struct.pack(">BQQQ", 2 if asked[0] == "s" else 1, run, number, taken)
+        if asked[0] == "s":
+            sender, me = (publisher.name, publisher.identity), (self.name, self.identity.public)
+            text = receipt_text(self.settings.namespace, sender, me, topic, run, number, taken, payload)
+            said += self.identity.sign("receipt", text)
+        peer = self._peer(publisher)
+        self.with_channel(peer, lambda c: self._control_on(peer, c, b"\x0c" + said))
 
     def _peer(self, component):
         return self.peers.setdefault(component.identity, Peer(component))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Key file, registry and topics (docs/protocol.md 2, 3, Topics) and the few settings a peer needs."""
+import hashlib
 import os
 import re
 import stat
@@ -180,3 +181,32 @@ class Settings:
             | (8 if self.padded else 0)
             | self.level << 8
         )
+
+
+def receipt_text(namespace, sender, receiver, topic, run, number, taken, payload):
+    """What a reader signs (docs/protocol.md 6); `sender` and `receiver` are (name, identity)."""
+    word = "".join(f"%{ord(c):02X}" if c <= " " or c in "%\x7f" else c for c in topic)
+    return (
+        f"aico-receipt 1\nnamespace {namespace}\nsender {sender[0]} {sender[1].hex()}\n"
+        f"receiver {receiver[0]} {receiver[1].hex()}\ntopic {word}\nmessage {run:016x} {number:016x}\n"
+        f"taken {taken}\nsize {len(payload)}\nhash {hashlib.blake2b(payload).hexdigest()}\n"
+    ).encode()
+
+
+def receipts_parse(text, registry, payload=None):
+    """Who signed each receipt of a file; raises unless all of them are right."""
+    names = []
+    for one in text.split(b"aico-receipt 1\n")[1:]:
+        body, _, signature = (b"aico-receipt 1\n" + one).rpartition(b"signature ")
+        fields = dict(line.split(" ", 1) for line in body.decode().splitlines())
+        (sender, _), (receiver, key) = fields["sender"].split(" "), fields["receiver"].split(" ")
+        component = registry.by_identity(bytes.fromhex(key))
+        if component is None or component.name != receiver or component.state != "active":
+            raise ProtocolError("E_UNKNOWN", receiver)
+        verify(component.identity, bytes.fromhex(signature.decode().strip()), "receipt", body)
+        if payload is not None and fields["hash"] != hashlib.blake2b(payload).hexdigest():
+            raise ProtocolError("E_OPEN", receiver)
+        if registry.by_name(sender).identity.hex() not in fields["sender"]:
+            raise ProtocolError("E_UNKNOWN", sender)
+        names.append(receiver)
+    return names

@@ -170,9 +170,23 @@ def format0(v):
     assert send.hex() == kx["client_rx"] and receive.hex() == kx["client_tx"]
 
 
+def receipts(path):
+    """Beside the others: it came later."""
+    with open(path, encoding="utf-8") as file:
+        v = json.load(file)
+    sender, receiver = Identity(un(v["sender_seed"])), Identity(un(v["receiver_seed"]))
+    text = documents.receipt_text(
+        v["namespace"], (v["sender"], sender.public), (v["receiver"], receiver.public), v["topic"],
+        int(v["run"], 16), v["number"], v["taken_ms"], v["payload"].encode(),
+    )  # fmt: skip
+    assert text + b"signature " + receiver.sign("receipt", text).hex().encode() + b"\n" == v["document"].encode()
+
+
 def run(path):
     with open(path, encoding="utf-8") as file:
         v = json.load(file)
     for test in (primitives, identities, handshake, channels, groups, format0):
         test(v)
         print(f"ok    vectors: {test.__name__}")
+    receipts(path.replace("session-v1", "receipt-v1"))
+    print("ok    vectors: receipts")

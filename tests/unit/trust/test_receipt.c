@@ -104,11 +104,44 @@ static void another_key_another_message_and_another_label_do_not_fit(void **stat
     assert_int_equal(receipt_verify(&bad), 0);
 }
 
+/* tests/vectors/receipt-v1.json was made by tests/interop/aico_peer. */
+static void another_implementation_writes_the_same(void **state UNUSED)
+{
+    json_t *v = vectors_load("receipt-v1.json");
+    const char *document = vectors_text(v, "document");
+    struct secret sender = {{0}}, receiver = {{0}};
+    CLEANUP(identity_free)
+    struct identity *identity = NULL;
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct receipt receipt = {.number = (uint64_t)vectors_int(v, "number"),
+                              .taken_ms = vectors_int(v, "taken_ms")};
+
+    vectors_hex_into(v, "sender_seed", sender.at, SECRET_SIZE);
+    vectors_hex_into(v, "receiver_seed", receiver.at, SECRET_SIZE);
+    receipt.run = strtoull(vectors_text(v, "run"), NULL, 16);
+    receipt.size = strlen(vectors_text(v, "payload"));
+    bytes_copy(receipt.namespace, bytes_text(vectors_text(v, "namespace")));
+    bytes_copy(receipt.sender, bytes_text(vectors_text(v, "sender")));
+    bytes_copy(receipt.receiver, bytes_text(vectors_text(v, "receiver")));
+    bytes_copy(receipt.topic, bytes_text(vectors_text(v, "topic")));
+    sign_public(&sender, receipt.sender_public);
+    sign_public(&receiver, receipt.receiver_public);
+    receipt_hash(bytes_text(vectors_text(v, "payload")), receipt.hash);
+    assert_int_equal(identity_new(receipt.receiver, &receiver, 0, &identity), 0);
+    assert_int_equal(receipt_sign(&receipt, identity), 0);
+    assert_int_equal(receipt_write(&receipt, &text), 0);
+    assert_true(bytes_equal_text(buffer_view(&text), document));
+    assert_int_equal(parse(bytes_text(document), &receipt), 0);
+    json_decref(v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_receipt_goes_round),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_refused),
+        cmocka_unit_test(another_implementation_writes_the_same),
         cmocka_unit_test(another_key_another_message_and_another_label_do_not_fit),
     };
 
