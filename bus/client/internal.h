@@ -427,6 +427,8 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
 /* The broker does not know our values: all are published again. */
 void values_resend(struct client *client, struct moment now);
 /* @peer asks for a value of ours. */
+/* Whether the value of ours with @number is still the one of @topic. */
+bool values_is_current(struct client *client, struct bytes topic, uint64_t number);
 void values_again(struct client *client, struct moment now, struct bytes peer, struct bytes topic);
 /* There is a value of @sender on @topic: it is asked for. */
 void values_want(struct client *client, struct moment now, struct client_component *sender,

@@ -647,6 +647,8 @@ static enum taken take(struct client *client, struct moment now, const struct ou
     int r;
 
     *ret_count = 1;
+    if (out->value && !values_is_current(client, parts.topic, out->value))
+        return TAKEN; /* to be said again, but a newer one went out in between */
     if (out->receipt && !receipts_have_room(client))
         return TAKEN_NOT_YET;
     if (!topic) {

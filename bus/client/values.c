@@ -98,6 +98,13 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
     return number_headers(v->number, headers, ret_headers);
 }
 
+bool values_is_current(struct client *client, struct bytes topic, uint64_t number)
+{
+    const struct own_value *v = find(client, topic);
+
+    return v && v->number == number;
+}
+
 static bool is_over(const struct own_value *v, struct moment now)
 {
     return v->expires_ms > 0 && now.boot_ms >= v->expires_ms;

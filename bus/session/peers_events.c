@@ -293,8 +293,32 @@ struct held *held_push(struct held_list *list, struct moment now, int64_t keep_m
     return held;
 }
 
+static const uint8_t *nonce_of(const uint8_t *envelope)
+{
+    return envelope + 8; /* behind the magic */
+}
+
+bool held_know(struct held_list *list, struct held *held)
+{
+    HASH_ADD_KEYPTR(hh, list->known, nonce_of(held->data + held->topic_size), ENVELOPE_NONCE_SIZE,
+                    held);
+    held->is_known = HASH_ADDED(hh, held);
+    return held->is_known;
+}
+
+const struct held *held_find(const struct held_list *list, struct bytes bytes)
+{
+    const struct held *held;
+
+    HASH_FIND(hh, list->known, nonce_of(bytes.at), ENVELOPE_NONCE_SIZE, held);
+    return held && bytes_equal(bytes_of(held->data + held->topic_size, held->size), bytes) ? held
+                                                                                           : NULL;
+}
+
 void held_remove(struct held_list *list, struct held *held)
 {
+    if (held->is_known)
+        HASH_DEL(list->known, held);
     DL_DELETE(list->first, held);
     list->count--;
     list->bytes -= held->size;

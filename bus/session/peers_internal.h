@@ -92,7 +92,9 @@ struct held {
     uint8_t topic_size;
     uint8_t delivery;
     bool direct, has_ref;
-    bool stored; /* an item, not a delivery: in any order, and perhaps again */
+    bool stored;       /* an item, not a delivery: in any order, and perhaps again */
+    bool is_known;     /* in held_list.known */
+    UT_hash_handle hh; /* by nonce */
     uint8_t key_id[ENVELOPE_KEY_ID_SIZE];
     uint8_t ref[SESSION_REF_SIZE];
     uint8_t identity[SIGN_PUBLIC_SIZE];
@@ -101,6 +103,7 @@ struct held {
 
 struct held_list {
     struct held *first;
+    struct held *known; /* those a repetition is looked for among */
     size_t count, bytes;
 };
 
@@ -325,6 +328,10 @@ bool message_is_stale(struct sessions *s, struct moment now, const struct rule *
 struct held *held_push(struct held_list *list, struct moment now, int64_t keep_ms,
                        const uint8_t *identity, struct bytes topic, uint8_t delivery,
                        struct bytes bytes, const uint8_t *ref, bool direct, void *cookie);
+/* @held is found by held_find() from now on. False without memory. */
+bool held_know(struct held_list *list, struct held *held);
+/* One with the same @bytes; NULL. */
+const struct held *held_find(const struct held_list *list, struct bytes bytes);
 void held_remove(struct held_list *list, struct held *held);
 
 /* peers_dial.c */

@@ -206,6 +206,11 @@ void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
         fail(s, peer, topic, AICO_EDENIED, cookie);
         return;
     }
+    /* Its publisher's link broke before the broker had answered, and it said it again. */
+    if (!stored && held_find(waiting, bytes)) {
+        fail(s, peer, topic, AICO_EREPLAY, cookie);
+        return;
+    }
     if (waiting->count >= WAITING_MAX || waiting->bytes + bytes.size > WAITING_BYTES_MAX ||
         !(ask = ask_make(s, now, peer, e->key_id, rule->filter, e->epoch, false)) ||
         !(held = held_push(waiting, now, s->settings.handshake_timeout_ms, publisher->identity,
@@ -214,6 +219,8 @@ void wait_for_key(struct sessions *s, struct moment now, struct peer *peer,
         return;
     }
     held->stored = stored;
+    if (!stored)
+        (void)held_know(waiting, held); /* without memory a repetition is told as one more */
     ask->in_order |= !stored;
     if (ask->order == 0 && ask->next_ms <= now.boot_ms) {
         if (!line_best(peer) && !peer->dialing && entitled_count(s, rule) > JITTER_READERS)

@@ -240,6 +240,26 @@ static void a_broker_that_does_not_know_us_is_told_our_values_again(void **state
     world_deinit(&w);
 }
 
+/* Said again it would be behind the newer one, and take its place at the broker. */
+static void a_value_that_has_a_successor_is_not_told_again(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "one");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    lose_link(&w);
+    retain(&w, "g/x", "two");
+    forget_out(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGtwo");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
 /* The broker says that there is a value. */
 static void say_kept(struct world *w)
 {
@@ -415,6 +435,7 @@ int main(void)
         cmocka_unit_test(who_is_in_no_group_does_not_say_it),
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
+        cmocka_unit_test(a_value_that_has_a_successor_is_not_told_again),
         cmocka_unit_test(a_kept_value_is_asked_for_and_shown_once),
         cmocka_unit_test(a_stored_value_is_opened_by_itself),
         cmocka_unit_test(a_value_of_an_earlier_generation_is_not_shown_after_a_later_one),

@@ -180,6 +180,33 @@ static void what_is_behind_a_key_that_never_comes_is_read(void **state UNUSED)
     net_close(&net);
 }
 
+/* Its publisher's link broke and it said it again: it fails once, and came again once. */
+static void what_waits_and_comes_again_is_one_message(void **state UNUSED)
+{
+    struct parcel *again;
+
+    open_net();
+    hold_over_a_rotation();
+    net_advance(&net, 31000);
+    net_stop_node(&net, READER);
+    net_start_node(&net, READER);
+    again = net_post(&net, held->from, held->to, held->delivery, bytes_text(held->topic), NULL,
+                     buffer_view(&held->bytes));
+    LL_DELETE(net.parcels, again);
+    LL_APPEND(net.parcels, held);
+    LL_APPEND(net.parcels, again);
+    held = NULL;
+    net.pass = drop_control;
+    net_advance(&net, 100);
+    assert_int_equal(count_notes(&net, READER, SESSION_FAILED), 1);
+    assert_int_equal(note_at(&net, READER, SESSION_FAILED, 0)->code, AICO_EREPLAY);
+    net_advance(&net, 40000);
+    net.pass = NULL;
+    assert_int_equal(count_notes(&net, READER, SESSION_FAILED), 2);
+    assert_int_equal(note_at(&net, READER, SESSION_FAILED, 1)->code, AICO_EKEY);
+    net_close(&net);
+}
+
 static void keep_out_reader(struct registry_draft *draft)
 {
     assert_int_equal(
@@ -342,6 +369,7 @@ int main(void)
         cmocka_unit_test(the_former_generation_is_not_given_for_long),
         cmocka_unit_test(what_waits_for_a_former_key_stays_in_front),
         cmocka_unit_test(what_is_behind_a_key_that_never_comes_is_read),
+        cmocka_unit_test(what_waits_and_comes_again_is_one_message),
         cmocka_unit_test(the_removed_get_no_former_generation),
         cmocka_unit_test(missing_keys_repair_themselves_under_loss_and_restarts),
     };

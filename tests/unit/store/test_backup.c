@@ -43,7 +43,7 @@ static bool holds(const char *command)
 /* Whether HOME/@path is in @back as it was. */
 static bool is_back(const char *path)
 {
-    char command[400];
+    char command[2048];
 
     (void)snprintf(command, sizeof(command),
                    "cmp -s '%s/%s' '%s/%s' && [ \"$(stat -c %%a '%s/%s')\" = \"$(stat -c %%a "
