@@ -143,6 +143,14 @@ int streams_values_remove(struct streams *s, enum streams_statement which, uint6
 /* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
 int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);
+/* Hands out what matches query->filter of the rows of @q, which the caller has bound: of the
+ * columns of ITEM_SCAN, with those left out that have been settled. As streams_read(). */
+int streams_scan(struct streams *s, sqlite3_stmt *q, const struct streams_query *query,
+                 streams_sink sink, void *context, uint64_t *ret_after, bool *ret_more,
+                 struct aico_error *err);
+/* The number @which finds for @identity, or if that is NULL for @number; 0: none. */
+int streams_number(struct streams *s, enum streams_statement which, uint64_t number,
+                   const uint8_t *identity, uint64_t *ret_number, struct aico_error *err);
 /* A failed step: the code and cause for the caller. */
 int streams_fail(struct streams *s, struct aico_error *err);
 /* The statement, reset and with no value bound; NULL with @err. */

@@ -67,16 +67,7 @@ int streams_mail_put(struct streams *s, const struct stored_mail *mail, uint64_t
 int streams_mail_used(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE],
                       uint64_t *ret_used, struct aico_error *err)
 {
-    CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, SQL_BOX_FIND, err);
-    int r;
-
-    if (!q)
-        return streams_fail(s, err);
-    bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
-    r = sqlite3_step(q);
-    *ret_used = r == SQLITE_ROW ? column_number(q, 0) : 0;
-    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+    return streams_number(s, SQL_BOX_FIND, 0, receiver, ret_used, err);
 }
 
 int streams_mail_read(struct streams *s, const struct streams_query *query, int64_t now_ms,

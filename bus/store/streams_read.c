@@ -64,18 +64,31 @@ int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identi
     return sink(context, &m) ? 1 : 0;
 }
 
-int streams_read(struct streams *s, const struct streams_query *query, streams_sink sink,
-                 void *context, uint64_t *ret_after, bool *ret_more, struct aico_error *err)
+int streams_number(struct streams *s, enum streams_statement which, uint64_t number,
+                   const uint8_t *identity, uint64_t *ret_number, struct aico_error *err)
 {
     CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, SQL_ITEM_SCAN, err);
-    size_t count = 0, bytes = 0, scanned = 0;
-    int r = SQLITE_ERROR;
+    sqlite3_stmt *q = streams_statement(s, which, err);
+    int r;
 
     if (!q)
         return streams_fail(s, err);
-    bind_number(q, 1, query->after);
-    bind_number(q, 2, query->reader);
+    if (identity)
+        bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
+    else
+        bind_number(q, 1, number);
+    r = sqlite3_step(q);
+    *ret_number = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_scan(struct streams *s, sqlite3_stmt *q, const struct streams_query *query,
+                 streams_sink sink, void *context, uint64_t *ret_after, bool *ret_more,
+                 struct aico_error *err)
+{
+    size_t count = 0, bytes = 0, scanned = 0;
+    int r;
+
     *ret_after = query->after;
     *ret_more = false;
     while ((r = sqlite3_step(q)) == SQLITE_ROW) {
@@ -98,6 +111,19 @@ int streams_read(struct streams *s, const struct streams_query *query, streams_s
         *ret_after = column_number(q, 0);
     }
     return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+int streams_read(struct streams *s, const struct streams_query *query, streams_sink sink,
+                 void *context, uint64_t *ret_after, bool *ret_more, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_ITEM_SCAN, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, query->after);
+    bind_number(q, 2, query->reader);
+    return streams_scan(s, q, query, sink, context, ret_after, ret_more, err);
 }
 
 int streams_read_one(struct streams *s, uint64_t number, const uint8_t *identity, streams_sink sink,

@@ -7,8 +7,6 @@
 #include "store/streams_internal.h"
 #include "wire/topic.h"
 
-#define SCAN_MAX 20000 /* rows a read looks at before it lets others in */
-
 /* What a topic has now. */
 struct former {
     uint64_t number, size; /* number 0: nothing */
@@ -35,21 +33,6 @@ static int find_former(struct streams *s, const struct stored_message *m, struct
         ret->is_there = ret->is_own && m->position <= column_number(q, 3) &&
                         bytes_equal(column_bytes(q, 2), bytes_of(m->scope, sizeof(m->scope)));
     }
-    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
-}
-
-static int find_held(struct streams *s, const uint8_t *identity, uint64_t *ret_bytes,
-                     struct aico_error *err)
-{
-    CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, SQL_HELD_FIND, err);
-    int r;
-
-    if (!q)
-        return streams_fail(s, err);
-    bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
-    r = sqlite3_step(q);
-    *ret_bytes = r == SQLITE_ROW ? column_number(q, 0) : 0;
     return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
@@ -130,7 +113,7 @@ int streams_value_put(struct streams *s, const struct stored_value *value, uint6
     int r = find_former(s, m, &former, err);
 
     if (r == 0)
-        r = find_held(s, m->identity, &held, err);
+        r = streams_number(s, SQL_HELD_FIND, 0, m->identity, &held, err);
     if (r < 0)
         return r;
     *ret_number = *ret_used = 0;
@@ -158,8 +141,6 @@ int streams_value_read(struct streams *s, const struct streams_query *query, int
     bool is_one = topic_is_valid(query->filter);
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, is_one ? SQL_VALUE_ONE : SQL_VALUE_SCAN, err);
-    size_t count = 0, bytes = 0, scanned = 0;
-    int r;
 
     if (!q)
         return streams_fail(s, err);
@@ -167,49 +148,10 @@ int streams_value_read(struct streams *s, const struct streams_query *query, int
     bind_number(q, 2, (uint64_t)now_ms);
     if (is_one)
         bind_text(q, 3, query->filter);
-    *ret_after = query->after;
-    *ret_more = false;
-    while ((r = sqlite3_step(q)) == SQLITE_ROW) {
-        size_t size = 0;
-
-        if (count >= query->count_max || bytes >= query->bytes_max || scanned++ >= SCAN_MAX) {
-            *ret_more = true;
-            return 0;
-        }
-        if (filter_matches(query->filter, column_bytes(q, 1))) {
-            r = streams_hand_out(s, q, query->identity, sink, context, &size, err);
-            if (r <= 0) {
-                *ret_more = true;
-                return r;
-            }
-            count++;
-            bytes += size;
-        }
-        *ret_after = column_number(q, 0);
-    }
-    return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+    return streams_scan(s, q, query, sink, context, ret_after, ret_more, err);
 }
 
 /* --- deleted ---------------------------------------------------------------------------------- */
-
-/* The first number @which gives, 0: none. */
-static int first_of(struct streams *s, enum streams_statement which, uint64_t number,
-                    const uint8_t *identity, uint64_t *ret_number, struct aico_error *err)
-{
-    CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, which, err);
-    int r;
-
-    if (!q)
-        return streams_fail(s, err);
-    if (identity)
-        bind_bytes(q, 1, bytes_of(identity, SIGN_PUBLIC_SIZE));
-    else
-        bind_number(q, 1, number);
-    r = sqlite3_step(q);
-    *ret_number = r == SQLITE_ROW ? column_number(q, 0) : 0;
-    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
-}
 
 int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
                           const uint8_t *identity, size_t rows_max, uint64_t *ret_removed,
@@ -219,7 +161,7 @@ int streams_values_remove(struct streams *s, enum streams_statement which, uint6
     int r = 0;
 
     while (r == 0 && removed < rows_max) {
-        r = first_of(s, which, number, identity, &found, err);
+        r = streams_number(s, which, number, identity, &found, err);
         if (r < 0 || found == 0)
             break;
         r = drop(s, found, err);

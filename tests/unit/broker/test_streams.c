@@ -240,16 +240,6 @@ static void expect_item(struct client *c, uint64_t number, uint64_t attempt)
     item_free(item);
 }
 
-static void expect_refusal(struct client *c, uint64_t id, int code)
-{
-    struct item *item = take(c, RECORD_REFUSE);
-
-    assert_non_null(item);
-    assert_int_equal(item->id, id);
-    assert_int_equal(item->code, code);
-    item_free(item);
-}
-
 static void it_is_acknowledged_when_it_is_stored(void **state)
 {
     struct world w;
@@ -292,7 +282,7 @@ static void what_cannot_be_stored_is_refused_and_shown_to_nobody(void **state)
     disk = AICO_ESTOREFULL;
     id = store_one(a, "st/x", "one");
     work(&w);
-    expect_refusal(a, id, AICO_ESTOREFULL);
+    expect_refused(a, id, AICO_ESTOREFULL);
     assert_int_equal(count_items(a, RECORD_ACK), 1);
     assert_int_equal(count_items(b, RECORD_DELIVER), 0);
     disk = 0;
@@ -339,10 +329,10 @@ static void kinds_must_be_those_of_the_rule(void **state)
     drop_items(a);
     id = publish(a, "st/x", "an event");
     work(&w);
-    expect_refusal(a, id, AICO_ENOTSTORED);
+    expect_refused(a, id, AICO_ENOTSTORED);
     id = store_one(a, "open/x", "stored");
     work(&w);
-    expect_refusal(a, id, AICO_ENOTSTORED);
+    expect_refused(a, id, AICO_ENOTSTORED);
     world_deinit(&w);
 }
 
@@ -543,7 +533,7 @@ static void a_broker_without_a_store_says_so(void **state)
     drop_items(a);
     id = store_one(a, "st/x", "one");
     pump(&w);
-    expect_refusal(a, id, AICO_ESTORE);
+    expect_refused(a, id, AICO_ESTORE);
     world_deinit(&w);
 }
 
@@ -729,7 +719,7 @@ static void another_filter_under_the_names_of_a_group_is_refused_while_it_is_rea
                                                         .queue = bytes_text("work")});
     client_send(c, &frame);
     work(&w);
-    expect_refusal(c, id, AICO_EEXISTS);
+    expect_refused(c, id, AICO_EEXISTS);
     world_deinit(&w);
 }
 

@@ -123,16 +123,6 @@ static void expect_shown(struct client *c, const char *topic, const char *sender
     item_free(item);
 }
 
-static void expect_refusal(struct client *c, uint64_t id, int code)
-{
-    struct item *item = take(c, RECORD_REFUSE);
-
-    assert_non_null(item);
-    assert_int_equal(item->id, id);
-    assert_int_equal(item->code, code);
-    item_free(item);
-}
-
 static void it_is_shown_and_acknowledged_when_it_is_stored_and_there_after_a_restart(void **state)
 {
     struct world w;
@@ -222,7 +212,7 @@ static void what_cannot_be_stored_is_refused_and_shown_to_nobody(void **state)
     drop_items(b);
     id = say(a, "v/3", 0, false);
     work(&w);
-    expect_refusal(a, id, AICO_EQUOTA);
+    expect_refused(a, id, AICO_EQUOTA);
     assert_int_equal(count_items(b, RECORD_DELIVER), 0);
     world_deinit(&w);
 
@@ -230,7 +220,7 @@ static void what_cannot_be_stored_is_refused_and_shown_to_nobody(void **state)
     a = connect_as(&w, "a");
     drop_items(a);
     id = say(a, "v/1", 0, false);
-    expect_refusal(a, id, AICO_ESTORE);
+    expect_refused(a, id, AICO_ESTORE);
     world_deinit(&w);
 }
 
