@@ -151,6 +151,11 @@ static struct client_subscription *find(struct client *client, uint32_t number)
     return s && s->follow ? s : NULL;
 }
 
+bool is_followed(struct client *client, uint32_t subscription)
+{
+    return find(client, subscription) != NULL;
+}
+
 /* Under which what was settled is remembered. What others of a group have settled nobody here can
  * know, so nothing is remembered of it. */
 static struct bytes seen_name(const struct client_follow *f)

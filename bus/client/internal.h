@@ -381,6 +381,8 @@ void follow_tell(struct client *client, uint32_t subscription, uint64_t number, 
 /* Whether the application has it from a session before, and need not be given it again. If it has
  * settled it, the broker, which did not hear of that, is told. */
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
+/* Whether @subscription follows; it may have ended while an item was on its way. */
+bool is_followed(struct client *client, uint32_t subscription);
 /* The item at @place does not open: @code. */
 void follow_failed(struct client *client, const struct stored_place *place, int code);
 /* once.c */

@@ -503,6 +503,9 @@ int receive_item(struct client *client, struct moment now, const struct record_i
             return r;
         payload = bytes_of(whole->payload, whole->total);
     }
+    /* The next reader gets it. */
+    if (item->delivery == DELIVERY_STREAM && !is_followed(client, item->subscription))
+        return 0;
     if (follow_is_done(client, item->subscription, item->number))
         return 0;
     if (item->delivery == DELIVERY_STREAM &&
@@ -683,6 +686,9 @@ static void report_message(struct client *client, struct moment now,
                     arrival->number, event->generation);
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
         !topic_is_subscribed(client, arrival->topic))
+        return;
+    if (arrival->stored.number > 0 && !arrival->mail &&
+        !is_followed(client, arrival->stored.subscription))
         return;
     place = place_of(client, event, arrival);
     if (seen_is_settled(client, &place) || !once_is_new(client, event, arrival, &place)) {

@@ -470,8 +470,11 @@ struct out {
     uint32_t subscription, bytes;
     uint8_t policy;
     char filter[256];
-    char queue[65];
+    char queue[65], name[65]; /* name: of a durable reader */
     uint16_t code;
+    uint8_t start; /* of a FOLLOW, with value */
+    uint64_t value;
+    bool retry;
 };
 
 /* One operation that ended. */
@@ -665,11 +668,19 @@ static inline void out_take(struct world *w, const struct record *record)
         assert_int_equal(record_parse_follow(record, &follow), 0);
         out->id = follow.id;
         out->subscription = follow.subscription;
+        out->start = follow.start;
+        out->value = follow.value;
+        bytes_copy(out->name, follow.name);
+        bytes_copy(out->filter, follow.filter);
+        bytes_copy(out->queue, follow.queue);
         break;
     case RECORD_SETTLE:
         assert_int_equal(record_parse_settle(record, &settled), 0);
         out->id = settled.number;
         out->subscription = settled.subscription;
+        out->code = settled.code;
+        out->retry = settled.retry;
+        bytes_copy(out->text, bytes_of(settled.reason.at, MIN(settled.reason.size, (size_t)63)));
         break;
     case RECORD_UNSUBSCRIBE:
         assert_int_equal(record_parse_unsubscribe(record, &unsubscribe), 0);
