@@ -21,6 +21,7 @@ struct note {
     struct note *next;
     enum session_event_type type;
     char peer[65], topic[256], text[600];
+    struct buffer bytes;
     size_t size;
     uint64_t sequence, first, last, count;
     bool unknown, will;
@@ -115,6 +116,7 @@ static inline void net_note(struct node *node, const struct session_event *event
     note->type = event->type;
     bytes_copy(note->peer, event->peer);
     bytes_copy(note->topic, event->topic);
+    assert_int_equal(buffer_append(&note->bytes, event->bytes), 0);
     note->size = event->payload.size;
     bytes_copy(note->text,
                bytes_of(event->payload.at, MIN(event->payload.size, sizeof(note->text) - 1)));
@@ -248,7 +250,10 @@ static inline void net_forget_notes(struct net *net)
         struct note *note, *next;
 
         LL_FOREACH_SAFE(net->nodes[i].notes, note, next)
-        free(note);
+        {
+            buffer_deinit(&note->bytes);
+            free(note);
+        }
         net->nodes[i].notes = NULL;
     }
 }

@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stored messages between sessions: what a publisher leaves at the broker for its readers, and what
+ * readers make of it long after, when the publisher may be gone.
+ */
+#include "peers_net.h"
+
+#include "crypto/crypto.h"
+#include "crypto/dh.h"
+#include "session/stored.h"
+#include "wire/stream_record.h"
+
+enum { BACKEND, CLI, STUDIO, EVERYBODY };
+static const char *const names[] = {"backend", "cli", "studio"};
+
+#define KEPT "kept/x"     /* its keys are left at the broker */
+#define PASSED "passed/x" /* ... are given over channels only */
+#define AGE_S 3600
+#define CHAIN_SIZE (32 + 8 + 12 + 1 + 1 + 4 + 32 + 2) /* of a kept chain, before its filter */
+
+static struct net net;
+static struct reading_keys *backends; /* what is sealed for BACKEND */
+static struct buffer sealed;          /* the last stored envelope */
+
+static void store_rule(struct registry_draft *draft, const char *filter, bool history)
+{
+    assert_int_equal(
+        registry_draft_set_rule(draft,
+                                &(struct rule_line){.filter = bytes_text(filter),
+                                                    .publish = "cli",
+                                                    .subscribe = "backend,studio",
+                                                    .seal = SEAL_GROUP,
+                                                    .authenticity = AUTHENTICITY_GROUP,
+                                                    .history = history,
+                                                    .store = {.on = true, .age_s = AGE_S}},
+                                NULL),
+        0);
+}
+
+static void rules(struct registry_draft *draft)
+{
+    store_rule(draft, "kept/**", true);
+    store_rule(draft, "passed/**", false);
+    draft_rule(draft, "live/**", "*", "*", SEAL_GROUP, AUTHENTICITY_GROUP);
+}
+
+static struct sessions *at(int node)
+{
+    return net.nodes[node].sessions;
+}
+
+static struct moment now_at(int node)
+{
+    return net_moment(&net, &net.nodes[node]);
+}
+
+static const uint8_t *identity_of(int node)
+{
+    return net.nodes[node].identity->public;
+}
+
+static void link_up(int node)
+{
+    sessions_link_up(at(node), now_at(node));
+    net_drain(&net, node);
+}
+
+/* Another process of the same component, which knows nothing. */
+static void restart(int node)
+{
+    net_stop_node(&net, node);
+    net_start_node(&net, node);
+    link_up(node);
+    net_forget_notes(&net);
+}
+
+static int open_net(void **state UNUSED)
+{
+    net_open(&net, names, EVERYBODY, rules);
+    backends = guarded_new(sizeof(*backends));
+    assert_non_null(backends);
+    backends->count = 2;
+    for (uint32_t i = 0; i < 2; i++) {
+        backends->items[i].number = i + 1;
+        backends->items[i].created_ms = START_MS + i;
+        memset(backends->items[i].secret.at, (int)i + 40, SECRET_SIZE);
+    }
+    net.nodes[BACKEND].settings.reading_keys = backends;
+    for (int i = 0; i < EVERYBODY; i++)
+        restart(i);
+    return 0;
+}
+
+static int close_net(void **state UNUSED)
+{
+    net_close(&net);
+    buffer_deinit(&sealed);
+    guarded_free(&backends);
+    return 0;
+}
+
+/* The broker tells CLI which key BACKEND wants its messages sealed for. */
+static void tell_reading(const struct reading_key *key)
+{
+    uint8_t statement[READING_SIZE];
+
+    assert_int_equal(
+        reading_write(net.nodes[BACKEND].identity, bytes_text(NAMESPACE), key, statement), 0);
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(BACKEND),
+                          bytes_of(statement, sizeof(statement)));
+    net_drain(&net, CLI);
+}
+
+static void tell_all_readings(void)
+{
+    tell_reading(&backends->items[0]);
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(CLI), bytes_of(NULL, 0));
+}
+
+/* CLI publishes, and only the store gets it. */
+static void store(const char *topic, const char *text)
+{
+    struct writer w;
+    size_t size = sessions_envelope_size(at(CLI), 0, strlen(text));
+
+    net_prepare(&net, CLI, topic);
+    sealed.size = 0;
+    w = writer_over(buffer_reserve(&sealed, size), size);
+    assert_int_equal(sessions_seal_group(at(CLI), now_at(CLI), bytes_text(topic), DELIVERY_STREAM,
+                                         bytes_of(NULL, 0), bytes_text(text), &w),
+                     0);
+    sealed.size = w.size;
+    net_run(&net);
+}
+
+/* The broker hands @bytes out as what CLI stored. */
+static void hand_out_as(int to, const char *name, const uint8_t *identity, const char *topic,
+                        struct bytes bytes)
+{
+    uint8_t *exact = exact_copy(bytes);
+
+    sessions_receive_stored(at(to), now_at(to), bytes_text(name), identity, bytes_text(topic),
+                            DELIVERY_STREAM, bytes_of(exact, bytes.size), NULL);
+    free(exact);
+    net_drain(&net, to);
+}
+
+static void hand_out(int to, const char *topic)
+{
+    hand_out_as(to, "cli", identity_of(CLI), topic, buffer_view(&sealed));
+}
+
+/* The last thing @at was told is that an envelope failed with @code. */
+static void expect_failed(int at_node, int code)
+{
+    size_t count = count_notes(&net, at_node, SESSION_FAILED);
+
+    assert_true(count > 0);
+    assert_int_equal(note_at(&net, at_node, SESSION_FAILED, count - 1)->code, code);
+    assert_int_equal(count_notes(&net, at_node, SESSION_MESSAGE), 0);
+    net_forget_notes(&net);
+}
+
+/* The key for @reader in the @nth KEYS record of CLI: a view of it. False: it holds none. */
+static bool key_left(size_t nth, const uint8_t *reader, struct bytes *ret_key)
+{
+    const struct note *note = note_at(&net, CLI, SESSION_STORE_KEYS, nth);
+    struct reader entries = reader_over(buffer_view(&note->bytes));
+    struct bytes identity, key;
+
+    (void)reader_bytes(&entries, KEY_ID_BYTES);
+    (void)reader_u8(&entries);
+    while (record_next_key(&entries, &identity, &key))
+        if (memcmp(identity.at, reader, SIGN_PUBLIC_SIZE) == 0) {
+            *ret_key = key;
+            return true;
+        }
+    return false;
+}
+
+static bool can_open(int node)
+{
+    return sessions_can_open_stored(at(node), identity_of(CLI), buffer_view(&sealed));
+}
+
+/* --- with history -------------------------------------------------------------------------------
+ */
+
+static void what_was_left_opens_when_its_publisher_is_gone(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_true(key_left(0, identity_of(BACKEND), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    restart(BACKEND);
+    net_stop_node(&net, CLI);
+
+    assert_false(can_open(BACKEND));
+    sessions_take_stored_key(at(BACKEND), bytes_text("cli"), identity_of(CLI), key);
+    assert_true(can_open(BACKEND));
+    hand_out(BACKEND, KEPT);
+    assert_heard(&net, BACKEND, 0, "one");
+    hand_out(BACKEND, KEPT); /* again: who has settled what is not our business */
+    assert_heard(&net, BACKEND, 1, "one");
+    assert_int_equal(note_at(&net, BACKEND, SESSION_MESSAGE, 1)->delivery, DELIVERY_STREAM);
+    free((void *)key.at);
+}
+
+/* Epochs step on while a generation lives; envelopes come back in any order. */
+static void messages_of_any_epoch_open_in_any_order(void **state UNUSED)
+{
+    struct buffer early = {0};
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "early");
+    assert_true(key_left(0, identity_of(BACKEND), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    assert_int_equal(buffer_append(&early, buffer_view(&sealed)), 0);
+    net_advance(&net, 3 * net.nodes[CLI].settings.group_epoch_ms);
+    store(KEPT, "late");
+    restart(BACKEND);
+    net_stop_node(&net, CLI);
+
+    sessions_take_stored_key(at(BACKEND), bytes_text("cli"), identity_of(CLI), key);
+    hand_out(BACKEND, KEPT);
+    hand_out_as(BACKEND, "cli", identity_of(CLI), KEPT, buffer_view(&early));
+    hand_out(BACKEND, KEPT);
+    assert_heard(&net, BACKEND, 0, "late");
+    assert_heard(&net, BACKEND, 1, "early");
+    assert_heard(&net, BACKEND, 2, "late");
+    buffer_deinit(&early);
+    free((void *)key.at);
+}
+
+static void nothing_is_stored_before_the_reading_keys_are_known(void **state UNUSED)
+{
+    assert_true(sessions_may_store(at(CLI), bytes_text("live/x")));
+    assert_true(sessions_may_store(at(CLI), bytes_text("under/no/rule")));
+    assert_true(sessions_may_store(at(CLI), bytes_text(PASSED)));
+    assert_false(sessions_may_store(at(CLI), bytes_text(KEPT)));
+    tell_all_readings();
+    assert_true(sessions_may_store(at(CLI), bytes_text(KEPT)));
+    sessions_link_lost(at(CLI), now_at(CLI)); /* the next broker may know others */
+    assert_false(sessions_may_store(at(CLI), bytes_text(KEPT)));
+}
+
+/* The broker may have died before it stored them. */
+static void keys_are_left_again_with_each_link(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 1);
+    sessions_link_lost(at(CLI), now_at(CLI));
+    link_up(CLI);
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 2);
+    assert_true(key_left(1, identity_of(BACKEND), &key));
+}
+
+static void a_generation_begun_without_a_link_is_left_with_the_next(void **state UNUSED)
+{
+    tell_all_readings();
+    net_prepare(&net, CLI, KEPT);
+    net_forget_notes(&net);
+    sessions_link_lost(at(CLI), now_at(CLI));
+    net_advance(&net, 2 * net.nodes[CLI].settings.key_rotation_interval_ms);
+    (void)!sessions_prepare_group(at(CLI), now_at(CLI), bytes_text(KEPT));
+    net_drain(&net, CLI);
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 0);
+    link_up(CLI);
+    assert_true(count_notes(&net, CLI, SESSION_STORE_KEYS) > 0);
+}
+
+/* STUDIO has told no reading key: what is stored meanwhile it may never read, and CLI is told. */
+static void a_reader_without_a_reading_key_is_named(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_false(key_left(0, identity_of(STUDIO), &key));
+    assert_int_equal(count_notes(&net, CLI, SESSION_NOTICE), 1);
+    assert_string_equal(note_at(&net, CLI, SESSION_NOTICE, 0)->peer, "studio");
+    assert_int_equal(note_at(&net, CLI, SESSION_NOTICE, 0)->code, AICO_ENOPREKEY);
+}
+
+/* A reading key that comes late, or is a newer one, gets the generation that lives. */
+static void a_reading_key_that_comes_later_gets_what_lives(void **state UNUSED)
+{
+    struct bytes key;
+
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(CLI), bytes_of(NULL, 0));
+    store(KEPT, "one");
+    store(PASSED, "nothing is left of this rule");
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 0);
+    tell_reading(&backends->items[0]);
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 1);
+    tell_reading(&backends->items[0]); /* nothing new */
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 1);
+    tell_reading(&backends->items[1]);
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 2);
+    tell_reading(&backends->items[0]); /* a former one, said again by the broker */
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 2);
+
+    assert_true(key_left(1, identity_of(BACKEND), &key));
+    restart(STUDIO);
+    sessions_take_stored_key(at(STUDIO), bytes_text("cli"), identity_of(CLI), key);
+    net_drain(&net, STUDIO);
+    assert_int_equal(note_at(&net, STUDIO, SESSION_NOTICE, 0)->code, AICO_ETARGET);
+}
+
+static void a_reading_key_that_is_not_its_owners_is_not_used(void **state UNUSED)
+{
+    uint8_t statement[READING_SIZE];
+    const uint8_t nobody[SIGN_PUBLIC_SIZE] = {1};
+
+    assert_int_equal(reading_write(net.nodes[STUDIO].identity, bytes_text(NAMESPACE),
+                                   &backends->items[0], statement),
+                     0);
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(BACKEND),
+                          bytes_of(statement, sizeof(statement)));
+    sessions_take_reading(at(CLI), now_at(CLI), nobody, bytes_of(statement, sizeof(statement)));
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(CLI), bytes_of(NULL, 0));
+    net_drain(&net, CLI);
+    assert_int_equal(count_notes(&net, CLI, SESSION_NOTICE), 1); /* a stranger's is no news */
+    assert_int_equal(note_at(&net, CLI, SESSION_NOTICE, 0)->code, AICO_ETARGET);
+    store(KEPT, "one");
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 0);
+}
+
+/* The last stored envelope as if a ratchet had sealed it: whole, but of a format not stored. */
+static struct bytes of_a_ratchet(uint8_t room[512])
+{
+    struct writer w = writer_over(room, 512);
+    static const uint8_t key[32];
+
+    writer_bytes(&w, bytes_of(sealed.at, ENVELOPE_HEAD_SIZE - 4));
+    writer_u8(&w, ENVELOPE_FORMAT_RATCHET);
+    writer_uint(&w, sizeof(key), 3);
+    writer_bytes(&w, bytes_of(key, sizeof(key)));
+    writer_bytes(&w, bytes_of(sealed.at + ENVELOPE_HEAD_SIZE, sealed.size - ENVELOPE_HEAD_SIZE));
+    return writer_view(&w);
+}
+
+/* --- what is refused ----------------------------------------------------------------------------
+ */
+
+static void what_cannot_be_the_publishers_is_refused(void **state UNUSED)
+{
+    static const uint8_t large[256 * 1024];
+    const uint8_t nobody[SIGN_PUBLIC_SIZE] = {1};
+    uint8_t ratchet[512];
+
+    net.nodes[BACKEND].settings.max_message_size = 1024;
+    restart(BACKEND);
+    tell_all_readings();
+    store(KEPT, "one");
+    hand_out_as(BACKEND, "stranger", nobody, KEPT, buffer_view(&sealed));
+    expect_failed(BACKEND, AICO_EUNKNOWN);
+    hand_out_as(BACKEND, "cli", nobody, KEPT, buffer_view(&sealed));
+    expect_failed(BACKEND, AICO_EUNKNOWN);
+    hand_out_as(BACKEND, "cli", identity_of(STUDIO), KEPT, buffer_view(&sealed));
+    expect_failed(BACKEND, AICO_ESTAMP);
+    hand_out_as(BACKEND, "cli", identity_of(CLI), KEPT, bytes_text("AICO-MS"));
+    expect_failed(BACKEND, AICO_ESIZE);
+    hand_out_as(BACKEND, "cli", identity_of(CLI), KEPT, bytes_of(large, sizeof(large)));
+    expect_failed(BACKEND, AICO_ETOOLARGE);
+    hand_out_as(BACKEND, "cli", identity_of(CLI), KEPT, of_a_ratchet(ratchet));
+    expect_failed(BACKEND, AICO_EFORMAT);
+    sessions_close(at(BACKEND), now_at(BACKEND));
+    net_drain(&net, BACKEND);
+    hand_out(BACKEND, KEPT);
+    expect_failed(BACKEND, AICO_ECLOSED);
+}
+
+static void a_stored_message_is_bound_to_its_topic_and_rule(void **state UNUSED)
+{
+    tell_all_readings();
+    store(KEPT, "one");
+    hand_out(BACKEND, "kept/y");
+    expect_failed(BACKEND, AICO_EOPEN);
+    hand_out(BACKEND, PASSED); /* not of the filter the key was made for */
+    expect_failed(BACKEND, AICO_EOPEN);
+    hand_out(BACKEND, "under/no/rule");
+    expect_failed(BACKEND, AICO_EDENIED);
+    hand_out(CLI, KEPT); /* it publishes and does not read */
+    expect_failed(CLI, AICO_EDENIED);
+    sealed.at[sealed.size - 1] ^= 1;
+    hand_out(BACKEND, KEPT);
+    expect_failed(BACKEND, AICO_EOPEN);
+    sealed.at[sealed.size - 1] ^= 1;
+    hand_out(BACKEND, KEPT);
+    assert_heard(&net, BACKEND, 0, "one");
+}
+
+static void a_level_of_maximum_reads_nothing_unsigned(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_true(key_left(0, identity_of(BACKEND), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    net.nodes[BACKEND].settings.security_level = 2;
+    restart(BACKEND);
+    sessions_take_stored_key(at(BACKEND), bytes_text("cli"), identity_of(CLI), key);
+    hand_out(BACKEND, KEPT);
+    expect_failed(BACKEND, AICO_EAUTHENTICITY);
+    free((void *)key.at);
+}
+
+/* Nothing was left for STUDIO, which has restarted: it asks the publisher while that lives. */
+static void what_nobody_left_is_asked_for(void **state UNUSED)
+{
+    tell_all_readings();
+    store(KEPT, "one");
+    restart(STUDIO);
+    hand_out(STUDIO, KEPT);
+    net_advance(&net, 2000);
+    assert_heard(&net, STUDIO, 0, "one");
+
+    net_stop_node(&net, CLI);
+    restart(STUDIO);
+    hand_out(STUDIO, KEPT);
+    net_advance(&net, 10 * net.nodes[STUDIO].settings.handshake_timeout_ms);
+    expect_failed(STUDIO, AICO_EKEY);
+}
+
+static void set_state(enum component_state state)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(net.registry, bytes_of(NULL, 0));
+
+    assert_int_equal(registry_draft_set_state(draft, "cli", state), 0);
+    net_set_registry(&net, registry_make(draft), 0);
+}
+
+static void what_the_revoked_stored_is_not_read(void **state UNUSED)
+{
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_true(can_open(BACKEND));
+    set_state(COMPONENT_REVOKED);
+    assert_false(can_open(BACKEND)); /* the key is erased */
+    net_forget_notes(&net);
+    hand_out(BACKEND, KEPT);
+    expect_failed(BACKEND, AICO_EREVOKED);
+}
+
+static void what_one_that_left_in_order_stored_is_read(void **state UNUSED)
+{
+    tell_all_readings();
+    store(KEPT, "one");
+    set_state(COMPONENT_RETIRED);
+    hand_out(BACKEND, KEPT);
+    assert_heard(&net, BACKEND, 0, "one");
+    /* Nothing was left for this one, and it is not asked any more. */
+    restart(BACKEND);
+    hand_out(BACKEND, KEPT);
+    expect_failed(BACKEND, AICO_EKEY);
+}
+
+/* --- without history ----------------------------------------------------------------------------
+ */
+
+/* The chains BACKEND was told to keep last. */
+static struct buffer kept_chains(void)
+{
+    size_t count = count_notes(&net, BACKEND, SESSION_PERSIST_CHAINS);
+    struct buffer chains = {0};
+
+    assert_true(count > 0);
+    assert_int_equal(
+        buffer_append(
+            &chains,
+            buffer_view(&note_at(&net, BACKEND, SESSION_PERSIST_CHAINS, count - 1)->bytes)),
+        0);
+    return chains;
+}
+
+static int load(int node, struct bytes chains)
+{
+    uint8_t *exact = exact_copy(chains);
+    int r = sessions_load_chains(at(node), now_at(node), bytes_of(exact, chains.size));
+
+    free(exact);
+    return r;
+}
+
+static void a_chain_that_was_given_outlives_a_restart(void **state UNUSED)
+{
+    struct buffer chains;
+
+    tell_all_readings();
+    store(PASSED, "one");
+    assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 0);
+    chains = kept_chains();
+    restart(BACKEND);
+    net_stop_node(&net, CLI);
+    assert_int_equal(load(BACKEND, buffer_view(&chains)), 0);
+    hand_out(BACKEND, PASSED);
+    assert_heard(&net, BACKEND, 0, "one");
+    buffer_deinit(&chains);
+}
+
+static void chains_are_read_whole_or_not_at_all(void **state UNUSED)
+{
+    struct buffer chains;
+    size_t size;
+
+    tell_all_readings();
+    store(PASSED, "one");
+    chains = kept_chains();
+    size = CHAIN_SIZE + strlen("passed/**");
+    assert_int_equal(chains.size % size, 0);
+    restart(BACKEND);
+    for (size_t cut = 0; cut < chains.size; cut++)
+        assert_int_equal(load(BACKEND, bytes_of(chains.at, cut)),
+                         cut % size == 0 ? 0 : AICO_EFORMAT);
+    chains.at[CHAIN_SIZE - 1] = 0; /* a filter of no bytes */
+    assert_int_equal(load(BACKEND, bytes_of(chains.at, CHAIN_SIZE)), AICO_EFORMAT);
+    buffer_deinit(&chains);
+}
+
+/* What the rule keeps for an hour is gone from every store then, and so is what opens it. */
+static void a_chain_is_kept_no_longer_than_what_it_opens(void **state UNUSED)
+{
+    struct buffer chains;
+
+    tell_all_readings();
+    store(PASSED, "one");
+    chains = kept_chains();
+    net_stop_node(&net, BACKEND);
+    net.now_ms += net.nodes[CLI].settings.key_rotation_interval_ms + (AGE_S + 60) * 1000;
+    net_start_node(&net, BACKEND);
+    assert_int_equal(load(BACKEND, buffer_view(&chains)), 0);
+    assert_false(can_open(BACKEND));
+    buffer_deinit(&chains);
+}
+
+/* Somebody who came later was given a later chain: what was before is not for him. */
+static void an_epoch_before_our_chain_does_not_open(void **state UNUSED)
+{
+    struct buffer early = {0}, chains;
+
+    tell_all_readings();
+    store(PASSED, "early");
+    assert_int_equal(buffer_append(&early, buffer_view(&sealed)), 0);
+    restart(BACKEND);
+    net_advance(&net, 3 * net.nodes[CLI].settings.group_epoch_ms);
+    store(PASSED, "late");
+    hand_out(BACKEND, PASSED); /* asks, and is given the chain of today */
+    net_advance(&net, 2000);
+    assert_heard(&net, BACKEND, 0, "late");
+    chains = kept_chains();
+    restart(BACKEND);
+    net_stop_node(&net, CLI);
+    assert_int_equal(load(BACKEND, buffer_view(&chains)), 0);
+    hand_out_as(BACKEND, "cli", identity_of(CLI), PASSED, buffer_view(&early));
+    expect_failed(BACKEND, AICO_EEPOCHBACK);
+    buffer_deinit(&early);
+    buffer_deinit(&chains);
+}
+
+/* So many generations are remembered; the oldest makes room, wherever it stands. */
+static void the_oldest_generation_makes_room(void **state UNUSED)
+{
+    enum { COUNT = 4096 };
+    size_t size = CHAIN_SIZE + strlen("passed/**");
+    uint8_t *many = calloc(COUNT + 1, size);
+    struct writer w = writer_over(many, (COUNT + 1) * size);
+
+    assert_non_null(many);
+    store(PASSED, "one");
+    restart(BACKEND);
+    for (uint32_t i = 0; i <= COUNT; i++) {
+        uint8_t id[12] = {(uint8_t)(i >> 8), (uint8_t)i, 1};
+        uint8_t chain[SECRET_SIZE] = {1};
+
+        writer_bytes(&w, bytes_of(identity_of(CLI), SIGN_PUBLIC_SIZE));
+        /* The second one is the oldest. */
+        writer_u64(&w, (uint64_t)START_MS + (i == 1 ? 0 : i + 1));
+        writer_bytes(&w, bytes_of(id, sizeof(id)));
+        writer_u8(&w, 0);
+        writer_u8(&w, 0);
+        writer_u32(&w, 0);
+        writer_bytes(&w, bytes_of(chain, sizeof(chain)));
+        writer_lp16(&w, bytes_text("passed/**"));
+    }
+    assert_int_equal(load(BACKEND, writer_view(&w)), 0);
+    for (uint32_t i = 0; i <= COUNT; i++) {
+        struct envelope e;
+        uint8_t id[12] = {(uint8_t)(i >> 8), (uint8_t)i, 1};
+
+        assert_int_equal(envelope_parse(buffer_view(&sealed), &e), 0);
+        memcpy(sealed.at + (e.key_id.at - sealed.at), id, sizeof(id));
+        assert_int_equal(can_open(BACKEND), i != 1);
+    }
+    free(many);
+}
+
+static void what_is_no_envelope_cannot_be_opened(void **state UNUSED)
+{
+    uint8_t ratchet[512];
+
+    tell_all_readings();
+    store(KEPT, "one");
+    assert_true(can_open(BACKEND));
+    assert_false(sessions_can_open_stored(at(BACKEND), identity_of(CLI), of_a_ratchet(ratchet)));
+    sealed.size = 7;
+    assert_false(can_open(BACKEND));
+}
+
+/* --- many readers -------------------------------------------------------------------------------
+ */
+
+#define MANY (STORED_KEYS_MAX + 6)
+static struct identity *many_readers[MANY];
+
+static void rules_of_many(struct registry_draft *draft)
+{
+    for (size_t i = 0; i < MANY; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "reader%zu", i);
+        many_readers[i] = identity_make(name);
+        draft_add(draft, many_readers[i], "reader");
+    }
+    assert_int_equal(registry_draft_set_rule(draft,
+                                             &(struct rule_line){.filter = bytes_text("kept/**"),
+                                                                 .publish = "cli",
+                                                                 .subscribe = "@reader",
+                                                                 .seal = SEAL_GROUP,
+                                                                 .history = true,
+                                                                 .store = {.on = true, .count = 9}},
+                                             NULL),
+                     0);
+}
+
+static void each_of_many_readers_is_left_a_key(void **state UNUSED)
+{
+    size_t records;
+
+    net_open(&net, names, EVERYBODY, rules_of_many);
+    link_up(CLI);
+    for (size_t i = 0; i < MANY; i++) {
+        uint8_t statement[READING_SIZE];
+        const struct reading_key key = {1, START_MS, {{(uint8_t)(i + 1)}}};
+
+        assert_int_equal(reading_write(many_readers[i], bytes_text(NAMESPACE), &key, statement), 0);
+        sessions_take_reading(at(CLI), now_at(CLI), many_readers[i]->public,
+                              bytes_of(statement, sizeof(statement)));
+    }
+    sessions_take_reading(at(CLI), now_at(CLI), identity_of(CLI), bytes_of(NULL, 0));
+    net_prepare(&net, CLI, KEPT);
+    net_drain(&net, CLI);
+    records = count_notes(&net, CLI, SESSION_STORE_KEYS);
+    assert_int_equal(records, 2);
+    for (size_t i = 0; i < MANY; i++) {
+        struct bytes key;
+        size_t found = 0;
+
+        for (size_t nth = 0; nth < records; nth++)
+            found += key_left(nth, many_readers[i]->public, &key);
+        assert_int_equal(found, 1);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        identity_free(&many_readers[i]);
+    net_close(&net);
+}
+
+#define STORED_TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORED_TEST(what_was_left_opens_when_its_publisher_is_gone),
+        STORED_TEST(messages_of_any_epoch_open_in_any_order),
+        STORED_TEST(nothing_is_stored_before_the_reading_keys_are_known),
+        STORED_TEST(keys_are_left_again_with_each_link),
+        STORED_TEST(a_generation_begun_without_a_link_is_left_with_the_next),
+        STORED_TEST(a_reader_without_a_reading_key_is_named),
+        STORED_TEST(a_reading_key_that_comes_later_gets_what_lives),
+        STORED_TEST(a_reading_key_that_is_not_its_owners_is_not_used),
+        STORED_TEST(what_cannot_be_the_publishers_is_refused),
+        STORED_TEST(a_stored_message_is_bound_to_its_topic_and_rule),
+        STORED_TEST(a_level_of_maximum_reads_nothing_unsigned),
+        STORED_TEST(what_nobody_left_is_asked_for),
+        STORED_TEST(what_the_revoked_stored_is_not_read),
+        STORED_TEST(what_one_that_left_in_order_stored_is_read),
+        STORED_TEST(a_chain_that_was_given_outlives_a_restart),
+        STORED_TEST(chains_are_read_whole_or_not_at_all),
+        STORED_TEST(a_chain_is_kept_no_longer_than_what_it_opens),
+        STORED_TEST(an_epoch_before_our_chain_does_not_open),
+        STORED_TEST(the_oldest_generation_makes_room),
+        STORED_TEST(what_is_no_envelope_cannot_be_opened),
+        cmocka_unit_test(each_of_many_readers_is_left_a_key),
+    };
+
+    if (crypto_start() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
