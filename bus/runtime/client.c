@@ -70,7 +70,7 @@ void client_wake(struct aico_client *c)
     if (c->is_woken)
         return;
     c->is_woken = true;
-    wake_signal(&c->wake);
+    wake_signal(client_who_drives(c));
 }
 
 void client_enter(struct aico_client *c)
@@ -117,7 +117,9 @@ static struct aico_client *client_alloc(void)
 
     if (!c)
         return NULL;
-    c->wake.fd = c->ready.fd = -1;
+    c->wake.fd = c->ready.fd = c->drive.wake.fd = c->drive.timer_fd = -1;
+    c->drive.is_taken = true; /* by the thread, which begins soon */
+    c->drive.calm = CLIENT_CALM_TURNS;
     c->asked_end = &c->asked;
     c->next_id = 1;
     return c;
@@ -140,6 +142,7 @@ static void client_dispose(struct aico_client **client)
     client_home_deinit(&c->home);
     wake_close(&c->wake);
     wake_close(&c->ready);
+    drive_close(&c->drive);
     (void)pthread_cond_destroy(&c->changed);
     (void)pthread_cond_destroy(&c->arrived);
     (void)pthread_cond_destroy(&c->has_room);
@@ -204,7 +207,8 @@ int aico_client_open(const struct aico_client_options *options, int64_t timeout_
     if (!fresh)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     r = init_locks(fresh, err);
-    if (r == 0 && (wake_open(&fresh->wake) < 0 || wake_open(&fresh->ready) < 0))
+    if (r == 0 && (wake_open(&fresh->wake) < 0 || wake_open(&fresh->ready) < 0 ||
+                   drive_open(&fresh->drive) < 0))
         r = aico_error_set(err, AICO_ESYSTEM, "no descriptor left");
     if (r == 0)
         r = client_home_load(options, &fresh->home, err);
@@ -249,7 +253,8 @@ int aico_client_close(struct aico_client **client, int64_t timeout_ms,
     c->close_ms = wait_deadline(timeout_ms);
     (void)pthread_cond_broadcast(&c->arrived);
     (void)pthread_cond_broadcast(&c->has_room);
-    client_wake(c);
+    wake_signal(&c->wake);       /* whoever drives lets go */
+    wake_signal(&c->drive.wake); /* of what the thread has to do now */
     client_unlock(c);
     (void)pthread_join(c->thread, NULL);
 
@@ -268,8 +273,18 @@ int aico_client_close(struct aico_client **client, int64_t timeout_ms,
 
 /* --- looking -------------------------------------------------------------------------------- */
 
-int aico_client_fd(const struct aico_client *c)
+/* Keeping it up to date costs two system calls a message, so only for who has asked. */
+int aico_client_fd(const struct aico_client *client)
 {
+    struct aico_client *c = (struct aico_client *)(uintptr_t)client;
+
+    client_lock(c);
+    if (!c->is_watched && (c->inbox.head || c->is_over))
+        wake_signal(&c->ready);
+    c->is_watched = true;
+    if (!c->drive.is_taken)
+        wake_signal(&c->drive.wake);
+    client_unlock(c);
     return c->ready.fd;
 }
 

@@ -6,15 +6,17 @@
  *   client.c          opening and closing
  *   client_home.c     what is read from the home
  *   client_reading.c  the keys that stored messages are sealed for
- *   client_thread.c   the thread that owns core and socket
+ *   client_thread.c   the thread that owns core and socket, and what a turn of it does
+ *   client_drive.c    application threads that do its turns while they wait
  *   client_publish.c  the application's messages into the queue
  *   client_outbox.c   accepted messages that outlive the process
  *   client_inbox.c    received messages to the application
  *   client_call.c     questions an application thread waits on
  *
- * The thread owns everything under `core`. Application threads meet it only in what `lock` guards,
- * which is held for short copies and never while something is sealed, sent, read or written. The
- * thread takes it once a turn: it hands out what the turn brought and takes what was asked since.
+ * The driver owns everything under `core`: the thread, or an application thread in its place.
+ * Application threads meet it only in what `lock` guards, which is held for short copies and never
+ * while something is sealed, sent, read or written. The driver takes it once a turn: it hands out
+ * what the turn brought and takes what was asked since.
  */
 #ifndef RUNTIME_CLIENT_H
 #define RUNTIME_CLIENT_H
@@ -41,6 +43,8 @@
 #define CLIENT_OUTBOX_LIMIT                                                                        \
     ((size_t)64 * 1024 * 1024) /* of the file, unless the application says */
 #define CLIENT_VERDICTS 32     /* topics whose rule is remembered */
+#define CLIENT_BUSY_COUNT 4    /* so many messages of one turn keep the application busy */
+#define CLIENT_CALM_TURNS 8    /* so many turns with no more than those: it is not busy */
 
 /* Everything an opening reads from the home. */
 struct client_home {
@@ -114,6 +118,21 @@ struct call {
     int64_t took_us;
 };
 
+/* Who does the turns: client_drive.c. */
+struct drive {
+    bool is_taken;               /* by the thread, or by an application thread */
+    bool is_parked;              /* the thread leaves them to others */
+    bool is_possible;            /* as of the last turn: the session stands */
+    bool is_due;                 /* something waits for the next turn that may wait for GRACE_MS */
+    bool has_more;               /* the last turn had more to do */
+    bool is_armed;               /* timer_fd */
+    unsigned calm;               /* turns in a row that brought few messages */
+    int timer_fd;                /* when the parked thread looks again */
+    struct wake wake;            /* for the parked thread */
+    int64_t left_ms;             /* wait_clock_ms() at which somebody drove last */
+    struct candidate *candidate; /* an application thread that would drive; NULL: none */
+};
+
 struct aico_client {
     /* Never changes after aico_client_open(). */
     struct client_home home;
@@ -122,7 +141,7 @@ struct aico_client {
     bool has_thread;
     struct outbox *outbox; /* NULL: there is none */
     size_t outbox_limit;
-    struct wake wake;  /* for the thread */
+    struct wake wake;  /* for the driver */
     struct wake ready; /* aico_client_fd(): readable while the inbox is not empty or it is over */
 
     pthread_mutex_t lock;
@@ -132,15 +151,18 @@ struct aico_client {
     pthread_cond_t has_room; /* the publish queue, or the end */
     pthread_cond_t left;     /* callers is 0 */
     unsigned callers;        /* application threads that wait inside */
-    bool is_woken;           /* the thread was woken and has not looked yet */
-    struct fifo queue;       /* struct outgoing: what the thread has not taken */
-    size_t core_bytes;       /* queued in the core, as of its last turn */
-    size_t outbox_bytes;     /* in the outbox, or about to be */
+    struct drive drive;
+    unsigned waiters;    /* of the callers: for a message or an answer, without driving */
+    bool is_woken;       /* who drives, or must, was woken and has not looked yet */
+    bool is_watched;     /* aico_client_fd() was asked for: `ready` is kept up to date */
+    struct fifo queue;   /* struct outgoing: what the driver has not taken */
+    size_t core_bytes;   /* queued in the core, as of its last turn */
+    size_t outbox_bytes; /* in the outbox, or about to be */
     unsigned room_waiters;
     uint64_t next_id;    /* of the next message */
     uint64_t receipts;   /* asked for so far: the number of the last one */
-    struct fifo read;    /* struct read_note: what the thread has not taken */
-    struct fifo settled; /* struct verdict_given: what the thread has not taken */
+    struct fifo read;    /* struct read_note: what the driver has not taken */
+    struct fifo settled; /* struct verdict_given: what the driver has not taken */
     struct inbox inbox;
     struct pool_taker messages; /* taken out of their bundles */
     bool is_backlogged;
@@ -161,8 +183,9 @@ struct aico_client {
     uint64_t unsent, unacknowledged; /* in the core, as of its last turn */
     uint64_t taken;                  /* message_kept() of what the application took last */
 
-    /* --- the thread's own --- */
+    /* --- the driver's own --- */
     struct client *core;
+    int64_t due_ms;     /* boot_ms of the next turn, if nothing happens before */
     struct fifo orders; /* of `queue`, and its emptied chunks on their way back */
     struct transport *transport;
     struct dealer *dealer;     /* NULL: no link */
@@ -205,6 +228,10 @@ AICO_MUST_USE int client_chains_load(const struct client_home *home, struct clie
 
 /* --- client_thread.c --- */
 
+/* Waits for link and orders, at most @limit_ms and until the next turn is due; what happened. */
+unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms);
+/* One turn by an application thread that drives: it neither dials nor closes. */
+void client_turn(struct aico_client *c, unsigned events);
 /* Makes core and transport; aico_client_open() starts client_thread() then. */
 AICO_MUST_USE int client_thread_prepare(struct aico_client *c,
                                         const struct aico_client_options *options,
@@ -212,6 +239,33 @@ AICO_MUST_USE int client_thread_prepare(struct aico_client *c,
 void *client_thread(void *client);
 /* Frees what the thread owns, after it has ended. */
 void client_thread_deinit(struct aico_client *c);
+
+/* --- client_drive.c --- */
+
+AICO_MUST_USE int drive_open(struct drive *ret_drive);
+void drive_close(struct drive *drive);
+/* By the thread, between two turns: makes room for an application thread that would drive, and
+ * returns when it has to take over again. Whether it was away. */
+bool client_park(struct aico_client *c);
+/*
+ * With the lock held, which is free meanwhile, by a caller that has entered: waits until @call is
+ * answered (NULL: until there is a message), until @deadline_ms, or until the client ends; and
+ * drives if it can. It may return early.
+ *
+ * @cond  what the driver signals
+ * False when @deadline_ms (MOMENT_NEVER) of wait_clock_ms() is past.
+ */
+bool client_await(struct aico_client *c, const struct call *call, pthread_cond_t *cond,
+                  int64_t deadline_ms);
+/* With the lock held, which is free meanwhile, by a caller that has entered and queued something:
+ * sends it, if nobody drives and nothing else is on its way; else wakes who does. */
+void client_send(struct aico_client *c);
+/* With the lock held: as client_wake(), for what may wait until the caller waits, or 2 ms. */
+void client_wake_later(struct aico_client *c);
+/* With the lock held, before the caller waits for what only a driver does. */
+void client_wake_driver(struct aico_client *c);
+/* With the lock held: what wakes who drives, or must. */
+const struct wake *client_who_drives(const struct aico_client *c);
 
 /* --- client_inbox.c --- */
 
@@ -231,7 +285,7 @@ AICO_MUST_USE int client_may_publish(struct aico_client *c, struct bytes topic, 
 
 void client_lock(struct aico_client *c);
 void client_unlock(struct aico_client *c);
-/* Makes the thread look at what was asked. */
+/* Makes the driver look at what was asked. */
 void client_wake(struct aico_client *c);
 /* Whether the client serves; else the reason, in @err and as result. */
 AICO_MUST_USE int client_check(const struct aico_client *c, struct aico_error *err);

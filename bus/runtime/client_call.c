@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Questions: an application thread asks, the client's thread answers, in time or by name. */
+/* Questions: an application thread asks, and whoever drives answers, in time or by name. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,10 +21,10 @@ static int ask(struct aico_client *c, struct call *call, struct aico_error *err)
         call->last_id = c->next_id - 1;
         *c->asked_end = call;
         c->asked_end = &call->next;
-        client_wake(c);
+        client_wake_later(c);
         client_enter(c);
         while (!call->is_done)
-            (void)client_wait(c, &call->is_done_cond, MOMENT_NEVER);
+            (void)client_await(c, call, &call->is_done_cond, MOMENT_NEVER);
         client_leave(c);
         r = call->code;
         if (r < 0)
@@ -158,7 +158,7 @@ int aico_settle(struct aico_client *c, const struct aico_message *message,
         block = fifo_push(&c->settled, sizeof(given));
     if (block) {
         memcpy(block, &given, sizeof(given));
-        client_wake(c);
+        client_wake_later(c);
     }
     client_unlock(c);
     return r < 0 || block ? r : aico_error_set(err, AICO_ENOMEM, "out of memory");

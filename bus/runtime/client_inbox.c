@@ -179,9 +179,9 @@ static int hand_over(struct aico_client *c, struct aico_message **ret_message,
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     if (*message_kept(message) > 0) {
         c->taken = *message_kept(message);
-        client_wake(c);
+        client_wake_later(c);
     }
-    if (!c->inbox.head && !c->is_over)
+    if (!c->inbox.head && !c->is_over && c->is_watched)
         wake_clear(&c->ready);
     if (c->is_backlogged && c->inbox.bytes < CLIENT_INBOX_LIMIT / 2)
         client_wake(c);
@@ -201,7 +201,7 @@ int aico_receive(struct aico_client *c, int64_t timeout_ms, struct aico_message 
     if (!c->inbox.head && !is_late)
         deadline_ms = wait_deadline(timeout_ms);
     while (!c->inbox.head && (r = client_check(c, err)) == 0 && !is_late)
-        is_late = !client_wait(c, &c->arrived, deadline_ms);
+        is_late = !client_await(c, NULL, &c->arrived, deadline_ms);
     if (c->inbox.head) {
         r = hand_over(c, ret_message, err);
     } else if (r == 0) {

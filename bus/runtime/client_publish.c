@@ -305,6 +305,7 @@ static int wait_for_room(struct aico_client *c, size_t size, int64_t wait_ms,
         return client_check(c, err);
     deadline_ms = is_late ? 0 : wait_deadline(wait_ms);
     c->room_waiters++;
+    client_wake_driver(c);
     while ((r = client_check(c, err)) == 0 && !has_room(c, size) && !is_late)
         is_late = !client_wait(c, &c->has_room, deadline_ms);
     c->room_waiters--;
@@ -330,7 +331,6 @@ static int enqueue(struct aico_client *c, struct outgoing *out, struct bytes top
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     out->id = c->next_id++;
     outgoing_write(block, out, topic, to, headers, payload);
-    client_wake(c);
     return 0;
 }
 
@@ -454,6 +454,8 @@ static int publish_now(struct aico_client *c, struct said *said, struct aico_err
     if (r == 0)
         r = enqueue(c, &said->out, said->topic, said->to, buffer_view(&headers), said->payload,
                     err);
+    if (r == 0)
+        client_send(c);
     client_leave(c);
     client_unlock(c);
     return r;
@@ -474,6 +476,8 @@ static int put_and_enqueue(struct aico_client *c, struct said *said, uint64_t nu
         return r;
     client_lock(c);
     r = enqueue(c, &said->out, said->topic, said->to, buffer_view(&headers), said->payload, err);
+    if (r == 0)
+        client_wake(c);
     client_unlock(c);
     return r;
 }
@@ -559,6 +563,8 @@ int aico_reply(struct aico_client *c, const struct aico_message *request, const 
     r = wait_for_room(c, outgoing_size(&out), 0, err);
     if (r == 0)
         r = enqueue(c, &out, topic, to, bytes_of(NULL, 0), bytes_of(payload, size), err);
+    if (r == 0)
+        client_send(c);
     client_leave(c);
     client_unlock(c);
     return r;

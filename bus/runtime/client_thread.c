@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The thread of a client: the only one that touches core and socket. A turn takes what the
- * application asked for, what came and what is due, gives the broker what it takes, and hands out
- * the results.
+ * The thread of a client, and the turns that it or another driver does: who drives is the only one
+ * that touches core and socket. A turn takes what the application asked for, what came and what is
+ * due, gives the broker what it takes, and hands out the results.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -322,6 +322,7 @@ static void take_orders(struct aico_client *c, struct moment now)
 
     client_lock(c);
     c->is_woken = false;
+    c->drive.is_due = false;
     fifo_splice(&c->orders, &c->queue);
     fifo_splice(&settled, &c->settled);
     fifo_splice(&read, &c->read);
@@ -368,8 +369,12 @@ static void hand_out_messages(struct aico_client *c)
 {
     if (!c->delivered.head)
         return;
-    if (!c->inbox.head)
+    if (!c->inbox.head && c->is_watched)
         wake_signal(&c->ready);
+    if (c->delivered.messages > CLIENT_BUSY_COUNT)
+        c->drive.calm = 0;
+    else
+        c->drive.calm = MIN(c->drive.calm + 1, (unsigned)CLIENT_CALM_TURNS);
     inbox_splice(&c->inbox, &c->delivered);
     (void)pthread_cond_broadcast(&c->arrived);
 }
@@ -400,9 +405,11 @@ static void settle_outbox(struct aico_client *c)
 }
 
 /* What the turn brought. Messages before answers: who flushed finds its refusals. */
-static void hand_out(struct aico_client *c)
+static void hand_out(struct aico_client *c, bool has_more)
 {
     client_lock(c);
+    c->drive.is_possible = c->is_linked && client_is_ready(c->core);
+    c->drive.has_more = has_more || c->is_blocked;
     client_get_stats(c->core, &c->stats);
     c->unsent = client_queued(c->core);
     c->unacknowledged = client_unacknowledged(c->core);
@@ -435,6 +442,7 @@ static void end(struct aico_client *c, int code, const char *text)
     c->asked = NULL;
     c->asked_end = &c->asked;
     c->is_over = true;
+    c->drive.is_possible = false;
     c->over_code = code;
     (void)snprintf(c->over_text, sizeof(c->over_text), "%s", text);
     client_unlock(c);
@@ -509,28 +517,56 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
-static unsigned wait_for_events(struct aico_client *c, int64_t timeout_ms)
+unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms)
 {
     struct pollfd wake = {.fd = c->wake.fd, .events = POLLIN};
+    int64_t timeout_ms = MIN(limit_ms, MAX(c->due_ms - moment_now().boot_ms, (int64_t)0));
 
     if (c->dealer)
         return dealer_wait(c->dealer, c->wake.fd, timeout_ms);
-    if (poll(&wake, 1, timeout_ms < 0 || timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) > 0)
+    if (poll(&wake, 1, (int)MIN(timeout_ms, (int64_t)INT32_MAX)) > 0)
         return DEALER_WOKEN;
     return DEALER_NONE;
 }
 
-static int64_t wait_ms(struct aico_client *c, struct moment now, enum closing closing)
+static int64_t due_ms(struct aico_client *c, struct moment now, enum closing closing)
 {
-    int64_t deadline = client_deadline(c->core);
-    int64_t left = deadline == MOMENT_NEVER ? INT32_MAX : MAX(deadline - now.boot_ms, (int64_t)0);
+    int64_t due = client_deadline(c->core);
 
     if (closing != CLOSING_NOT) {
         client_lock(c);
-        left = MIN(left, MAX(c->close_ms - wait_clock_ms(), (int64_t)0));
+        due = MIN(due, now.boot_ms + MAX(c->close_ms - wait_clock_ms(), (int64_t)0));
         client_unlock(c);
     }
-    return left;
+    return due;
+}
+
+static void begin_turn(struct aico_client *c, struct moment now, unsigned events)
+{
+    if (events & DEALER_WOKEN)
+        wake_clear(&c->wake);
+    if (c->dealer)
+        handle_link(c, now, events);
+    take_orders(c, now);
+    if (now.boot_ms >= client_deadline(c->core))
+        client_tick(c->core, now);
+}
+
+static void end_turn(struct aico_client *c, struct moment now, bool has_more, enum closing closing)
+{
+    if (c->is_linked && !client_has_link(c->core))
+        link_close(c, 0);
+    settle_outbox(c);
+    hand_out(c, has_more);
+    c->due_ms = has_more ? now.boot_ms : due_ms(c, now, closing);
+}
+
+void client_turn(struct aico_client *c, unsigned events)
+{
+    struct moment now = moment_now();
+
+    begin_turn(c, now, events);
+    end_turn(c, now, give_frames(c, now), CLOSING_NOT);
 }
 
 void *client_thread(void *client)
@@ -538,32 +574,23 @@ void *client_thread(void *client)
     struct aico_client *c = client;
     enum closing closing = CLOSING_NOT;
     const char *text = "the client was closed";
-    int64_t timeout_ms = 0;
+    int64_t limit_ms = 0;
     int code = AICO_ECLOSED;
 
     for (;;) {
-        unsigned events = wait_for_events(c, timeout_ms);
+        unsigned events = client_wait_for_events(c, limit_ms);
         struct moment now = moment_now();
         bool has_more;
 
-        if (events & DEALER_WOKEN)
-            wake_clear(&c->wake);
-        if (c->dealer)
-            handle_link(c, now, events);
-        take_orders(c, now);
-        if (now.boot_ms >= client_deadline(c->core))
-            client_tick(c->core, now);
+        begin_turn(c, now, events);
         if (!c->dealer && client_wants_link(c->core, now))
             dial(c, now);
         has_more = give_frames(c, now);
         closing = step_closing(c, now, closing);
-        if (c->is_linked && !client_has_link(c->core))
-            link_close(c, 0);
-        settle_outbox(c);
-        hand_out(c);
+        end_turn(c, now, has_more, closing);
         if (closing == CLOSING_DONE || client_is_ended(c->core, &code, &text))
             break;
-        timeout_ms = has_more ? 0 : wait_ms(c, now, closing);
+        limit_ms = closing == CLOSING_NOT && client_park(c) ? 0 : INT32_MAX;
     }
     end(c, code, text);
     link_close(c, closing == CLOSING_DONE

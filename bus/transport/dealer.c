@@ -22,6 +22,7 @@ enum state { CONNECTING, SHAKING, UP, DOWN };
 struct dealer {
     void *socket;
     void *monitor;
+    struct waiter waiter;
     char *endpoint;
     enum state state;
     bool up_told;
@@ -232,7 +233,7 @@ int dealer_open(struct transport *transport, const struct dealer_settings *setti
                          ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
                          ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                          ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-    if (!dealer->monitor)
+    if (!dealer->monitor || !waiter_init(&dealer->waiter, dealer->socket, dealer->monitor))
         return aico_error_set(err, AICO_ESYSTEM, "watching a socket: %s", zmq_strerror(errno));
     r = connect_socket(dealer, err);
     if (r < 0)
@@ -240,15 +241,6 @@ int dealer_open(struct transport *transport, const struct dealer_settings *setti
 
     *ret_dealer = STEAL(dealer);
     return 0;
-}
-
-static int socket_events(void *socket)
-{
-    int events = 0;
-    size_t size = sizeof(events);
-
-    (void)zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
-    return events;
 }
 
 /* Everything that is true now. */
@@ -259,12 +251,12 @@ static unsigned collect(struct dealer *dealer, bool is_woken)
     uint32_t value;
     int events;
 
-    while (monitor_next(dealer->monitor, &event, &value))
+    while (waiter_next_event(&dealer->waiter, &event, &value))
         on_event(dealer, event, value);
     on_time(dealer);
 
     /* Asked after the monitor: what arrived before the link was lost is seen before its loss. */
-    events = socket_events(dealer->socket);
+    events = waiter_events(&dealer->waiter);
     if (dealer->state == UP && !dealer->up_told) {
         dealer->up_told = true;
         result |= DEALER_UP;
@@ -284,29 +276,19 @@ unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms)
 {
     int64_t now = moment_now().boot_ms;
     int64_t deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now + timeout_ms;
-    bool is_last;
+    bool is_woken = false, is_last = false;
+    unsigned result;
 
-    do {
-        int64_t until_ms = dealer->state == DOWN ? now : next_time(dealer, deadline_ms);
-        long wait_ms = until_ms == MOMENT_NEVER ? -1 : (long)MAX(until_ms - now, (int64_t)0);
-        zmq_pollitem_t items[] = {
-            {.socket = dealer->socket, .events = ZMQ_POLLIN},
-            {.socket = dealer->monitor, .events = ZMQ_POLLIN},
-            {.fd = wake_fd, .events = ZMQ_POLLIN},
-        };
-        unsigned result;
+    while ((result = collect(dealer, is_woken)) == DEALER_NONE && !is_last) {
+        int64_t until_ms = next_time(dealer, deadline_ms);
+        int64_t wait_ms = until_ms == MOMENT_NEVER ? -1 : MAX(until_ms - now, (int64_t)0);
 
-        if (dealer->is_full)
-            items[0].events |= ZMQ_POLLOUT;
         is_last = deadline_ms <= now;
-        if (zmq_poll(items, wake_fd < 0 ? 2 : 3, wait_ms) < 0 && errno != EINTR)
+        if (!waiter_wait(&dealer->waiter, wake_fd, wait_ms, &is_woken))
             go_down(dealer, AICO_ESYSTEM, zmq_strerror(errno));
-        result = collect(dealer, wake_fd >= 0 && items[2].revents & ZMQ_POLLIN);
-        if (result)
-            return result;
         now = moment_now().boot_ms;
-    } while (!is_last);
-    return DEALER_NONE;
+    }
+    return result;
 }
 
 bool dealer_is_up(const struct dealer *dealer)

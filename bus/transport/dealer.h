@@ -46,7 +46,8 @@ enum dealer_event {
     DEALER_UP = 1,       /* the link is encrypted and accepted; told once */
     DEALER_FRAME = 2,    /* dealer_receive() has a frame */
     DEALER_WRITABLE = 4, /* after AICO_EFULL: dealer_send() has room again; told once */
-    DEALER_WOKEN = 8,    /* @wake_fd is readable; the caller clears it */
+    DEALER_WOKEN = 8,    /* @wake_fd is readable; the caller clears it. Only told after a wait, so
+                            perhaps not while frames come */
     DEALER_DOWN = 16,    /* over, for the reason of dealer_reason(); told only when every frame
                             that arrived before was taken, and then at every call */
 };

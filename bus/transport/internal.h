@@ -37,6 +37,33 @@ static inline void socket_close(void **socket)
     *socket = NULL;
 }
 
+/*
+ * Waits for a socket, its monitor and a descriptor with one system call, where zmq_poll() asks each
+ * socket before and after it. The descriptor of a socket of ZeroMQ tells of commands that nobody
+ * has taken, and every call of the socket may take them. So waiter_events() is asked before every
+ * wait, and only who finds there nothing may wait.
+ */
+struct waiter {
+    void *socket, *monitor; /* the owner's */
+    int socket_fd, monitor_fd;
+    unsigned passed;     /* calls of waiter_events() since the monitor was looked at */
+    bool is_monitor_due; /* it may have events: until waiter_next_event() says that it has none */
+};
+/* False when libzmq does not give its descriptors. */
+bool waiter_init(struct waiter *waiter, void *socket, void *monitor);
+/* ZMQ_EVENTS of the socket as they are now. Who never waits sees its monitor all the same, after
+ * some calls. */
+int waiter_events(struct waiter *waiter);
+/*
+ * @wake_fd       -1: none
+ * @timeout_ms    -1: for ever
+ * @ret_is_woken  whether @wake_fd is readable
+ * False when the wait failed (errno), for another reason than a signal.
+ */
+bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *ret_is_woken);
+/* The next event of the monitor, if it may have one. */
+bool waiter_next_event(struct waiter *waiter, uint16_t *ret_event, uint32_t *ret_value);
+
 /* Whether a "tcp://" endpoint is written with an IPv6 address. */
 bool endpoint_is_ipv6(const char *endpoint);
 

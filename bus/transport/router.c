@@ -75,6 +75,7 @@ struct router {
     struct transport *transport;
     void *socket;
     void *monitor;
+    struct waiter waiter;
     struct link *links;   /* by routing id */
     struct link *last;    /* of the last frame: most frames come in bursts */
     struct link **by_fd;  /* by_fd_count of them, as of guests */
@@ -177,7 +178,7 @@ int router_new(struct transport *transport, const struct router_settings *settin
     router->monitor = monitor_open(transport, router->socket,
                                    ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
                                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
-    if (!router->monitor)
+    if (!router->monitor || !waiter_init(&router->waiter, router->socket, router->monitor))
         return aico_error_set(err, AICO_ESYSTEM, "watching the broker's socket: %s",
                               zmq_strerror(errno));
     *ret_router = STEAL(router);
@@ -251,19 +252,16 @@ int router_bind(struct router *router, const char *endpoint, int listener, char 
 
 unsigned router_wait(struct router *router, int wake_fd, int64_t timeout_ms)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = router->socket, .events = ZMQ_POLLIN},
-        {.socket = router->monitor, .events = ZMQ_POLLIN},
-        {.fd = wake_fd, .events = ZMQ_POLLIN},
-    };
+    bool is_woken = false;
     unsigned result = ROUTER_NONE;
 
-    if (zmq_poll(items, wake_fd < 0 ? 2 : 3, (long)timeout_ms) <= 0)
-        return ROUTER_NONE;
-    if (items[0].revents & ZMQ_POLLIN)
-        result |= ROUTER_INPUT;
-    if (wake_fd >= 0 && items[2].revents & ZMQ_POLLIN)
+    if (waiter_events(&router->waiter) & ZMQ_POLLIN)
+        return ROUTER_INPUT;
+    (void)waiter_wait(&router->waiter, wake_fd, timeout_ms, &is_woken);
+    if (is_woken)
         result |= ROUTER_WOKEN;
+    if (waiter_events(&router->waiter) & ZMQ_POLLIN)
+        result |= ROUTER_INPUT;
     return result;
 }
 
@@ -607,7 +605,7 @@ static void read_monitor(struct router *router, int64_t now_ms)
     uint16_t event;
     uint32_t value;
 
-    while (monitor_next(router->monitor, &event, &value))
+    while (waiter_next_event(&router->waiter, &event, &value))
         if (event == ZMQ_EVENT_ACCEPTED)
             on_accepted(router, (int)value, now_ms);
         else if (event == ZMQ_EVENT_DISCONNECTED)
@@ -627,8 +625,10 @@ static bool is_given_id(struct router *router, const uint8_t *routing_id, size_t
     if (size != ROUTING_ID_SIZE || routing_id[0] != 0 || (chosen && *chosen))
         return false;
     number = id_number(routing_id) - router->first_id;
-    if (number > router->accepted)
+    if (number > router->accepted) {
+        router->waiter.is_monitor_due = true;
         read_monitor(router, now_ms);
+    }
     return number > 0 && number <= router->accepted;
 }
 

@@ -54,7 +54,7 @@ enum router_event {
     ROUTER_WOKEN = 2, /* @wake_fd is readable; the caller clears it */
 };
 /* @timeout_ms: 0 only looks, -1 waits for ever. Returns the sum of what is true; may return
- * ROUTER_NONE early. */
+ * ROUTER_NONE early, and while there is input does not look at @wake_fd. */
 unsigned router_wait(struct router *router, int wake_fd, int64_t timeout_ms);
 
 /* One frame that came. Everything is borrowed: the frame until the next router_receive(), the rest

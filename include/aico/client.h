@@ -7,10 +7,10 @@
  *
  * Threads: every function may be called from any thread; one client may be shared by many.
  * Messages are received on the caller's thread. The library runs one thread of its own per client,
- * which owns the socket and always drains it. It never aborts the host process, never writes to
- * stdout or stderr, installs no signal handler and keeps no global state. Do not use a client in a
- * forked child. aico_client_close() ends calls that wait in other threads with AICO_ECLOSED; no
- * call may begin after it.
+ * which always drains the socket; a thread that waits in a call does that work meanwhile. It never
+ * aborts the host process, never writes to stdout or stderr, installs no signal handler and keeps
+ * no global state. Do not use a client in a forked child. aico_client_close() ends calls that wait
+ * in other threads with AICO_ECLOSED; no call may begin after it.
  *
  * Once a connection has ended for good, every function returns the code that ended it (AICO_ECLOSED
  * below stands for it: AICO_EREVOKED, AICO_EUNREACHABLE...), with its text in @err.
@@ -315,7 +315,8 @@ AICO_API AICO_MUST_USE int aico_receive(struct aico_client *client, int64_t time
 AICO_API void aico_message_free(struct aico_message **message);
 
 /** A descriptor that is readable while aico_receive() has something: for epoll, libuv, asyncio,
- * GLib. Owned by the client; only poll it. */
+ * GLib. Owned by the client; only poll it. Who has asked for it leaves the client's work to the
+ * library's thread from then on. */
 AICO_API int aico_client_fd(const struct aico_client *client);
 
 /**
