@@ -34,6 +34,12 @@
 #include "transport/zap.h"
 #include "trust/registry.h"
 
+/* A revocation bites within a second: so often the registry's file is looked at, and so long a
+ * link that is to end may be told why. */
+#define BROKER_LOOK_MS 200
+#define BROKER_BYE_MS 500
+_Static_assert(BROKER_LOOK_MS + BROKER_BYE_MS < 1000, "too late");
+
 struct pass;
 struct inherited;
 struct store_worker;

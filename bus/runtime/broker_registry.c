@@ -8,7 +8,6 @@
 #include "base/hex.h"
 #include "runtime/broker.h"
 
-#define LOOK_MS 200 /* a new registry must be in force within a second */
 #define STALE_SAY_MS (60 * 60 * 1000)
 #define REFUSALS_PER_SECOND 5
 
@@ -216,7 +215,7 @@ void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_a
 
     if (!is_asked && now.boot_ms < b->look_ms)
         return;
-    b->look_ms = now.boot_ms + LOOK_MS;
+    b->look_ms = now.boot_ms + BROKER_LOOK_MS;
     if (!file_changed(b->registry_path, &b->registry_stamp) && !is_asked) {
         say_if_stale(b, now);
         return;

@@ -246,6 +246,7 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
         .frame_size_max = FRAME_SIZE_MAX,
         .handshake_ms = MIN(config->handshake_timeout_ms, (int64_t)HANDSHAKE_MAX_MS),
         .silent_ms = SILENT_MS,
+        .bye_ms = BROKER_BYE_MS,
     };
     int r = transport_new((int)config->io_threads, &b->transport);
 

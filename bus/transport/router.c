@@ -86,7 +86,8 @@ struct router {
     size_t audit_fd;   /* the next to be looked at */
     size_t guest_count;
     int64_t audit_ms;
-    int64_t guest_ms;      /* how long a guest may stay */
+    int64_t guest_ms; /* how long a guest may stay */
+    int64_t bye_ms;
     uint64_t unseen_limit; /* bytes */
     struct link *busy;
     int64_t due_ms; /* the least at_ms of busy, or earlier */
@@ -174,6 +175,7 @@ int router_new(struct transport *transport, const struct router_settings *settin
         return aico_error_set(err, AICO_ESYSTEM, "asking libzmq for a routing id: %s",
                               zmq_strerror(errno));
     router->guest_ms = settings->handshake_ms + settings->silent_ms;
+    router->bye_ms = settings->bye_ms;
     router->unseen_limit = UNSEEN_FRAMES * (settings->frame_size_max + FRAME_OVERHEAD);
     router->monitor = monitor_open(transport, router->socket,
                                    ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
@@ -287,6 +289,33 @@ static struct link *link_of_fd(const struct router *router, int fd)
     return fd >= 0 && (size_t)fd < router->by_fd_count ? router->by_fd[fd] : NULL;
 }
 
+static struct link **list_of(struct router *router, enum link_state state)
+{
+    return state == LINK_GONE ? &router->gone : state == LINK_OPEN ? NULL : &router->busy;
+}
+
+static void set_state(struct router *router, struct link *link, enum link_state state,
+                      int64_t at_ms)
+{
+    struct link **from = list_of(router, link->state), **to = list_of(router, state);
+
+    if (from != to && from)
+        DL_DELETE(*from, link);
+    if (from != to && to)
+        DL_APPEND(*to, link);
+    link->state = state;
+    link->at_ms = at_ms;
+    if (to == &router->busy)
+        router->due_ms = MIN(router->due_ms, at_ms);
+}
+
+/* Whoever breaks the rules of this layer is told nothing. */
+static void cut_at_once(struct router *router, struct moment now, struct link *link)
+{
+    if (link->state <= LINK_SUSPECT)
+        set_state(router, link, LINK_CUTTING, now.boot_ms);
+}
+
 /* Makes room for @fd in the tables by descriptor. */
 static bool has_room_for_fd(struct router *router, int fd)
 {
@@ -381,7 +410,7 @@ static void audit_link(struct router *router, struct moment now, struct link *li
         bytes_received(link->fd) <= link->delivered + router->unseen_limit || !is_still_open(link))
         return;
     router->counters.refused_unseen++;
-    router_cut(router, now, link);
+    cut_at_once(router, now, link);
 }
 
 /* Looks at some descriptors, at all of them in turn. */
@@ -418,26 +447,6 @@ static void write_address(int fd, const char *fallback, char *to, size_t size)
 }
 
 /* --- links ---------------------------------------------------------------------------------- */
-
-static struct link **list_of(struct router *router, enum link_state state)
-{
-    return state == LINK_GONE ? &router->gone : state == LINK_OPEN ? NULL : &router->busy;
-}
-
-static void set_state(struct router *router, struct link *link, enum link_state state,
-                      int64_t at_ms)
-{
-    struct link **from = list_of(router, link->state), **to = list_of(router, state);
-
-    if (from != to && from)
-        DL_DELETE(*from, link);
-    if (from != to && to)
-        DL_APPEND(*to, link);
-    link->state = state;
-    link->at_ms = at_ms;
-    if (to == &router->busy)
-        router->due_ms = MIN(router->due_ms, at_ms);
-}
 
 static void link_is_gone(struct router *router, struct link *link, int64_t now_ms)
 {
@@ -597,6 +606,8 @@ static void on_disconnected(struct router *router, int fd, int64_t now_ms)
         link_is_gone(router, link, now_ms);
     } else if (link->state <= LINK_SUSPECT) {
         suspect(router, link, now_ms);
+    } else if (link->state == LINK_CUTTING) {
+        set_state(router, link, LINK_CUTTING, now_ms); /* it has gone by itself */
     }
 }
 
@@ -681,7 +692,7 @@ int router_receive(struct router *router, struct moment now, struct router_input
         if (r > 0) {
             link = find_link(router, routing_id);
             if (link && id_size == ROUTING_ID_SIZE)
-                router_cut(router, now, link);
+                cut_at_once(router, now, link);
             else
                 cut_stranger(router, &router->frame);
             continue;
@@ -741,7 +752,7 @@ int router_send(struct router *router, struct link *link, struct bytes frame)
 void router_cut(struct router *router, struct moment now, struct link *link)
 {
     if (link->state <= LINK_SUSPECT)
-        set_state(router, link, LINK_CUTTING, now.boot_ms + ROUTER_CUT_MS);
+        set_state(router, link, LINK_CUTTING, now.boot_ms + router->bye_ms);
 }
 
 static void look_again(struct router *router, struct link *link, int64_t now_ms)

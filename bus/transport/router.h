@@ -22,14 +22,12 @@
 struct router; /* opaque; router_new() .. router_free() */
 struct link;   /* opaque; from router_receive() to router_next_gone() */
 
-/* A link that is to be cut has so long to be sent what was handed over before, its BYE for one. */
-#define ROUTER_CUT_MS 30
-
 struct router_settings {
     const struct secret *secret; /* X25519; copied into the socket, which holds it */
     size_t frame_size_max;       /* what one connection may make us hold; larger ends it */
     int64_t handshake_ms;        /* strangers are closed after it */
     int64_t silent_ms;           /* ... and who was let in and sends no frame, so long after that */
+    int64_t bye_ms; /* from router_cut() to the end, should the other side not end it */
 };
 
 /* The ZAP handler of the context must have been started. 0, AICO_ENOMEM, AICO_ESYSTEM. */
@@ -75,8 +73,8 @@ AICO_MUST_USE int router_receive(struct router *router, struct moment now,
  * is gone: router_next_gone() will name it), AICO_ENOMEM. */
 AICO_MUST_USE int router_send(struct router *router, struct link *link, struct bytes frame);
 
-/* Ends the connection ROUTER_CUT_MS from now; its further frames are thrown away, and
- * router_next_gone() names it at last. */
+/* Ends the connection: its further frames are thrown away, and router_next_gone() names it at last.
+ * It has `bye_ms` to be sent what was handed over before, its BYE for one, unless it goes first. */
 void router_cut(struct router *router, struct moment now, struct link *link);
 
 /* The next link that is gone; the caller must not use it any more. Also does what time asks for:

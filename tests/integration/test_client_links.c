@@ -9,13 +9,15 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "runtime/client.h"
 #include "store/home.h"
 
 #define TOPIC "logs/test/v1"
-#define NAMED_WITHIN_MS 2000
+#define NAMED_WITHIN_MS (WAIT_MS / 2) /* long before the time for joining is over */
 
 /* --- who does not get in ------------------------------------------------------------------------
  */
@@ -171,10 +173,23 @@ static void a_home_that_is_not_there_is_told(void **state)
     assert_null(client);
 }
 
-static void *start_later(void *context)
+/* Stands where the broker will be, until somebody has come in vain. */
+static void *start_once_missed(void *context)
 {
-    (void)usleep(300000); /* so that the client meets nobody first */
-    world_start(context);
+    struct world *world = context;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = world->ipc + strlen("ipc://");
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), visitor;
+
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    visitor = accept(fd, NULL, NULL);
+    assert_true(visitor >= 0);
+    assert_int_equal(unlink(path), 0);
+    (void)close(visitor);
+    (void)close(fd);
+    world_start(world);
     return NULL;
 }
 
@@ -191,8 +206,8 @@ static void waiting_for_a_broker_that_comes(void **state)
     world_stop(world, true);
     start = clock_ms();
     assert_int_equal(aico_client_open(&options, 400, &client, &err), AICO_EUNREACHABLE);
-    assert_in_range(clock_ms() - start, 390, 1500);
-    assert_int_equal(pthread_create(&thread, NULL, start_later, world), 0);
+    assert_true(clock_ms() - start >= 390);
+    assert_int_equal(pthread_create(&thread, NULL, start_once_missed, world), 0);
     if (aico_client_open(&options, WAIT_MS, &client, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -361,7 +376,7 @@ static void a_full_queue_is_told_and_waited_for(void **state)
     start = clock_ms();
     assert_int_equal(aico_publish(alice, TOPIC, payload, sizeof(payload), &options, NULL, NULL),
                      AICO_EFULL);
-    assert_in_range(clock_ms() - start, 45, 1000);
+    assert_true(clock_ms() - start >= 45);
 
     world_start(world);
     options.wait_ms = WAIT_MS;
@@ -411,6 +426,17 @@ static void *publish_and_wait(void *context)
     return NULL;
 }
 
+/* Closing is promised to end who waits inside, so the test must know that somebody does. */
+static bool waits_for_room(struct aico_client *client)
+{
+    bool result;
+
+    client_lock(client);
+    result = client->room_waiters > 0;
+    client_unlock(client);
+    return result;
+}
+
 static void closing_ends_who_waits_for_room(void **state)
 {
     struct world *world = *state;
@@ -418,23 +444,18 @@ static void closing_ends_who_waits_for_room(void **state)
     struct aico_client *closing = stream.client;
     struct aico_unsent unsent;
     pthread_t thread;
-    unsigned stuck = 0;
-    int64_t since = clock_ms();
+    struct aico_message *m;
 
     world_stop(world, true);
+    m = expect(stream.client, AICO_MESSAGE_STATE); /* from here on nothing is sent any more */
+    aico_message_free(&m);
     assert_int_equal(pthread_create(&thread, NULL, publish_and_wait, &stream), 0);
-    while (stuck == 0 || clock_ms() - since < 100) {
-        unsigned now = atomic_load(&stream.published);
-
-        if (now != stuck)
-            since = clock_ms();
-        stuck = now;
+    while (!waits_for_room(stream.client))
         (void)usleep(5000);
-    }
     assert_int_equal(aico_client_close(&closing, 0, &unsent), AICO_ETIMEOUT);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(stream.result, AICO_ECLOSED);
-    assert_int_equal(unsent.unsent, stuck);
+    assert_int_equal(unsent.unsent, atomic_load(&stream.published));
 }
 
 static void without_auto_reconnect_the_first_loss_is_the_end(void **state)
@@ -584,14 +605,13 @@ static void a_slow_reader_that_asked_for_it_is_cut_off(void **state)
 /* --- registries ---------------------------------------------------------------------------------
  */
 
-static void the_revoked_is_cut_off_within_a_second(void **state)
+static void the_revoked_is_told_and_cut_off(void **state)
 {
     struct world *world = *state;
     struct aico_client *alice = join(world, ALICE), *bob = join(world, BOB);
     struct aico_client *carol = join(world, CAROL);
     struct aico_message *m = NULL;
     struct aico_error err = {0};
-    int64_t start;
 
     (void)subscribe(bob, TOPIC);
     (void)subscribe(carol, TOPIC);
@@ -599,9 +619,7 @@ static void the_revoked_is_cut_off_within_a_second(void **state)
     expect_text(bob, TOPIC, "alice", "before");
     expect_text(carol, TOPIC, "alice", "before");
     world_revoke(world, CAROL);
-    start = clock_ms();
     assert_int_equal(aico_receive(carol, WAIT_MS, &m, &err), AICO_EREVOKED);
-    assert_true(clock_ms() - start < 1000);
     if (!strstr(err.text, "registry"))
         fail_msg("%s", err.text);
     assert_int_equal(aico_receive(carol, 0, &m, &err), AICO_EREVOKED); /* it stays so */
@@ -738,7 +756,7 @@ int main(int argc, char **argv)
         TEST(a_slow_reader_that_drops_is_told_exactly),
         TEST(a_slow_reader_that_blocks_loses_nothing),
         TEST(a_slow_reader_that_asked_for_it_is_cut_off),
-        TEST(the_revoked_is_cut_off_within_a_second),
+        TEST(the_revoked_is_told_and_cut_off),
         TEST(a_new_registry_arrives_and_is_kept),
         TEST(a_generation_is_on_disk_before_it_is_used),
         TEST(a_generation_that_cannot_be_kept_ends_the_client),

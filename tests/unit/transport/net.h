@@ -36,7 +36,7 @@ struct net {
     struct zap *zap;
     struct router *router;
     struct keys broker, alice, bob, mallory; /* mallory is in no directory */
-    int64_t handshake_ms, silent_ms;
+    int64_t handshake_ms, silent_ms, bye_ms;
     char folder[64];
     char *tcp, *ipc;
     size_t gone; /* links named so far */
@@ -74,7 +74,7 @@ static inline void net_allow_both(struct net *net)
 static inline void net_router(struct net *net)
 {
     struct router_settings settings = {&net->broker.secret, FRAME_MAX, net->handshake_ms,
-                                       net->silent_ms};
+                                       net->silent_ms, net->bye_ms};
     struct aico_error err = {0};
     char path[128];
 
@@ -94,6 +94,7 @@ static inline int net_up(void **state)
     assert_non_null(mkdtemp(net->folder));
     net->handshake_ms = HANDSHAKE_MS;
     net->silent_ms = DEADLINE_MS;
+    net->bye_ms = 30;
     keys_new(&net->broker);
     keys_new(&net->alice);
     keys_new(&net->bob);

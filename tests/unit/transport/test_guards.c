@@ -306,7 +306,7 @@ static void the_next_owner_of_a_descriptor_is_not_cut(void **state)
         rogue_close(&alice);
         (void)usleep(5000);
         bob = shake(net, &net->bob, NULL);
-        for (end = moment_now().boot_ms + 2 * ROUTER_CUT_MS; moment_now().boot_ms < end;) {
+        for (end = moment_now().boot_ms + 2 * net->bye_ms; moment_now().boot_ms < end;) {
             (void)router_wait(net->router, -1, 1);
             (void)!router_receive(net->router, moment_now(), &input);
             count_gone(net);

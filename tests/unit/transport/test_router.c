@@ -240,6 +240,45 @@ static void frames_of_a_cut_link_are_thrown_away(void **state)
     dealer_close(&dealer, 0);
 }
 
+/* What is said to it last waits for its reading, or for a thread of libzmq that gets no turn. */
+static void a_link_that_is_cut_is_told_why_first(void **state)
+{
+    static const uint8_t filler[FRAME_MAX];
+    struct net *net = *state;
+    struct dealer *dealer;
+    struct link *link;
+    struct bytes frame;
+    int64_t end;
+
+    router_free(&net->router, 0);
+    free(STEAL(net->tcp));
+    free(STEAL(net->ipc));
+    net->bye_ms = DEADLINE_MS;
+    net_router(net);
+    dealer = dial_up(net, net->tcp, &net->alice);
+    send_text(dealer, "hello");
+    link = router_expect(net).link;
+    while (router_send(net->router, link, bytes_of(filler, sizeof(filler))) == 0)
+        (void)router_wait(net->router, -1, 1);
+    do { /* until there is room again, by what is read */
+        (void)dealer_expect(dealer, DEALER_FRAME);
+        assert_int_equal(dealer_receive(dealer, &frame), 0);
+        (void)router_wait(net->router, -1, 1);
+    } while (router_send(net->router, link, bytes_text("bye")) != 0);
+    router_cut(net->router, moment_now(), link);
+    for (end = moment_now().boot_ms + 100; moment_now().boot_ms < end; count_gone(net))
+        (void)router_wait(net->router, -1, 1);
+    do {
+        (void)dealer_expect(dealer, DEALER_FRAME);
+        assert_int_equal(dealer_receive(dealer, &frame), 0);
+    } while (frame.size == sizeof(filler));
+    assert_true(bytes_equal_text(frame, "bye"));
+    end = moment_now().boot_ms + net->bye_ms / 2;
+    dealer_close(&dealer, 0);
+    router_expect_gone(net, 1); /* who goes is not waited for */
+    assert_true(moment_now().boot_ms < end);
+}
+
 static void a_gone_link_takes_nothing(void **state)
 {
     struct net *net = *state;
@@ -446,6 +485,7 @@ int main(void)
         TEST(a_key_is_let_in_until_its_time_is_over),
         TEST(a_lost_link_is_named_after_all_it_had_sent),
         TEST(frames_of_a_cut_link_are_thrown_away),
+        TEST(a_link_that_is_cut_is_told_why_first),
         TEST(a_gone_link_takes_nothing),
         TEST(a_full_link_does_not_hold_up_another),
         TEST(in_a_crowd_that_comes_and_goes_every_loss_is_named_once),
