@@ -5,31 +5,39 @@
  * says of a reader, delivered or dropped, what that reader says it received, missed or could not
  * open. Only messages by subscription that nobody kept are in the rows of both.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "common/whole_file.h"
+
+int cli_may_keep_books(const struct cli *cli, struct aico_error *err)
+{
+    struct whole_file file = {0};
+    int r = cli->ledger ? whole_file_open(cli->ledger, &file, err) : 0;
+
+    whole_file_discard(&file);
+    return r;
+}
 
 int cli_keep_books(const struct cli *cli, struct aico_error *err)
 {
+    struct whole_file file = {0};
     char *text = NULL;
-    bool is_bad;
-    FILE *to;
     int r;
 
     if (!cli->ledger)
         return 0;
     r = aico_client_ledger(cli->client, &text, err);
-    if (r < 0)
-        return r;
-    to = fopen(cli->ledger, "we");
-    is_bad = !to || fputs(text, to) < 0 || fputc('\n', to) < 0;
-    if (to && fclose(to) != 0)
-        is_bad = true;
+    if (r == 0)
+        r = whole_file_open(cli->ledger, &file, err);
+    if (r == 0) {
+        (void)fprintf(file.to, "%s\n", text);
+        r = whole_file_close(&file, err);
+    }
     free(text);
-    return is_bad ? aico_error_set(err, AICO_ESYSTEM, "%s: %s", cli->ledger, strerror(errno)) : 0;
+    return r;
 }
 
 /* --- comparing -------------------------------------------------------------------------------- */

@@ -108,6 +108,8 @@ void cli_size_text(double bytes, char *to, size_t size);
 /* Opens cli->client as the options say; 0 or a code with its text in @err. */
 int cli_connect(struct cli *cli, struct aico_error *err);
 int64_t cli_timeout(const struct cli *cli);
+/* Whether --ledger, if it was given, can be written: asked before there is something to lose. */
+int cli_may_keep_books(const struct cli *cli, struct aico_error *err);
 /* Writes the books of cli->client to --ledger, if it was given. 0 or a code with its text. */
 int cli_keep_books(const struct cli *cli, struct aico_error *err);
 /* Holds the books of --with against the broker's @answer, which gets "unexplained" and

@@ -231,7 +231,7 @@ int verb_pub(struct cli *cli)
     const char *text = cli->command.count > 1 ? cli->command.arguments[1] : "-";
     bool is_stdin = strcmp(text, "-") == 0;
     struct input input = {.fd = STDIN_FILENO};
-    struct aico_error err = {0}, flush_err = {0}, books_err = {0};
+    struct aico_error err = {0}, flush_err = {0}, kept_err = {0};
     struct pub pub = {
         .cli = cli,
         .topic = cli->command.arguments[0],
@@ -245,15 +245,19 @@ int verb_pub(struct cli *cli)
                     .receipt_ms = cli_timeout(cli)},
     };
     int64_t started_ms;
-    int r, flushed, books;
+    int r, flushed, kept, books;
 
     r = check_usage(cli, is_stdin, &err);
     if (r == 0)
         r = receipts_open(&pub.receipts, cli, &err);
     if (r == 0)
+        r = cli_may_keep_books(cli, &err);
+    if (r == 0)
         r = cli_connect(cli, &err);
-    if (r < 0)
+    if (r < 0) {
+        (void)receipts_close(&pub.receipts, NULL);
         return cli_fail(cli, r, &err);
+    }
 
     started_ms = steady_ms();
     if (!is_stdin)
@@ -267,11 +271,10 @@ int verb_pub(struct cli *cli)
     flushed = flush(&pub, &flush_err);
     if (r == 0 && flushed == 0)
         flushed = wait_for_receipts(&pub, &flush_err);
-    if (r == 0 && flushed == 0)
-        flushed = receipts_close(&pub.receipts, &flush_err);
-    if (r == 0 && flushed == 0)
+    kept = receipts_close(&pub.receipts, &kept_err); /* what came is proof, whatever did not */
+    if (r == 0 && flushed == 0 && kept == 0)
         stay(&pub);
-    books = cli_keep_books(cli, &books_err);
+    books = cli_keep_books(cli, kept < 0 ? NULL : &kept_err);
     print_summary(&pub, started_ms);
     if (r == 0)
         say_kept(&pub);
@@ -281,8 +284,8 @@ int verb_pub(struct cli *cli)
         return cli_fail(cli, r, &err);
     if (flushed < 0)
         return cli_fail(cli, flushed, &flush_err);
-    if (books < 0)
-        return cli_fail(cli, books, &books_err);
+    if (kept < 0 || books < 0)
+        return cli_fail(cli, kept < 0 ? kept : books, &kept_err);
     if (pub.refusal == 0 && stop_signal() != 0)
         return 128 + stop_signal();
     return pub.refusal < 0 ? cli_fail(cli, pub.refusal, &pub.refusal_err) : 0;

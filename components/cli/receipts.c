@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Receipts of `pub --ack delivered` and `--ack signed`: printed, written, counted. */
-#include <errno.h>
 #include <string.h>
 
 #include "cli/receipts.h"
@@ -11,10 +10,14 @@ int receipts_open(struct receipts *receipts, const struct cli *cli, struct aico_
     receipts->is_wanted = cli->ack == AICO_ACK_DELIVERED || cli->ack == AICO_ACK_SIGNED;
     if (cli->ack != AICO_ACK_SIGNED || (!cli->receipt && cli->connect.is_json))
         return 0;
-    receipts->to = cli->receipt ? fopen(cli->receipt, "we") : stdout;
-    return receipts->to
-               ? 0
-               : aico_error_set(err, AICO_ESYSTEM, "%s: %s", cli->receipt, strerror(errno));
+    if (cli->receipt) {
+        int r = whole_file_open(cli->receipt, &receipts->file, err);
+
+        if (r < 0)
+            return r;
+    }
+    receipts->to = cli->receipt ? receipts->file.to : stdout;
+    return 0;
 }
 
 static void print_json(const struct aico_message *m)
@@ -42,8 +45,10 @@ void receipts_take(struct receipts *receipts, const struct aico_message *m)
     receipts->count += m->code == 0 && *m->sender;
     if (cli->connect.is_json)
         print_json(m);
-    if (m->size > 0 && receipts->to)
+    if (m->size > 0 && receipts->to) {
         (void)fwrite(m->payload, 1, m->size, receipts->to);
+        receipts->signed_count++;
+    }
     if (m->code == 0) {
         if (cli->connect.is_verbose && *m->sender)
             cli_note(cli, "pub: %s has taken it", m->sender);
@@ -57,15 +62,9 @@ void receipts_take(struct receipts *receipts, const struct aico_message *m)
 
 int receipts_close(struct receipts *receipts, struct aico_error *err)
 {
-    FILE *to = receipts->to;
-    bool is_bad;
-
-    if (!to || to == stdout)
-        return 0;
     receipts->to = NULL;
-    is_bad = ferror(to) != 0;
-    if ((fclose(to) != 0) | is_bad)
-        return aico_error_set(err, AICO_ESYSTEM, "%s: cannot be written: %s",
-                              receipts->cli->receipt, strerror(errno));
+    if (receipts->signed_count > 0)
+        return whole_file_close(&receipts->file, err);
+    whole_file_discard(&receipts->file);
     return 0;
 }

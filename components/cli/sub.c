@@ -187,7 +187,9 @@ int verb_sub(struct cli *cli)
     int r, status = 0;
 
     (void)setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
-    r = cli_connect(cli, &err);
+    r = cli_may_keep_books(cli, &err);
+    if (r == 0)
+        r = cli_connect(cli, &err);
     if (r == 0)
         r = sub.stop_fd = stop_open();
     if (r >= 0)
