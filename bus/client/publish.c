@@ -601,7 +601,7 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
     switch (rule->seal) {
     case SEAL_GROUP:
         if ((delivery == DELIVERY_STREAM || delivery == DELIVERY_RETAINED) &&
-            !sessions_may_store(client->sessions, parts.topic)) {
+            !sessions_may_store(client->sessions, parts.topic) && rule_allows_self(client, rule)) {
             *ret_taken = TAKEN_NOT_YET;
             return 0;
         }

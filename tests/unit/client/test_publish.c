@@ -204,6 +204,52 @@ static void what_cannot_be_sealed_is_refused_and_what_follows_goes_on(void **sta
     world_deinit(&w);
 }
 
+static void add_stored_rule(struct registry_draft *draft, const char *filter, const char *publish)
+{
+    assert_int_equal(
+        registry_draft_set_rule(draft,
+                                &(struct rule_line){.filter = bytes_text(filter),
+                                                    .publish = publish,
+                                                    .subscribe = "*",
+                                                    .seal = SEAL_GROUP,
+                                                    .authenticity = AUTHENTICITY_SENDER,
+                                                    .history = true,
+                                                    .store = {.on = true, .count = 9}},
+                                NULL),
+        0);
+}
+
+/* The broker tells reading keys only to who may publish: who may not would wait for ever. */
+static void what_the_rules_forbid_does_not_wait_for_reading_keys(void **state UNUSED)
+{
+    struct registry_draft *draft;
+    struct registry *second;
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    draft = world_draft(&w, w.registry);
+    add_stored_rule(draft, "his/**", "bob");
+    add_stored_rule(draft, "ours/**", "alice");
+    second = registry_make(draft);
+    assert_int_equal(client_offer_registry(w.client, w.now, registry_document(second)), 0);
+    fake.no_readings = true;
+    fake.prepare_code = AICO_EDENIED; /* what the sessions say of it */
+    publish(&w, "his/x", "one");
+    pull(&w);
+    assert_int_equal(told(&w, AICO_MESSAGE_REFUSED)->code, AICO_EDENIED);
+    fake.prepare_code = 0;
+    publish(&w, "ours/x", "two");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 0);
+    fake.no_readings = false;
+    pull(&w);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGtwo");
+    registry_unref(&second);
+    registry_draft_free(&draft);
+    world_deinit(&w);
+}
+
 static void in_clear_only_where_the_security_level_lets_it(void **state UNUSED)
 {
     struct client_settings settings = world_settings();
@@ -781,6 +827,7 @@ int main(void)
         cmocka_unit_test(without_storing_it_nothing_leaves),
         cmocka_unit_test(while_readers_get_their_keys_the_queue_waits_in_order),
         cmocka_unit_test(what_cannot_be_sealed_is_refused_and_what_follows_goes_on),
+        cmocka_unit_test(what_the_rules_forbid_does_not_wait_for_reading_keys),
         cmocka_unit_test(in_clear_only_where_the_security_level_lets_it),
         cmocka_unit_test(a_refusal_is_told_once_to_the_reader_and_once_to_flush),
         cmocka_unit_test(a_flush_ends_in_time),
