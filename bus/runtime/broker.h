@@ -9,7 +9,7 @@
  *   audit_writer.c     the audit log's thread
  *   metrics.c          a thread that answers with the broker's numbers
  *   broker_registry.c  who may open a link, and following the registry's file
- *   broker_store.c     a thread that stores and reads messages
+ *   broker_store.c     a thread that stores and reads messages; store_orders.c: how
  *   broker_reload.c    the configuration read again
  *
  * The thread in aico_broker_run() owns everything; `lock` is there for aico_broker_status() and is

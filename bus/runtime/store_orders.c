@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Orders of the broker core to its store: each kind, and a batch of them as transactions. */
+#include "runtime/store_orders.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+#include "broker/store.h"
+#include "store/streams.h"
+#include "wire/stream_record.h"
+
+#define TRIM_ROWS 5000 /* deleted in one transaction */
+#define SWEEP_MS 3600000
+
+/* --- one order ------------------------------------------------------------------------------ */
+
+static int load_statement(void *context, const uint8_t identity[SIGN_PUBLIC_SIZE],
+                          struct bytes statement)
+{
+    return store_statement_put(context, identity, statement);
+}
+
+static int load(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    int r = streams_statements(hand->streams, load_statement, &o->out, err);
+
+    return r < 0 ? r : streams_last(hand->streams, &o->number, err);
+}
+
+static int load_prekeys(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    return streams_prekeys(hand->streams, load_statement, &o->out, err);
+}
+
+static int put(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct stored_message m = {
+        .stream = o->stream,
+        .topic = o->topic,
+        .identity = o->identity,
+        .sender = o->sender,
+        .publish_id = o->publish_id,
+        .stored_ms = hand->last_ms = MAX(hand->last_ms, o->now_ms),
+        .count = o->count,
+        .position = o->position,
+        .payload = o->data,
+    };
+
+    memcpy(m.scope, o->scope, sizeof(m.scope));
+    return streams_put(hand->streams, &m, &o->number, err);
+}
+
+/* A full mailbox is its own business, and nothing of the message is kept. */
+static int put_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct stored_mail mail = {
+        .message = {.topic = o->topic,
+                    .identity = o->identity,
+                    .sender = o->sender,
+                    .publish_id = o->publish_id,
+                    .stored_ms = hand->last_ms = MAX(hand->last_ms, o->now_ms),
+                    .count = 1,
+                    .position = o->position,
+                    .payload = o->data},
+        .receiver = o->receiver,
+        .expires_ms = o->expires_ms,
+    };
+    int r = streams_mail_used(hand->streams, o->receiver, &o->value, err);
+
+    if (r < 0)
+        return r;
+    if (o->value + o->data.size > o->limit)
+        return aico_error_set(err, AICO_EQUOTA, "the mailbox is full");
+    memcpy(mail.message.scope, o->scope, sizeof(o->scope));
+    return streams_mail_put(hand->streams, &mail, &o->number, &o->value, err);
+}
+
+static int put_value(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct stored_value value = {
+        .message = {.stream = o->stream,
+                    .topic = o->topic,
+                    .identity = o->identity,
+                    .sender = o->sender,
+                    .publish_id = o->publish_id,
+                    .stored_ms = hand->last_ms = MAX(hand->last_ms, o->now_ms),
+                    .position = o->position,
+                    .payload = o->data},
+        .expires_ms = o->expires_ms,
+        .limit = o->limit,
+        .again = o->again,
+    };
+
+    memcpy(value.message.scope, o->scope, sizeof(o->scope));
+    return streams_value_put(hand->streams, &value, &o->number, &o->value, err);
+}
+
+static int trim_values(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+    int r = streams_value_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+
+    o->count = (uint32_t)removed;
+    return r;
+}
+
+static int drop_values(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+
+    return streams_value_drop(hand->streams, o->identity, &removed, err);
+}
+
+static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+    int r = streams_mail_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+
+    o->count = (uint32_t)removed;
+    return r;
+}
+
+static int put_keys(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct reader entries = reader_over(o->data);
+    struct bytes reader, key;
+    int r = 0;
+
+    while (r == 0 && record_next_key(&entries, &reader, &key))
+        r = streams_put_key(hand->streams, o->identity, o->sender, o->key_id, reader.at, key,
+                            o->now_ms, err);
+    return r;
+}
+
+static int follow(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct streams_reader reader = {0};
+    int r = streams_follow(hand->streams, o->component, o->name, o->filter,
+                           (enum streams_start)o->start, o->value, &reader, err);
+
+    if (r < 0)
+        return r;
+    o->reader = reader.id;
+    o->floor = reader.floor;
+    o->after = reader.handed;
+    return 0;
+}
+
+static int bury(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    int r = streams_bury(hand->streams, o->reader, o->number, o->bury_code, o->attempts, o->data,
+                         o->now_ms, err);
+
+    return r < 0 ? r : streams_settle(hand->streams, o->reader, o->number, o->floor, err);
+}
+
+static int trim(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    uint64_t removed = 0;
+    int r = streams_trim(hand->streams, o->stream, &o->limits, o->now_ms, TRIM_ROWS, &removed,
+                         &o->more, err);
+
+    o->count = (uint32_t)MIN(removed, (uint64_t)UINT32_MAX);
+    return r;
+}
+
+/* "FILTER [NUMBER]" of a purge. */
+static int purge(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    const uint8_t *space = memchr(o->filter.at, ' ', o->filter.size);
+    struct bytes stream = o->filter;
+    uint64_t up_to = 0, removed = 0;
+    int r;
+
+    if (space) {
+        stream.size = (size_t)(space - o->filter.at);
+        for (const uint8_t *at = space + 1; at < o->filter.at + o->filter.size; at++) {
+            if (*at < '0' || *at > '9' || up_to > (uint64_t)INT64_MAX / 10 - 1)
+                return aico_error_set(err, AICO_EINVAL, "purge takes a stream and a number");
+            up_to = up_to * 10 + (*at - '0');
+        }
+    }
+    r = streams_purge(hand->streams, stream, up_to, &removed, err);
+    if (r == 0)
+        r = buffer_printf(&o->out, "{\"removed\":%" PRIu64 "}", removed);
+    return r;
+}
+
+static int ask(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    int r;
+
+    if (bytes_equal_text(o->name, "purge"))
+        return purge(hand, o, err);
+    if (bytes_equal_text(o->name, "streams"))
+        return streams_json(hand->streams, o->filter, &o->out, err);
+    r = streams_forget(hand->streams, o->data, o->filter, err);
+    return r < 0 ? r : buffer_append_text(&o->out, "{\"forgotten\":true}");
+}
+
+struct reading {
+    struct buffer *out;
+    int code;
+};
+
+static bool take_row(void *context, const struct stored_message *m)
+{
+    struct reading *reading = context;
+
+    reading->code = store_row_put(
+        reading->out, &(struct store_row){m->number, (uint64_t)m->stored_ms, m->publish_id,
+                                          m->count, bytes_of(m->identity, SIGN_PUBLIC_SIZE),
+                                          m->sender, m->topic, m->key, m->payload});
+    return reading->code == 0;
+}
+
+static int read_messages(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct reading reading = {&o->out, 0};
+    struct streams_query query = {
+        .after = o->after,
+        .filter = o->filter,
+        .reader = o->reader,
+        .identity = o->identity,
+        .count_max = o->count_max,
+        .bytes_max = o->bytes_max,
+    };
+    int r;
+
+    if (o->kind == STORE_READ)
+        r = streams_read(hand->streams, &query, take_row, &reading, &o->after, &o->more, err);
+    else if (o->kind == STORE_VALUE_READ)
+        r = streams_value_read(hand->streams, &query, o->now_ms, take_row, &reading, &o->after,
+                               &o->more, err);
+    else if (o->kind == STORE_MAIL_READ)
+        r = streams_mail_read(hand->streams, &query, o->now_ms, take_row, &reading, &o->after,
+                              &o->more, err);
+    else
+        r = streams_read_one(hand->streams, o->number, o->identity, take_row, &reading, err);
+
+    if (r == 0)
+        r = reading.code;
+    return r == 0 && o->kind == STORE_READ && o->reader > 0 && o->out.size > 0
+               ? streams_note_handed(hand->streams, o->reader, o->after, err)
+               : r;
+}
+
+static int carry_out(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    switch (o->kind) {
+    case STORE_LOAD:
+        return load(hand, o, err);
+    case STORE_LOAD_PREKEYS:
+        return load_prekeys(hand, o, err);
+    case STORE_PREKEYS:
+        return streams_put_prekey(hand->streams, o->identity, o->data, err);
+    case STORE_PUT:
+        return put(hand, o, err);
+    case STORE_MAIL:
+        return put_mail(hand, o, err);
+    case STORE_MAIL_TAKE:
+        return streams_mail_take(hand->streams, o->receiver, o->number, err);
+    case STORE_MAIL_TRIM:
+        return trim_mail(hand, o, err);
+    case STORE_VALUE:
+        return put_value(hand, o, err);
+    case STORE_VALUE_DROP:
+        return drop_values(hand, o, err);
+    case STORE_VALUE_TRIM:
+        return trim_values(hand, o, err);
+    case STORE_KEYS:
+        return put_keys(hand, o, err);
+    case STORE_STATEMENT:
+        return streams_put_statement(hand->streams, o->identity, o->data, err);
+    case STORE_FOLLOW:
+        return follow(hand, o, err);
+    case STORE_SETTLE:
+        return streams_settle(hand->streams, o->reader, o->number, o->floor, err);
+    case STORE_BURY:
+        return bury(hand, o, err);
+    case STORE_TRIM:
+        return trim(hand, o, err);
+    case STORE_ASK:
+        return ask(hand, o, err);
+    case STORE_READ:
+    case STORE_READ_ONE:
+    case STORE_MAIL_READ:
+    case STORE_VALUE_READ:
+        return read_messages(hand, o, err);
+    }
+    return AICO_EINTERNAL;
+}
+
+/* --- a batch -------------------------------------------------------------------------------- */
+
+/* What writes nothing wants no transaction, and succeeds where none can be begun. */
+static bool is_read(const struct store_order *o)
+{
+    return o->kind == STORE_READ || o->kind == STORE_READ_ONE || o->kind == STORE_MAIL_READ ||
+           o->kind == STORE_VALUE_READ || o->kind == STORE_LOAD || o->kind == STORE_LOAD_PREKEYS ||
+           (o->kind == STORE_FOLLOW && o->name.size == 0) ||
+           (o->kind == STORE_ASK && bytes_equal_text(o->name, "streams"));
+}
+
+/* What a question got wrong is its own business; every other failure is the batch's. */
+static bool is_own_failure(const struct store_order *o, int code)
+{
+    return ((o->kind == STORE_MAIL || o->kind == STORE_VALUE) && code == AICO_EQUOTA) ||
+           ((o->kind == STORE_ASK || o->kind == STORE_FOLLOW) &&
+            (code == AICO_ENOTFOUND || code == AICO_EEXISTS || code == AICO_EINVAL));
+}
+
+static void fail(struct store_order *o, int code, const struct aico_error *err)
+{
+    o->code = code;
+    (void)snprintf(o->text, sizeof(o->text), "%.250s",
+                   *err->text ? err->text : aico_error_string(code));
+}
+
+static void store_all(struct store_hand *hand, struct store_order *first, struct store_order *end)
+{
+    struct aico_error err = {0};
+    struct store_order *o;
+    int r = streams_begin(hand->streams, &err);
+
+    for (o = first; r == 0 && o != end; o = o->next) {
+        struct aico_error own = {0};
+        int code = carry_out(hand, o, &own);
+
+        if (code < 0 && is_own_failure(o, code))
+            fail(o, code, &own);
+        else if (code < 0)
+            err = own, r = code;
+    }
+    if (r == 0)
+        r = streams_commit(hand->streams, &err);
+    if (r == 0)
+        return;
+    streams_rollback(hand->streams);
+    for (o = first; o != end; o = o->next)
+        fail(o, r, &err);
+}
+
+/* Orders in their order: neighbours that store share a transaction. */
+static void carry_out_all(struct store_hand *hand, struct store_order *list)
+{
+    struct store_order *o = list;
+
+    while (o) {
+        struct store_order *end = o;
+
+        if (is_read(o)) {
+            struct aico_error err = {0};
+            int r = carry_out(hand, o, &err);
+
+            if (r < 0)
+                fail(o, r, &err);
+            o = o->next;
+            continue;
+        }
+        while (end && !is_read(end))
+            end = end->next;
+        store_all(hand, o, end);
+        o = end;
+    }
+}
+
+/* Deletions that are not done yet, and once an hour what belongs to nothing any more. Failures are
+ * for the next time: what must be told was told by an order. */
+static void clean(struct store_hand *hand, const struct store_order *list)
+{
+    const struct store_order *o;
+
+    DL_FOREACH(list, o)
+    {
+        struct store_order again = {.kind = STORE_TRIM, .stream = o->stream, .limits = o->limits};
+        bool more = o->kind == STORE_TRIM && o->code == 0 && o->more;
+
+        for (int i = 0; more && i < 20; i++) {
+            again.now_ms = o->now_ms;
+            store_all(hand, &again, NULL);
+            more = again.code == 0 && again.more;
+        }
+        if (o->kind != STORE_TRIM || o->now_ms - hand->swept_ms < SWEEP_MS)
+            continue;
+        hand->swept_ms = o->now_ms;
+        if (streams_begin(hand->streams, NULL) == 0 &&
+            (streams_sweep(hand->streams, o->now_ms, NULL) < 0 ||
+             streams_commit(hand->streams, NULL) < 0))
+            streams_rollback(hand->streams);
+    }
+}
+
+void store_orders_carry_out(struct store_hand *hand, struct store_order *list)
+{
+    carry_out_all(hand, list);
+    clean(hand, list);
+}
