@@ -18,9 +18,9 @@
 #define JOBS_MAX 64
 
 const char *const breakage_names[BREAKAGES] = {
-    "nothing", "duplicate", "loss",   "swap",    "leak",  "sender",   "payload",
-    "topic",   "gap",       "double", "refusal", "hang",  "reply",    "value",
-    "again",   "job",       "jobs",   "will",    "wills", "unmarked",
+    "nothing", "duplicate", "loss",    "swap",     "leak",     "sender",    "payload", "topic",
+    "gap",     "double",    "refusal", "hang",     "reply",    "value",     "again",   "job",
+    "jobs",    "will",      "wills",   "unmarked", "unstored", "forgotten", "repeat",  "books",
 };
 
 static void world_begin(struct world *w, uint64_t seed, const struct options *options)
@@ -53,6 +53,8 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
              (long long)w->session.key_rotation_interval_ms,
              (long long)w->session.session_timeout_ms, (long long)w->delay_max_ms,
              w->broker_settings.max_topics);
+    w->stores = w->broker_settings.has_store = dice_one(&w->dice, 4);
+    store_format(w);
     owner_begin(w);
     broker_start(w);
     for (int i = 0; i < NODES; i++) {
@@ -66,6 +68,7 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
         node->skew_ms = (int64_t)dice_below(&w->dice, 29000) - 14500;
         node->boot_ms = 1000000 + (int64_t)dice_below(&w->dice, 1000000000);
         node->inbox_end = &node->inbox;
+        node->is_durable = w->stores && owner_may_read(w, i, topic_index("st/one"));
         node_start(node);
     }
 }
@@ -75,6 +78,7 @@ static void world_end(struct world *w)
     for (int i = 0; i < NODES; i++) {
         node_stop(&w->nodes[i], !w->failed);
         registry_unref(&w->nodes[i].registry);
+        book_free(&w->nodes[i]);
     }
     oracle_step(w);
     while (w->tickets) {
@@ -86,11 +90,13 @@ static void world_end(struct world *w)
         free(ticket);
     }
     if (w->broker)
-        broker_stop(w);
+        broker_stop(w, STORE_END_ORDERLY);
     links_free(w);
     owner_end(w);
     if (w->held)
         aico_message_free(&w->held);
+    for (size_t i = 0; i < w->message_count; i++)
+        free(w->messages[i].stored);
     free(w->messages);
 }
 
@@ -118,6 +124,8 @@ void sim_run(uint64_t seed, const struct options *options, struct run_result *re
     if (!w->failed)
         later_accounts(w);
     if (!w->failed)
+        book_accounts(w);
+    if (!w->failed)
         later_death(w);
     world_end(w);
     *ret_result = (struct run_result){
@@ -132,6 +140,12 @@ void sim_run(uint64_t seed, const struct options *options, struct run_result *re
         .messages = w->message_count,
         .reconnects = w->reconnects,
         .virtual_ms = w->now_ms,
+        .broker_kills = w->broker_kills,
+        .power_cuts = w->power_cuts,
+        .node_kills = w->node_kills,
+        .stored_deliveries = w->stored_deliveries,
+        .stored_again = w->stored_again,
+        .stored_owed = w->stored_owed,
     };
     memcpy(ret_result->failure, w->failure, sizeof(w->failure));
     free(w);
@@ -141,6 +155,7 @@ void sim_run(uint64_t seed, const struct options *options, struct run_result *re
 
 struct totals {
     uint64_t seeds, failed, deliveries, losses, refusals, requests, replies, messages, reconnects;
+    uint64_t broker_kills, power_cuts, node_kills, stored_deliveries, stored_again, stored_owed;
     int64_t virtual_ms;
 };
 
@@ -156,6 +171,12 @@ static void add(struct totals *totals, const struct run_result *r)
     totals->messages += r->messages;
     totals->reconnects += r->reconnects;
     totals->virtual_ms += r->virtual_ms;
+    totals->broker_kills += r->broker_kills;
+    totals->power_cuts += r->power_cuts;
+    totals->node_kills += r->node_kills;
+    totals->stored_deliveries += r->stored_deliveries;
+    totals->stored_again += r->stored_again;
+    totals->stored_owed += r->stored_owed;
 }
 
 static void join(struct totals *totals, const struct totals *share)
@@ -170,6 +191,12 @@ static void join(struct totals *totals, const struct totals *share)
     totals->messages += share->messages;
     totals->reconnects += share->reconnects;
     totals->virtual_ms += share->virtual_ms;
+    totals->broker_kills += share->broker_kills;
+    totals->power_cuts += share->power_cuts;
+    totals->node_kills += share->node_kills;
+    totals->stored_deliveries += share->stored_deliveries;
+    totals->stored_again += share->stored_again;
+    totals->stored_owed += share->stored_owed;
 }
 
 /* Seeds @from, @from + @stride ... to @to; a line for each that breaks a promise. */
@@ -247,6 +274,13 @@ static int run_seeds(uint64_t from, uint64_t to, unsigned jobs, const struct opt
                  (unsigned long long)totals.refusals, (unsigned long long)totals.losses,
                  (unsigned long long)totals.replies, (unsigned long long)totals.requests,
                  (unsigned long long)totals.reconnects, (double)totals.virtual_ms / 3600000);
+    (void)printf(
+        "%llu kills: %llu of brokers, %llu of them with the power, %llu of components; "
+        "%llu deliveries of stored messages, %llu of them again, %llu checked in the end\n",
+        (unsigned long long)(totals.broker_kills + totals.node_kills),
+        (unsigned long long)totals.broker_kills, (unsigned long long)totals.power_cuts,
+        (unsigned long long)totals.node_kills, (unsigned long long)totals.stored_deliveries,
+        (unsigned long long)totals.stored_again, (unsigned long long)totals.stored_owed);
     (void)printf("%llu passed, %llu failed\n", (unsigned long long)(totals.seeds - totals.failed),
                  (unsigned long long)totals.failed + died);
     return totals.failed || died ? 1 : 0;

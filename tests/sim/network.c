@@ -327,6 +327,7 @@ void broker_output(struct world *w)
         if (event.kind != BROKER_EVENT_DENIED)
             sim_note(w, "broker: %s %s", event.name, event.text);
     has_more = broker_work(w->broker, broker_moment(w));
+    store_take(w);
     if (broker_next_frame(w->broker, broker_moment(w), &peer, &frame)) {
         link = broker_peer_cookie(peer);
         if (!link->cut && !pipe_has_room(&link->down, frame.size)) {
@@ -345,7 +346,7 @@ void broker_output(struct world *w)
     } else {
         w->broker_dirty = has_more;
         if (w->draining && broker_is_drained(w->broker))
-            broker_stop(w);
+            broker_stop(w, STORE_END_ORDERLY);
     }
 }
 
@@ -354,13 +355,19 @@ void broker_start(struct world *w)
     sim_note(w, "broker: starts");
     if (broker_new(&w->broker_settings, w->versions[w->version], broker_moment(w), &w->broker) < 0)
         abort();
+    store_start(w);
     w->draining = false;
     w->broker_dirty = true;
 }
 
-void broker_stop(struct world *w)
+void broker_stop(struct world *w, enum store_end end)
 {
-    sim_note(w, "broker: stops");
+    sim_note(w, "broker: stops%s",
+             end == STORE_END_KILLED  ? " dead"
+             : end == STORE_END_POWER ? " without power"
+                                      : "");
+    w->broker_kills += end != STORE_END_ORDERLY;
+    w->power_cuts += end == STORE_END_POWER;
     for (struct link *link = w->links; link; link = link->next) {
         if (!link->broker_side)
             continue;
@@ -375,6 +382,7 @@ void broker_stop(struct world *w)
                 link->client_notices_ms = notice(w, &link->down);
         }
     }
+    store_stop(w, end);
     broker_free(&w->broker);
     for (size_t i = 0; i < w->message_count; i++)
         w->messages[i].unanswered |= w->messages[i].settled_step == 0;

@@ -88,8 +88,16 @@ void node_start(struct node *node)
         .wait_for_broker = true,
         .seal_none_allowed = true,
         .software = "sim",
+        .replay = w->stores ? book_keeper(node) : NULL,
     };
-    struct client_host host = {node, host_deliver, host_done, host_persist, host_registry};
+    struct client_host host = {
+        .context = node,
+        .deliver = host_deliver,
+        .done = host_done,
+        .persist_generation = host_persist,
+        .registry_changed = host_registry,
+        .persist_chains = book_keep_chains,
+    };
     struct random_source random = {dice_source_bytes, dice_source_times, &node->dice};
     struct aico_error err = {0};
     int r;
@@ -125,8 +133,12 @@ void node_start(struct node *node)
         node->restart_ms = w->now_ms + 5000;
         return;
     }
+    if (node->chains.size > 0 &&
+        client_load_chains(node->client, node_moment(node), buffer_view(&node->chains)) < 0)
+        sim_fail(w, "%s: what opens stored messages does not load", node->name);
     leave_will(node);
     node_settle(node);
+    node->follow_ms = node->is_durable ? w->now_ms : MOMENT_NEVER;
     workload_begin(node);
 }
 
@@ -194,6 +206,7 @@ void node_stop(struct node *node, bool orderly)
     if (!node->client)
         return;
     sim_note(w, "%s: stops%s", node->name, orderly ? "" : " dead");
+    w->node_kills += !orderly && !node->over;
     if (orderly)
         say_goodbye(node);
     if (!orderly && node->link)
@@ -204,6 +217,7 @@ void node_stop(struct node *node, bool orderly)
     client_free(&node->client);
     inbox_take(node);
     replies_free(node);
+    book_forget(node);
     registry_unref(&node->registry);
     node->registry = registry_ref(w->versions[w->version]); /* by hand, while it was off */
     if (dice_one(&w->dice, 2) && w->version > 1 &&
@@ -355,6 +369,8 @@ static struct sim_message *message_new(struct node *node, int topic, enum lane l
         .pushed_ms = w->now_ms,
         .version = registry_version(client_registry(node->client)),
     };
+    if (lane == LANE_STORED)
+        book_new(m);
     return m;
 }
 
@@ -490,9 +506,9 @@ void node_subscribe(struct node *node, const char *filter, uint8_t policy, bool 
     struct subscription *s = node->subscriptions;
     struct ticket *ticket;
 
-    while (s < node->subscriptions + SUBSCRIPTIONS && s->used)
+    while (s < node->subscriptions + SUBSCRIPTION_DURABLE && s->used)
         s++;
-    if (s == node->subscriptions + SUBSCRIPTIONS)
+    if (s == node->subscriptions + SUBSCRIPTION_DURABLE)
         return;
     *s = (struct subscription){
         .used = true, .policy = policy, .serve = serve, .asked_step = node->world->step};
@@ -520,6 +536,8 @@ void node_unsubscribe(struct node *node, int index)
 
     sim_note(node->world, "%s: unsubscribes from %s", node->name, s->filter);
     s->used = false;
+    if (s->durable)
+        book_lost(node);
     client_unsubscribe(node->client, node_moment(node), number, 40000, ticket);
     node_settle(node);
 }

@@ -139,7 +139,8 @@ static bool is_intact(const struct world *w, const struct sim_message *m,
 
 static void check_order(struct node *reader, const struct sim_message *m, uint32_t number)
 {
-    bool channel = m->lane != LANE_BY_GROUP && m->lane != LANE_IN_CLEAR && m->lane != LANE_QUEUE;
+    bool channel = m->lane != LANE_BY_GROUP && m->lane != LANE_IN_CLEAR && m->lane != LANE_QUEUE &&
+                   m->lane != LANE_STORED;
     uint32_t *last = &reader->last_order[m->sender][m->topic][channel];
 
     if (m->lane == LANE_REQUEST || m->lane == LANE_REPLY ||
@@ -218,8 +219,8 @@ static void check_message(struct node *reader, const struct aico_message *messag
     else if (!was_allowed(w, m, reader->index))
         sim_fail(w, "%s got message %u of %s on %s, which the rules forbid", reader->name, number,
                  message->sender, message->topic);
-    else if (m->delivered_to[reader->index] == reader->incarnation && m->lane != LANE_VALUE &&
-             m->lane != LANE_WILL)
+    else if (m->delivered_to[reader->index] == reader->incarnation && message->number == 0 &&
+             m->lane != LANE_VALUE && m->lane != LANE_WILL)
         sim_fail(w, "%s got message %u of %s on %s twice", reader->name, number, message->sender,
                  message->topic);
     else if (!is_listening(reader, m))
@@ -234,6 +235,11 @@ static void check_message(struct node *reader, const struct aico_message *messag
                  message->sender);
     if (w->failed)
         return;
+    if (message->number > 0) {
+        book_delivered(reader, message, m);
+        w->deliveries++;
+        return;
+    }
     if (m->lane == LANE_VALUE)
         later_value(reader, message, m);
     else if (m->lane == LANE_WILL)
@@ -268,6 +274,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     }
     told =
         topic < 0 || message->direct ? &reader->told_channel[sender] : &reader->told[sender][topic];
+    reader->stored_unopened |= !gap && topic >= 0 && sim_topics[topic].lane == LANE_STORED;
     told->step = w->step;
     later_loss(reader, sender, topic, count);
     if (gap && count == 0)
@@ -297,6 +304,8 @@ static void note_refusal(struct node *node, const struct aico_message *message)
 
             if (s->used && s->live && strcmp(s->filter, message->topic) == 0) {
                 s->used = false;
+                if (s->durable)
+                    book_lost(node);
                 return;
             }
         }
@@ -435,6 +444,9 @@ static bool break_message(struct node *node, struct aico_message *message)
     case BREAK_REFUSAL:
         w->broke = message->kind == AICO_MESSAGE_REFUSED && message->id > 0;
         return !w->broke;
+    case BREAK_FORGOTTEN:
+    case BREAK_REPEAT:
+        return book_break(node, message);
     default:
         return later_break(node, message, identify(w, message));
     }
@@ -523,6 +535,8 @@ void oracle_done(struct ticket *ticket, const struct client_answer *answer)
         s->live = answer->code == 0;
         s->number = answer->subscription;
         s->live_step = w->step;
+        if (s->durable && !s->live)
+            book_lost(node);
     }
     if (ticket->kind == TICKET_REQUEST && answer->code == 0)
         check_reply(ticket, reply);
@@ -544,6 +558,7 @@ static void check_broker(struct world *w)
         sim_fail(w, "broker: routed %llu, delivered %llu, dropped %llu, queued %llu",
                  (unsigned long long)t.routed, (unsigned long long)t.delivered,
                  (unsigned long long)dropped, (unsigned long long)t.queued);
+    book_check_books(w, &t);
 }
 
 void oracle_step(struct world *w)

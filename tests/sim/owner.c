@@ -14,7 +14,7 @@ const struct sim_topic sim_topics[TOPICS] = {
     {"c/two", LANE_TO_READERS},   {"n/one", LANE_IN_CLEAR},   {"ask/one", LANE_TO_READERS},
     {"ask/two", LANE_TO_READERS}, {"nobody/x", LANE_NOWHERE}, {"v/one", LANE_VALUE},
     {"v/two", LANE_VALUE},        {"w/one", LANE_WILL},       {"q/one", LANE_QUEUE},
-    {"q/two", LANE_QUEUE},
+    {"q/two", LANE_QUEUE},        {"st/one", LANE_STORED},    {"st/two", LANE_STORED},
 };
 
 static const char *const names[NODES] = {"alpha", "beta", "gamma", "delta", "echo", "foxtrot"};
@@ -53,12 +53,19 @@ void owner_identities_free(void)
 
 static const struct secret owner = {{7}};
 
+#define STORED_FILTER "st/**"
+#define PUBLISHERS "alpha,beta,gamma"
+#define READERS "delta,echo,foxtrot"
+
 static const struct default_rule {
     const char *filter, *publish, *subscribe;
     enum rule_seal seal;
     enum rule_authenticity authenticity;
-    bool padding;
+    bool padding, stores;
 } rules[] = {
+    /* The first, which only worlds with a store have. Nobody does both: what it published is never
+     * sealed for itself. */
+    {STORED_FILTER, PUBLISHERS, READERS, SEAL_GROUP, AUTHENTICITY_SENDER, false, true},
     {"g/**", "*", "*", SEAL_GROUP, AUTHENTICITY_GROUP, false},
     {"s/**", "alpha,beta,gamma", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
     {"sig/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SIGNATURE, false},
@@ -75,14 +82,17 @@ static const struct default_rule {
 static void put_rule(struct registry_draft *draft, const struct default_rule *rule,
                      const char *publish, const char *subscribe)
 {
-    if (registry_draft_set_rule(draft,
-                                &(struct rule_line){.filter = bytes_text(rule->filter),
-                                                    .publish = publish,
-                                                    .subscribe = subscribe,
-                                                    .seal = rule->seal,
-                                                    .authenticity = rule->authenticity,
-                                                    .padding = rule->padding},
-                                NULL) < 0)
+    if (registry_draft_set_rule(
+            draft,
+            &(struct rule_line){.filter = bytes_text(rule->filter),
+                                .publish = publish,
+                                .subscribe = subscribe,
+                                .seal = rule->seal,
+                                .authenticity = rule->authenticity,
+                                .padding = rule->padding,
+                                .history = rule->stores,
+                                .store = {.on = rule->stores, .count = 100000 * rule->stores}},
+            NULL) < 0)
         abort();
 }
 
@@ -122,17 +132,20 @@ void owner_begin(struct world *w)
                                                         .since_ms = START_MS}) < 0)
             abort();
     }
-    for (size_t i = 0; i < COUNT_OF(rules); i++)
+    for (size_t i = !w->stores; i < COUNT_OF(rules); i++)
         put_rule(draft, &rules[i], rules[i].publish, rules[i].subscribe);
     publish_version(w, draft);
     registry_draft_free(&draft);
 }
 
-/* A random list of names, never empty. */
-static void random_who(struct world *w, char to[80])
+/* A random list of names, never empty; of @among. */
+static void random_who(struct world *w, unsigned among, char to[80])
 {
-    uint64_t mask = 1 + dice_below(&w->dice, (1u << NODES) - 1);
+    uint64_t mask = (1 + dice_below(&w->dice, (1u << NODES) - 1)) & among;
     size_t size = 0;
+
+    if (mask == 0)
+        mask = among;
 
     for (int i = 0; i < NODES; i++)
         if (mask & 1u << i)
@@ -166,15 +179,18 @@ void owner_change(struct world *w)
 {
     struct registry_draft *draft =
         registry_draft_new(w->versions[w->version], bytes_text(NAMESPACE));
-    const struct default_rule *rule = &rules[dice_below(&w->dice, COUNT_OF(rules))];
+    size_t first = !w->stores;
+    const struct default_rule *rule = &rules[first + dice_below(&w->dice, COUNT_OF(rules) - first)];
+    unsigned all = (1u << NODES) - 1, publishers = rule->stores ? 7 : all;
     int node = (int)dice_below(&w->dice, NODES);
-    char who[80];
+    char who[80], writers[80];
 
     if (w->version + 2 >= VERSIONS_MAX) {
         registry_draft_free(&draft);
         return;
     }
-    random_who(w, who);
+    random_who(w, rule->stores ? all - publishers : all, who);
+    random_who(w, publishers, writers);
     switch (dice_below(&w->dice, 6)) {
     case 0:
         if (active_count(w) > 3 && owner_is_active(w, w->version, node)) {
@@ -193,8 +209,8 @@ void owner_change(struct world *w)
         put_rule(draft, rule, rule->publish, who);
         break;
     case 3:
-        sim_note(w, "owner: %s may be written by %s", rule->filter, who);
-        put_rule(draft, rule, who, rule->subscribe);
+        sim_note(w, "owner: %s may be written by %s", rule->filter, writers);
+        put_rule(draft, rule, writers, rule->subscribe);
         break;
     default:
         sim_note(w, "owner: %s as at first", rule->filter);
@@ -224,4 +240,14 @@ bool owner_allows(const struct world *w, uint64_t version, int sender, int reade
     return rule && from && to && component_is_active(registry, from, START_MS + w->now_ms) &&
            component_is_active(registry, to, START_MS + w->now_ms) &&
            rule_allows(rule, from, RIGHT_PUBLISH) && rule_allows(rule, to, RIGHT_SUBSCRIBE);
+}
+
+bool owner_may_read(const struct world *w, int reader, int topic)
+{
+    const struct registry *registry = w->versions[w->version];
+    const struct rule *rule = registry_rule_for(registry, bytes_text(sim_topics[topic].name));
+    const struct component *to = registry_find_name(registry, bytes_text(names[reader]));
+
+    return rule && to && component_is_active(registry, to, START_MS + w->now_ms) &&
+           rule_allows(rule, to, RIGHT_SUBSCRIBE);
 }

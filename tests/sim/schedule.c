@@ -22,6 +22,10 @@ enum what {
     BROKER_START,
     CONNECT,
     REPLY,
+    FOLLOW,
+    SETTLE,
+    STORE_WORK,
+    STORE_ANSWER,
     READ_AGAIN,
     RESTART,
     ACTION,
@@ -79,8 +83,22 @@ static void look_at_node(const struct world *w, struct list *list, struct node *
         may(list, node->deadline_ms - node->boot_ms, CLIENT_TICK, node, NULL);
     if (node->replies)
         may(list, node->replies->due_ms, REPLY, node, NULL);
+    if (node->follow_ms != MOMENT_NEVER)
+        may(list, node->follow_ms, FOLLOW, node, NULL);
+    if (node->settling)
+        may(list, book_settle_due(node), SETTLE, node, NULL);
     if (node->backlogged)
         may(list, node->backlog_until_ms, READ_AGAIN, node, NULL);
+}
+
+static void look_at_store(const struct world *w, struct list *list)
+{
+    int64_t due_ms;
+
+    if (store_is_due(w, STORE_STAGE_WORK, &due_ms))
+        may(list, due_ms, STORE_WORK, NULL, NULL);
+    if (store_is_due(w, STORE_STAGE_ANSWER, &due_ms))
+        may(list, due_ms, STORE_ANSWER, NULL, NULL);
 }
 
 static void look(struct world *w, struct list *list)
@@ -94,6 +112,7 @@ static void look(struct world *w, struct list *list)
     if (!w->broker) {
         may(list, w->broker_start_ms, BROKER_START, NULL, NULL);
     } else {
+        look_at_store(w, list);
         if (w->broker_dirty)
             may(list, w->now_ms, BROKER_OUTPUT, NULL, NULL);
         if (broker_deadline(w->broker) != MOMENT_NEVER)
@@ -158,6 +177,18 @@ static void happen(struct world *w, const struct may *one)
         node->replies = reply->next;
         node_reply(node, reply);
         free(reply);
+        break;
+    case FOLLOW:
+        book_follow(node);
+        break;
+    case SETTLE:
+        book_settle(node);
+        break;
+    case STORE_WORK:
+        store_work(w);
+        break;
+    case STORE_ANSWER:
+        store_answer(w);
         break;
     case READ_AGAIN:
         read_again(node);

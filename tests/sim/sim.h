@@ -11,6 +11,8 @@
  *   workload.c  what the applications do, and what goes wrong
  *   oracle.c    the promises, checked at every step and at the end
  *   later.c     those of retained values, last wills and queue groups
+ *   book.c      those of stored messages, and who reads them
+ *   store.c     the broker's store and its disk
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -20,16 +22,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/keeper.h"
 #include "broker/broker.h"
 #include "client/client.h"
 #include "trust/registry.h"
 #include "wire/record.h"
 
 #define NODES 6
-#define TOPICS 19
+#define TOPICS 21
 #define WORKERS 3 /* the first nodes: who reads q/... among them is of one queue group */
-#define SUBSCRIPTIONS 10
+#define SUBSCRIPTIONS 11
+#define SUBSCRIPTION_DURABLE (SUBSCRIPTIONS - 1) /* the one of stored messages */
 #define VERSIONS_MAX 256
 #define START_MS 1763668800000
 #define NUMBERS_MAX 512
@@ -73,6 +78,7 @@ enum lane {
     LANE_VALUE,   /* published, sealed for a group, the last one kept for who comes later */
     LANE_WILL,    /* left with the broker */
     LANE_QUEUE,   /* published, sealed for a group, of which workers get one each */
+    LANE_STORED,  /* published, sealed for a group, stored; in seeds with a store */
     LANE_NOWHERE, /* no rule: to be refused */
 };
 
@@ -105,6 +111,10 @@ enum breakage {
     BREAK_WILL,      /* one will is not told */
     BREAK_WILLS,     /* one will is told again */
     BREAK_UNMARKED,  /* one will looks like a message of the living */
+    BREAK_UNSTORED,  /* one message is called stored, and is not */
+    BREAK_FORGOTTEN, /* one stored message is not shown, and settled */
+    BREAK_REPEAT,    /* one stored message is shown again without the mark */
+    BREAK_BOOKS,     /* one stored message is left out of the books */
     BREAKAGES
 };
 extern const char *const breakage_names[BREAKAGES];
@@ -131,6 +141,7 @@ struct sim_message {
     uint8_t wills_told[NODES];    /* will: how often */
     bool has_worker;              /* a worker got it */
     bool unanswered;              /* when a broker died: the next one may get it again */
+    struct stored_fate *stored;   /* of LANE_STORED */
 };
 
 enum ticket_kind { TICKET_SUBSCRIBE, TICKET_UNSUBSCRIBE, TICKET_REQUEST, TICKET_OTHER };
@@ -149,7 +160,7 @@ struct ticket {
 };
 
 struct subscription {
-    bool used, live, serve;
+    bool used, live, serve, durable;
     uint8_t policy;
     uint32_t number;
     uint64_t asked_step, live_step;
@@ -200,6 +211,16 @@ struct node {
         struct aico_message *message;
     } * inbox, **inbox_end;
     bool answering; /* while the client is being freed, what it says no longer counts */
+
+    /* Of its durable reader; these outlive it. */
+    bool is_durable, stored_unopened; /* told of one that did not open */
+    int64_t follow_ms, follow_deadline_ms;
+    uint64_t settles, kept_settles; /* how often; up to which they are on its disk */
+    struct pending_settle *settling;
+    struct book_item *items;
+    struct keeper keeper;
+    struct kept_row *kept;
+    struct buffer chains;
 
     /* of this incarnation */
     struct told told[NODES][TOPICS], told_channel[NODES];
@@ -252,6 +273,11 @@ struct world {
     int64_t broker_start_ms;
     uint64_t broker_lost_step;
     struct broker_settings broker_settings;
+    bool stores;             /* the broker has a store */
+    struct sim_store *store; /* while it runs */
+    uint64_t power_lost_step, counted_stored;
+    uint64_t stored_deliveries, stored_again, stored_owed;
+    uint64_t broker_kills, power_cuts, node_kills;
     bool broker_dirty, draining;
     struct session_settings session; /* what all components have in common */
     bool rotates;                    /* generations also end by their age */
@@ -280,6 +306,7 @@ struct world {
 struct run_result {
     bool failed, broke;
     uint64_t trace, deliveries, losses, refusals, requests, replies, messages, reconnects;
+    uint64_t broker_kills, power_cuts, node_kills, stored_deliveries, stored_again, stored_owed;
     int64_t virtual_ms;
     char failure[512];
 };
@@ -312,7 +339,8 @@ void pipe_up_deliver(struct world *w, struct link *link);
 void client_output(struct node *node);
 void broker_output(struct world *w);
 void broker_start(struct world *w);
-void broker_stop(struct world *w);
+enum store_end { STORE_END_ORDERLY, STORE_END_KILLED, STORE_END_POWER };
+void broker_stop(struct world *w, enum store_end end);
 
 /* node.c */
 void node_start(struct node *node);
@@ -338,6 +366,35 @@ const char *owner_node_name(int node);
 void owner_identities_free(void);
 bool owner_allows(const struct world *w, uint64_t version, int sender, int reader, int topic);
 bool owner_is_active(const struct world *w, uint64_t version, int node);
+
+bool owner_may_read(const struct world *w, int reader, int topic);
+
+/* store.c; nothing where the seed has no store */
+enum store_stage { STORE_STAGE_WORK, STORE_STAGE_ANSWER };
+bool store_is_due(const struct world *w, enum store_stage stage, int64_t *ret_due_ms);
+void store_format(struct world *w);
+void store_start(struct world *w);
+void store_take(struct world *w);
+void store_work(struct world *w);
+void store_answer(struct world *w);
+void store_stop(struct world *w, enum store_end end);
+
+/* book.c */
+const struct keeper *book_keeper(struct node *node);
+int book_keep_chains(void *context, struct bytes chains);
+void book_follow(struct node *node);
+/* The subscription did not come about, or ended. */
+void book_lost(struct node *node);
+int64_t book_settle_due(const struct node *node);
+void book_settle(struct node *node);
+/* Its process ended. */
+void book_forget(struct node *node);
+void book_free(struct node *node);
+void book_new(struct sim_message *m);
+void book_delivered(struct node *reader, const struct aico_message *message, struct sim_message *m);
+bool book_break(struct node *node, struct aico_message *message);
+void book_check_books(struct world *w, const struct broker_totals *totals);
+void book_accounts(struct world *w);
 
 /* workload.c */
 void workload_begin(struct node *node);

@@ -2,9 +2,10 @@
 /* What the applications do, and what goes wrong meanwhile. */
 #include "sim.h"
 
-static const char *const filters[] = {
-    "g/*",     "g/**",  "s/*", "s/one",    "sig/one", "few/one", "pad/*", "c/*", "c/one", "n/*",
-    "ask/one", "ask/*", "**",  "nobody/*", "g/one",   "v/*",     "v/one", "w/*", "q/*",   "q/*"};
+static const char *const filters[] = {"g/*",   "g/**",     "s/*",   "s/one", "sig/one", "few/one",
+                                      "pad/*", "c/*",      "c/one", "n/*",   "ask/one", "ask/*",
+                                      "**",    "nobody/*", "g/one", "v/*",   "v/one",   "w/*",
+                                      "q/*",   "q/*",      "st/*"};
 
 static struct node *any_node(struct world *w)
 {
@@ -25,12 +26,13 @@ static size_t any_size(struct world *w)
     }
 }
 
-/* On which something is published: no will is. */
+/* On which something is published: no will is, and nothing stored where there is no store. */
 static int any_topic(struct world *w)
 {
     int topic = (int)dice_below(&w->dice, TOPICS);
+    enum lane lane = sim_topics[topic].lane;
 
-    return sim_topics[topic].lane == LANE_WILL ? topic_index("v/one") : topic;
+    return lane == LANE_WILL || (lane == LANE_STORED && !w->stores) ? topic_index("v/one") : topic;
 }
 
 static void publish(struct world *w, struct node *node)
@@ -77,6 +79,8 @@ static void publish_to_one(struct world *w, struct node *node)
 {
     int topic = (int)dice_below(&w->dice, TOPICS), to = (int)dice_below(&w->dice, NODES);
 
+    if (sim_topics[topic].lane == LANE_STORED)
+        topic = topic_index("g/one"); /* of what is stored nothing is for one alone */
     node_publish(node, topic, to, any_size(w), false);
 }
 
@@ -145,7 +149,7 @@ static void broker_trouble(struct world *w)
         broker_drain(w->broker, broker_moment(w), 2000);
         w->broker_dirty = true;
     } else {
-        broker_stop(w);
+        broker_stop(w, dice_one(&w->dice, 2) ? STORE_END_KILLED : STORE_END_POWER);
     }
 }
 
@@ -191,7 +195,7 @@ void workload_calm(struct world *w)
     sim_note(w, "calm");
     w->calm = true;
     if (w->draining && w->broker)
-        broker_stop(w);
+        broker_stop(w, STORE_END_ORDERLY);
     for (struct link *link = w->links; link; link = link->next)
         link->up.capacity = link->down.capacity = SIZE_MAX / 2;
     for (int i = 0; i < NODES; i++)
