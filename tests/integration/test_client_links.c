@@ -325,6 +325,8 @@ static void survives_restarts(struct world *world, bool at_once)
     assert_int_equal(stream.result, 0);
     flush(stream.client);
     total = atomic_load(&stream.published);
+    /* He is told of a gap by what comes after it, so he must have subscribed again before that. */
+    assert_int_equal(aico_ping(bob, NULL, WAIT_MS, NULL, NULL), 0);
     publish(stream.client, TOPIC, "4000000000");
     while (seen.next != 4000000001u) {
         struct aico_message *m = NULL;
