@@ -270,6 +270,12 @@ const struct schema_key schema_keys[] = {
      .shown_by = "system/settings.sh:auto_reconnect_false_ends_with_the_link",
      .help = "true: a lost connection is made again, and subscriptions with it. false: its loss ends "
              "the client."},
+    {COMPONENT, "busy_poll", SCHEMA_NUMBER, FIELD(busy_poll_us), "0", RANGE(0, 1000000),
+     .zero = "it sleeps at once", .not_for_broker = true,
+     .reload = RELOAD_COMPONENTS,
+     .shown_by = "integration/test_counting.c:busy_poll_asks_without_pause_before_it_sleeps",
+     .help = "Microseconds for which a thread that waits for a message or an answer asks for it "
+             "without pause, before it sleeps. Answers come sooner, and a core is busy meanwhile."},
 };
 /* clang-format on */
 

@@ -166,6 +166,7 @@ static int start_thread(struct aico_client *c, struct aico_error *err)
     if (r != 0)
         return aico_error_set(err, AICO_ESYSTEM, "starting a thread: %s", strerror(r));
     c->has_thread = true;
+    (void)pthread_setname_np(c->thread, "aico-client"); /* what top and perf show */
     return 0;
 }
 

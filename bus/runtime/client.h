@@ -126,10 +126,12 @@ struct drive {
     bool is_due;                 /* something waits for the next turn that may wait for GRACE_MS */
     bool has_more;               /* the last turn had more to do */
     bool is_armed;               /* timer_fd */
+    bool is_paced;               /* who drove last waited for longer than the timer */
     unsigned calm;               /* turns in a row that brought few messages */
     int timer_fd;                /* when the parked thread looks again */
     struct wake wake;            /* for the parked thread */
     int64_t left_ms;             /* wait_clock_ms() at which somebody drove last */
+    int64_t taken_ms;            /* wait_clock_ms() at which an application thread took it */
     struct candidate *candidate; /* an application thread that would drive; NULL: none */
 };
 
@@ -228,8 +230,9 @@ AICO_MUST_USE int client_chains_load(const struct client_home *home, struct clie
 
 /* --- client_thread.c --- */
 
-/* Waits for link and orders, at most @limit_ms and until the next turn is due; what happened. */
-unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms);
+/* Waits for link and orders, at most @limit_ms and until the next turn is due, and for @busy_us of
+ * it without sleeping; what happened. */
+unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t busy_us);
 /* One turn by an application thread that drives: it neither dials nor closes. */
 void client_turn(struct aico_client *c, unsigned events);
 /* Makes core and transport; aico_client_open() starts client_thread() then. */

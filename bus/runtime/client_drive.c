@@ -90,6 +90,20 @@ static void arm(struct aico_client *c, int64_t ms)
     (void)timerfd_settime(c->drive.timer_fd, 0, &when, NULL);
 }
 
+/* An application thread will wait. When it does so for longer than the timer, that wakes the thread
+ * in vain, which costs more than to stop it: two switches. Two calls for each message that comes at
+ * once would cost more, so it is stopped only if the last wait was a long one. */
+static void take(struct aico_client *c)
+{
+    static const struct itimerspec never;
+
+    c->drive.taken_ms = wait_clock_ms();
+    if (!c->drive.is_paced || !c->drive.is_armed)
+        return;
+    c->drive.is_armed = false;
+    (void)timerfd_settime(c->drive.timer_fd, 0, &never, NULL);
+}
+
 static void let_go(struct aico_client *c)
 {
     c->drive.is_taken = false;
@@ -168,6 +182,7 @@ static void drive(struct aico_client *c, const struct call *call, int64_t deadli
 {
     bool is_late = false;
 
+    take(c);
     while (!is_late && is_awaited(c, call) && is_drivable(c)) {
         int64_t limit_ms = INT32_MAX;
 
@@ -177,9 +192,10 @@ static void drive(struct aico_client *c, const struct call *call, int64_t deadli
         if (c->is_woken || c->drive.is_due)
             limit_ms = 0;
         client_unlock(c);
-        client_turn(c, client_wait_for_events(c, limit_ms));
+        client_turn(c, client_wait_for_events(c, limit_ms, c->home.config->busy_poll_us));
         client_lock(c);
     }
+    c->drive.is_paced = wait_clock_ms() - c->drive.taken_ms >= GRACE_MS;
     let_go(c);
 }
 

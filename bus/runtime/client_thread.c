@@ -517,13 +517,15 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
-unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms)
+unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t busy_us)
 {
     struct pollfd wake = {.fd = c->wake.fd, .events = POLLIN};
     int64_t timeout_ms = MIN(limit_ms, MAX(c->due_ms - moment_now().boot_ms, (int64_t)0));
 
-    if (c->dealer)
+    if (c->dealer) {
+        dealer_set_busy_poll(c->dealer, busy_us);
         return dealer_wait(c->dealer, c->wake.fd, timeout_ms);
+    }
     if (poll(&wake, 1, (int)MIN(timeout_ms, (int64_t)INT32_MAX)) > 0)
         return DEALER_WOKEN;
     return DEALER_NONE;
@@ -578,7 +580,7 @@ void *client_thread(void *client)
     int code = AICO_ECLOSED;
 
     for (;;) {
-        unsigned events = client_wait_for_events(c, limit_ms);
+        unsigned events = client_wait_for_events(c, limit_ms, 0);
         struct moment now = moment_now();
         bool has_more;
 

@@ -27,6 +27,7 @@ struct dealer {
     enum state state;
     bool up_told;
     bool asked;         /* what listens there */
+    bool is_drained;    /* dealer_receive() found nothing last, and nothing was sent since */
     bool is_full;       /* dealer_send() said so and DEALER_WRITABLE was not told since */
     int64_t timeout_ms; /* of the settings */
     int64_t give_up_ms; /* boot_ms at which CONNECTING or SHAKING ends, should libzmq not say */
@@ -255,8 +256,13 @@ static unsigned collect(struct dealer *dealer, bool is_woken)
         on_event(dealer, event, value);
     on_time(dealer);
 
-    /* Asked after the monitor: what arrived before the link was lost is seen before its loss. */
-    events = waiter_events(&dealer->waiter);
+    /* Asked after the monitor: what arrived before the link was lost is seen before its loss. Who
+     * found nothing to receive has been told, as long as no other call took commands since. */
+    if (dealer->state == UP && dealer->up_told && dealer->is_drained && !dealer->is_full)
+        events = 0;
+    else
+        events = waiter_events(&dealer->waiter);
+    dealer->is_drained = false;
     if (dealer->state == UP && !dealer->up_told) {
         dealer->up_told = true;
         result |= DEALER_UP;
@@ -291,6 +297,11 @@ unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms)
     return result;
 }
 
+void dealer_set_busy_poll(struct dealer *dealer, int64_t us)
+{
+    dealer->waiter.busy_us = us;
+}
+
 bool dealer_is_up(const struct dealer *dealer)
 {
     return dealer->state == UP;
@@ -309,6 +320,7 @@ int dealer_send(struct dealer *dealer, struct bytes frame)
 
     if (frame.size == 0)
         return AICO_EINVAL;
+    dealer->is_drained = false;
     if (dealer->state != UP)
         return AICO_ECLOSED;
     do
@@ -339,6 +351,7 @@ int dealer_receive(struct dealer *dealer, struct bytes *ret_frame)
     do
         r = zmq_msg_recv(&dealer->frame, dealer->socket, ZMQ_DONTWAIT);
     while (r < 0 && errno == EINTR);
+    dealer->is_drained = r < 0 && errno == EAGAIN;
     if (r < 0)
         return AICO_ENOTFOUND;
     if (zmq_msg_more(&dealer->frame) || zmq_msg_size(&dealer->frame) == 0) {

@@ -59,6 +59,9 @@ enum dealer_event {
  * @timeout_ms  0: only look; -1: for ever
  */
 unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms);
+/* From now on dealer_wait() asks for so many microseconds without pause before it sleeps; 0, as it
+ * is at first: it sleeps at once. */
+void dealer_set_busy_poll(struct dealer *dealer, int64_t us);
 
 /* Whether frames can be sent and received. */
 bool dealer_is_up(const struct dealer *dealer);

@@ -48,6 +48,7 @@ struct waiter {
     int socket_fd, monitor_fd;
     unsigned passed;     /* calls of waiter_events() since the monitor was looked at */
     bool is_monitor_due; /* it may have events: until waiter_next_event() says that it has none */
+    int64_t busy_us;     /* so long a wait asks without pause before it sleeps; 0: not at all */
 };
 /* False when libzmq does not give its descriptors. */
 bool waiter_init(struct waiter *waiter, void *socket, void *monitor);

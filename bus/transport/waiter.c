@@ -2,6 +2,7 @@
 /* Waiting for a socket at the price of one system call. */
 #include <errno.h>
 #include <poll.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "transport/internal.h"
@@ -32,6 +33,31 @@ int waiter_events(struct waiter *waiter)
     return events;
 }
 
+static int64_t now_us(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Asks for at most @busy_us without pause, then sleeps. */
+static int poll_busily(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int64_t busy_us)
+{
+    bool is_bounded = timeout_ms >= 0 && timeout_ms <= busy_us / 1000;
+    int64_t end_us = now_us() + (is_bounded ? timeout_ms * 1000 : busy_us);
+    int r;
+
+    do
+        r = poll(fds, count, 0);
+    while (r == 0 && now_us() < end_us);
+    if (r != 0 || is_bounded)
+        return r;
+    if (timeout_ms >= 0)
+        timeout_ms -= busy_us / 1000;
+    return poll(fds, count, (int)MIN(timeout_ms, (int64_t)INT32_MAX));
+}
+
 bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *ret_is_woken)
 {
     struct pollfd fds[] = {
@@ -40,8 +66,14 @@ bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *r
         {.fd = wake_fd, .events = POLLIN}, /* a negative one is passed over */
     };
 
+    int r;
+
     *ret_is_woken = false;
-    if (poll(fds, COUNT_OF(fds), (int)MIN(timeout_ms, (int64_t)INT32_MAX)) < 0)
+    if (waiter->busy_us > 0)
+        r = poll_busily(fds, COUNT_OF(fds), timeout_ms, waiter->busy_us);
+    else
+        r = poll(fds, COUNT_OF(fds), (int)MIN(timeout_ms, (int64_t)INT32_MAX));
+    if (r < 0)
         return errno == EINTR;
     if (fds[1].revents)
         waiter->is_monitor_due = true;

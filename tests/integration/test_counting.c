@@ -9,7 +9,8 @@
  * publisher's thread hears of messages in hundreds. And the bounds need only hold in one of several
  * rounds, for one call more per message is in every round.
  *
- * A message alone is not shared, so a round trip is counted by itself.
+ * A message alone is not shared, so a round trip is counted by itself, and so is one that comes now
+ * and then.
  */
 #include "world.h"
 
@@ -42,6 +43,9 @@ static const char *const role_names[ROLES] = {"nobody", "publisher", "broker", "
 
 static _Thread_local enum role role;
 static atomic_ulong allocations[ROLES], calls[ROLES], bytes_sent[ROLES];
+static atomic_ulong parked[ROLES];    /* waits of a client's thread that leaves it to others */
+static _Thread_local bool is_watched; /* its waits for a socket are counted: */
+static atomic_ulong looks, sleeps;
 static _Thread_local bool is_holding; /* wakes of the publisher's thread are held back */
 static _Thread_local int held_fd = -1;
 
@@ -131,8 +135,13 @@ ssize_t recv(int fd, void *at, size_t size, int flags)
     return REAL(recv)(fd, at, size, flags);
 }
 
+/* A client waits for three descriptors, and its parked thread for two. */
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
+    if (count == 2)
+        (void)atomic_fetch_add(&parked[role], 1);
+    if (count == 3 && is_watched)
+        (void)atomic_fetch_add(timeout_ms == 0 ? &looks : &sleeps, 1);
     return REAL(poll)(fds, count, timeout_ms);
 }
 
@@ -380,6 +389,121 @@ static void a_round_trip_asks_the_kernel_little(void **state)
     leave(&bob);
 }
 
+/* --- now and then ----------------------------------------------------------------------------- */
+
+#define PACED 40    /* of a round */
+#define PAUSE_MS 10 /* between two of them: longer than a client is left alone */
+/* What else it costs, 100 messages wake a reader's second thread so often. */
+#define PARKED_MAX 50
+
+static atomic_int taken;
+
+static void *take_paced(void *context)
+{
+    role = READER;
+    for (int i = 0; i < PACED; i++) {
+        struct aico_message *m = expect(context, AICO_MESSAGE_EVENT);
+
+        aico_message_free(&m);
+        (void)atomic_fetch_add(&taken, 1);
+    }
+    return NULL;
+}
+
+static void a_message_now_and_then_wakes_one_thread_of_its_reader(void **state)
+{
+    struct seen before, after;
+    struct aico_client *alice, *bob;
+    unsigned long woken = PACED;
+    pthread_t thread;
+
+    role = READER;
+    bob = join_at(*state, BOB, ((struct world *)*state)->tcp);
+    (void)subscribe(bob, TOPIC);
+    role = PUBLISHER;
+    alice = join_at(*state, ALICE, ((struct world *)*state)->tcp);
+    for (int round = 0; round < ROUNDS && woken * 100 > PARKED_MAX * PACED; round++) {
+        look(&before);
+        woken = atomic_load(&parked[READER]);
+        atomic_store(&taken, 0);
+        assert_int_equal(pthread_create(&thread, NULL, take_paced, bob), 0);
+        for (int i = 0; i < PACED; i++) {
+            publish(alice, TOPIC, "now and then");
+            do
+                (void)poll(NULL, 0, PAUSE_MS);
+            while (atomic_load(&taken) <= i);
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        woken = atomic_load(&parked[READER]) - woken;
+        look(&after);
+    }
+    for (int i = PUBLISHER; i < ROLES; i++)
+        print_message("%s: %.1f system calls per message now and then\n", role_names[i],
+                      (double)(after.calls[i] - before.calls[i]) / PACED);
+    print_message("the reader's thread was woken %lu times by %d\n", woken, PACED);
+    assert_true(woken * 100 <= PARKED_MAX * PACED);
+    leave(&alice);
+    leave(&bob);
+}
+
+static void *take_watched(void *context)
+{
+    struct aico_message *m;
+
+    role = READER;
+    is_watched = true;
+    m = expect(context, AICO_MESSAGE_EVENT);
+    aico_message_free(&m);
+    return NULL;
+}
+
+/* How often a thread of @reader that waits looks before it sleeps; then it gets a message. */
+static unsigned long looks_before_sleep(struct aico_client *alice, struct aico_client *reader,
+                                        const char *topic)
+{
+    int64_t end = clock_ms() + WAIT_MS;
+    unsigned long count;
+    pthread_t thread;
+
+    atomic_store(&looks, 0);
+    atomic_store(&sleeps, 0);
+    assert_int_equal(pthread_create(&thread, NULL, take_watched, reader), 0);
+    while (atomic_load(&sleeps) == 0 && clock_ms() < end)
+        (void)poll(NULL, 0, 1);
+    count = atomic_load(&looks);
+    assert_true(atomic_load(&sleeps) > 0);
+    publish(alice, topic, "wakes it");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return count;
+}
+
+#define LOOKS 100 /* in the 100 ms of busy_poll, unless the machine has no time */
+
+static void busy_poll_asks_without_pause_before_it_sleeps(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice, *bob, *carol;
+    unsigned long count = 0;
+    char folder[80];
+
+    (void)snprintf(folder, sizeof(folder), "%s/config", world->home);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    world_write(world->home, "config/bob.yaml", bytes_text("busy_poll: 100000\n"));
+    alice = join(world, ALICE);
+    bob = join(world, BOB);
+    carol = join(world, CAROL);
+    (void)subscribe(bob, TOPIC);
+    (void)subscribe(carol, ANSWERS);
+    for (int round = 0; round < ROUNDS && count < LOOKS; round++)
+        count = looks_before_sleep(alice, bob, TOPIC);
+    assert_true(count >= LOOKS);
+    for (int round = 0; round < ROUNDS; round++)
+        assert_true(looks_before_sleep(alice, carol, ANSWERS) < LOOKS);
+    leave(&alice);
+    leave(&bob);
+    leave(&carol);
+}
+
 static int begin(void **state)
 {
     role = BROKER_SIDE; /* of the threads it is served by */
@@ -392,6 +516,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(neither_allocator_nor_kernel_is_asked_per_message, begin,
                                         world_free),
         cmocka_unit_test_setup_teardown(a_round_trip_asks_the_kernel_little, begin, world_free),
+        cmocka_unit_test_setup_teardown(a_message_now_and_then_wakes_one_thread_of_its_reader,
+                                        begin, world_free),
+        cmocka_unit_test_setup_teardown(busy_poll_asks_without_pause_before_it_sleeps, begin,
+                                        world_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
