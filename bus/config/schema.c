@@ -275,7 +275,8 @@ const struct schema_key schema_keys[] = {
      .reload = RELOAD_COMPONENTS,
      .shown_by = "integration/test_counting.c:busy_poll_asks_without_pause_before_it_sleeps",
      .help = "Microseconds for which a thread that waits for a message or an answer asks for it "
-             "without pause, before it sleeps. Answers come sooner, and a core is busy meanwhile."},
+             "without pause, before it sleeps. It needs a core of its own meanwhile: with fewer "
+             "cores than threads that wait, answers come later, not sooner."},
 };
 /* clang-format on */
 
