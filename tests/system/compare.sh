@@ -16,6 +16,8 @@ check "  what was measured is named" grep -q 'us of CPU a message' "$WORK/err"
 check_exit "growth of something else" 2 "${COMPARE%compare}growth" --bin "$AICO_BIN" --only moon
 check_exit "the budget without perf" 1 env PATH="$WORK/none" "${COMPARE%compare}budget" --bin "$AICO_BIN"
 check "  what is missing is named" grep -q linux-perf "$WORK/err"
+check_exit "instructions without valgrind" 1 env PATH="$WORK/none" "${COMPARE%compare}instructions" --bin "$AICO_BIN"
+check "  what is missing is named" grep -q 'apt-get install valgrind' "$WORK/err"
 check "  nothing is left" [ -z "$(ls -A "$TMPDIR")" ]
 check_exit "a work that is not there" 2 "$COMPARE" --bin "$AICO_BIN" --only nothing
 finish
