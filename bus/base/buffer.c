@@ -17,6 +17,8 @@ void buffer_deinit(struct buffer *buffer)
 
 void buffer_wipe_deinit(struct buffer *buffer)
 {
+    if (!buffer->at)
+        return;
     memory_wipe(buffer->at, buffer->capacity);
     buffer_deinit(buffer);
 }

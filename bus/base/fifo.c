@@ -143,18 +143,25 @@ void *fifo_front(struct fifo *fifo, size_t *ret_size)
     return chunk->data + chunk->begin + HEAD_SIZE;
 }
 
+void fifo_pop_many(struct fifo *fifo, size_t count)
+{
+    struct fifo_chunk *chunk;
+
+    while (count > 0 && (chunk = fifo->head) != NULL) {
+        for (; count > 0 && chunk->begin < chunk->end; count--) {
+            size_t size = *size_at(chunk, chunk->begin);
+
+            chunk->begin += rounded(size);
+            fifo->count--;
+            fifo->bytes -= size;
+        }
+        release_empty(fifo);
+    }
+}
+
 void fifo_pop(struct fifo *fifo)
 {
-    struct fifo_chunk *chunk = fifo->head;
-    size_t size;
-
-    if (!chunk)
-        return;
-    size = *size_at(chunk, chunk->begin);
-    chunk->begin += rounded(size);
-    fifo->count--;
-    fifo->bytes -= size;
-    release_empty(fifo);
+    fifo_pop_many(fifo, 1);
 }
 
 void *fifo_next(struct fifo *fifo, struct fifo_cursor *cursor)

@@ -39,6 +39,8 @@ void fifo_shrink_last(struct fifo *fifo, void *block, size_t size);
 /* The oldest block, NULL when empty. */
 void *fifo_front(struct fifo *fifo, size_t *ret_size);
 void fifo_pop(struct fifo *fifo);
+/* Pops the oldest @count blocks, or all there are. */
+void fifo_pop_many(struct fifo *fifo, size_t count);
 /* The block after @cursor, which moves to it; NULL at the end (and @cursor stays). */
 void *fifo_next(struct fifo *fifo, struct fifo_cursor *cursor);
 /* Moves everything in @from behind what is in @to, and the emptied chunks of @to to @from: whoever

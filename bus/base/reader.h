@@ -52,8 +52,9 @@ static inline uint64_t reader_uint(struct reader *r, size_t size)
     struct bytes view = reader_bytes(r, size);
     uint64_t value = 0;
 
-    for (size_t i = 0; i < view.size; i++)
-        value = value << 8 | view.at[i];
+    if (view.size == size) /* a loop of a known length is one load */
+        for (size_t i = 0; i < size; i++)
+            value = value << 8 | view.at[i];
     return value;
 }
 

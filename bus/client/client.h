@@ -122,17 +122,17 @@ void client_tick(struct client *client, struct moment now);
 struct outgoing {
     uint64_t id; /* the application's number of it: rises by 1 */
     uint32_t payload_size;
+    uint32_t receipt_ms; /* how long to wait for receipts once it has left */
     uint16_t headers_size;
     uint8_t topic_size;
-    uint8_t to_size;     /* 0: to the subscribers */
-    uint8_t receipt;     /* enum receipt_level its header block begins with; 0: none is asked for */
-    uint32_t receipt_ms; /* how long to wait for receipts once it has left */
-    uint8_t delivery;    /* DELIVERY_EVENT, DELIVERY_RETAINED (to subscribers) or DELIVERY_REPLY */
-    uint64_t value;      /* retained: which value it is, said again; 0: a new one */
-    int64_t expires_ms;  /* boot clock: refused when it could not be sent by then; 0: never. The
-                            block of an event that is sealed begins with $until then */
-    uint64_t request;    /* reply: the id of the request as delivered */
-    uint8_t ref[16];     /* reply: key id and sequence of the request */
+    uint8_t to_size;    /* 0: to the subscribers */
+    uint8_t receipt;    /* enum receipt_level its header block begins with; 0: none is asked for */
+    uint8_t delivery;   /* DELIVERY_EVENT, DELIVERY_RETAINED (to subscribers) or DELIVERY_REPLY */
+    uint64_t value;     /* retained: which value it is, said again; 0: a new one */
+    int64_t expires_ms; /* boot clock: refused when it could not be sent by then; 0: never. The
+                           block of an event that is sealed begins with $until then */
+    uint64_t request;   /* reply: the id of the request as delivered */
+    uint8_t ref[16];    /* reply: key id and sequence of the request */
 };
 size_t outgoing_size(const struct outgoing *outgoing);
 /* Writes the block for a fifo_push() of outgoing_size() bytes. */

@@ -13,7 +13,7 @@
 struct message_block {
     struct aico_message *next;
     uint64_t kept;
-    struct content_cursor rest;            /* of a bundle */
+    struct reader rest;                    /* of a bundle: messages not taken out yet */
     bool is_bundle, has_headers, has_note; /* a struct read_note is behind this one */
     uint32_t count;
     size_t size; /* of the block */
@@ -117,7 +117,7 @@ struct aico_message *client_bundle_new(struct pool_taker *taker, const struct me
     if (!m)
         return NULL;
     block = block_of(m);
-    block->rest = content_cursor_over(bytes_of(m->payload, m->size));
+    block->rest = reader_over(bytes_of(m->payload, m->size));
     block->is_bundle = true;
     block->has_headers = has_headers;
     block->count = count;
@@ -129,15 +129,16 @@ uint32_t message_count(const struct aico_message *message)
     return block_of((struct aico_message *)(uintptr_t)message)->count;
 }
 
-/* The next payload of a bundle, which stays as it is. */
-static struct bytes next_payload(const struct message_block *block, struct content_cursor *rest)
+/* The next payload of a bundle, which stays as it is. It was checked when the bundle was made. */
+static struct bytes next_payload(const struct message_block *block, struct reader *rest)
 {
-    struct bytes content = {0}, headers, payload = {0};
+    struct reader content;
 
     *rest = block->rest;
-    (void)!content_next(rest, &content);
-    (void)!content_split(content, block->has_headers, &headers, &payload);
-    return payload;
+    content = reader_over(reader_bytes(rest, reader_u32(rest)));
+    if (block->has_headers)
+        (void)reader_lp16(&content);
+    return reader_rest(&content);
 }
 
 void message_settle(struct aico_message *message)
@@ -167,7 +168,7 @@ struct aico_message *message_split(struct pool_taker *taker, struct aico_message
     struct message_block *block = block_of(bundle), *copy;
     const uint8_t *head_end = (const uint8_t *)bundle->wire + bundle->wire_prefix;
     size_t head_size = (size_t)(head_end - (const uint8_t *)block);
-    struct content_cursor rest;
+    struct reader rest;
     struct bytes payload = next_payload(block, &rest);
     struct aico_message *m;
     uint8_t *at;
@@ -178,7 +179,7 @@ struct aico_message *message_split(struct pool_taker *taker, struct aico_message
     memcpy(copy, block, head_size);
     copy->next = NULL;
     copy->kept = 0;
-    copy->rest = (struct content_cursor){0};
+    copy->rest = (struct reader){0};
     copy->is_bundle = copy->has_headers = false;
     copy->count = 1;
     copy->size = head_size + payload.size + 1;

@@ -730,8 +730,7 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
         if (take(client, now, out, FRAME_BATCH_SIZE - MIN(frame->size, (size_t)FRAME_BATCH_SIZE),
                  &count) == TAKEN_NOT_YET)
             break;
-        while (count-- > 0)
-            fifo_pop(&client->queue);
+        fifo_pop_many(&client->queue, count);
     }
     window_release(client);
     return true;

@@ -23,6 +23,20 @@ size_t content_batch_item_size(bool has_headers, size_t headers_size, size_t pay
     return BATCH_ITEM_HEAD_SIZE + (has_headers ? 2 + headers_size : 0) + payload_size;
 }
 
+/* At @to there is room for all of it. */
+static void write_item(uint8_t *to, size_t size, bool has_headers, struct bytes headers,
+                       struct bytes payload)
+{
+    struct writer head = writer_over(to, BATCH_ITEM_HEAD_SIZE + 2);
+
+    writer_u32(&head, (uint32_t)size);
+    if (has_headers) {
+        writer_u16(&head, (uint16_t)headers.size);
+        bytes_copy(to + head.size, headers);
+    }
+    bytes_copy(to + head.size + headers.size, payload);
+}
+
 int content_batch_add(struct writer *batch, bool has_headers, struct bytes headers,
                       struct bytes payload, size_t content_max)
 {
@@ -37,10 +51,8 @@ int content_batch_add(struct writer *batch, bool has_headers, struct bytes heade
         return AICO_ETOOLARGE;
     if (batch->failed || size > batch->capacity - batch->size)
         return AICO_ESIZE;
-    writer_u32(batch, (uint32_t)(size - BATCH_ITEM_HEAD_SIZE));
-    if (has_headers)
-        writer_lp16(batch, headers);
-    writer_bytes(batch, payload);
+    write_item(writer_reserve(batch, size), size - BATCH_ITEM_HEAD_SIZE, has_headers, headers,
+               payload);
     return 0;
 }
 
@@ -77,21 +89,25 @@ bool content_batch_is_plain(struct bytes batch, bool has_headers)
     return rest == 0;
 }
 
+/* Of the content of a message that is headed: its block is empty, as of most. */
+static bool is_unheaded(struct bytes content)
+{
+    return content.size >= 2 && (content.at[0] | content.at[1]) == 0;
+}
+
 int content_batch_check(struct bytes batch, bool has_headers, size_t *ret_count)
 {
-    struct content_cursor cursor = content_cursor_over(batch);
+    struct reader r = reader_over(batch);
     struct bytes content, headers, payload;
     size_t count = 0;
-    int r;
 
-    while ((r = content_next(&cursor, &content)) > 0) {
-        r = content_split(content, has_headers, &headers, &payload);
-        if (r < 0)
-            return r;
+    do {
+        content = reader_bytes(&r, reader_u32(&r));
+        if (r.failed || (has_headers && !is_unheaded(content) &&
+                         content_split(content, true, &headers, &payload) < 0))
+            return AICO_EFORMAT;
         count++;
-    }
-    if (r < 0)
-        return r;
+    } while (r.left > 0);
     *ret_count = count;
     return 0;
 }

@@ -80,7 +80,7 @@ void client_enter(struct aico_client *c)
 
 void client_leave(struct aico_client *c)
 {
-    if (--c->callers == 0)
+    if (--c->callers == 0 && c->is_closing) /* who waits for it began by saying so */
         (void)pthread_cond_broadcast(&c->left);
 }
 

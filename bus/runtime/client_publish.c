@@ -390,13 +390,12 @@ static int check_said(struct aico_client *c, const struct said *said, size_t hea
                       struct aico_error *err)
 {
     const struct aico_publish_options *options = said->options;
-    int r = 0;
+    bool is_known = is_verdict_of(c, c->last_verdict, said->topic); /* only a valid one is */
+    int r = is_known ? 0 : check_topic(said->topic, err);
 
-    if (!is_verdict_of(c, c->last_verdict, said->topic)) /* which only valid ones have */
-        r = check_topic(said->topic, err);
     if (r == 0)
         r = client_check(c, err);
-    if (r == 0)
+    if (r == 0 && !(is_known && c->last_verdict->is_allowed))
         r = check_rule(c, said->topic, err);
     if (r == 0 && c->outbox)
         r = check_outbox(c, said->topic, options, err);

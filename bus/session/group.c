@@ -380,29 +380,50 @@ static bool needs_number(const struct group_topic *topic)
     return topic->messages != topic->next;
 }
 
+/* A header block behind the number of its message; only one that was not empty is allocated. */
+struct numbered {
+    uint8_t alone[HEADER_NUMBER_SIZE_MAX];
+    struct buffer block;
+};
+
+static void numbered_deinit(struct numbered *numbered)
+{
+    buffer_deinit(&numbered->block);
+}
+
+/* Makes *@headers the numbered ones of the next message of @topic, lent by @numbered. */
+static int number_headers(const struct group_topic *topic, struct numbered *numbered,
+                          struct bytes *headers)
+{
+    struct writer w = writer_over(numbered->alone, sizeof(numbered->alone));
+
+    header_write_number(&w, topic->messages);
+    if (headers->size == 0) {
+        *headers = writer_view(&w);
+        return 0;
+    }
+    if (buffer_append(&numbered->block, writer_view(&w)) < 0 ||
+        buffer_append(&numbered->block, *headers) < 0)
+        return AICO_ENOMEM;
+    *headers = buffer_view(&numbered->block);
+    return 0;
+}
+
 int group_seal(struct group *group, struct moment now, uint8_t format, uint8_t delivery,
                struct bytes topic, bool has_headers, struct bytes headers, struct bytes payload,
                struct writer *out)
 {
-    CLEANUP(buffer_deinit)
-    struct buffer numbered = {0};
+    CLEANUP(numbered_deinit)
+    struct numbered numbered = {0};
     struct group_topic *known;
-    struct writer w;
-    int r;
+    int r = topic_of(group, topic, &known);
 
-    r = topic_of(group, topic, &known);
-    if (r < 0)
-        return r;
-    if (needs_number(known)) {
-        w = writer_over(buffer_reserve(&numbered, HEADER_NUMBER_SIZE_MAX + headers.size),
-                        HEADER_NUMBER_SIZE_MAX + headers.size);
-        if (!w.at)
-            return AICO_ENOMEM;
-        header_write_number(&w, known->messages);
-        writer_bytes(&w, headers);
-        headers = writer_view(&w);
+    if (r == 0 && needs_number(known)) {
+        r = number_headers(known, &numbered, &headers);
         has_headers = true;
     }
+    if (r < 0)
+        return r;
     r = seal(group, now, format, delivery, topic, has_headers, headers, payload, out, &known);
     if (r < 0)
         return r;
@@ -414,9 +435,10 @@ int group_seal(struct group *group, struct moment now, uint8_t format, uint8_t d
 int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, struct bytes topic,
                      const struct content_item *items, size_t count, struct writer *out)
 {
+    CLEANUP(numbered_deinit)
+    struct numbered numbered = {0};
     size_t limit = group->settings.max_message_size;
-    struct bytes first_headers = items[0].headers;
-    uint8_t number[HEADER_NUMBER_SIZE_MAX];
+    struct bytes first = items[0].headers;
     struct group_topic *known;
     struct writer batch;
     size_t offset;
@@ -426,6 +448,8 @@ int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, s
     if (r < 0)
         return r;
     has_headers = needs_number(known);
+    if (has_headers)
+        r = number_headers(known, &numbered, &first);
     for (size_t i = 0; i < count && !has_headers; i++)
         has_headers = items[i].headers.size > 0;
     /* Written where it will be sealed. */
@@ -433,24 +457,9 @@ int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, s
     if (offset > out->capacity - out->size)
         return AICO_ESIZE;
     batch = writer_over(out->at + out->size + offset, out->capacity - out->size - offset);
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        CLEANUP(buffer_deinit)
-        struct buffer block = {0};
-        struct bytes headers = items[i].headers;
-
-        if (i == 0 && needs_number(known)) {
-            struct writer w = writer_over(number, sizeof(number));
-
-            header_write_number(&w, known->messages);
-            headers = writer_view(&w);
-            if (first_headers.size > 0) {
-                if (buffer_append(&block, headers) < 0 || buffer_append(&block, first_headers) < 0)
-                    return AICO_ENOMEM;
-                headers = buffer_view(&block);
-            }
-        }
-        r = content_batch_add(&batch, has_headers, headers, items[i].payload, limit);
-    }
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = content_batch_add(&batch, has_headers, i == 0 ? first : items[i].headers,
+                              items[i].payload, limit);
     if (r == 0)
         r = seal(group, now, ENVELOPE_FORMAT_BATCH, delivery, topic, has_headers, bytes_of(NULL, 0),
                  writer_view(&batch), out, &known);

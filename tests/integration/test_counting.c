@@ -32,8 +32,8 @@
 #define TOLD 500    /* after so many the publisher's thread hears of them */
 #define ROUNDS 20
 /* Calls per 1,000 messages. */
-#define ALLOCATIONS_MAX 60
-#define CALLS_MAX 150
+#define ALLOCATIONS_MAX 24
+#define CALLS_MAX 80
 /* Bytes on the wire beside a message's own: envelope, records, CURVE. Alone it has 52 of the
  * envelope. */
 #define OVERHEAD_MAX 8

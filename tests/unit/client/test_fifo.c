@@ -70,6 +70,31 @@ static void a_cursor_visits_all_and_sees_what_comes(void **state UNUSED)
     assert_int_equal(fifo.count, 100);
 }
 
+static void many_are_popped_across_chunks_and_none_too_many(void **state UNUSED)
+{
+    CLEANUP(fifo_deinit)
+    struct fifo fifo = {0};
+
+    for (uint32_t i = 0; i < 100; i++) {
+        uint32_t *block = fifo_push(&fifo, 10000);
+
+        assert_non_null(block);
+        *block = i;
+    }
+    fifo_pop_many(&fifo, 0);
+    assert_int_equal(*(uint32_t *)fifo_front(&fifo, NULL), 0);
+    fifo_pop_many(&fifo, 60); /* a chunk has fewer */
+    assert_int_equal(*(uint32_t *)fifo_front(&fifo, NULL), 60);
+    assert_int_equal(fifo.count, 40);
+    assert_int_equal(fifo.bytes, 400000);
+    fifo_pop_many(&fifo, 41);
+    assert_null(fifo_front(&fifo, NULL));
+    assert_int_equal(fifo.count, 0);
+    assert_int_equal(fifo.bytes, 0);
+    assert_non_null(fifo_push(&fifo, 8));
+    assert_non_null(fifo_front(&fifo, NULL));
+}
+
 static void a_message_owns_all_it_points_to(void **state UNUSED)
 {
     const uint8_t block[] = {1, 'k', 0, 2, 'v', 'w', 1, 'x', 0, 0};
@@ -264,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_come_out_as_they_went_in),
         cmocka_unit_test(a_cursor_visits_all_and_sees_what_comes),
+        cmocka_unit_test(many_are_popped_across_chunks_and_none_too_many),
         cmocka_unit_test(a_message_owns_all_it_points_to),
         cmocka_unit_test(a_bundle_becomes_its_messages),
         cmocka_unit_test(a_message_of_a_bundle_outlives_it),
