@@ -38,8 +38,15 @@ static int ask(struct aico_client *c, struct call *call, struct aico_error *err)
 int aico_flush(struct aico_client *c, int64_t timeout_ms, struct aico_error *err)
 {
     struct call call = {.kind = CALL_FLUSH, .timeout_ms = timeout_ms};
+    int r = ask(c, &call, err);
 
-    return ask(c, &call, err);
+    if (r != AICO_ETIMEOUT)
+        return r;
+    client_lock(c);
+    if (!c->is_ready && c->down_code == AICO_EUNREACHABLE)
+        r = aico_error_set(err, c->down_code, "%s", c->down_text);
+    client_unlock(c);
+    return r;
 }
 
 int aico_subscribe(struct aico_client *c, const char *filter,

@@ -46,6 +46,13 @@ static void take(struct pub *pub, const struct aico_message *message)
         remember(pub, message->code, message->text);
     } else if (message->kind == AICO_MESSAGE_RECEIPT) {
         receipts_take(&pub->receipts, message);
+    } else if (message->kind == AICO_MESSAGE_STATE && message->code == AICO_ENOPREKEY &&
+               pub->options.ack == AICO_ACK_STORED && !pub->options.to) {
+        cli_note(
+            pub->cli,
+            "pub: %s has not been connected since it may read this: what is stored now it opens "
+            "only while we are here",
+            message->sender);
     } else if (message->kind == AICO_MESSAGE_STATE && pub->cli->connect.is_verbose) {
         cli_note(pub->cli, "pub: %s", message->code == 0 ? "connected" : message->text);
     }

@@ -251,19 +251,39 @@ static int wait_for_key(struct screen *s, struct aico_error *err)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-/* A client that has ended does not come back; the broker may. */
-static void look_again(struct screen *s)
+/* Whether it has given up, and does not come back; what it had to say is of no use here. */
+static bool has_ended(struct aico_client *client)
+{
+    struct aico_message *message = NULL;
+    int r;
+
+    while ((r = aico_receive(client, 0, &message, NULL)) == 0)
+        aico_message_free(&message);
+    return r != AICO_ETIMEOUT;
+}
+
+/* A client that has ended does not come back; the broker may. A new client fails at once where
+ * one that dials again makes its user wait; but it needs the key, and a passphrase that was typed
+ * is not kept: then the former one is left to dial, as long as it does. */
+static int look_again(struct screen *s, struct aico_error *ret_end)
 {
     struct top *top = s->top;
+    struct cli *cli = top->cli;
     struct aico_error err = {0};
+    bool is_away = s->problem.code == AICO_EUNREACHABLE || s->problem.code == AICO_EDRAIN;
 
-    if (s->problem.code == AICO_EUNREACHABLE || s->problem.code == AICO_EDRAIN)
-        (void)aico_client_close(&top->cli->client, 0, NULL);
+    if (is_away && cli->connect.tries > 0 && has_ended(cli->client))
+        return aico_error_set(ret_end, AICO_EUNREACHABLE,
+                              "the broker was away too long, and the passphrase that was typed is "
+                              "not kept; start aico-bus top again");
+    if (is_away && cli->connect.tries == 0)
+        (void)aico_client_close(&cli->client, 0, NULL);
     s->problem = (struct aico_error){0};
     if (top_take_sample(top, &err) < 0)
         s->problem = err;
     s->refreshes++;
     s->due_ms = steady_ms() + top->interval_ms;
+    return 0;
 }
 
 static int run(struct screen *s, struct aico_error *err)
@@ -274,7 +294,9 @@ static int run(struct screen *s, struct aico_error *err)
     s->due_ms = steady_ms() + s->top->interval_ms;
     while (r == 0 && !s->is_over) {
         if (steady_ms() >= s->due_ms)
-            look_again(s);
+            r = look_again(s, err);
+        if (r < 0)
+            return r;
         if (s->problem.code < 0 && !top_may_come_back(s->problem.code)) {
             *err = s->problem;
             return err->code;

@@ -81,8 +81,14 @@ bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 
 bool text_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
-    static const struct unit units[] = {{"", 1},       {"k", 1024},        {"K", 1024},
-                                        {"KiB", 1024}, {"M", 1024 * 1024}, {"MiB", 1024 * 1024},
+    static const struct unit units[] = {{"", 1},
+                                        {"k", 1024},
+                                        {"K", 1024},
+                                        {"KiB", 1024},
+                                        {"M", 1024 * 1024},
+                                        {"MiB", 1024 * 1024},
+                                        {"G", 1024 * 1024 * 1024},
+                                        {"GiB", 1024 * 1024 * 1024},
                                         {NULL, 0}};
     uint64_t value;
 

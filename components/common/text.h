@@ -18,7 +18,7 @@ bool text_duration(const char *text, int64_t *ret_ms);
 bool text_moment(const char *text, int64_t *ret_ms);
 /* Decimal digits only, @min..@max. */
 bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
-/* Bytes: "65536", "64k", "64KiB", "1M", "1MiB" (powers of 1024). */
+/* Bytes: "65536", "64k", "64KiB", "1M", "1MiB", "1G", "1GiB" (powers of 1024). */
 bool text_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
 /* Well-formed UTF-8 without NUL. */

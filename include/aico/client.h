@@ -156,7 +156,8 @@ AICO_API AICO_MUST_USE int aico_publish(struct aico_client *client, const char *
  * Waits until the broker has answered for everything published before the call.
  *
  * Returns 0 when all of it was accepted; the code of the first refusal since the last flush (rule
- * and hint in @err); AICO_ETIMEOUT; AICO_ECLOSED.
+ * and hint in @err); AICO_ETIMEOUT; AICO_EUNREACHABLE (the same, and no broker was met so far);
+ * AICO_ECLOSED.
  */
 AICO_API AICO_MUST_USE int aico_flush(struct aico_client *client, int64_t timeout_ms,
                                       struct aico_error *err);

@@ -5,7 +5,7 @@
     screen.py [--size ROWSxCOLUMNS] STEP... -- COMMAND...
 
 A STEP is `see TEXT` (the screen, drawn anew by ^L until it does, has TEXT), `gone TEXT` (it has it no
-more), `key KEYS` (typed as they are; \\t and \\e[B are understood), `size ROWSxCOLUMNS`, `run SHELL`,
+more), `wait TEXT` (it has it without that), `key KEYS` (typed as they are; \\t, \\n and \\e[B are understood), `size ROWSxCOLUMNS`, `run SHELL`,
 `hangup` (the terminal goes away) or `end` (the program ends by itself). Exits as the program does, 99
 when a step fails, with the last screen; in the end whether the terminal was left as it was found.
 """
@@ -74,9 +74,15 @@ class Screen:
         elif word == "gone":
             self.draw()
             self.until(step, lambda: self.shown() and rest not in self.shown())
+        elif word == "wait":
+            end = time.monotonic() + DEADLINE_S
+            while rest not in self.shown():
+                self.read(0.05)
+                if time.monotonic() > end or self.is_over():
+                    raise TimeoutError(step)
         elif word == "key":
             self.text = b""
-            os.write(self.fd, rest.replace("\\t", "\t").replace("\\e", "\x1b").encode())
+            os.write(self.fd, rest.replace("\\t", "\t").replace("\\n", "\n").replace("\\e", "\x1b").encode())
         elif word == "size":
             self.text = b""
             self.resize(rest)

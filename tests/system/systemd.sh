@@ -85,7 +85,8 @@ without_a_home() {
 make_home() {
     check "a home is made by its user" user aico-keytool init --starter --home $HOME_THERE
     check "somebody who may look around" user aico-keytool -q new ops --role admin
-    check "a rule that stores" user aico-keytool -q rule set 's/**' --publish cli --subscribe backend \
+    check "somebody who reads" user aico-keytool -q new keeper
+    check "a rule that stores" user aico-keytool -q rule set 's/**' --publish cli --subscribe keeper \
         --store count=100 --history --before 'logs/**'
     inside tee $HOME_THERE/security.yaml >/dev/null <<'YAML'
 broker:
@@ -105,8 +106,9 @@ runs() {
 }
 
 sandbox() {
+    bus --as keeper sub 's/**' --for 1s 2>/dev/null # its key is there from now on
     check "it stores" bus --as cli pub s/a kept --ack stored
-    check "  and gives it out" bus --as backend sub 's/**' --durable d --since all --count 1
+    check "  and gives it out" bus --as keeper sub 's/**' --durable d --since all --count 1
     grep -q '^s/a cli kept' "$WORK/check.out" && passed "  as it was" || failed "  as it was" "$WORK/check.out"
     check "its audit log is right" user aico-keytool audit verify
     check "its numbers are there" user python3 -c '
@@ -130,14 +132,14 @@ backend() {
 
 entries() {
     check "its entries have their fields" has_entry aico-broker AICO_EVENT=ready
-    bus --as cli pub nowhere/a x >/dev/null 2>&1
+    bus --as cli kick frontend >/dev/null 2>&1
     check "  a refusal has its code and component" until_true 30 has_entry aico-broker AICO_CODE=E_DENIED AICO_COMPONENT=cli
 }
 
 reload() {
     inside sed -i 's/drain_timeout: 20s/drain_timeout: 21s/' $HOME_THERE/security.yaml
     check "it is reloaded" inside systemctl reload aico-broker
-    check "  and says what changed" until_true 30 says aico-broker drain_timeout AICO_EVENT=reloaded
+    check "  and says what changed" until_true 30 says aico-broker drain_timeout AICO_EVENT=config
     is "  and goes on" aico-broker ActiveState active
 }
 
@@ -154,14 +156,14 @@ watchdog() {
     check "  by another one" test "$(show aico-broker MainPID)" != "$before"
     check "  because of the watchdog" has_entry aico-broker -g 'Watchdog timeout'
     check "  and serves" bus --as cli status
-    check "  what was stored is there" bus --as backend sub 's/**' --since all --count 1
+    check "  what was stored is there" bus --as keeper sub 's/**' --since all --count 1
     inside rm -r /run/systemd/system/aico-broker.service.d
     inside systemctl daemon-reload
 }
 
 is_there() { bus --as ops --json peers "$1" | grep -q "$1"; }
 drains() {
-    inside runuser -u aico-bus -- timeout 100 aico-bus --home $HOME_THERE --as frontend sub 'logs/**' -v \
+    inside runuser -u aico-bus -- timeout 100 aico-bus --home $HOME_THERE --as frontend sub 'conversation/**' -v \
         >"$WORK/reader.out" 2>"$WORK/reader.err" </dev/null &
     local reader=$!
     PIDS+=("$reader")
@@ -203,7 +205,7 @@ upgrade() {
     is "it runs" aico-broker ActiveState active
     check "  the new one" test "$(show aico-broker MainPID)" != "$before"
     check "  and serves" bus --as cli status
-    check "  what was stored is there" bus --as backend sub 's/**' --since all --count 2
+    check "  what was stored is there" bus --as keeper sub 's/**' --since all --count 2
 }
 
 failed_units() { inside systemctl --failed -q --plain --no-legend 'aico-*' | grep .; }

@@ -72,11 +72,22 @@ check "without input it is one table" bash -c \
     "'$HERE/screen.py' end -- sh -c 'aico-bus top --interval 250ms </dev/null' | grep -q ^backend"
 
 # --- the broker goes and comes ------------------------------------------------------------------------
+AGAIN="aico-broker -q </dev/null >/dev/null 2>'$WORK/again.err' & echo \$! >'$WORK/again'"
 check "a broker that is killed is waited for" screen --size 24x140 'see backend' "run kill -KILL $BROKER_PID" \
-    'see trying again' "run aico-broker -q </dev/null >/dev/null 2>'$WORK/again.err' & echo \$! >'$WORK/again'" \
+    'see trying again' "run $AGAIN" \
     'gone trying again' 'see NAME' 'key q' end -- aico-bus top --interval 250ms --timeout 2s
 BROKER_PID=$(cat "$WORK/again")
 PIDS+=("$BROKER_PID")
+printf 'open sesame\n' >"$WORK/pass"
+chmod 600 "$WORK/pass"
+check "a key with a passphrase" aico-keytool passwd ops --new-passphrase-file "$WORK/pass"
+check "a broker that drains is waited for with a passphrase that was typed" screen --size 24x140 'wait Enter passphrase' \
+    'key open sesame\n' 'see backend' "run kill -TERM $BROKER_PID" \
+    'see trying again' "run tail -s 0.1 --pid=$BROKER_PID -f /dev/null; $AGAIN" 'gone trying again' \
+    'see NAME' 'key q' end -- aico-bus top --interval 250ms --timeout 2s
+BROKER_PID=$(cat "$WORK/again")
+PIDS+=("$BROKER_PID")
+check "the key without one again" aico-keytool passwd ops --unprotected --passphrase-file "$WORK/pass"
 check "who is kicked ends" bash -c "'$HERE/screen.py' 'see NAME' 'run aico-bus --as cli kick ops' end -- aico-bus top --interval 250ms >'$WORK/out'
     [ \$? = 5 ]"
 finish

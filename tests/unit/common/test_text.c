@@ -76,6 +76,11 @@ static void numbers_and_sizes_keep_their_limits(void **state)
     assert_int_equal(value, 65536);
     assert_true(text_size("1M", 1, 1 << 20, &value));
     assert_false(text_size("2M", 1, 1 << 20, &value));
+    assert_true(text_size("1G", 1, (uint64_t)1 << 40, &value));
+    assert_int_equal(value, 1 << 30);
+    assert_true(text_size("3GiB", 1, (uint64_t)1 << 40, &value));
+    assert_int_equal(value, (uint64_t)3 << 30);
+    assert_false(text_size("17179869185G", 1, UINT64_MAX, &value)); /* 2^64 + 2^30 */
 }
 
 static void clean_text_is_written_as_it_stands(void **state)
