@@ -5,6 +5,7 @@
 #include "broker/internal.h"
 
 #define SLOW_RANKED 10
+#define ENTRIES_LOOKED_AT 64 /* of a lane, for whom it holds up */
 #define STATS_INTERVAL_MS 1000
 #define STATS_COMPONENTS_MAX 100           /* they fit one frame */
 #define STATUS_SIZE_MAX (2u * 1024 * 1024) /* a list longer than this is cut, and says so */
@@ -92,6 +93,42 @@ static bool is_slower(const struct broker_peer *a, const struct broker_peer *b)
     return x != y ? x > y : a->dropped > b->dropped;
 }
 
+bool is_too_long(const struct json *json)
+{
+    return json->failed || json->out->size > STATUS_SIZE_MAX;
+}
+
+/* Whether @e, in the lane of a reader, keeps credit of its publisher back until it was sent. */
+static bool holds_credit(const struct entry *e)
+{
+    return e->message && e->blocking && e->message->owed > 0;
+}
+
+static bool is_waited_for(const struct broker_peer *reader, const struct broker_peer *publisher)
+{
+    const struct entry *e = reader->lanes[LANE_TOPIC].first_message;
+
+    for (size_t i = 0; e && i < ENTRIES_LOOKED_AT; i++, e = e->next)
+        if (holds_credit(e) && e->message->sender == publisher->member &&
+            e->message->session == publisher->serial)
+            return true;
+    return false;
+}
+
+/* The readers with slow policy block that @publisher waits for: what it asks when it gets no
+ * credit. */
+static void put_waits_for(const struct broker *b, struct json *json,
+                          const struct broker_peer *publisher)
+{
+    const struct broker_peer *reader;
+
+    json_open_array(json, "waits_for");
+    for (reader = b->sessions; reader && !is_too_long(json); reader = reader->hh.next)
+        if (is_waited_for(reader, publisher))
+            json_put_text(json, NULL, bytes_text(reader->member->name));
+    json_close_array(json);
+}
+
 /* Who reads slowest: by bytes that wait, then by messages dropped. */
 static void put_slow(const struct broker *b, struct json *json)
 {
@@ -164,14 +201,11 @@ static void put_status(const struct broker *b, struct json *json, const struct b
     /* Names of others are for those who may ask for "peers". */
     if (!self || component_has_role(self->member->component, REGISTRY_ROLE_ADMIN))
         put_slow(b, json);
-    if (self)
+    if (self) {
         put_peer(b, json, "self", self);
+        put_waits_for(b, json, self);
+    }
     json_close_object(json);
-}
-
-bool is_too_long(const struct json *json)
-{
-    return json->failed || json->out->size > STATUS_SIZE_MAX;
 }
 
 static void put_peers(const struct broker *b, struct json *json, struct bytes name)

@@ -8,13 +8,15 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/moment.h"
 #include "common/stop.h"
 
-#define CHECK_EVERY 256 /* messages between two looks for refusals */
+#define WAIT_SAID_MS 1000 /* so long nobody wonders */
+#define CHECK_EVERY 256   /* messages between two looks for refusals */
 
 struct pub {
     struct cli *cli;
@@ -22,6 +24,7 @@ struct pub {
     const char *topic;
     uint64_t published;
     uint64_t refused;
+    bool is_wait_said;
     int refusal; /* the first one */
     struct aico_error refusal_err;
     struct receipts receipts;
@@ -69,10 +72,48 @@ static void collect(struct pub *pub)
     }
 }
 
+/* Names, once, the readers with slow policy block for which the broker makes us wait. */
+static void say_waits_for(struct pub *pub)
+{
+    char *text = NULL;
+    json_t *answer, *name;
+    char names[400] = "";
+    size_t i, used = 0;
+
+    if (pub->is_wait_said ||
+        aico_query(pub->cli->client, "status", NULL, WAIT_SAID_MS, &text, NULL) < 0)
+        return;
+    answer = json_loads(text, 0, NULL);
+    free(text);
+    json_array_foreach(json_object_get(answer, "waits_for"), i, name)
+    {
+        if (json_string_length(name) + 3 < sizeof(names) - used)
+            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
+                                     used > 0 ? ", " : "", json_string_value(name));
+    }
+    json_decref(answer);
+    pub->is_wait_said = used > 0;
+    if (used > 0)
+        cli_note(
+            pub->cli,
+            "pub: waiting for %s, which reads slowly and is to lose nothing (slow policy block)",
+            names);
+}
+
 static int publish(struct pub *pub, const void *at, size_t size, struct aico_error *err)
 {
-    int r = aico_publish(pub->cli->client, pub->topic, at, size, &pub->options, NULL, err);
+    struct aico_publish_options options = pub->options;
+    bool is_patient = options.wait_ms < 0 || options.wait_ms > WAIT_SAID_MS;
+    int r;
 
+    if (is_patient)
+        options.wait_ms = WAIT_SAID_MS;
+    r = aico_publish(pub->cli->client, pub->topic, at, size, &options, NULL, err);
+    if (r == AICO_EFULL && is_patient) {
+        say_waits_for(pub);
+        options.wait_ms = pub->options.wait_ms < 0 ? -1 : pub->options.wait_ms - WAIT_SAID_MS;
+        r = aico_publish(pub->cli->client, pub->topic, at, size, &options, NULL, err);
+    }
     if (r < 0)
         return r;
     pub->published++;
@@ -130,13 +171,18 @@ static int publish_stream(struct pub *pub, struct input *input, struct aico_erro
 static int flush(struct pub *pub, struct aico_error *err)
 {
     struct aico_client *client = pub->cli->client;
+    int64_t timeout_ms = cli_timeout(pub->cli);
     struct aico_client_stats before, now;
     int r;
 
     aico_client_get_stats(client, &now);
     do {
         before = now;
-        r = aico_flush(client, cli_timeout(pub->cli), err);
+        r = aico_flush(client, timeout_ms < WAIT_SAID_MS ? timeout_ms : WAIT_SAID_MS, err);
+        if (r == AICO_ETIMEOUT && timeout_ms > WAIT_SAID_MS) {
+            say_waits_for(pub);
+            r = aico_flush(client, timeout_ms - WAIT_SAID_MS, err);
+        }
         aico_client_get_stats(client, &now);
     } while (r == AICO_ETIMEOUT &&
              now.acknowledged + now.refused > before.acknowledged + before.refused);

@@ -111,6 +111,8 @@ QUIET=$STARTED
 check "  another topic is not held up" aico-bus --as backend pub quiet/x hello
 check "    nor its reader" wait_for "$QUIET" 0
 check "  its publisher waits" kill -0 "$PUBLISHER"
+check "    and says for whom" until_true 60 grep -q 'pub: waiting for r1, which reads slowly' "$WORK/block.puberr"
+check "    once" test "$(grep -c 'waiting for' "$WORK/block.puberr")" = 1
 GROWN=$(($(rss_kb "$BROKER_PID") - before))
 check "  the broker has grown by $GROWN KiB, which is less than 16 MiB" test "$GROWN" -lt 16384
 kill -CONT "$SLOW"

@@ -838,6 +838,37 @@ static json_t *ask(struct client *c, const char *what, const char *argument)
     return json_loadb((const char *)text.at, text.size, 0, NULL);
 }
 
+static void a_publisher_learns_for_whom_it_waits(void **state)
+{
+    struct world w;
+    struct client *a, *admin;
+    json_t *json, *names;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    admin = connect_as(&w, "admin");
+    subscribe_with(admin, "up/#", SLOW_BLOCK, false);
+    json = ask(a, "status", "");
+    assert_int_equal(json_array_size(json_object_get(json, "waits_for")), 0);
+    json_decref(json);
+    admin->stalled = true;
+    publish(a, "up/x", "12345");
+    pump(&w);
+    json = ask(a, "status", "");
+    names = json_object_get(json, "waits_for");
+    assert_int_equal(json_array_size(names), 1);
+    assert_string_equal(json_string_value(json_array_get(names, 0)), "admin");
+    json_decref(json);
+    admin->stalled = false;
+    broker_peer_writable(w.broker, admin->peer);
+    pump(&w);
+    json = ask(a, "status", "");
+    assert_int_equal(json_array_size(json_object_get(json, "waits_for")), 0);
+    json_decref(json);
+    world_deinit(&w);
+}
+
 static void status_is_for_everybody_and_the_rest_for_admins(void **state)
 {
     struct world w;
@@ -937,6 +968,7 @@ int main(void)
         cmocka_unit_test(a_full_direct_lane_is_refused_to_the_sender_and_handshakes_still_pass),
         cmocka_unit_test(presence_begins_with_a_full_picture_and_tells_every_change),
         cmocka_unit_test(presence_reaches_who_gives_no_credit_and_only_the_newest_waits),
+        cmocka_unit_test(a_publisher_learns_for_whom_it_waits),
         cmocka_unit_test(status_is_for_everybody_and_the_rest_for_admins),
         cmocka_unit_test(questions_are_limited),
     };
