@@ -132,8 +132,8 @@ backend() {
 
 entries() {
     check "its entries have their fields" has_entry aico-broker AICO_EVENT=ready
-    bus --as cli kick frontend >/dev/null 2>&1
-    check "  a refusal has its code and component" until_true 30 has_entry aico-broker AICO_CODE=E_DENIED AICO_COMPONENT=cli
+    bus --as frontend kick cli >/dev/null 2>&1
+    check "  a refusal has its code and component" until_true 30 has_entry aico-broker AICO_CODE=E_DENIED AICO_COMPONENT=frontend
 }
 
 reload() {
@@ -211,8 +211,8 @@ upgrade() {
 failed_units() { inside systemctl --failed -q --plain --no-legend 'aico-*' | grep .; }
 links() { inside find /etc/systemd /run/systemd/system -name 'aico-*' | grep .; }
 leftovers() {
-    inside find / -xdev -newer /tmp/debs -name '*aico*' ! -path "$HOME_THERE*" ! -path /var/lib/aico-bus \
-        ! -path '/tmp/*' ! -path '/var/log/*' | grep .
+    inside find /etc /opt /run /usr /var -newer /tmp/debs -name '*aico*' ! -path "$HOME_THERE*" \
+        ! -path /var/lib/aico-bus ! -path '/var/log/*' | grep .
 }
 away() {
     inside systemctl enable -q --now aico-broker aico-backend
