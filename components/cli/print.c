@@ -112,17 +112,18 @@ void print_notice(const struct cli *cli, const struct aico_message *message)
     const char *text =
         message->text && *message->text ? message->text : aico_error_string(message->code);
     const char *sender = *message->sender ? message->sender : "unknown sender";
+    const char *where = *message->topic ? message->topic : "to us alone"; /* over the channel */
 
     if (cli->connect.is_json && message->kind != AICO_MESSAGE_STATE)
         print_notice_json(message);
     else if (message->kind == AICO_MESSAGE_GAP && message->count > 0)
-        cli_note(cli, "%s: %" PRIu64 " messages of %s are missing: %s (%s)", message->topic,
-                 message->count, sender, text, aico_error_name(message->code));
+        cli_note(cli, "%s: %" PRIu64 " messages of %s are missing: %s (%s)", where, message->count,
+                 sender, text, aico_error_name(message->code));
     else if (message->kind == AICO_MESSAGE_GAP)
-        cli_note(cli, "%s: messages of %s are missing, nobody knows how many: %s (%s)",
-                 message->topic, sender, text, aico_error_name(message->code));
+        cli_note(cli, "%s: messages of %s are missing, nobody knows how many: %s (%s)", where,
+                 sender, text, aico_error_name(message->code));
     else if (message->kind == AICO_MESSAGE_UNOPENED)
-        cli_note(cli, "%s: a message of %s did not open: %s (%s)", message->topic, sender, text,
+        cli_note(cli, "%s: a message of %s did not open: %s (%s)", where, sender, text,
                  aico_error_name(message->code));
     else if (message->kind == AICO_MESSAGE_STATE && message->code != 0)
         cli_note(cli, "connection lost: %s (%s)", text, aico_error_name(message->code));
