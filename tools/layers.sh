@@ -15,7 +15,8 @@ offence() { # FILE:LINE text
 allowed() {
     case $1 in
     base) echo "" ;;
-    wire | crypto | config | transport) echo "base" ;;
+    wire | crypto | config) echo "base" ;;
+    transport) echo "base crypto" ;;
     trust | envelope) echo "base wire crypto" ;;
     store) echo "base wire crypto trust" ;;
     session) echo "base wire crypto trust envelope" ;;

@@ -24,6 +24,7 @@ struct dealer {
     void *monitor;
     struct waiter waiter;
     char *endpoint;
+    uint8_t broker_public[32];
     enum state state;
     bool up_told;
     bool asked;         /* what listens there */
@@ -45,9 +46,14 @@ static void go_down(struct dealer *dealer, int code, const char *cause)
 }
 
 static const char unreachable[] = "nobody listens there; start it with: aico-broker";
+static const char late[] = "the broker did not finish the handshake in time";
+
+static const char other_key[] =
+    "a broker answers whose key is not the one in our registry; if it was replaced, get the new "
+    "registry from the owner";
 
 /* The link failed before it was up and libzmq does not say why. */
-static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting, bool in_time)
+static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting)
 {
     switch (greeting) {
     case GREETING_REFUSED:
@@ -65,23 +71,29 @@ static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting, b
     case GREETING_OTHER:
         go_down(dealer, AICO_ENOTBROKER, "what listens there is not a broker; check the address");
         return;
-    case GREETING_CURVE:
-        break;
+    case GREETING_OTHER_KEY:
+        go_down(dealer, AICO_EBROKERKEY, other_key);
+        return;
+    case GREETING_BUSY:
+        go_down(dealer, AICO_ETIMEOUT, late);
+        return;
+    case GREETING_BROKER: /* the broker gives up on who is slower than 3 s, be it stopped */
+        go_down(dealer, AICO_ECLOSED, "the connection was lost in the handshake");
+        return;
     }
-    if (in_time)
-        go_down(dealer, AICO_EBROKERKEY,
-                "a broker answers whose key is not the one in our registry; if it was replaced, "
-                "get the new registry from the owner");
-    else
-        go_down(dealer, AICO_ETIMEOUT, "the broker did not finish the handshake in time");
+}
+
+static enum greeting ask(const struct dealer *dealer)
+{
+    return greeting_ask(dealer->endpoint, dealer->broker_public, GREETING_MS);
 }
 
 static void on_handshake_failed_protocol(struct dealer *dealer, uint32_t value)
 {
     if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-        go_down_by_greeting(dealer, GREETING_CURVE, true);
+        go_down(dealer, AICO_EBROKERKEY, other_key);
     else
-        go_down_by_greeting(dealer, GREETING_OTHER, true);
+        go_down_by_greeting(dealer, GREETING_OTHER);
 }
 
 /* The status of the broker's ZAP handler (zap.h). */
@@ -100,12 +112,12 @@ static void on_refused_key(struct dealer *dealer, uint32_t value)
 
 static void on_lost(struct dealer *dealer)
 {
-    bool in_time = moment_now().boot_ms < dealer->give_up_ms;
-
     if (dealer->state == UP)
         go_down(dealer, AICO_ECLOSED, "the connection was lost");
+    else if (dealer->state != DOWN && moment_now().boot_ms >= dealer->give_up_ms)
+        go_down(dealer, AICO_ETIMEOUT, late);
     else if (dealer->state != DOWN)
-        go_down_by_greeting(dealer, greeting_ask(dealer->endpoint, GREETING_MS), in_time);
+        go_down_by_greeting(dealer, ask(dealer));
 }
 
 static void on_event(struct dealer *dealer, uint16_t event, uint32_t value)
@@ -150,18 +162,18 @@ static void on_time(struct dealer *dealer)
     int64_t now = moment_now().boot_ms;
 
     if (dealer->state == SHAKING && !dealer->asked && now >= dealer->suspicious_ms) {
-        enum greeting greeting = greeting_ask(dealer->endpoint, GREETING_MS);
+        enum greeting greeting = ask(dealer);
 
         dealer->asked = true;
-        if (greeting != GREETING_CURVE)
-            go_down_by_greeting(dealer, greeting, true);
+        if (greeting != GREETING_BROKER && greeting != GREETING_BUSY) /* else it may still come */
+            go_down_by_greeting(dealer, greeting);
     }
     if (now < dealer->give_up_ms)
         return;
     if (dealer->state == CONNECTING)
         go_down(dealer, AICO_EUNREACHABLE, "no answer; check the address and the network");
     else if (dealer->state == SHAKING)
-        go_down_by_greeting(dealer, GREETING_CURVE, false);
+        go_down(dealer, AICO_ETIMEOUT, late);
 }
 
 /* When on_time() has something to do; at most @deadline_ms. */
@@ -221,6 +233,7 @@ int dealer_open(struct transport *transport, const struct dealer_settings *setti
     (void)zmq_msg_init(&dealer->frame);
     dealer->timeout_ms = MAX(settings->timeout_ms, (int64_t)1);
     dealer->give_up_ms = moment_now().boot_ms + dealer->timeout_ms;
+    memcpy(dealer->broker_public, settings->broker_public, sizeof(dealer->broker_public));
     dealer->endpoint = strdup(settings->endpoint);
     if (!dealer->endpoint)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");

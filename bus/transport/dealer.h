@@ -74,7 +74,7 @@ bool dealer_is_up(const struct dealer *dealer);
  *   AICO_EUNKNOWN      the broker does not know our key
  *   AICO_EREVOKED      the broker knows it as one that is valid no more
  *   AICO_ETIMEOUT      a broker that did not finish the handshake within timeout_ms
- *   AICO_ECLOSED       the link was up and was lost
+ *   AICO_ECLOSED       the link was lost, or the broker gave up on a handshake that took too long
  *   AICO_EPROTO        the link was up and the broker sent something that is not a frame
  */
 int dealer_reason(const struct dealer *dealer, struct aico_error *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The greeting of ZMTP 3: https://rfc.zeromq.org/spec/23/ */
+/* The greeting of ZMTP 3 (https://rfc.zeromq.org/spec/23/) and the first two messages of CurveZMQ
+ * (https://rfc.zeromq.org/spec/26/). */
 #include "transport/greeting.h"
 
 #include <errno.h>
@@ -14,6 +15,8 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/writer.h"
+#include "crypto/box.h"
 
 /*
  *   byte[10]  signature   ff, eight of any value, 7f
@@ -27,6 +30,30 @@
 #define AT_MAJOR 10
 #define AT_MECHANISM 12
 #define MECHANISM_SIZE 20
+
+/*
+ * HELLO of the client and WELCOME of the server, each a command: u8 4, u8 size, and
+ *   lp8       name        "HELLO"
+ *   u8 u8     version     1, 0
+ *   byte[72]  filler      zeros
+ *   byte[32]  C'          the client's key of this connection
+ *   byte[8]   nonce       box nonce: "CurveZMQHELLO---" and it
+ *   byte[80]  box         64 zeros, C' to S
+ *
+ *   lp8       name        "WELCOME"
+ *   byte[16]  nonce       box nonce: "WELCOME-" and it
+ *   byte[144] box         S' and a cookie, S to C'
+ */
+#define COMMAND_FLAG 4
+#define COMMAND_HEAD_SIZE 2
+#define HELLO_SIZE 200
+#define HELLO_FILLER_SIZE 72
+#define HELLO_PLAIN_SIZE 64
+#define WELCOME_NAME "\7WELCOME"
+#define WELCOME_NONCE_SIZE 16
+#define WELCOME_PLAIN_SIZE 128
+#define WELCOME_SIZE                                                                               \
+    (sizeof(WELCOME_NAME) - 1 + WELCOME_NONCE_SIZE + BOX_TAG_SIZE + WELCOME_PLAIN_SIZE)
 
 static const char mechanism[MECHANISM_SIZE] = "CURVE";
 
@@ -94,36 +121,96 @@ static int dial_host(const char *text, int64_t deadline_ms)
     return fd;
 }
 
+enum fill { FILLED, ENDED, LATE };
+
+/* Adds to the @size bytes of @to until there are @wanted, or it is known that none will come. */
+static enum fill fill(int fd, int64_t deadline_ms, uint8_t *to, size_t *size, size_t wanted)
+{
+    while (*size < wanted) {
+        ssize_t got;
+
+        if (!is_ready(fd, POLLIN, deadline_ms))
+            return LATE;
+        got = read(fd, to + *size, wanted - *size);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (got <= 0)
+            return ENDED;
+        *size += (size_t)got;
+    }
+    return FILLED;
+}
+
+/* GREETING_BROKER: it speaks CURVE, with whatever key. */
 static enum greeting read_greeting(int fd, int64_t deadline_ms)
 {
     uint8_t seen[GREETING_SIZE];
     size_t size = 0;
+    enum fill how = fill(fd, deadline_ms, seen, &size, 1);
 
-    while (size < sizeof(seen)) {
-        ssize_t got;
-
-        if (!is_ready(fd, POLLIN, deadline_ms))
-            return size > 0 ? GREETING_OTHER : GREETING_SILENT;
-        got = read(fd, seen + size, sizeof(seen) - size);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (got <= 0)
-            return size > 0 ? GREETING_OTHER : GREETING_CLOSED;
-        size += (size_t)got;
-        if (seen[0] != 0xff)
-            return GREETING_OTHER;
-    }
-    if (seen[AT_SIGNATURE_END] != 0x7f || seen[AT_MAJOR] < 3 ||
+    if (how != FILLED)
+        return how == LATE ? GREETING_SILENT : GREETING_CLOSED;
+    if (seen[0] != 0xff || fill(fd, deadline_ms, seen, &size, sizeof(seen)) != FILLED ||
+        seen[AT_SIGNATURE_END] != 0x7f || seen[AT_MAJOR] < 3 ||
         memcmp(seen + AT_MECHANISM, mechanism, MECHANISM_SIZE) != 0)
         return GREETING_OTHER;
-    return GREETING_CURVE;
+    return GREETING_BROKER;
 }
 
-enum greeting greeting_ask(const char *endpoint, int64_t timeout_ms)
+static bool send_hello(int fd, const uint8_t broker_public[DH_PUBLIC_SIZE],
+                       const uint8_t ours[DH_PUBLIC_SIZE], const struct secret *secret)
+{
+    static const uint8_t nonce[BOX_NONCE_SIZE] = "CurveZMQHELLO---\0\0\0\0\0\0\0\1";
+    static const uint8_t zeros[HELLO_FILLER_SIZE];
+    uint8_t hello[COMMAND_HEAD_SIZE + HELLO_SIZE], box[HELLO_PLAIN_SIZE + BOX_TAG_SIZE];
+    struct writer w = writer_over(hello, sizeof(hello));
+
+    if (box_seal(secret, broker_public, nonce, zeros, HELLO_PLAIN_SIZE, box) < 0)
+        return false;
+    writer_u8(&w, COMMAND_FLAG);
+    writer_u8(&w, HELLO_SIZE);
+    writer_bytes(&w, bytes_of("\5HELLO\1\0", 8));
+    writer_bytes(&w, bytes_of(zeros, HELLO_FILLER_SIZE));
+    writer_bytes(&w, bytes_of(ours, DH_PUBLIC_SIZE));
+    writer_bytes(&w, bytes_of(nonce + 16, BOX_NONCE_SIZE - 16));
+    writer_bytes(&w, bytes_of(box, sizeof(box)));
+    return send(fd, hello, sizeof(hello), MSG_NOSIGNAL) == (ssize_t)sizeof(hello);
+}
+
+/* Whether who answers has the secret of @broker_public. */
+static enum greeting ask_for_key(int fd, const uint8_t broker_public[DH_PUBLIC_SIZE],
+                                 int64_t deadline_ms)
+{
+    CLEANUP(secret_wipe)
+    struct secret secret;
+    uint8_t ours[DH_PUBLIC_SIZE], seen[COMMAND_HEAD_SIZE + WELCOME_SIZE];
+    uint8_t nonce[BOX_NONCE_SIZE] = "WELCOME-", plain[WELCOME_PLAIN_SIZE];
+    const uint8_t *at = seen + COMMAND_HEAD_SIZE + sizeof(WELCOME_NAME) - 1;
+    size_t size = 0;
+    enum fill how;
+
+    box_keys(ours, &secret);
+    if (!send_hello(fd, broker_public, ours, &secret))
+        return GREETING_OTHER_KEY;
+    how = fill(fd, deadline_ms, seen, &size, sizeof(seen));
+    if (how != FILLED)
+        return how == LATE ? GREETING_BUSY : GREETING_OTHER_KEY;
+    if (seen[0] != COMMAND_FLAG || seen[1] != WELCOME_SIZE ||
+        memcmp(seen + COMMAND_HEAD_SIZE, WELCOME_NAME, sizeof(WELCOME_NAME) - 1) != 0)
+        return GREETING_OTHER;
+    memcpy(nonce + sizeof(nonce) - WELCOME_NONCE_SIZE, at, WELCOME_NONCE_SIZE);
+    if (box_open(&secret, broker_public, nonce, at + WELCOME_NONCE_SIZE, sizeof(plain), plain) < 0)
+        return GREETING_OTHER_KEY;
+    return GREETING_BROKER;
+}
+
+enum greeting greeting_ask(const char *endpoint, const uint8_t broker_public[32],
+                           int64_t timeout_ms)
 {
     int64_t deadline_ms = moment_now().boot_ms + timeout_ms;
     uint8_t ours[GREETING_SIZE] = {
         [0] = 0xff, [8] = 1, [AT_SIGNATURE_END] = 0x7f, [AT_MAJOR] = 3, [AT_MAJOR + 1] = 1};
+    enum greeting greeting;
     CLEANUP(fd_close)
     int fd = -1;
 
@@ -137,5 +224,6 @@ enum greeting greeting_ask(const char *endpoint, int64_t timeout_ms)
     memcpy(ours + AT_MECHANISM, mechanism, MECHANISM_SIZE);
     if (send(fd, ours, sizeof(ours), MSG_NOSIGNAL) != (ssize_t)sizeof(ours))
         return GREETING_CLOSED;
-    return read_greeting(fd, deadline_ms);
+    greeting = read_greeting(fd, deadline_ms);
+    return greeting == GREETING_BROKER ? ask_for_key(fd, broker_public, deadline_ms) : greeting;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's link against a real ROUTER: every way it can end has its own code. */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -64,7 +65,7 @@ static void *stranger_run(void *context)
     return NULL;
 }
 
-static void stranger_start(struct stranger *stranger)
+static void stranger_start_as(struct stranger *stranger, void *(*run)(void *))
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
@@ -75,7 +76,12 @@ static void stranger_start(struct stranger *stranger)
     assert_int_equal(listen(stranger->fd, 8), 0);
     (void)snprintf(stranger->endpoint, sizeof(stranger->endpoint), "tcp://127.0.0.1:%u",
                    (unsigned)ntohs(address.sin_port));
-    assert_int_equal(pthread_create(&stranger->thread, NULL, stranger_run, stranger), 0);
+    assert_int_equal(pthread_create(&stranger->thread, NULL, run, stranger), 0);
+}
+
+static void stranger_start(struct stranger *stranger)
+{
+    stranger_start_as(stranger, stranger_run);
 }
 
 static void stranger_stop(struct stranger *stranger)
@@ -125,6 +131,64 @@ static void a_broker_with_another_key_is_told_apart(void **state)
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EBROKERKEY);
     dealer = dial(net, net->ipc, &net->alice, &net->mallory);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EBROKERKEY);
+}
+
+/* Carries bytes both ways until one side ends, or the client has sent @limit bytes. */
+static void carry(int client, int broker, size_t limit)
+{
+    struct pollfd ends[] = {{.fd = client, .events = POLLIN}, {.fd = broker, .events = POLLIN}};
+    uint8_t bytes[512];
+
+    for (size_t sent = 0; sent < limit;) {
+        assert_true(poll(ends, 2, DEADLINE_MS) > 0);
+        for (int from = 0; from < 2; from++) {
+            ssize_t size;
+
+            if (!ends[from].revents)
+                continue;
+            size = read(ends[from].fd, bytes, sizeof(bytes));
+            if (size <= 0 || write(ends[!from].fd, bytes, (size_t)size) != size)
+                return;
+            if (from == 0)
+                sent += (size_t)size;
+        }
+    }
+}
+
+/* Stands before the broker and ends the first connection when its client has begun to speak CURVE:
+ * so a broker does it that gives up on a client which is slow or stopped. */
+static void *impatient_run(void *context)
+{
+    struct stranger *stranger = context;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    size_t limit = 64 + 100; /* its greeting, and a part of HELLO */
+    int client;
+
+    address.sin_port = htons((uint16_t)atoi(strrchr(stranger->says, ':') + 1));
+    while ((client = accept(stranger->fd, NULL, NULL)) >= 0) {
+        int broker = socket(AF_INET, SOCK_STREAM, 0);
+
+        assert_int_equal(connect(broker, (struct sockaddr *)&address, sizeof(address)), 0);
+        carry(client, broker, limit);
+        limit = SIZE_MAX;
+        (void)close(client);
+        (void)close(broker);
+    }
+    return NULL;
+}
+
+static void a_broker_that_gave_up_on_us_is_not_taken_for_another(void **state)
+{
+    struct net *net = *state;
+    struct stranger stranger = {.says = net->tcp};
+    struct dealer *dealer;
+
+    stranger_start_as(&stranger, impatient_run);
+    dealer = dial(net, stranger.endpoint, &net->alice, &net->broker);
+    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_ECLOSED);
+    dealer = dial(net, stranger.endpoint, &net->alice, &net->mallory);
+    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EBROKERKEY);
+    stranger_stop(&stranger);
 }
 
 static void expect_not_broker(struct net *net, struct stranger *stranger)
@@ -314,6 +378,7 @@ int main(void)
         TEST(nobody_listening_is_unreachable),
         TEST(a_key_the_broker_does_not_know_is_told_so),
         TEST(a_broker_with_another_key_is_told_apart),
+        TEST(a_broker_that_gave_up_on_us_is_not_taken_for_another),
         TEST(a_web_server_is_not_a_broker),
         TEST(a_mail_server_is_not_a_broker),
         TEST(a_silent_port_is_not_a_broker),
