@@ -57,13 +57,20 @@ void statements_tell(struct broker *b, struct broker_peer *peer)
     tell(b, peer, nobody, bytes_of(NULL, 0));
 }
 
+static struct statement *find(struct broker *b, const uint8_t *identity)
+{
+    struct statement *s = NULL;
+
+    HASH_FIND(hh, b->streams.statements, identity, SIGN_PUBLIC_SIZE, s);
+    return s;
+}
+
 /* Keeps @bytes as the statement of @identity; 1: it is another one than before. */
 static int keep(struct broker *b, const uint8_t *identity, struct bytes bytes)
 {
-    struct statement *s = NULL;
+    struct statement *s = find(b, identity);
     uint8_t *at;
 
-    HASH_FIND(hh, b->streams.statements, identity, SIGN_PUBLIC_SIZE, s);
     if (s && bytes_equal(bytes_of(s->at, s->size), bytes))
         return 0;
     at = malloc(bytes.size);
@@ -93,7 +100,8 @@ void statements_loaded(struct broker *b, struct store_order *order)
 
     b->streams.loaded = true;
     while (store_statement_next(&rest, &identity, &statement))
-        if (keep(b, identity.at, statement) < 0)
+        /* One that was handed in meanwhile is newer. */
+        if (!find(b, identity.at) && keep(b, identity.at, statement) < 0)
             order->code = AICO_ENOMEM;
     DL_FOREACH(b->peers, peer)
     if (peer->state == PEER_READY)

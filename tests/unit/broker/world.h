@@ -417,8 +417,16 @@ static inline void client_take(struct client *c, const struct record *record)
         break;
     }
     case RECORD_KEY:
-    case RECORD_READING:
         break;
+    case RECORD_READING: {
+        struct record_reading m;
+
+        assert_int_equal(record_parse_reading(record, &m), 0);
+        item->size = m.statement.size;
+        bytes_copy(item->sender, bytes_of(m.identity.at + 3, 1)); /* identity_of() */
+        bytes_copy(item->text, m.statement);
+        break;
+    }
     case RECORD_PREKEYS: {
         struct record_prekeys_left m;
 

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Streams in the broker core where they end: messages in pieces, keys that are handed in, limits,
+ * a store that fails, readers that go in the middle.
+ */
+#include "stream_world.h"
+
+#define HISTORY_RULES                                                                              \
+    "h/** publish a,d subscribe b seal group| history store count=100\n"                           \
+    "open/** publish * subscribe * seal none\n"
+
+static uint64_t piece(struct client *c, uint64_t id, uint32_t total, uint32_t offset,
+                      const char *text)
+{
+    uint64_t used = send_publish(c, (struct record_publish){.id = id,
+                                                            .delivery = DELIVERY_STREAM,
+                                                            .topic_name = bytes_text("st/x"),
+                                                            .fragment = true,
+                                                            .total = total,
+                                                            .offset = offset,
+                                                            .payload = bytes_text(text)});
+
+    work(c->world);
+    return used;
+}
+
+static void follow_by(struct client *c, struct record_follow m)
+{
+    struct writer frame = frame_begin();
+
+    m.id = c->next_id++;
+    m.deadline_ms = m.deadline_ms ? m.deadline_ms : DEADLINE;
+    m.window = 16;
+    record_write_follow(&frame, &m);
+    client_send(c, &frame);
+    work(c->world);
+}
+
+static void unfollow(struct client *c, uint32_t subscription)
+{
+    struct writer frame = frame_begin();
+
+    record_write_unsubscribe(&frame, c->next_id++, subscription);
+    client_send(c, &frame);
+    work(c->world);
+}
+
+static uint64_t ask(struct client *c, const char *what, const char *argument)
+{
+    struct writer frame = frame_begin();
+    uint64_t id = c->next_id++;
+
+    record_write_query(&frame, id, bytes_text(what), bytes_text(argument));
+    client_send(c, &frame);
+    work(c->world);
+    return id;
+}
+
+static void hand_in_reading(struct client *c, const char *of, const char *text)
+{
+    struct writer frame = frame_begin();
+    uint8_t identity[32];
+
+    identity_of(of, identity);
+    record_write_reading(&frame,
+                         &(struct record_reading){bytes_of(identity, 32), bytes_text(text)});
+    client_send(c, &frame);
+}
+
+/* The next reading key @c is told is @of's @text; @of "": there are no more. */
+static void expect_reading(struct client *c, const char *of, const char *text)
+{
+    struct item *item = take(c, RECORD_READING);
+
+    assert_non_null(item);
+    assert_string_equal(item->sender, of);
+    assert_string_equal(item->text, text);
+    item_free(item);
+}
+
+/* --- in pieces ----------------------------------------------------------------------------------
+ */
+
+static void a_message_in_pieces_is_stored_when_it_is_whole(void **state)
+{
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    drop_items(a);
+    id = piece(a, 0, 8, 0, "half");
+    (void)piece(a, id, 8, 0, "half"); /* said again */
+    assert_int_equal(stored_count, 0);
+    (void)piece(a, id, 8, 4, "full");
+    assert_int_equal(stored_count, 1);
+    assert_string_equal(stored[0].payload, "halffull");
+    assert_int_equal(count_items(a, RECORD_ACK), 1);
+    world_deinit(&w);
+}
+
+static void a_message_that_was_given_up_makes_room_for_the_next(void **state)
+{
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)piece(a, 0, 8, 0, "half");
+    id = piece(a, 0, 4, 0, "ot");
+    (void)piece(a, id, 4, 2, "er");
+    assert_int_equal(stored_count, 1);
+    assert_string_equal(stored[0].payload, "oter");
+    (void)piece(a, 0, 8, 0, "left"); /* is freed with the broker */
+    world_deinit(&w);
+}
+
+static void pieces_that_do_not_follow_each_other_end_the_link(void **state)
+{
+    struct world w;
+    struct client *a;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    drop_items(a);
+    (void)piece(a, 0, 8, 4, "full"); /* begins in the middle */
+    expect_bye(a, AICO_EPROTO);
+    a->instance++;
+    client_go(a);
+    drop_items(a);
+    id = piece(a, 0, 8, 0, "ha");
+    (void)piece(a, id, 8, 4, "full"); /* one is missing */
+    expect_bye(a, AICO_EPROTO);
+    a->instance++;
+    client_go(a);
+    drop_items(a);
+    id = piece(a, 0, 8, 0, "half");
+    (void)piece(a, id, 12, 4, "full"); /* it has grown */
+    expect_bye(a, AICO_EPROTO);
+    assert_int_equal(stored_count, 0);
+    world_deinit(&w);
+}
+
+/* --- keys ---------------------------------------------------------------------------------------
+ */
+
+static void a_reading_key_is_told_to_whoever_stores_for_its_owner(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c, *d;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, HISTORY_RULES);
+    work(&w);
+    a = connect_as(&w, "a");
+    c = connect_as(&w, "c");
+    expect_reading(a, "", ""); /* there are none yet */
+    b = connect_as(&w, "b");
+    hand_in_reading(b, "b", "first");
+    work(&w);
+    expect_reading(a, "b", "first");
+    assert_string_equal(statement, "first");
+    hand_in_reading(b, "b", "first"); /* known */
+    work(&w);
+    assert_null(take(a, RECORD_READING));
+    hand_in_reading(b, "b", "second");
+    work(&w);
+    expect_reading(a, "b", "second");
+    hand_in_reading(c, "c", "of one who reads nothing");
+    work(&w);
+    assert_null(take(a, RECORD_READING));
+    assert_null(take(c, RECORD_READING)); /* and who publishes nothing is told nothing */
+
+    d = connect_as(&w, "d"); /* comes later */
+    expect_reading(d, "b", "second");
+    expect_reading(d, "", "");
+    world_deinit(&w);
+}
+
+static void a_reading_key_of_another_ends_the_link(void **state)
+{
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, HISTORY_RULES);
+    work(&w);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    hand_in_reading(b, "c", "text");
+    work(&w);
+    expect_bye(b, AICO_EPROTO);
+    world_deinit(&w);
+}
+
+/* Who connects while the store is being read is told when it has been. */
+static void stored_reading_keys_are_told_after_a_restart(void **state)
+{
+    struct world w;
+    struct client *a;
+
+    (void)state;
+    empty_store();
+    strcpy(statement, "stored");
+    identity_of("b", statement_of);
+    begin_with(&w, HISTORY_RULES);
+    a = connect_as(&w, "a");
+    assert_null(take(a, RECORD_READING));
+    work(&w);
+    expect_reading(a, "b", "stored");
+    expect_reading(a, "", "");
+    world_deinit(&w);
+}
+
+static void a_reading_key_is_not_replaced_by_the_one_it_replaced(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    empty_store();
+    strcpy(statement, "stored");
+    identity_of("b", statement_of);
+    begin_with(&w, HISTORY_RULES);
+    b = connect_as(&w, "b");
+    hand_in_reading(b, "b", "newer"); /* before the store has been read */
+    work(&w);
+    assert_string_equal(statement, "newer");
+    a = connect_as(&w, "a");
+    expect_reading(a, "b", "newer");
+    expect_reading(a, "", "");
+    world_deinit(&w);
+}
+
+static void keys_of_a_generation_go_to_the_store(void **state)
+{
+    static const uint8_t key_id[KEY_ID_BYTES] = {7}, entry[32 + 2 + 4] = {[33] = 4};
+    struct writer frame = frame_begin();
+    uint8_t identity[32];
+    struct world w;
+    struct client *a;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    record_write_keys(&frame, &(struct record_keys){bytes_of(key_id, sizeof(key_id)), 1,
+                                                    bytes_of(entry, sizeof(entry))});
+    client_send(a, &frame);
+    work(&w);
+    identity_of("a", identity);
+    assert_int_equal(keys_size, sizeof(entry));
+    assert_memory_equal(keys_of, identity, 32);
+    world_deinit(&w);
+}
+
+/* --- following ----------------------------------------------------------------------------------
+ */
+
+static void a_filter_must_be_one(void **state)
+{
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    follow_by(b, (struct record_follow){.subscription = 1, .filter = bytes_text("st/x*")});
+    expect_refused(b, b->next_id - 1, AICO_ETOPIC);
+    follow_by(b, (struct record_follow){.subscription = 1, .filter = bytes_text("$bus/**")});
+    expect_refused(b, b->next_id - 1, AICO_EDENIED);
+    world_deinit(&w);
+}
+
+static void a_number_in_use_ends_the_link(void **state)
+{
+    struct world w;
+    struct client *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "");
+    drop_items(b);
+    follow_by(b, (struct record_follow){.subscription = s, .filter = bytes_text("st/**")});
+    expect_bye(b, AICO_EPROTO);
+    b->instance++;
+    client_go(b);
+    s = subscribe(b, "open/**");
+    drop_items(b);
+    follow_by(b, (struct record_follow){.subscription = s, .filter = bytes_text("st/**")});
+    expect_bye(b, AICO_EPROTO);
+    world_deinit(&w);
+}
+
+static void so_many_filters_are_followed_and_no_more(void **state)
+{
+    enum { LIMIT = 64 };
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    for (uint32_t i = 1; i <= LIMIT; i++) {
+        follow_by(b, (struct record_follow){.subscription = i, .filter = bytes_text("st/x")});
+        advance(&w, 1000); /* questions have a rate */
+    }
+    assert_int_equal(count_items(b, RECORD_REFUSE), 0);
+    follow_by(b, (struct record_follow){.subscription = LIMIT + 1, .filter = bytes_text("st/x")});
+    expect_refused(b, b->next_id - 1, AICO_EQUOTA);
+    unfollow(b, 1);
+    drop_items(b);
+    follow_by(b, (struct record_follow){.subscription = LIMIT + 1, .filter = bytes_text("st/x")});
+    assert_int_equal(count_items(b, RECORD_REFUSE), 0);
+    world_deinit(&w);
+}
+
+static void a_place_the_store_cannot_say_is_refused(void **state)
+{
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    disk = AICO_ESTORE;
+    follow_by(b, (struct record_follow){
+                     .subscription = 1, .name = bytes_text("d"), .filter = bytes_text("st/**")});
+    expect_refused(b, b->next_id - 1, AICO_ESTORE);
+    disk = 0;
+    (void)follow(b, "d"); /* nobody follows under that name */
+    world_deinit(&w);
+}
+
+/* The store decides whether a name may have another filter; the core keeps nothing of the former.
+ */
+static void a_durable_name_comes_back_with_another_filter(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    expect_item(b, 1, 1);
+    unfollow(b, s);
+    drop_items(b);
+    follow_by(b, (struct record_follow){.subscription = s + 1,
+                                        .start = FOLLOW_ALL,
+                                        .name = bytes_text("d"),
+                                        .filter = bytes_text("st/x")});
+    expect_item(b, 1, 1);
+    world_deinit(&w);
+}
+
+/* An answer of the store for a reader that has gone meanwhile, or has begun again. */
+static void what_was_read_for_a_former_session_is_dropped(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    s = ++b->next_subscription;
+    {
+        struct writer frame = frame_begin();
+
+        record_write_follow(&frame, &(struct record_follow){.id = b->next_id++,
+                                                            .subscription = s,
+                                                            .start = FOLLOW_ALL,
+                                                            .deadline_ms = DEADLINE,
+                                                            .window = 16,
+                                                            .name = bytes_text("d"),
+                                                            .filter = bytes_text("st/**")});
+        client_send(b, &frame); /* the store has not answered yet */
+    }
+    client_lose_link(b);
+    work(&w);
+    client_go(b);
+    drop_items(b);
+    (void)follow(b, "d");
+    expect_item(b, 1, 1);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+/* What is delivered again may not be readable for a moment. */
+static void a_message_that_cannot_be_read_again_now_comes_later(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    expect_item(b, 1, 1);
+    advance(&w, DEADLINE);
+    fails = STORE_READ_ONE;
+    work(&w);
+    fails = -1;
+    assert_null(take(b, RECORD_ITEM));
+    advance(&w, 60000);
+    work(&w);
+    expect_item(b, 1, 2);
+    world_deinit(&w);
+}
+
+static void a_stream_that_cannot_be_read_now_is_read_later(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    (void)store_one(a, "st/x", "one");
+    fails = STORE_READ;
+    work(&w);
+    fails = -1;
+    assert_null(take(b, RECORD_ITEM));
+    advance(&w, 60000);
+    work(&w);
+    expect_item(b, 1, 1);
+    world_deinit(&w);
+}
+
+/* --- who may still read -------------------------------------------------------------------------
+ */
+
+static void change_rules(struct world *w, const char *components, const char *rules)
+{
+    struct registry *next = registry_make(++w->version, components, rules);
+
+    broker_set_registry(w->broker, w->now, next);
+    registry_unref(&w->registry);
+    w->registry = next;
+    work(w);
+}
+
+static void a_reader_that_may_not_read_any_more_is_told(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    struct item *item;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    drop_items(b);
+    change_rules(&w, COMPONENTS,
+                 "st/** publish a subscribe c seal none| store count=100\n"
+                 "open/** publish * subscribe * seal none\n");
+    item = take(b, RECORD_REFUSE);
+    assert_non_null(item);
+    assert_int_equal(item->code, AICO_EDENIED);
+    item_free(item);
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
+static void what_a_revoked_component_stored_goes_to_the_dead_letters(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    change_rules(&w,
+                 "a revoked user\nb active user\nc active user\nd active user\n"
+                 "admin active admin\n",
+                 STREAM_RULES);
+    b = connect_as(&w, "b");
+    (void)follow(b, "d");
+    assert_null(take(b, RECORD_ITEM));
+    assert_true(buried[1]);
+    world_deinit(&w);
+}
+
+/* --- questions ----------------------------------------------------------------------------------
+ */
+
+static void a_reader_that_is_followed_is_not_forgotten(void **state)
+{
+    struct world w;
+    struct client *b, *admin;
+    uint32_t s;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    drop_items(b);
+    id = ask(b, "forget", "d");
+    expect_refused(b, id, AICO_EEXISTS);
+    unfollow(b, s);
+    drop_items(b);
+    (void)ask(b, "forget", "d");
+    assert_int_equal(count_items(b, RECORD_REFUSE), 0);
+    admin = connect_as(&w, "admin");
+    drop_items(admin);
+    disk = AICO_ESTORE;
+    id = ask(admin, "streams", "");
+    expect_refused(admin, id, AICO_ESTORE);
+    world_deinit(&w);
+}
+
+static void a_broker_without_a_store_answers_no_question_about_it(void **state)
+{
+    struct broker_settings settings;
+    struct world w;
+    struct client *b;
+    uint64_t id;
+
+    (void)state;
+    broker_settings_default(&settings);
+    world_init_with(&w, &settings, COMPONENTS, HISTORY_RULES);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    id = ask(b, "forget", "d");
+    expect_refused(b, id, AICO_ESTORE);
+    hand_in_reading(b, "b", "text"); /* kept by nobody */
+    pump(&w);
+    assert_int_equal(b->kicked, 1);
+    world_deinit(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_in_pieces_is_stored_when_it_is_whole),
+        cmocka_unit_test(a_message_that_was_given_up_makes_room_for_the_next),
+        cmocka_unit_test(pieces_that_do_not_follow_each_other_end_the_link),
+        cmocka_unit_test(a_reading_key_is_told_to_whoever_stores_for_its_owner),
+        cmocka_unit_test(a_reading_key_of_another_ends_the_link),
+        cmocka_unit_test(stored_reading_keys_are_told_after_a_restart),
+        cmocka_unit_test(a_reading_key_is_not_replaced_by_the_one_it_replaced),
+        cmocka_unit_test(keys_of_a_generation_go_to_the_store),
+        cmocka_unit_test(a_filter_must_be_one),
+        cmocka_unit_test(a_number_in_use_ends_the_link),
+        cmocka_unit_test(so_many_filters_are_followed_and_no_more),
+        cmocka_unit_test(a_place_the_store_cannot_say_is_refused),
+        cmocka_unit_test(a_durable_name_comes_back_with_another_filter),
+        cmocka_unit_test(what_was_read_for_a_former_session_is_dropped),
+        cmocka_unit_test(a_message_that_cannot_be_read_again_now_comes_later),
+        cmocka_unit_test(a_stream_that_cannot_be_read_now_is_read_later),
+        cmocka_unit_test(a_reader_that_may_not_read_any_more_is_told),
+        cmocka_unit_test(what_a_revoked_component_stored_goes_to_the_dead_letters),
+        cmocka_unit_test(a_reader_that_is_followed_is_not_forgotten),
+        cmocka_unit_test(a_broker_without_a_store_answers_no_question_about_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
