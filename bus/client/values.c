@@ -67,11 +67,12 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
 {
     struct own_value *former = find(client, topic), *v;
     size_t size = sizeof(*v) + topic.size + headers.size + payload.size;
+    size_t freed = former ? size_of(former) : 0;
 
     if (out->value) /* said again: it is the one we have */
         return number_headers(out->value, headers, ret_headers);
     if ((!former && HASH_COUNT(client->values) >= VALUES_MAX) ||
-        client->values_bytes + size > VALUES_BYTES_MAX)
+        client->values_bytes - freed + size > VALUES_BYTES_MAX)
         return AICO_EFULL;
     v = calloc(1, size);
     if (!v)

@@ -155,6 +155,9 @@ int aico_settle(struct aico_client *c, const struct aico_message *message,
 
     if (message->number == 0 || message->subscription == 0)
         return aico_error_set(err, AICO_EINVAL, "only messages that were followed are settled");
+    if (verdict < AICO_DONE || verdict > AICO_REJECT)
+        return aico_error_set(err, AICO_EINVAL, "verdict %d: there is no such verdict",
+                              (int)verdict);
     if (size > sizeof(given.reason) || (size > 0 && verdict != AICO_REJECT))
         return aico_error_set(err, AICO_EINVAL, "a reason of at most 255 bytes goes with REJECT");
     given.reason_size = (uint8_t)size;

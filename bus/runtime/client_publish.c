@@ -347,12 +347,20 @@ static int take_receipt(struct said *said, struct aico_error *err)
 {
     const struct aico_publish_options *options = said->options;
 
-    if (options->ack == AICO_ACK_DELIVERED)
-        said->receipt.level = RECEIPT_DELIVERED;
-    else if (options->ack == AICO_ACK_SIGNED)
-        said->receipt.level = RECEIPT_SIGNED;
-    else
+    switch (options->ack) {
+    case AICO_ACK_ACCEPTED:
+    case AICO_ACK_STORED:
         return 0;
+    case AICO_ACK_DELIVERED:
+        said->receipt.level = RECEIPT_DELIVERED;
+        break;
+    case AICO_ACK_SIGNED:
+        said->receipt.level = RECEIPT_SIGNED;
+        break;
+    default:
+        return aico_error_set(err, AICO_EINVAL, "ack %d: there is no such acknowledgement",
+                              (int)options->ack);
+    }
     if (options->receipt_ms < 0 || options->receipt_ms > RECEIPT_WAIT_MAX_MS)
         return aico_error_set(err, AICO_EINVAL, "receipt_ms %" PRId64 ": 0, or 1..%u",
                               options->receipt_ms, RECEIPT_WAIT_MAX_MS);

@@ -143,7 +143,7 @@ struct aico_publish_options {
  *
  * Returns 0, AICO_ETOPIC, AICO_EDENIED (the local registry already forbids it: rule in @err),
  * AICO_ENOTSTORED (AICO_ACK_STORED, and the rule does not store),
- * AICO_ETOOLARGE, AICO_EINVAL (a header; not for an outbox), AICO_EFULL (no room within wait_ms;
+ * AICO_ETOOLARGE, AICO_EINVAL (an option; not for an outbox), AICO_EFULL (no room within wait_ms;
  * the disk of the outbox is full), AICO_EPEERUNKNOWN, AICO_ENOMEM, AICO_ESYSTEM (the outbox cannot
  * be written), or the code that ended the connection (see above).
  */
@@ -247,8 +247,8 @@ enum aico_verdict {
  *
  * @reason  with REJECT: at most 255 bytes, for people; else NULL
  *
- * Returns 0, AICO_EINVAL (@message has no number), AICO_ENOMEM, or the code that ended the
- * connection.
+ * Returns 0, AICO_EINVAL (@message has no number, @verdict or @reason cannot be), AICO_ENOMEM, or
+ * the code that ended the connection.
  */
 AICO_API AICO_MUST_USE int aico_settle(struct aico_client *client,
                                        const struct aico_message *message,

@@ -379,6 +379,123 @@ static void a_value_that_nobody_gives_is_named(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* --- what is kept of values -------------------------------------------------------------------
+ */
+
+static void say_credit(struct world *w, uint32_t bytes)
+{
+    struct writer f = script();
+
+    record_write_credit(&f, bytes);
+    assert_int_equal(say(w, &f), 0);
+}
+
+/* A value of 56 KiB of topic @number; false: it was refused. */
+static bool retain_large(struct world *w, unsigned number)
+{
+    static char text[56 * 1024 + 1];
+    char topic[16];
+
+    if (text[0] == '\0')
+        memset(text, 'v', sizeof(text) - 1);
+    (void)snprintf(topic, sizeof(topic), "g/%u", number);
+    forget_out(w);
+    retain(w, topic, text);
+    if (told_count(w, AICO_MESSAGE_REFUSED) > 0) {
+        assert_int_equal(told(w, AICO_MESSAGE_REFUSED)->code, AICO_EFULL);
+        forget_told(w);
+        return false;
+    }
+    assert_int_equal(sent_count(w, RECORD_PUBLISH), 1);
+    say_ack(w, sent(w, RECORD_PUBLISH, 0)->id);
+    say_credit(w, 60 * 1024);
+    return true;
+}
+
+static void values_are_kept_up_to_a_bound_and_what_is_kept_can_change(void **state UNUSED)
+{
+    struct world w;
+    unsigned count = 0;
+
+    world_init(&w);
+    link_up(&w);
+    while (retain_large(&w, count))
+        assert_true(++count < 1200); /* 64 MiB */
+    assert_true(count > 1100);
+    assert_true(retain_large(&w, 7)); /* in place of the one there is */
+    assert_false(retain_large(&w, count));
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+static void a_value_that_is_over_is_not_said_again(void **state UNUSED)
+{
+    struct outgoing head = {
+        .id = 1, .payload_size = 4, .topic_size = 3, .delivery = DELIVERY_RETAINED};
+    struct fifo queue = {0};
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    for (unsigned i = 0; i < 2; i++) {
+        head.expires_ms = w.now.boot_ms + 1000;
+        outgoing_write(fifo_push(&queue, outgoing_size(&head)), &head, bytes_text("g/x"),
+                       bytes_of(NULL, 0), bytes_of(NULL, 0), bytes_text("text"));
+        client_push(w.client, &queue);
+        pull(&w);
+        say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+        forget_out(&w);
+        fake.has_channel = true;
+        if (i == 0) {
+            pass(&w, 1000);
+            fake_push((struct session_event){.type = SESSION_AGAIN}, "bob", "g/x", "");
+            pass(&w, 0);
+            pull(&w);
+        } else {
+            lose_link(&w);
+            link_with(&w, WINDOW, 0);
+        }
+        assert_int_equal(sent_count(&w, RECORD_PUBLISH), 0);
+        head.id++;
+    }
+    fifo_deinit(&queue);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
+static void a_value_in_clear_is_shown_once(void **state UNUSED)
+{
+    struct record_deliver value = {.topic = 12, .delivery = DELIVERY_RETAINED, .id = 5};
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "n/x");
+    say_deliver(&w, value, "text");
+    say_deliver(&w, value, "text"); /* the broker was told again */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 1);
+    value.id = 6;
+    say_deliver(&w, value, "next");
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RETAINED), 2);
+    world_deinit(&w);
+}
+
+static void a_value_whose_publisher_cannot_be_met_is_named(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    fake.dial_code = AICO_EREVOKED;
+    say_kept(&w);
+    assert_int_equal(told(&w, AICO_MESSAGE_UNOPENED)->code, AICO_EREVOKED);
+    lose_link(&w); /* nothing is waited for */
+    pass(&w, 60000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_UNOPENED), 1);
+    world_deinit(&w);
+}
+
 /* --- last wills ----------------------------------------------------------------------------- */
 
 static void a_will_is_given_in_each_session_and_with_each_key(void **state UNUSED)
@@ -440,6 +557,10 @@ int main(void)
         cmocka_unit_test(a_stored_value_is_opened_by_itself),
         cmocka_unit_test(a_value_of_an_earlier_generation_is_not_shown_after_a_later_one),
         cmocka_unit_test(a_value_that_nobody_gives_is_named),
+        cmocka_unit_test(values_are_kept_up_to_a_bound_and_what_is_kept_can_change),
+        cmocka_unit_test(a_value_that_is_over_is_not_said_again),
+        cmocka_unit_test(a_value_in_clear_is_shown_once),
+        cmocka_unit_test(a_value_whose_publisher_cannot_be_met_is_named),
         cmocka_unit_test(a_will_is_given_in_each_session_and_with_each_key),
         cmocka_unit_test(a_will_that_is_refused_is_told_once),
     };

@@ -112,6 +112,7 @@ static int live(void *context UNUSED)
         assert_int_equal(code, AICO_ENOMEM);
     else if (!is_linked())
         assert_true(starve_has_failed());
+    w.is_short = starve_has_failed();
     world_deinit(&w);
     return 0;
 }
