@@ -232,6 +232,9 @@ enum broker_drop {
     DROP_INCOMPLETE, /* the sender left in the middle of a message in fragments */
     DROP_MEMORY,     /* no memory to keep it */
     DROP_EXPIRED,    /* it waited longer than its publisher wanted */
+    DROP_RETENTION,  /* stored: its rule keeps no more, or no longer */
+    DROP_PURGED,     /* stored: an administrator removed it */
+    DROP_DEAD,       /* stored: in the dead letters of its reader */
     DROP_CAUSES
 };
 /* "drop-old", ... as in status. */
@@ -252,7 +255,7 @@ struct broker_totals {
     uint64_t queued;
     uint64_t dropped[DROP_CAUSES];
     uint64_t stored;           /* of the published: committed by the store */
-    uint64_t expired;          /* stored messages that retention took */
+    uint64_t expired;          /* stored messages that retention or their end took */
     uint64_t settled;          /* acknowledged by durable readers */
     uint64_t buried;           /* given to dead letters */
     uint64_t redelivered;      /* deliveries beyond the first */

@@ -8,7 +8,7 @@
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static struct durable *find_by_handle(struct broker *b, uint64_t handle)
+struct durable *durable_by_handle(struct broker *b, uint64_t handle)
 {
     struct durable *d;
 
@@ -68,10 +68,13 @@ static void detach(struct broker *b, struct durable *d)
 
     while (group && d->handed_first)
         group_return(b, d, d->handed_first);
+    missed_left(b, d);
     if (d->name_size == 0 || !d->at->known) {
         durable_free(b, d);
-        if (group)
+        if (group) {
             group_pump(b, group);
+            missed_pump(b, group);
+        }
         return;
     }
     d->peer = NULL;
@@ -247,7 +250,7 @@ int on_follow(struct broker *b, struct broker_peer *peer, const struct record *r
 
 void durable_followed(struct broker *b, struct store_order *order)
 {
-    struct durable *d = find_by_handle(b, order->handle);
+    struct durable *d = durable_by_handle(b, order->handle);
     struct broker_peer *peer = d ? d->peer : NULL;
 
     if (!peer || peer->serial != order->serial || d->follow_id != order->id)
@@ -264,7 +267,9 @@ void durable_followed(struct broker *b, struct store_order *order)
                                         .position = order->floor,
                                         .handed_to = order->after,
                                         .more = true};
+    d->at->losses.more = true;
     answer_ok(b, peer, order->id, d->subscription);
+    missed_pump(b, d);
     durable_pump(b, d);
 }
 
@@ -365,9 +370,10 @@ static uint64_t floor_of(struct broker *b, const struct durable *d)
     return d->handed_first ? d->handed_first->number - 1 : d->at->position;
 }
 
-/* @number is done with. @code 0: its reader has acknowledged it; else it is buried. */
+/* @number is done with. @code 0: its reader has acknowledged it; else it is buried. @is_untold: it
+ * is not its reader who says so. */
 static void settle_number(struct broker *b, struct durable *d, uint64_t number, uint32_t attempts,
-                          int code, struct bytes reason)
+                          int code, struct bytes reason, bool is_untold)
 {
     const struct durable *whose = d->group ? d->group : d;
     struct store_order *order;
@@ -405,6 +411,7 @@ static void settle_number(struct broker *b, struct durable *d, uint64_t number, 
     order->floor = floor_of(b, d);
     order->bury_code = code;
     order->attempts = attempts;
+    order->again = is_untold;
     order_give(b, order);
 }
 
@@ -415,7 +422,11 @@ static void bury(struct broker *b, struct durable *d, struct handed *h, int code
     uint32_t attempts = h->attempts;
 
     handed_remove(d, h);
-    settle_number(b, d, number, attempts, code, reason);
+    settle_number(b, d, number, attempts, code, reason, true);
+    if (d->at->reader > 0) {
+        d->at->losses.more = true;
+        missed_pump(b, d);
+    }
 }
 
 int on_settle(struct broker *b, struct broker_peer *peer, const struct record *record)
@@ -429,6 +440,11 @@ int on_settle(struct broker *b, struct broker_peer *peer, const struct record *r
     if (r < 0)
         return r;
     d = holder = find_by_subscription(b, peer, m.subscription);
+    if (m.told) {
+        if (d)
+            missed_told(b, d, m.number);
+        return 0;
+    }
     if (d)
         HASH_FIND(hh, d->handed, &m.number, sizeof(m.number), h);
     if (d && !h && d->group && !m.retry) { /* late, and nobody else has it yet */
@@ -446,7 +462,7 @@ int on_settle(struct broker *b, struct broker_peer *peer, const struct record *r
     }
     attempts = h->attempts;
     handed_remove(holder, h);
-    settle_number(b, d, m.number, attempts, -(int)m.code, m.reason);
+    settle_number(b, d, m.number, attempts, -(int)m.code, m.reason, false);
     durable_pump(b, d);
     return 0;
 }
@@ -653,21 +669,35 @@ static void wanted_later(struct broker *b, struct durable *d, uint64_t number)
     wake_at(b, h->deadline_ms);
 }
 
-/* What was asked for again is stored no more. */
-static void gone(struct broker *b, struct durable *d, uint64_t number)
+void durable_gone(struct broker *b, struct durable *d, uint64_t number)
 {
-    static const char reason[] = "retention took it before it was acknowledged";
+    struct store_order *order;
     struct handed *h = NULL;
 
     HASH_FIND(hh, d->handed, &number, sizeof(number), h);
-    if (h)
-        bury(b, d, h, AICO_EEXPIRED, bytes_text(reason));
+    if (!h)
+        return;
+    handed_remove(d, h);
+    order = d->at->reader > 0 ? order_new(STORE_SETTLE, 0) : NULL;
+    if (!order) /* the next one moves the floor as well */
+        return;
+    order->reader = d->at->reader;
+    order->floor = floor_of(b, d);
+    order_give(b, order);
+}
+
+/* What was asked for again is stored no more: the store has noted why. */
+static void gone(struct broker *b, struct durable *d, uint64_t number)
+{
+    durable_gone(b, d, number);
+    d->at->losses.more = true;
+    missed_pump(b, d);
 }
 
 void durable_read(struct broker *b, struct store_order *order)
 {
-    struct durable *d = find_by_handle(b, order->handle);
-    struct durable *group = order->group ? find_by_handle(b, order->group) : NULL;
+    struct durable *d = durable_by_handle(b, order->handle);
+    struct durable *group = order->group ? durable_by_handle(b, order->group) : NULL;
     struct bytes rest = buffer_view(&order->out), key = {0};
     struct store_row row;
     int r = 0;
@@ -764,6 +794,8 @@ void durables_tick(struct broker *b)
         if (!d->peer || d->peer->state != PEER_READY)
             continue;
         check_deadlines(b, d);
+        if (retry)
+            missed_pump(b, d);
         if (retry || d->group)
             durable_pump(b, d);
     }

@@ -51,6 +51,8 @@ void mailbox_open(struct broker *b, struct broker_peer *peer)
     d->session++; /* what is being read passed over what it listens to only now */
     d->own.reading = false;
     d->own.position = 0;
+    d->own.losses.more = true;
+    missed_pump(b, d);
     durable_pump(b, d);
 }
 
@@ -91,8 +93,19 @@ void mailbox_take(struct broker *b, const struct durable *d, uint64_t number)
 
 void mailboxes_trim(struct broker *b)
 {
-    struct store_order *order = order_new(STORE_MAIL_TRIM, 0);
+    struct store_order *order;
+    struct durable *d;
+    size_t used = 0, count = 0;
 
-    if (order)
-        order_give(b, order);
+    DL_FOREACH(b->streams.durables, d)
+    count += d->is_mailbox && d->peer && d->handed_first;
+    order = order_new(STORE_MAIL_TRIM, count * SIGN_PUBLIC_SIZE);
+    if (!order)
+        return;
+    /* Who has messages in hand has perhaps taken them; it looks itself until when they are good. */
+    DL_FOREACH(b->streams.durables, d)
+    if (d->is_mailbox && d->peer && d->handed_first)
+        (void)order_keep(order, &used, bytes_of(d->peer->member->identity, SIGN_PUBLIC_SIZE));
+    order->data = bytes_of(order + 1, used);
+    order_give(b, order);
 }

@@ -17,6 +17,8 @@ const char *broker_drop_name(enum broker_drop cause)
         [DROP_LINK_LOST] = "link lost",  [DROP_REVOKED] = "revoked",
         [DROP_DENIED] = "denied",        [DROP_INCOMPLETE] = "incomplete",
         [DROP_MEMORY] = "out of memory", [DROP_EXPIRED] = "expired",
+        [DROP_RETENTION] = "retention",  [DROP_PURGED] = "purged",
+        [DROP_DEAD] = "dead letter",
     };
 
     return names[cause];

@@ -91,6 +91,53 @@ bool store_row_next(struct bytes *rest, struct store_row *ret)
     return true;
 }
 
+int store_missed_put(struct buffer *out, const struct store_missed *m)
+{
+    size_t size = 5 * 8 + 2 + 1 + SIGN_PUBLIC_SIZE + 1 + m->sender.size + 1 + m->topic.size;
+    struct writer w = writer_over(buffer_reserve(out, size), size);
+
+    if (!w.at)
+        return AICO_ENOMEM;
+    writer_u64(&w, m->token);
+    writer_u64(&w, m->count);
+    writer_u64(&w, m->number);
+    writer_u64(&w, m->publish_id);
+    writer_u64(&w, m->told);
+    writer_u16(&w, (uint16_t)-m->code);
+    writer_u8(&w, m->one);
+    writer_bytes(&w, m->identity);
+    writer_lp8(&w, m->sender);
+    writer_lp8(&w, m->topic);
+    if (w.failed)
+        return AICO_ESTOREDAMAGED;
+    out->size += w.size;
+    return 0;
+}
+
+bool store_missed_next(struct bytes *rest, struct store_missed *ret)
+{
+    struct reader r = reader_over(*rest);
+    struct store_missed m = {0};
+
+    if (rest->size == 0)
+        return false;
+    m.token = reader_u64(&r);
+    m.count = reader_u64(&r);
+    m.number = reader_u64(&r);
+    m.publish_id = reader_u64(&r);
+    m.told = reader_u64(&r);
+    m.code = -(int)reader_u16(&r);
+    m.one = reader_u8(&r) > 0;
+    m.identity = reader_bytes(&r, SIGN_PUBLIC_SIZE);
+    m.sender = reader_lp8(&r);
+    m.topic = reader_lp8(&r);
+    if (r.failed)
+        return false;
+    *rest = bytes_of(r.at, r.left);
+    *ret = m;
+    return true;
+}
+
 int store_statement_put(struct buffer *out, const uint8_t identity[SIGN_PUBLIC_SIZE],
                         struct bytes statement)
 {

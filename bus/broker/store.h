@@ -31,13 +31,19 @@ enum store_order_kind {
     STORE_STATEMENT,    /* data: reading key of `identity` */
     STORE_FOLLOW,       /* durable reader of component, name, filter */
     STORE_SETTLE,       /* reader is done with `number`, and everything up to `floor` */
-    STORE_BURY,         /* the same, and it goes to the dead letters: bury_code, attempts, data */
+    STORE_BURY,         /* the same, and it goes to the dead letters: bury_code, attempts, data;
+                           `again`: its reader has not said so and is to be told */
     STORE_TRIM,         /* stream, limits */
+    STORE_EXPIRE,       /* what is void leaves all streams */
+    STORE_MISSED,       /* what `reader`, or if that is 0 `receiver` of a mailbox, has to be told,
+                           but messages it has (data: u64 numbers, rising) and tokens it has not
+                           answered (name: the same) */
+    STORE_MISSED_TAKE,  /* it has been told `number` of these */
     STORE_ASK,          /* a question: name what, filter its argument; data: the component's name */
     STORE_MAIL, /* a message for the mailbox of `receiver` until expires_ms, with at most `limit`
                    bytes in it */
     STORE_MAIL_TAKE, /* `number` leaves the mailbox of `receiver` */
-    STORE_MAIL_TRIM, /* what is void leaves all of them */
+    STORE_MAIL_TRIM, /* what is void leaves all of them but those of data, identities */
     STORE_MAIL_READ, /* messages above `after` in the mailbox of `receiver` */
     STORE_VALUE,     /* the last value of `topic` until expires_ms; the values of its sender have at
                         most `limit` bytes; `again`: it replaces no other sender's */
@@ -67,19 +73,21 @@ struct store_order {
     size_t count_max, bytes_max;
     struct rule_store limits;
     int64_t now_ms;     /* the broker's clock */
-    int64_t expires_ms; /* ms since 1970, that clock */
+    int64_t expires_ms; /* ms since 1970, that clock; PUT: 0: never */
     uint64_t limit;
     bool again;
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
-     * to there), `count` (TRIM, MAIL_TRIM: messages that went), `value` (MAIL: bytes in
-     * the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full) are set anew. */
+     * to there), `count` (TRIM, EXPIRE, MAIL_TRIM: messages that went),
+     * `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full)
+     * are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;
+    bool missed;       /* there is something new for STORE_MISSED */
     struct buffer out; /* LOAD, LOAD_PREKEYS: statements; READ: messages, both by store_row_...();
-                          ASK: JSON */
+                          MISSED: store_missed_...(); ASK: JSON */
 
     /* The core's own. */
     uint64_t serial, id, instance, handle, group;
@@ -100,6 +108,14 @@ struct store_row {
 /* 0 or AICO_ENOMEM. */
 AICO_MUST_USE int store_row_put(struct buffer *out, const struct store_row *row);
 bool store_row_next(struct bytes *rest, struct store_row *ret_row);
+struct store_missed {
+    uint64_t token, count, number, publish_id, told;
+    int code;
+    bool one;
+    struct bytes identity, sender, topic;
+};
+AICO_MUST_USE int store_missed_put(struct buffer *out, const struct store_missed *missed);
+bool store_missed_next(struct bytes *rest, struct store_missed *ret_missed);
 AICO_MUST_USE int store_statement_put(struct buffer *out, const uint8_t identity[SIGN_PUBLIC_SIZE],
                                       struct bytes statement);
 bool store_statement_next(struct bytes *rest, struct bytes *ret_identity,

@@ -68,6 +68,8 @@ static struct store_order *put_new(struct broker *b, const struct rule *rule,
         order->expires_ms =
             b->now.real_ms + (p->ttl_ms ? MIN((int64_t)p->ttl_ms, MAIL_KEPT_MS) : MAIL_KEPT_MS);
     }
+    if (kind == STORE_PUT && p->ttl_ms)
+        order->expires_ms = b->now.real_ms + (int64_t)p->ttl_ms;
     if (kind == STORE_VALUE) {
         order->limit = b->settings.value_limit;
         order->expires_ms = value_expires_ms(b, rule, p->ttl_ms);
@@ -212,6 +214,14 @@ static struct record_deliver deliver_of(const struct store_order *order)
     };
 }
 
+/* Boot clock; 0: never. That of a value ends in the store. */
+static int64_t end_of(const struct broker *b, const struct store_order *order)
+{
+    if (order->kind != STORE_PUT || order->expires_ms == 0)
+        return 0;
+    return MAX(b->now.boot_ms + order->expires_ms - b->now.real_ms, (int64_t)1);
+}
+
 /* One record's worth of @order, from @offset on, to everybody who listens. */
 static void show_piece(struct broker *b, struct store_order *order, struct flight *flight,
                        size_t offset, struct broker_peer *publisher)
@@ -235,6 +245,7 @@ static void show_piece(struct broker *b, struct store_order *order, struct fligh
         return;
     }
     message->count = flight ? 1 : order->count;
+    message->expires_ms = end_of(b, order);
     for (size_t i = 0; i < topic->reader_count; i++) {
         struct recipient *reader = &topic->readers[i];
         struct ledger_row *row;
@@ -280,6 +291,7 @@ static void show(struct broker *b, struct store_order *order, struct broker_peer
         flight = flight_new(b, &nobody, LANE_TOPIC, &p, topic, order->member, topic->reader_count);
         if (!flight)
             return;
+        flight->expires_ms = end_of(b, order);
     }
     for (size_t offset = 0; offset == 0 || offset < order->data.size; offset += FRAGMENT_SIZE_MAX)
         show_piece(b, order, flight, offset, publisher);
@@ -476,6 +488,10 @@ static void asked(struct broker *b, struct store_order *order)
 
 static void trim(struct broker *b)
 {
+    struct store_order *expire = order_new(STORE_EXPIRE, 0);
+
+    if (expire) /* what is void is not what retention takes */
+        order_give(b, expire);
     mailboxes_trim(b);
     values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
@@ -536,7 +552,11 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_ASK:
         asked(b, order);
         break;
+    case STORE_MISSED:
+        missed_read(b, order);
+        break;
     case STORE_TRIM:
+    case STORE_EXPIRE:
     case STORE_MAIL_TRIM:
     case STORE_VALUE_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
@@ -546,10 +566,13 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_PREKEYS:
     case STORE_SETTLE:
     case STORE_BURY:
+    case STORE_MISSED_TAKE:
     case STORE_MAIL_TAKE:
     case STORE_VALUE_DROP:
         break;
     }
+    if (order->missed)
+        missed_noted(b);
     if (order->code < 0 && order->code != AICO_ENOTFOUND && order->code != AICO_EQUOTA &&
         order->code != AICO_EEXISTS && b->now.boot_ms >= b->streams.say_ms) {
         b->streams.say_ms = b->now.boot_ms + STREAMS_SAY_MS;

@@ -13,6 +13,7 @@
 #define DURABLES_MAX 64 /* that one component follows at a time */
 #define DEADLINE_MIN_MS 100
 #define READ_BYTES ((size_t)256 * 1024)
+#define LOSSES_OPEN_MAX 64
 #define STREAMS_SWEEP_MS 60000
 #define STREAMS_SAY_MS 1000
 
@@ -34,6 +35,16 @@ struct durable_place {
     uint64_t handed_to; /* a broker before us has handed out up to there */
     bool known;         /* the store has answered */
     bool reading, more;
+    struct durable_losses { /* what it will not get: missed.c */
+        uint64_t to;        /* handle of whom they were told */
+        size_t open;        /* of them not answered */
+        struct durable_loss {
+            uint64_t token, count;
+            struct ledger_row *row;
+            enum broker_drop cause;
+        } losses[LOSSES_OPEN_MAX];
+        bool reading, more;
+    } losses;
 };
 
 /*
@@ -99,6 +110,17 @@ bool handed_insert(struct durable *durable, struct handed *handed);
 /* The opposite. */
 void handed_take(struct durable *durable, struct handed *handed);
 
+/* missed.c */
+/* Something is new for readers that miss something. */
+void missed_noted(struct broker *broker);
+/* Tells @durable, or its group, what it has not been told. */
+void missed_pump(struct broker *broker, struct durable *durable);
+void missed_read(struct broker *broker, struct store_order *order);
+/* @durable says that it has been told @token. */
+void missed_told(struct broker *broker, struct durable *durable, uint64_t token);
+/* @durable goes, with what it has not answered. */
+void missed_left(struct broker *broker, struct durable *durable);
+
 /* group.c */
 /* The group of @follow, made if need be; NULL: refused. */
 struct durable *group_get(struct broker *broker, struct broker_peer *peer,
@@ -118,6 +140,11 @@ bool mailbox_wants(struct broker *broker, const struct durable *durable, struct 
                    uint64_t number);
 void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number);
 void mailboxes_trim(struct broker *broker);
+
+/* durable.c, for missed.c */
+struct durable *durable_by_handle(struct broker *broker, uint64_t handle);
+/* Forgets message @number, which does not exist any more, if it is with @durable. */
+void durable_gone(struct broker *broker, struct durable *durable, uint64_t number);
 
 /* values.c */
 /* What the store keeps of a value: until when. */

@@ -164,6 +164,10 @@ void client_taken(struct client *client, struct moment now, uint64_t number);
 struct read_note; /* client/message.h */
 /* The application has taken the message with this message_note(): its sender hears of it. */
 void client_read(struct client *client, struct moment now, const struct read_note *note);
+struct missed_place; /* client/message.h */
+/* The application has taken the GAP with this message_missed(): the broker need not say it again.
+ */
+void client_missed_taken(struct client *client, const struct missed_place *place);
 /* Receipts that have not left yet. */
 bool client_owes_receipts(const struct client *client);
 

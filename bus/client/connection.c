@@ -107,6 +107,7 @@ void client_free(struct client **client)
     publish_free(c);
     values_free(c);
     receipts_free(c);
+    missed_free(c);
     ledger_clear(c);
     once_free(c);
     seen_free(c);
@@ -642,6 +643,14 @@ static int on_item(struct client *client, struct moment now, const struct record
     return r < 0 ? r : receive_item(client, now, &item);
 }
 
+static int on_missed(struct client *client, struct moment now, const struct record *record)
+{
+    struct record_missed missed;
+    int r = record_parse_missed(record, &missed);
+
+    return r < 0 ? r : receive_missed(client, now, &missed);
+}
+
 static int on_key(struct client *client, struct moment now UNUSED, const struct record *record)
 {
     struct client_component *sender;
@@ -705,6 +714,7 @@ static const struct handler {
     {RECORD_RESOLVED, CLIENT_READY, on_resolved},
     {RECORD_ANSWER, CLIENT_READY, on_answer},
     {RECORD_ITEM, CLIENT_READY, on_item},
+    {RECORD_MISSED, CLIENT_READY, on_missed},
     {RECORD_KEY, CLIENT_READY, on_key},
     {RECORD_READING, CLIENT_READY, on_reading},
     {RECORD_AUDIT, CLIENT_READY, on_audit_head},

@@ -16,6 +16,7 @@ struct open_item {
     uint32_t session;       /* of the follow: that in which it came last */
     bool done;              /* settled, and remembered: the broker may not have heard of it */
     bool retry;             /* one of them is wanted again */
+    uint64_t token;         /* it is stored no more: answered when it is settled; 0: it is */
     struct seen_place seen; /* its durable name is the follow's */
     uint8_t identity[SIGN_PUBLIC_SIZE]; /* of `seen` */
     int code;                           /* one of them was rejected; 0: none */
@@ -276,8 +277,35 @@ void client_settle(struct client *client, uint32_t subscription, uint64_t number
         item_remove(s->follow, item);
         return;
     }
+    if (item->token > 0)
+        follow_told(client, subscription, item->token);
     keep_done(s->follow, item);
     note_settled(s->follow, number);
+}
+
+void follow_told(struct client *client, uint32_t subscription, uint64_t token)
+{
+    struct writer w;
+
+    if (client->state != CLIENT_READY)
+        return; /* it is told again, and answered then */
+    w = client_control_begin(client, RECORD_HEAD_SIZE + 16);
+    record_write_settle(
+        &w, &(struct record_settle){.subscription = subscription, .number = token, .told = true});
+    client_control_end(client, &w);
+}
+
+bool follow_has(struct client *client, const struct record_missed *record)
+{
+    struct client_subscription *s = find(client, record->subscription);
+    struct open_item *item = s && record->one ? find_item(s->follow, record->number) : NULL;
+
+    if (!item)
+        return false;
+    item->token = record->token;
+    if (item->done)
+        follow_told(client, record->subscription, record->token);
+    return true;
 }
 
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number)

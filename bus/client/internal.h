@@ -289,6 +289,7 @@ struct client {
     bool presence_refused; /* it will not be known: everybody is taken to be */
 
     struct awaited *awaited, *awaited_numbers; /* receipts.c */
+    struct missed_report *missed;              /* missed.c */
     int64_t awaited_due_ms;  /* boot clock: a receipt is given up; 0: none is awaited */
     size_t receipts_owed;    /* bytes of them, to all components */
     int64_t receipts_due_ms; /* boot clock: they are sent then; 0: when a channel stands */
@@ -368,6 +369,11 @@ void receive_free(struct client *client);
 void deliver_refused(struct client *client, uint64_t app_id, struct bytes topic, int code,
                      const char *text);
 void deliver_state(struct client *client, int code, const char *text);
+/* receive.c */
+/* Tells the application of @record, which it takes as @place. AICO_ENOMEM. */
+int deliver_missed(struct client *client, const struct record_missed *record,
+                   const struct missed_place *place, struct client_component *sender,
+                   struct client_topic *topic);
 /* follow.c */
 void follow_send(struct client *client, struct client_subscription *s);
 void follow_free(struct client_follow **follow);
@@ -383,8 +389,16 @@ void follow_tell(struct client *client, uint32_t subscription, uint64_t number, 
 bool follow_is_done(struct client *client, uint32_t subscription, uint64_t number);
 /* Whether @subscription follows; it may have ended while an item was on its way. */
 bool is_followed(struct client *client, uint32_t subscription);
+/* Item @number will not come: what the application has of it decides. True: it misses nothing; then
+ * the report @token is answered, or will be when the item is settled. */
+bool follow_has(struct client *client, const struct record_missed *record);
+/* The broker need not tell @token again. */
+void follow_told(struct client *client, uint32_t subscription, uint64_t token);
 /* The item at @place does not open: @code. */
 void follow_failed(struct client *client, const struct stored_place *place, int code);
+/* missed.c */
+int receive_missed(struct client *client, struct moment now, const struct record_missed *record);
+void missed_free(struct client *client);
 /* once.c */
 /* Whether the message @event, which came as @arrival, was not there before under another seal; it
  * is remembered. */

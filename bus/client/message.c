@@ -13,6 +13,7 @@
 struct message_block {
     struct aico_message *next;
     uint64_t kept;
+    struct missed_place missed;
     struct reader rest;                    /* of a bundle: messages not taken out yet */
     bool is_bundle, has_headers, has_note; /* a struct read_note is behind this one */
     uint32_t count;
@@ -206,6 +207,11 @@ struct aico_message **message_link(struct aico_message *message)
 uint64_t *message_kept(struct aico_message *message)
 {
     return &block_of(message)->kept;
+}
+
+struct missed_place *message_missed(struct aico_message *message)
+{
+    return &block_of(message)->missed;
 }
 
 const struct read_note *message_note(const struct aico_message *message)

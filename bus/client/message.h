@@ -22,6 +22,12 @@ struct read_note {
     uint8_t hash[RECEIPT_HASH_SIZE]; /* where it is to be signed */
 };
 
+/* Of a GAP that is told until the broker knows that it was taken. token 0: it is none. */
+struct missed_place {
+    uint64_t token, number, count;
+    uint32_t subscription;
+};
+
 /* What a message is made from; everything is copied. */
 struct message_parts {
     enum aico_message_kind kind;
@@ -60,6 +66,9 @@ struct aico_message **message_link(struct aico_message *message);
 
 /* Not 0: the message is kept on disk until the application took it (client_taken()). */
 uint64_t *message_kept(struct aico_message *message);
+
+/* What is answered when the application has taken it: client_missed_taken(). */
+struct missed_place *message_missed(struct aico_message *message);
 
 /* NULL: its sender asks for no receipt. */
 const struct read_note *message_note(const struct aico_message *message);

@@ -34,6 +34,8 @@ struct report {
     int code;
     const char *text;
     bool direct; /* it was addressed to this component */
+    uint16_t attempt;
+    struct missed_place missed;
 };
 
 /* Without memory for it the client ends, by name. */
@@ -53,6 +55,8 @@ static void deliver_report(struct client *client, const struct report *report)
     message->count = report->count;
     message->code = report->code;
     message->direct = report->direct;
+    message->attempt = report->attempt;
+    *message_missed(message) = report->missed;
     if (report->kind == AICO_MESSAGE_GAP || report->kind == AICO_MESSAGE_UNOPENED)
         ledger_missed(client, report->kind == AICO_MESSAGE_GAP ? LEDGER_MISSING : LEDGER_UNOPENED,
                       report->sender, report->topic, report->direct, report->code, report->count);
@@ -516,6 +520,27 @@ int receive_item(struct client *client, struct moment now, const struct record_i
     return 0;
 }
 
+int deliver_missed(struct client *client, const struct record_missed *record,
+                   const struct missed_place *place, struct client_component *sender,
+                   struct client_topic *topic)
+{
+    int code = -(int)record->cause;
+    bool direct = record->subscription == MAILBOX_SUBSCRIPTION;
+
+    /* Its number is missing in the row of the ratchet as well. */
+    if (direct && claim(sender, NULL, record->count, client->arrival_count) < 0)
+        return AICO_ENOMEM;
+    deliver_gap(client, (struct report){.topic = topic_name(topic),
+                                        .sender = bytes_text(sender->name),
+                                        .count = record->count,
+                                        .code = code,
+                                        .text = aico_error_string(code),
+                                        .direct = direct,
+                                        .attempt = record->attempt,
+                                        .missed = *place});
+    return 0;
+}
+
 int receive_gap(struct client *client, struct moment now UNUSED, const struct record_gap *record)
 {
     struct client_component *sender = component_number_find(client, record->sender);
@@ -643,17 +668,24 @@ static struct seen_place place_of(struct client *client, const struct session_ev
     return place;
 }
 
-/* The application had the message of @event before: settled, or sealed otherwise. */
-static void leave_out(struct client *client, struct moment now, const struct session_event *event,
-                      const struct arrival *arrival, const struct seen_place *place)
+/* The application does not get the message of @event, and the broker is not to give it again. */
+static void settle_left_out(struct client *client, const struct session_event *event,
+                            const struct arrival *arrival, const struct seen_place *place)
 {
-    note_replay(client, now, event);
-    if (arrival->stored.number == 0)
+    if (arrival->stored.number == 0 || arrival->mail)
         return;
     if (event->index == 0)
         follow_handed(client, &arrival->stored, arrival->count, place);
     client_settle(client, arrival->stored.subscription, arrival->stored.number, 0,
                   bytes_of(NULL, 0));
+}
+
+/* The application had the message of @event before: settled, or sealed otherwise. */
+static void leave_out(struct client *client, struct moment now, const struct session_event *event,
+                      const struct arrival *arrival, const struct seen_place *place)
+{
+    note_replay(client, now, event);
+    settle_left_out(client, event, arrival, place);
 }
 
 /* What is to be said to its sender when it has been taken. */
@@ -695,8 +727,10 @@ static void report_message(struct client *client, struct moment now,
         leave_out(client, now, event, arrival, &place);
         return;
     }
-    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event, arrival->kept))
+    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event, arrival->kept)) {
+        settle_left_out(client, event, arrival, &place);
         return;
+    }
     if (event->delivery == DELIVERY_RETAINED) {
         if (!is_value_shown(client, now, event, arrival, &place))
             return;

@@ -138,6 +138,7 @@ static void client_dispose(struct aico_client **client)
     pool_taker_deinit(&c->messages);
     fifo_deinit(&c->settled);
     fifo_deinit(&c->read);
+    fifo_deinit(&c->missed);
     registry_unref(&c->registry);
     client_home_deinit(&c->home);
     wake_close(&c->wake);

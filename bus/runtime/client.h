@@ -164,6 +164,7 @@ struct aico_client {
     uint64_t next_id;    /* of the next message */
     uint64_t receipts;   /* asked for so far: the number of the last one */
     struct fifo read;    /* struct read_note: what the driver has not taken */
+    struct fifo missed;  /* struct missed_place: the same of what cannot come */
     struct fifo settled; /* struct verdict_given: what the driver has not taken */
     struct inbox inbox;
     struct pool_taker messages; /* taken out of their bundles */

@@ -166,13 +166,29 @@ static int note_read(struct aico_client *c, const struct aico_message *message)
     return 0;
 }
 
+/* The application takes @message: the broker hears that it has been told. */
+static int note_missed(struct aico_client *c, struct aico_message *message)
+{
+    const struct missed_place *missed = message_missed(message);
+    void *place;
+
+    if (missed->token == 0)
+        return 0;
+    place = fifo_push(&c->missed, sizeof(*missed));
+    if (!place)
+        return AICO_ENOMEM;
+    memcpy(place, missed, sizeof(*missed));
+    client_wake(c);
+    return 0;
+}
+
 /* With the lock held, while there is a message. */
 static int hand_over(struct aico_client *c, struct aico_message **ret_message,
                      struct aico_error *err)
 {
     struct aico_message *message;
 
-    if (note_read(c, c->inbox.head) < 0)
+    if (note_read(c, c->inbox.head) < 0 || note_missed(c, c->inbox.head) < 0)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     message = take_message(&c->inbox, &c->messages);
     if (!message)

@@ -313,7 +313,8 @@ static bool is_backlogged(const struct aico_client *c)
 /* What was asked since the last turn. */
 static void take_orders(struct aico_client *c, struct moment now)
 {
-    struct fifo settled = {0}, read = {0};
+    struct fifo settled = {0}, read = {0}, missed = {0};
+    const struct missed_place *place;
     struct verdict_given *verdict;
     const struct read_note *note;
     struct call *asked;
@@ -326,6 +327,7 @@ static void take_orders(struct aico_client *c, struct moment now)
     fifo_splice(&c->orders, &c->queue);
     fifo_splice(&settled, &c->settled);
     fifo_splice(&read, &c->read);
+    fifo_splice(&missed, &c->missed);
     c->core_bytes += c->orders.bytes;
     c->unsent += c->orders.count;
     asked = c->asked;
@@ -357,6 +359,11 @@ static void take_orders(struct aico_client *c, struct moment now)
         fifo_pop(&read);
     }
     fifo_deinit(&read);
+    while ((place = fifo_front(&missed, NULL)) != NULL) {
+        client_missed_taken(c->core, place);
+        fifo_pop(&missed);
+    }
+    fifo_deinit(&missed);
     while (asked) {
         struct call *next = asked->next;
 

@@ -45,6 +45,7 @@ static int put(struct store_hand *hand, struct store_order *o, struct aico_error
         .publish_id = o->publish_id,
         .stored_ms = hand->last_ms = MAX(hand->last_ms, o->now_ms),
         .count = o->count,
+        .expires_ms = o->expires_ms,
         .position = o->position,
         .payload = o->data,
     };
@@ -114,12 +115,29 @@ static int drop_values(struct store_hand *hand, struct store_order *o, struct ai
     return streams_value_drop(hand->streams, o->identity, &removed, err);
 }
 
+/* What retention did becomes the order's answer. */
+static void take_removed(struct store_order *o, const struct streams_removed *removed)
+{
+    o->count = (uint32_t)MIN(removed->count, (uint64_t)UINT32_MAX);
+    o->missed = removed->missed > 0;
+}
+
 static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
-    uint64_t removed = 0;
-    int r = streams_mail_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+    struct streams_removed removed = {0};
+    int r =
+        streams_mail_expire(hand->streams, o->now_ms, TRIM_ROWS, o->data, &removed, &o->more, err);
 
-    o->count = (uint32_t)removed;
+    take_removed(o, &removed);
+    return r;
+}
+
+static int expire(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct streams_removed removed = {0};
+    int r = streams_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+
+    take_removed(o, &removed);
     return r;
 }
 
@@ -154,16 +172,18 @@ static int bury(struct store_hand *hand, struct store_order *o, struct aico_erro
     int r = streams_bury(hand->streams, o->reader, o->number, o->bury_code, o->attempts, o->data,
                          o->now_ms, err);
 
+    if (r == 0 && o->again)
+        r = streams_bury_untold(hand->streams, o->reader, o->number, o->bury_code, err);
     return r < 0 ? r : streams_settle(hand->streams, o->reader, o->number, o->floor, err);
 }
 
 static int trim(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
-    uint64_t removed = 0;
+    struct streams_removed removed = {0};
     int r = streams_trim(hand->streams, o->stream, &o->limits, o->now_ms, TRIM_ROWS, &removed,
                          &o->more, err);
 
-    o->count = (uint32_t)MIN(removed, (uint64_t)UINT32_MAX);
+    take_removed(o, &removed);
     return r;
 }
 
@@ -172,7 +192,8 @@ static int purge(struct store_hand *hand, struct store_order *o, struct aico_err
 {
     const uint8_t *space = memchr(o->filter.at, ' ', o->filter.size);
     struct bytes stream = o->filter;
-    uint64_t up_to = 0, removed = 0;
+    struct streams_removed removed = {0};
+    uint64_t up_to = 0;
     int r;
 
     if (space) {
@@ -185,7 +206,8 @@ static int purge(struct store_hand *hand, struct store_order *o, struct aico_err
     }
     r = streams_purge(hand->streams, stream, up_to, &removed, err);
     if (r == 0)
-        r = buffer_printf(&o->out, "{\"removed\":%" PRIu64 "}", removed);
+        r = buffer_printf(&o->out, "{\"removed\":%" PRIu64 "}", removed.count);
+    o->missed = removed.missed > 0;
     return r;
 }
 
@@ -199,6 +221,53 @@ static int ask(struct store_hand *hand, struct store_order *o, struct aico_error
         return streams_json(hand->streams, o->filter, &o->out, err);
     r = streams_forget(hand->streams, o->data, o->filter, err);
     return r < 0 ? r : buffer_append_text(&o->out, "{\"forgotten\":true}");
+}
+
+struct telling {
+    struct buffer *out;
+    int code;
+};
+
+static bool take_missed(void *context, const struct missed *m)
+{
+    struct telling *telling = context;
+
+    telling->code =
+        store_missed_put(telling->out, &(struct store_missed){
+                                           .token = m->token,
+                                           .count = m->count,
+                                           .number = m->number,
+                                           .publish_id = m->publish_id,
+                                           .told = m->told,
+                                           .code = m->code,
+                                           .one = m->one,
+                                           .identity = bytes_of(m->identity, SIGN_PUBLIC_SIZE),
+                                           .sender = m->sender,
+                                           .topic = m->topic,
+                                       });
+    return telling->code == 0;
+}
+
+/* Whose mailbox; NULL: nobody's, it is a reader of streams. */
+static const uint8_t *box_of(const struct store_order *o)
+{
+    return o->reader == 0 ? o->receiver : NULL;
+}
+
+static int read_missed(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct telling telling = {&o->out, 0};
+    struct streams_removed removed;
+    bool more = o->reader > 0;
+    int r = 0;
+
+    while (r == 0 && more) /* what a reader misses is told before what it gets */
+        r = streams_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &more, err);
+    if (r == 0)
+        r = streams_missed(hand->streams, o->reader, box_of(o), o->data, o->name, o->count_max,
+                           take_missed, &telling, &o->more, err);
+
+    return r < 0 ? r : telling.code;
 }
 
 struct reading {
@@ -225,6 +294,7 @@ static int read_messages(struct store_hand *hand, struct store_order *o, struct 
         .filter = o->filter,
         .reader = o->reader,
         .identity = o->identity,
+        .now_ms = o->now_ms,
         .count_max = o->count_max,
         .bytes_max = o->bytes_max,
     };
@@ -239,7 +309,8 @@ static int read_messages(struct store_hand *hand, struct store_order *o, struct 
         r = streams_mail_read(hand->streams, &query, o->now_ms, take_row, &reading, &o->after,
                               &o->more, err);
     else
-        r = streams_read_one(hand->streams, o->number, o->identity, take_row, &reading, err);
+        r = streams_read_one(hand->streams, o->number, o->now_ms, o->identity, take_row, &reading,
+                             err);
 
     if (r == 0)
         r = reading.code;
@@ -283,6 +354,12 @@ static int carry_out(struct store_hand *hand, struct store_order *o, struct aico
         return bury(hand, o, err);
     case STORE_TRIM:
         return trim(hand, o, err);
+    case STORE_EXPIRE:
+        return expire(hand, o, err);
+    case STORE_MISSED:
+        return read_missed(hand, o, err);
+    case STORE_MISSED_TAKE:
+        return streams_missed_take(hand->streams, o->reader, box_of(o), o->number, err);
     case STORE_ASK:
         return ask(hand, o, err);
     case STORE_READ:
@@ -344,6 +421,29 @@ static void store_all(struct store_hand *hand, struct store_order *first, struct
         fail(o, r, &err);
 }
 
+/*
+ * What is void is removed before a durable reader would pass over it: its place must not move on
+ * before it is noted that it misses something. One that is not kept reads on where nothing can be
+ * written; it is not shown what is void either.
+ */
+static int expire_first(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    struct store_order again = {.kind = STORE_EXPIRE, .now_ms = o->now_ms, .more = true};
+    bool has = false;
+    int r = o->kind == STORE_READ && o->reader > 0
+                ? streams_has_void(hand->streams, o->now_ms, &has, err)
+                : 0;
+
+    while (r == 0 && has && again.more) {
+        again.more = false;
+        store_all(hand, &again, NULL);
+        if (again.code < 0)
+            return aico_error_set(err, again.code, "%s", again.text);
+        o->missed |= again.missed;
+    }
+    return r;
+}
+
 /* Orders in their order: neighbours that store share a transaction. */
 static void carry_out_all(struct store_hand *hand, struct store_order *list)
 {
@@ -354,8 +454,10 @@ static void carry_out_all(struct store_hand *hand, struct store_order *list)
 
         if (is_read(o)) {
             struct aico_error err = {0};
-            int r = carry_out(hand, o, &err);
+            int r = expire_first(hand, o, &err);
 
+            if (r == 0)
+                r = carry_out(hand, o, &err);
             if (r < 0)
                 fail(o, r, &err);
             o = o->next;
@@ -368,21 +470,28 @@ static void carry_out_all(struct store_hand *hand, struct store_order *list)
     }
 }
 
+static bool is_cleaning(const struct store_order *o)
+{
+    return o->kind == STORE_TRIM || o->kind == STORE_EXPIRE;
+}
+
 /* Deletions that are not done yet, and once an hour what belongs to nothing any more. Failures are
  * for the next time: what must be told was told by an order. */
-static void clean(struct store_hand *hand, const struct store_order *list)
+static void clean(struct store_hand *hand, struct store_order *list)
 {
-    const struct store_order *o;
+    struct store_order *o;
 
     DL_FOREACH(list, o)
     {
-        struct store_order again = {.kind = STORE_TRIM, .stream = o->stream, .limits = o->limits};
-        bool more = o->kind == STORE_TRIM && o->code == 0 && o->more;
+        struct store_order again = {.kind = o->kind, .stream = o->stream, .limits = o->limits};
+        bool more = is_cleaning(o) && o->code == 0 && o->more;
 
         for (int i = 0; more && i < 20; i++) {
             again.now_ms = o->now_ms;
             store_all(hand, &again, NULL);
             more = again.code == 0 && again.more;
+            o->missed |= again.code == 0 && again.missed;
+            o->count += again.code == 0 ? again.count : 0;
         }
         if (o->kind != STORE_TRIM || o->now_ms - hand->swept_ms < SWEEP_MS)
             continue;

@@ -30,6 +30,12 @@
 
 struct streams; /* opaque; streams_open() .. streams_close() */
 
+/* What retention did. */
+struct streams_removed {
+    uint64_t count;  /* messages that went */
+    uint64_t missed; /* readers and senders for which streams_missed() has something new */
+};
+
 /* Opens or makes the file (mode 0600). Also AICO_EVERSION: a later program's layout. */
 AICO_MUST_USE int streams_open(const char *path, struct streams **ret_streams,
                                struct aico_error *err);
@@ -55,8 +61,9 @@ struct stored_message {
     const uint8_t *identity; /* of the sender, SIGN_PUBLIC_SIZE */
     struct bytes sender;     /* its name */
     uint64_t publish_id;
-    int64_t stored_ms; /* the broker's clock; put: never lower than the one before */
-    uint32_t count;    /* messages in it */
+    int64_t stored_ms;  /* the broker's clock; put: never lower than the one before */
+    uint32_t count;     /* messages in it */
+    int64_t expires_ms; /* put: void then, the clock of stored_ms; 0: never */
     uint8_t scope[STREAMS_SCOPE_SIZE]; /* put: a sender's messages on a topic rise in `position`
                                           within a scope; what does not rise is there already */
     uint64_t position;
@@ -72,6 +79,7 @@ struct streams_query {
     struct bytes filter;         /* topics, canonical */
     uint64_t reader;             /* leaves out what it has settled; 0: nothing */
     const uint8_t *identity;     /* whose keys are looked up; NULL: nobody's */
+    int64_t now_ms;              /* what is void then is left out */
     size_t count_max, bytes_max; /* one message is read however large it is */
 };
 /* Where a message is read to; false stops. */
@@ -81,8 +89,8 @@ typedef bool (*streams_sink)(void *context, const struct stored_message *message
 AICO_MUST_USE int streams_read(struct streams *streams, const struct streams_query *query,
                                streams_sink sink, void *context, uint64_t *ret_after,
                                bool *ret_more, struct aico_error *err);
-/* One message by its number; AICO_ENOTFOUND: retention has taken it. */
-AICO_MUST_USE int streams_read_one(struct streams *streams, uint64_t number,
+/* One message by its number; AICO_ENOTFOUND: it was removed, or is void at @now_ms. */
+AICO_MUST_USE int streams_read_one(struct streams *streams, uint64_t number, int64_t now_ms,
                                    const uint8_t *identity, streams_sink sink, void *context,
                                    struct aico_error *err);
 
@@ -125,6 +133,9 @@ AICO_MUST_USE int streams_settle(struct streams *streams, uint64_t reader, uint6
 AICO_MUST_USE int streams_bury(struct streams *streams, uint64_t reader, uint64_t number, int code,
                                uint32_t attempts, struct bytes reason, int64_t now_ms,
                                struct aico_error *err);
+/* The same where @reader has not rejected it itself: it is told, see streams_missed(). */
+AICO_MUST_USE int streams_bury_untold(struct streams *streams, uint64_t reader, uint64_t number,
+                                      int code, struct aico_error *err);
 /* Forgets a durable reader. AICO_ENOTFOUND. */
 AICO_MUST_USE int streams_forget(struct streams *streams, struct bytes component, struct bytes name,
                                  struct aico_error *err);
@@ -179,10 +190,12 @@ AICO_MUST_USE int streams_mail_read(struct streams *streams, const struct stream
 AICO_MUST_USE int streams_mail_take(struct streams *streams,
                                     const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
                                     struct aico_error *err);
-/* Deletes what is void at @now_ms, at most @rows_max. Within a transaction. */
+/* Deletes what is void at @now_ms, at most @rows_max; not from the mailboxes of @spared
+ * (SIGN_PUBLIC_SIZE each), whose owners may have it at this moment. What it took is told to its
+ * receivers, see streams_missed(). Within a transaction. */
 AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
-                                      uint64_t *ret_removed, bool *ret_more,
-                                      struct aico_error *err);
+                                      struct bytes spared, struct streams_removed *ret,
+                                      bool *ret_more, struct aico_error *err);
 
 /* --- retained values ------------------------------------------------------------------------ */
 
@@ -214,17 +227,55 @@ AICO_MUST_USE int streams_value_drop(struct streams *streams,
                                      const uint8_t sender[SIGN_PUBLIC_SIZE], uint64_t *ret_removed,
                                      struct aico_error *err);
 
+/* --- what a reader will not get ------------------------------------------------------------- */
+
+/*
+ * What was removed before a durable reader, or the owner of a mailbox, had got it is kept as counts
+ * by sender, topic and cause until the reader says that it has been told. A message that was handed
+ * out before it was removed stands by itself: it may still be settled, and is not missing then.
+ */
+struct missed {
+    uint64_t token; /* of this report, for streams_missed_take(); never used again */
+    const uint8_t *identity;
+    struct bytes sender, topic;
+    int code;            /* negative */
+    bool one;            /* of message `number` alone, which was handed out */
+    uint64_t count;      /* messages */
+    uint64_t number;     /* the last one of them */
+    uint64_t publish_id; /* its */
+    uint64_t told;       /* how often before */
+};
+typedef bool (*streams_missed_sink)(void *context, const struct missed *missed);
+/* What @reader, or if that is 0 the owner @box of a mailbox, has to be told, at most @count_max.
+ * Left out are messages in @out, which it has at this moment, and tokens in @open, which it has not
+ * answered (u64 each, rising, big endian). What was said does not grow any more. Within a
+ * transaction. */
+AICO_MUST_USE int streams_missed(struct streams *streams, uint64_t reader, const uint8_t *box,
+                                 struct bytes out, struct bytes open, size_t count_max,
+                                 streams_missed_sink sink, void *context, bool *ret_more,
+                                 struct aico_error *err);
+/* It has been told. Within a transaction. */
+AICO_MUST_USE int streams_missed_take(struct streams *streams, uint64_t reader, const uint8_t *box,
+                                      uint64_t token, struct aico_error *err);
+
 /* --- retention ------------------------------------------------------------------------------ */
 
-/* Deletes from the front of @stream what is beyond @limits, at most @rows_max; *ret_removed
- * messages went; *ret_more: there is more to do. Within a transaction. */
+/* Whether something is void at @now_ms and not removed yet. */
+AICO_MUST_USE int streams_has_void(struct streams *streams, int64_t now_ms, bool *ret_has,
+                                   struct aico_error *err);
+/* Removes messages that are void at @now_ms, at most @rows_max. Within a transaction. */
+AICO_MUST_USE int streams_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
+                                 struct streams_removed *ret, bool *ret_more,
+                                 struct aico_error *err);
+/* Deletes from the front of @stream what is beyond @limits, at most @rows_max; *ret_more: there is
+ * more to do. Within a transaction. */
 AICO_MUST_USE int streams_trim(struct streams *streams, struct bytes stream,
                                const struct rule_store *limits, int64_t now_ms, size_t rows_max,
-                               uint64_t *ret_removed, bool *ret_more, struct aico_error *err);
+                               struct streams_removed *ret, bool *ret_more, struct aico_error *err);
 /* Deletes everything of @stream up to @up_to (0: all of it, and its values). AICO_ENOTFOUND: no
  * such stream. Within a transaction. */
 AICO_MUST_USE int streams_purge(struct streams *streams, struct bytes stream, uint64_t up_to,
-                                uint64_t *ret_removed, struct aico_error *err);
+                                struct streams_removed *ret, struct aico_error *err);
 /* Keys and counts whose messages are all gone, for a day at least. Within a transaction. */
 AICO_MUST_USE int streams_sweep(struct streams *streams, int64_t now_ms, struct aico_error *err);
 

@@ -10,7 +10,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 3
+#define LAYOUT 4
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -64,6 +64,21 @@ static const char layout_3[] =
     "CREATE INDEX value_expires ON value(expires_ms);"
     "CREATE TABLE held(sender INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);"
     "CREATE TABLE prekey(identity BLOB PRIMARY KEY, statement BLOB NOT NULL) WITHOUT ROWID;";
+
+/* What layout 4 has more: until when a message is good, of those whose publisher said so, and what
+ * durable readers (0: the mailbox of `box`) have not been told yet that they will not get. `one`: a
+ * message that was handed out and may still be settled. */
+static const char layout_4[] =
+    "CREATE TABLE item_end(number INTEGER PRIMARY KEY, expires_ms INTEGER NOT NULL);"
+    "CREATE INDEX item_end_expires ON item_end(expires_ms);"
+    "CREATE TABLE missed(token INTEGER PRIMARY KEY AUTOINCREMENT, reader INTEGER NOT NULL,"
+    " box BLOB NOT NULL, sender INTEGER NOT NULL, topic INTEGER NOT NULL, code INTEGER NOT NULL,"
+    " one INTEGER NOT NULL, count INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " publish_id INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0);"
+    "CREATE UNIQUE INDEX missed_open ON missed(reader, box, sender, topic, code)"
+    " WHERE one=0 AND told=0;"
+    "CREATE INDEX missed_one ON missed(reader, number) WHERE one=1;"
+    "CREATE INDEX missed_reader ON missed(reader, box, token);";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -191,7 +206,7 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
 /* Of an empty file (@version 0), or of one of an earlier layout. */
 static int make_layout(struct streams *s, int64_t version, struct aico_error *err)
 {
-    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3};
+    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3, layout_4};
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 

@@ -26,12 +26,14 @@
     X(ITEM_ADD, "INSERT INTO item(stream, topic, sender, publish_id, stored_ms, count, size, "     \
                 "payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                        \
     X(ITEM_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, "        \
-                 "i.count, i.payload, d.number, i.sender FROM item i JOIN topic t ON "             \
-                 "t.id=i.topic JOIN sender s ON s.id=i.sender LEFT JOIN settled d ON "             \
-                 "d.reader=?2 AND d.number=i.number WHERE i.number>?1 ORDER BY i.number")          \
+                 "i.count, i.payload, coalesce(d.number, e.number), i.sender FROM item i JOIN "    \
+                 "topic t ON t.id=i.topic JOIN sender s ON s.id=i.sender LEFT JOIN settled d ON "  \
+                 "d.reader=?2 AND d.number=i.number LEFT JOIN item_end e ON e.number=i.number "    \
+                 "AND e.expires_ms<?3 WHERE i.number>?1 ORDER BY i.number")                        \
     X(ITEM_ONE, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, "         \
                 "i.count, i.payload, NULL, i.sender FROM item i JOIN topic t ON t.id=i.topic "     \
-                "JOIN sender s ON s.id=i.sender WHERE i.number=?1")                                \
+                "JOIN sender s ON s.id=i.sender WHERE i.number=?1 AND NOT EXISTS (SELECT 1 FROM "  \
+                "item_end e WHERE e.number=i.number AND e.expires_ms<?2)")                         \
     X(ITEM_LAST, "SELECT i.number, t.name FROM item i JOIN topic t ON t.id=i.topic "               \
                  "ORDER BY i.number DESC")                                                         \
     X(ITEM_TIME, "SELECT number, stored_ms FROM item WHERE number>=?1 ORDER BY number LIMIT 1")    \
@@ -40,6 +42,34 @@
     X(ITEM_CUT, "DELETE FROM item WHERE stream=?1 AND number<=?2")                                 \
     X(ITEM_SUM, "SELECT coalesce(sum(count),0), coalesce(sum(size),0) FROM item WHERE stream=?1 "  \
                 "AND number<=?2")                                                                  \
+    X(ITEM_GONE, "SELECT i.number, t.name, i.sender, i.topic, i.count, i.publish_id FROM item i "  \
+                 "JOIN topic t ON t.id=i.topic WHERE i.stream=?1 AND i.number>?2 AND "             \
+                 "i.number<=?3 ORDER BY i.number")                                                 \
+    X(ITEM_ROW, "SELECT i.number, t.name, i.sender, i.topic, i.count, i.publish_id, i.stream, "    \
+                "i.size FROM item i JOIN topic t ON t.id=i.topic WHERE i.number=?1")               \
+    X(ITEM_DROP, "DELETE FROM item WHERE number=?1")                                               \
+    X(END_ADD, "INSERT INTO item_end(number, expires_ms) VALUES(?1, ?2)")                          \
+    X(END_VOID, "SELECT number FROM item_end WHERE expires_ms<?1 LIMIT 1")                         \
+    X(END_DROP, "DELETE FROM item_end WHERE number=?1")                                            \
+    X(END_CUT, "DELETE FROM item_end WHERE number IN (SELECT e.number FROM item_end e JOIN item "  \
+               "i ON i.number=e.number WHERE i.stream=?1 AND e.number<=?2)")                       \
+    X(READERS, "SELECT id, filter, floor, handed FROM reader WHERE floor<?1")                      \
+    X(SETTLED_FIND, "SELECT 1 FROM settled WHERE reader=?1 AND number=?2")                         \
+    X(MISSED_ADD, "INSERT INTO missed(reader, box, sender, topic, code, one, count, number, "      \
+                  "publish_id) VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8) ON CONFLICT(reader, box, "        \
+                  "sender, topic, code) WHERE one=0 AND told=0 DO UPDATE SET "                     \
+                  "count=count+excluded.count, number=max(number, excluded.number), "              \
+                  "publish_id=max(publish_id, excluded.publish_id)")                               \
+    X(MISSED_ONE, "INSERT INTO missed(reader, box, sender, topic, code, one, count, number, "      \
+                  "publish_id) VALUES(?1,?2,?3,?4,?5,1,?6,?7,?8)")                                 \
+    X(MISSED_SCAN, "SELECT m.token, s.identity, s.name, t.name, m.code, m.one, m.count, "          \
+                   "m.number, m.publish_id, m.told FROM missed m JOIN sender s ON "                \
+                   "s.id=m.sender JOIN topic t ON t.id=m.topic WHERE m.reader=?1 AND m.box=?2 "    \
+                   "ORDER BY m.token")                                                             \
+    X(MISSED_TOLD, "UPDATE missed SET told=told+1 WHERE token=?1")                                 \
+    X(MISSED_TAKE, "DELETE FROM missed WHERE token=?1 AND reader=?2 AND box=?3")                   \
+    X(MISSED_GOT, "DELETE FROM missed WHERE reader=?1 AND number=?2 AND one=1")                    \
+    X(MISSED_FORGET, "DELETE FROM missed WHERE reader=?1")                                         \
     X(READER_FIND, "SELECT id, filter, floor, handed FROM reader WHERE component=?1 AND "          \
                    "name=?2")                                                                      \
     X(READER_HANDED, "UPDATE reader SET handed=max(handed, ?2) WHERE id=?1")                       \
@@ -69,7 +99,8 @@
                  "sender s ON s.id=i.sender WHERE i.receiver=?1 AND i.number>?2 AND "              \
                  "i.expires_ms>=?3 ORDER BY i.number")                                             \
     X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size")                \
-    X(MAIL_VOID, "SELECT number, receiver FROM mail WHERE expires_ms<?1 LIMIT 1")                  \
+    X(MAIL_VOID, "SELECT number, receiver, sender, topic, publish_id FROM mail WHERE "             \
+                 "expires_ms<?1 AND number>?2 ORDER BY number LIMIT 1")                            \
     X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \
     X(BOX_GROW, "INSERT INTO box(receiver, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
                 "bytes=bytes+excluded.bytes RETURNING bytes")                                      \
@@ -135,6 +166,24 @@ int streams_names(struct streams *s, const struct stored_message *message, struc
 /* The row of the stream @filter, made if need be. */
 int streams_stream(struct streams *s, struct bytes filter, uint64_t *ret_id,
                    struct aico_error *err);
+/* @count messages and @bytes more (or, wrapped around, less) are in the stream @id. */
+int streams_grow(struct streams *s, uint64_t id, uint64_t count, uint64_t bytes,
+                 struct aico_error *err);
+
+/* A message that is removed. */
+struct removed {
+    uint64_t number, sender, topic, count, publish_id;
+};
+/* Notes for every durable reader that has not got them what of @stream up to @up_to is about to be
+ * removed because of @code; *ret_missed counts the readers' rows. */
+int missed_note_cut(struct streams *s, uint64_t stream, uint64_t up_to, int code,
+                    uint64_t *ret_missed, struct aico_error *err);
+/* The same of one message, @topic by name. */
+int missed_note_one(struct streams *s, const struct removed *removed, struct bytes topic, int code,
+                    uint64_t *ret_missed, struct aico_error *err);
+/* For @reader, or if that is 0 the mailbox of @box. @one: it may still be settled. */
+int missed_add(struct streams *s, uint64_t reader, const uint8_t *box, bool one, int code,
+               const struct removed *removed, struct aico_error *err);
 /* The first row of @which, bound by the caller, as long as there is one, is taken out with its
  * bytes; @rows_max at most. *ret_more: there is another one. */
 int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,

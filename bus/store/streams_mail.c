@@ -127,9 +127,14 @@ int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE
     return size > 0 ? grow(s, receiver, 0 - size, &used, err) : 0;
 }
 
-/* A message that is void, 0: there is none. */
-static int find_void(struct streams *s, int64_t now_ms, uint64_t *ret_number,
-                     uint8_t ret_receiver[SIGN_PUBLIC_SIZE], struct aico_error *err)
+struct void_mail {
+    struct removed removed; /* number 0: there is none */
+    uint8_t receiver[SIGN_PUBLIC_SIZE];
+};
+
+/* The first message above @after that is void. */
+static int find_void(struct streams *s, int64_t now_ms, uint64_t after, struct void_mail *ret,
+                     struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_MAIL_VOID, err);
@@ -138,32 +143,46 @@ static int find_void(struct streams *s, int64_t now_ms, uint64_t *ret_number,
     if (!q)
         return streams_fail(s, err);
     bind_number(q, 1, (uint64_t)now_ms);
+    bind_number(q, 2, after);
     r = sqlite3_step(q);
-    *ret_number = 0;
+    *ret = (struct void_mail){0};
     if (r == SQLITE_ROW && column_bytes(q, 1).size == SIGN_PUBLIC_SIZE) {
-        *ret_number = column_number(q, 0);
-        memcpy(ret_receiver, column_bytes(q, 1).at, SIGN_PUBLIC_SIZE);
+        ret->removed = (struct removed){column_number(q, 0), column_number(q, 2),
+                                        column_number(q, 3), 1, column_number(q, 4)};
+        memcpy(ret->receiver, column_bytes(q, 1).at, SIGN_PUBLIC_SIZE);
     }
     return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
-                        bool *ret_more, struct aico_error *err)
+static bool is_spared(struct bytes spared, const uint8_t identity[SIGN_PUBLIC_SIZE])
 {
-    uint8_t receiver[SIGN_PUBLIC_SIZE];
-    uint64_t number = 1, removed = 0;
-    int r = 0;
+    for (size_t at = 0; at + SIGN_PUBLIC_SIZE <= spared.size; at += SIGN_PUBLIC_SIZE)
+        if (memcmp(spared.at + at, identity, SIGN_PUBLIC_SIZE) == 0)
+            return true;
+    return false;
+}
 
-    while (r == 0 && removed < rows_max) {
-        r = find_void(s, now_ms, &number, receiver, err);
-        if (r < 0 || number == 0)
-            break;
-        r = streams_mail_take(s, receiver, number, err);
-        removed++;
-    }
+int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, struct bytes spared,
+                        struct streams_removed *ret, bool *ret_more, struct aico_error *err)
+{
+    struct void_mail mail = {.removed = {.number = 0}};
+    struct streams_removed removed = {0};
+    size_t rows = 0;
+    int r;
+
+    do {
+        r = find_void(s, now_ms, mail.removed.number, &mail, err);
+        if (r < 0 || mail.removed.number == 0 || is_spared(spared, mail.receiver))
+            continue;
+        r = streams_mail_take(s, mail.receiver, mail.removed.number, err);
+        if (r == 0)
+            r = missed_add(s, 0, mail.receiver, false, AICO_EEXPIRED, &mail.removed, err);
+        removed.count++;
+        removed.missed++;
+    } while (r == 0 && mail.removed.number > 0 && ++rows < rows_max);
     if (r < 0)
         return r;
-    *ret_removed = removed;
-    *ret_more = number > 0;
+    *ret = removed;
+    *ret_more = mail.removed.number > 0;
     return 0;
 }

@@ -96,9 +96,8 @@ static int add_item(struct streams *s, const struct stored_message *m, const str
     return r;
 }
 
-/* @count and @bytes more (or, wrapped around, less) are in @stream. */
-static int grow(struct streams *s, uint64_t stream, uint64_t count, uint64_t bytes,
-                struct aico_error *err)
+int streams_grow(struct streams *s, uint64_t stream, uint64_t count, uint64_t bytes,
+                 struct aico_error *err)
 {
     sqlite3_stmt *q = streams_statement(s, SQL_STREAM_GROW, err);
 
@@ -133,6 +132,17 @@ int streams_stream(struct streams *s, struct bytes filter, uint64_t *ret_id, str
     return id_of(s, SQL_STREAM_FIND, SQL_STREAM_ADD, false, filter, bytes_of(NULL, 0), ret_id, err);
 }
 
+static int add_end(struct streams *s, uint64_t number, int64_t expires_ms, struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, SQL_END_ADD, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    bind_number(q, 2, (uint64_t)expires_ms);
+    return streams_run(s, q, err);
+}
+
 int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret_number,
                 struct aico_error *err)
 {
@@ -150,8 +160,10 @@ int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret
         r = add_item(s, m, &ids, ret_number, err);
     if (r == 0)
         r = note_number(s, m, &ids, *ret_number, err);
+    if (r == 0 && m->expires_ms > 0)
+        r = add_end(s, *ret_number, m->expires_ms, err);
     if (r == 0)
-        r = grow(s, ids.stream, m->count, m->payload.size, err);
+        r = streams_grow(s, ids.stream, m->count, m->payload.size, err);
     return r;
 }
 
@@ -298,38 +310,45 @@ static int measure(struct streams *s, struct extent *e, const struct rule_store 
     return 0;
 }
 
-static int cut(struct streams *s, const struct extent *e, struct aico_error *err)
+/* @code: why, for the readers that have not got it. */
+static int cut(struct streams *s, const struct extent *e, int code, uint64_t *ret_missed,
+               struct aico_error *err)
 {
-    sqlite3_stmt *q = streams_statement(s, SQL_ITEM_CUT, err);
-    int r;
+    static const enum streams_statement cuts[] = {SQL_END_CUT, SQL_ITEM_CUT};
+    int r = missed_note_cut(s, e->id, e->cut, code, ret_missed, err);
 
-    if (!q)
-        return streams_fail(s, err);
-    bind_number(q, 1, e->id);
-    bind_number(q, 2, e->cut);
-    r = streams_run(s, q, err);
-    return r < 0 ? r : grow(s, e->id, 0 - e->cut_count, 0 - e->cut_bytes, err);
+    for (size_t i = 0; r == 0 && i < COUNT_OF(cuts); i++) {
+        sqlite3_stmt *q = streams_statement(s, cuts[i], err);
+
+        if (!q)
+            return streams_fail(s, err);
+        bind_number(q, 1, e->id);
+        bind_number(q, 2, e->cut);
+        r = streams_run(s, q, err);
+    }
+    return r < 0 ? r : streams_grow(s, e->id, 0 - e->cut_count, 0 - e->cut_bytes, err);
 }
 
 int streams_trim(struct streams *s, struct bytes stream, const struct rule_store *limits,
-                 int64_t now_ms, size_t rows_max, uint64_t *ret_removed, bool *ret_more,
+                 int64_t now_ms, size_t rows_max, struct streams_removed *ret, bool *ret_more,
                  struct aico_error *err)
 {
     struct extent e = {0};
+    uint64_t missed = 0;
     bool more = false;
     int r = find_stream(s, stream, &e, err);
 
-    *ret_removed = 0;
+    *ret = (struct streams_removed){0};
     *ret_more = false;
     if (r == AICO_ENOTFOUND)
         return 0;
     if (r == 0)
         r = measure(s, &e, limits, now_ms, rows_max, &more, err);
     if (r == 0 && e.cut > 0)
-        r = cut(s, &e, err);
+        r = cut(s, &e, AICO_ERETENTION, &missed, err);
     if (r < 0)
         return r;
-    *ret_removed = e.cut_count;
+    *ret = (struct streams_removed){e.cut_count, missed};
     *ret_more = more;
     return 0;
 }
@@ -350,11 +369,11 @@ static int sum_up_to(struct streams *s, struct extent *e, struct aico_error *err
     return 0;
 }
 
-int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to, uint64_t *ret_removed,
-                  struct aico_error *err)
+int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
+                  struct streams_removed *ret, struct aico_error *err)
 {
     struct extent e = {0};
-    uint64_t values = 0;
+    uint64_t values = 0, missed = 0;
     bool more = false;
     int r = find_stream(s, stream, &e, err);
 
@@ -363,11 +382,11 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to, uint64
     e.cut = up_to > 0 ? MIN(up_to, (uint64_t)INT64_MAX) : (uint64_t)INT64_MAX;
     r = sum_up_to(s, &e, err);
     if (r == 0)
-        r = cut(s, &e, err);
+        r = cut(s, &e, AICO_EPURGED, &missed, err);
     if (r == 0 && up_to == 0)
         r = streams_values_remove(s, SQL_VALUE_OF, e.id, NULL, SIZE_MAX, &values, &more, err);
     if (r == 0)
-        *ret_removed = e.cut_count + values;
+        *ret = (struct streams_removed){e.cut_count + values, missed};
     return r;
 }
 

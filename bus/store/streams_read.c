@@ -123,11 +123,12 @@ int streams_read(struct streams *s, const struct streams_query *query, streams_s
         return streams_fail(s, err);
     bind_number(q, 1, query->after);
     bind_number(q, 2, query->reader);
+    bind_number(q, 3, (uint64_t)query->now_ms);
     return streams_scan(s, q, query, sink, context, ret_after, ret_more, err);
 }
 
-int streams_read_one(struct streams *s, uint64_t number, const uint8_t *identity, streams_sink sink,
-                     void *context, struct aico_error *err)
+int streams_read_one(struct streams *s, uint64_t number, int64_t now_ms, const uint8_t *identity,
+                     streams_sink sink, void *context, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_ITEM_ONE, err);
@@ -137,6 +138,7 @@ int streams_read_one(struct streams *s, uint64_t number, const uint8_t *identity
     if (!q)
         return streams_fail(s, err);
     bind_number(q, 1, number);
+    bind_number(q, 2, (uint64_t)now_ms);
     r = sqlite3_step(q);
     if (r == SQLITE_DONE)
         return aico_error_set(err, AICO_ENOTFOUND, "message %llu is stored no more",
@@ -317,7 +319,7 @@ int streams_settle(struct streams *s, uint64_t reader, uint64_t number, uint64_t
         r = run_two(s, SQL_READER_FLOOR, reader, floor, err);
     if (r == 0)
         r = run_two(s, SQL_SETTLED_CUT, reader, floor, err);
-    return r;
+    return r < 0 ? r : run_two(s, SQL_MISSED_GOT, reader, number, err);
 }
 
 int streams_bury(struct streams *s, uint64_t reader, uint64_t number, int code, uint32_t attempts,
@@ -339,6 +341,7 @@ int streams_bury(struct streams *s, uint64_t reader, uint64_t number, int code, 
 int streams_forget(struct streams *s, struct bytes component, struct bytes name,
                    struct aico_error *err)
 {
+    static const enum streams_statement drops[] = {SQL_DEAD_DROP, SQL_MISSED_FORGET};
     uint64_t id = 0;
     sqlite3_stmt *q = streams_statement(s, SQL_READER_DROP, err);
     int r;
@@ -360,8 +363,8 @@ int streams_forget(struct streams *s, struct bytes component, struct bytes name,
                               (int)component.size, (const char *)component.at, (int)name.size,
                               (const char *)name.at);
     r = run_two(s, SQL_SETTLED_CUT, id, INT64_MAX, err);
-    if (r == 0) {
-        q = streams_statement(s, SQL_DEAD_DROP, err);
+    for (size_t i = 0; r == 0 && i < COUNT_OF(drops); i++) {
+        q = streams_statement(s, drops[i], err);
         if (!q)
             return streams_fail(s, err);
         bind_number(q, 1, id);

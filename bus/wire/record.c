@@ -492,7 +492,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         timeout != (m.timeout_ms != 0) || (timeout && m.delivery != DELIVERY_REQUEST) ||
         ttl != (m.ttl_ms != 0) ||
         (ttl && m.delivery != DELIVERY_EVENT && m.delivery != DELIVERY_RETAINED &&
-         m.delivery != DELIVERY_MAILBOX) ||
+         m.delivery != DELIVERY_STREAM && m.delivery != DELIVERY_MAILBOX) ||
         (m.delivery == DELIVERY_MAILBOX && m.to == 0) ||
         (record->flags & RECORD_FLAG_AGAIN && ((!m.again && !m.receipt) || m.to != 0)) ||
         (m.copy &&

@@ -70,6 +70,7 @@ enum record_type {
     RECORD_READING = 30,
     RECORD_AUDIT = 36,
     RECORD_RECEIVERS = 40,
+    RECORD_MISSED = 45, /* wire/stream_record.h */
 };
 
 enum delivery {
@@ -107,10 +108,9 @@ enum slow_policy {
 #define RECORD_FLAG_COPY 0x10     /* PUBLISH of an event to one component: see record_publish */
 #define RECORD_FLAG_TIMEOUT 0x08  /* PUBLISH only: u32 ms follows; delivery is DELIVERY_REQUEST */
 #define RECORD_FLAG_COUNT 0x20    /* an event by subscription: u16 messages in it follows */
-#define RECORD_FLAG_KEPT                                                                           \
-    0x40                     /* DELIVER, GAP: the broker had kept it, so it is no part of a row    \
-                              */
-#define RECORD_FLAG_TTL 0x40 /* PUBLISH only: u32 ms follows; event or retained */
+/* DELIVER, GAP: the broker had kept it, so it is no part of a row */
+#define RECORD_FLAG_KEPT 0x40
+#define RECORD_FLAG_TTL 0x40 /* PUBLISH only: u32 ms follows; not request, reply, control */
 #define RECORD_FLAG_AGAIN                                                                          \
     0x80 /* PUBLISH only, retained: said to another broker before; it does not replace another     \
             sender's value */

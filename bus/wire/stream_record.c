@@ -135,17 +135,20 @@ void record_write_item(struct writer *w, const struct record_item *m)
     record_end(w, begin);
 }
 
-/* flags: RETRY. aux: code. u32 subscription, u64 number, lp8 reason */
+/* flags: RETRY, TOLD. aux: code. u32 subscription, u64 number, lp8 reason */
 int record_parse_settle(const struct record *record, struct record_settle *ret)
 {
-    struct reader r = record_body(record, RECORD_SETTLE, RECORD_FLAG_RETRY, UINT16_MAX);
-    struct record_settle m = {.code = record->aux, .retry = record->flags & RECORD_FLAG_RETRY};
+    struct reader r =
+        record_body(record, RECORD_SETTLE, RECORD_FLAG_RETRY | RECORD_FLAG_TOLD, UINT16_MAX);
+    struct record_settle m = {.code = record->aux,
+                              .retry = record->flags & RECORD_FLAG_RETRY,
+                              .told = record->flags & RECORD_FLAG_TOLD};
 
     m.subscription = reader_u32(&r);
     m.number = reader_u64(&r);
     m.reason = reader_lp8(&r);
     if (!reader_done(&r) || m.subscription == 0 || m.number == 0 || (m.retry && m.code) ||
-        (m.reason.size > 0 && !m.code))
+        (m.told && (m.retry || m.code)) || (m.reason.size > 0 && !m.code))
         return AICO_EPROTO;
     *ret = m;
     return 0;
@@ -153,7 +156,9 @@ int record_parse_settle(const struct record *record, struct record_settle *ret)
 
 void record_write_settle(struct writer *w, const struct record_settle *m)
 {
-    size_t begin = record_begin(w, RECORD_SETTLE, m->retry ? RECORD_FLAG_RETRY : 0, m->code);
+    uint8_t flags =
+        (uint8_t)((m->retry ? RECORD_FLAG_RETRY : 0) | (m->told ? RECORD_FLAG_TOLD : 0));
+    size_t begin = record_begin(w, RECORD_SETTLE, flags, m->code);
 
     writer_u32(w, m->subscription);
     writer_u64(w, m->number);
@@ -252,5 +257,45 @@ void record_write_reading(struct writer *w, const struct record_reading *m)
 
     record_write_exact(w, m->identity, IDENTITY_BYTES);
     writer_lp16(w, m->statement);
+    record_end(w, begin);
+}
+
+/* flags: ONE. aux: cause. u32 subscription, u64 token, u16 attempt, u32 sender, u32 topic, u64
+ * count, u64 number, [topic 0: lp8 name] */
+int record_parse_missed(const struct record *record, struct record_missed *ret)
+{
+    struct reader r = record_body(record, RECORD_MISSED, RECORD_FLAG_ONE, UINT16_MAX);
+    struct record_missed m = {.cause = record->aux, .one = record->flags & RECORD_FLAG_ONE};
+
+    m.subscription = reader_u32(&r);
+    m.token = reader_u64(&r);
+    m.attempt = reader_u16(&r);
+    m.sender = reader_u32(&r);
+    m.topic = reader_u32(&r);
+    m.count = reader_u64(&r);
+    m.number = reader_u64(&r);
+    if (m.topic == 0)
+        m.topic_name = reader_lp8(&r);
+    if (!reader_done(&r) || m.cause == 0 || m.subscription == 0 || m.token == 0 || m.attempt == 0 ||
+        m.sender == 0 || m.sender == NUMBER_BY_NAME || m.count == 0 || m.number == 0 ||
+        (m.topic == 0 && m.topic_name.size == 0))
+        return AICO_EPROTO;
+    *ret = m;
+    return 0;
+}
+
+void record_write_missed(struct writer *w, const struct record_missed *m)
+{
+    size_t begin = record_begin(w, RECORD_MISSED, m->one ? RECORD_FLAG_ONE : 0, m->cause);
+
+    writer_u32(w, m->subscription);
+    writer_u64(w, m->token);
+    writer_u16(w, m->attempt);
+    writer_u32(w, m->sender);
+    writer_u32(w, m->topic);
+    writer_u64(w, m->count);
+    writer_u64(w, m->number);
+    if (m->topic == 0)
+        writer_lp8(w, m->topic_name);
     record_end(w, begin);
 }

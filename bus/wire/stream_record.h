@@ -24,6 +24,8 @@ enum follow_start { FOLLOW_NEW, FOLLOW_ALL, FOLLOW_TIME, FOLLOW_NUMBER, FOLLOW_L
 
 #define RECORD_FLAG_QUEUE 0x01 /* FOLLOW: lp8 queue follows the filter */
 #define RECORD_FLAG_RETRY 0x01 /* SETTLE: not done with, deliver again; else aux says the end */
+#define RECORD_FLAG_TOLD 0x02  /* SETTLE: of a MISSED, whose token `number` is */
+#define RECORD_FLAG_ONE 0x01   /* MISSED: item `number` alone, which was sent before */
 
 /* FOLLOW, client to broker; answered by OK (the subscription) or REFUSE. Ended by UNSUBSCRIBE. */
 struct record_follow {
@@ -64,7 +66,22 @@ struct record_settle {
     uint64_t number;
     uint16_t code;
     bool retry;
+    bool told;           /* with neither code nor RETRY */
     struct bytes reason; /* lp8, for people */
+};
+
+/* MISSED, broker to client, aux = cause: what was stored for a durable reader, or lay in a mailbox,
+ * and will not come. Answered by SETTLE with TOLD; told again until that is stored. */
+struct record_missed {
+    uint16_t cause;
+    bool one; /* of item `number` alone: who has it already misses nothing */
+    uint32_t subscription;
+    uint64_t token;   /* of this report */
+    uint16_t attempt; /* 1: it was never told before */
+    uint32_t sender, topic;
+    uint64_t count;  /* messages; not 0 */
+    uint64_t number; /* in the store, of the last one of them */
+    struct bytes topic_name;
 };
 
 /* KEYS, client to broker: what opens a generation of ours, for each of its readers. Stored before
@@ -99,6 +116,7 @@ AICO_MUST_USE int record_parse_settle(const struct record *, struct record_settl
 AICO_MUST_USE int record_parse_keys(const struct record *, struct record_keys *ret);
 AICO_MUST_USE int record_parse_key(const struct record *, struct record_key *ret);
 AICO_MUST_USE int record_parse_reading(const struct record *, struct record_reading *ret);
+AICO_MUST_USE int record_parse_missed(const struct record *, struct record_missed *ret);
 
 void record_write_follow(struct writer *, const struct record_follow *);
 void record_write_item(struct writer *, const struct record_item *);
@@ -106,6 +124,7 @@ void record_write_settle(struct writer *, const struct record_settle *);
 void record_write_keys(struct writer *, const struct record_keys *);
 void record_write_key(struct writer *, const struct record_key *);
 void record_write_reading(struct writer *, const struct record_reading *);
+void record_write_missed(struct writer *, const struct record_missed *);
 
 /* Size of the whole record, head included. */
 size_t record_size_item(const struct record_item *);

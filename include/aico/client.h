@@ -293,7 +293,8 @@ struct aico_message {
     size_t wire_prefix; /* at most 64 */
     uint64_t number;    /* of a stored message that was followed; else 0. aico_settle() it */
     uint32_t subscription; /* with a number: the one of aico_follow() */
-    uint32_t attempt;      /* with a number: 1 the first time it is delivered to this reader */
+    uint32_t attempt;      /* with a number: 1 the first time it is delivered to this reader;
+                              of a GAP of stored messages: the first time it is told */
     int64_t stored_ms;     /* with a number: when the broker stored it, by its clock */
     uint64_t id;    /* REFUSED, RECEIPT: what aico_publish() returned; REQUEST: for aico_reply() */
     uint64_t count; /* GAP, UNOPENED: how many messages; 0: unknown. RECEIPT: see there */

@@ -62,6 +62,8 @@ extern "C" {
     X(ESLOW, 37, "E_SLOW", 10, "reader too slow")                                                  \
     X(EEXPIRED, 38, "E_EXPIRED", 1, "expired")                                                     \
     X(ESTOREREADONLY, 40, "E_STORE_READ_ONLY", 1, "the message store can only be read")            \
+    X(ERETENTION, 41, "E_RETENTION", 1, "retention removed it before its reader came for it")      \
+    X(EPURGED, 42, "E_PURGED", 1, "purged before its reader came for it")                          \
     X(ESTOREFULL, 45, "E_STORE_FULL", 10, "the message store is full")                             \
     X(ESTORE, 46, "E_STORE", 1, "the message store cannot be used")                                \
     X(ESTOREDAMAGED, 47, "E_STORE_DAMAGED", 1, "the message store is damaged")                     \

@@ -195,6 +195,9 @@ def records():
     asks = record(14, struct.pack(">QII", 5, 0, 0) + b"\3a/b" + b"payload", 0x80)
     put("records", "receipt", frame(0, sub) + frame(1, sub, asks) + frame(2, record(40, struct.pack(">QII", 5, 1, 2))))
     put("records", "audit", frame(0, record(36, lp16(b"head 7 " + b"ab" * 32))))
+    told = record(27, struct.pack(">IQ", 3, 7) + b"\0", 2)
+    missed = record(45, struct.pack(">IQHIIQQ", 3, 7, 1, 4, 0, 10, 99) + b"\3a/b", 1, 38)
+    put("records", "missed", frame(0, sub) + frame(0, told) + frame(1, missed))
     put("records", "query", frame(2, record(20, struct.pack(">Q", 1) + b"\6status\0"), record(4, bytes(7) + b"\1")))
     put("records", "small", frame(0, record(6, struct.pack(">I", 100)), record(18, struct.pack(">Q", 2) + b"\3a/b"), record(11, struct.pack(">QI", 3, 7)), record(3, lp16(b"bye"))))
 

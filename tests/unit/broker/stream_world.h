@@ -25,7 +25,9 @@ static size_t stored_count;
 static bool settled[STORED_MAX + 1], buried[STORED_MAX + 1];
 static uint64_t reader_floor;
 static bool has_reader;
-static char statement[64]; /* the last reading key, and whose it is */
+static struct store_missed missed[4]; /* token 0: none */
+static bool noted;                    /* one of them is new */
+static char statement[64];            /* the last reading key, and whose it is */
 static uint8_t statement_of[32], keys_of[32];
 static size_t keys_size; /* of the last KEYS */
 static int fails = -1;   /* the kind of order that fails */
@@ -83,8 +85,52 @@ static inline void read_all(struct store_order *o)
     }
 }
 
+static inline bool is_among(struct bytes numbers, uint64_t number)
+{
+    struct reader r = reader_over(numbers);
+
+    while (r.left > 0)
+        if (reader_u64(&r) == number)
+            return true;
+    return false;
+}
+
+static inline void tell_missed(struct store_order *o)
+{
+    for (size_t i = 0; i < COUNT_OF(missed); i++) {
+        struct store_missed *m = &missed[i];
+
+        if (m->token == 0 || is_among(o->name, m->token) ||
+            (m->one && is_among(o->data, m->number)))
+            continue;
+        assert_int_equal(store_missed_put(&o->out, m), 0);
+        m->told++;
+    }
+}
+
+/* Message @number is removed, of which nobody has got @count. */
+static inline void lose(uint64_t token, uint64_t number, uint64_t count, int code, bool one)
+{
+    struct stored *s = &stored[number - 1];
+
+    s->gone = noted = true;
+    missed[token - 1] = (struct store_missed){
+        .token = token,
+        .count = count,
+        .number = number,
+        .publish_id = s->position,
+        .code = code,
+        .one = one,
+        .identity = bytes_of(s->identity, 32),
+        .sender = bytes_text(s->sender),
+        .topic = bytes_text(s->topic),
+    };
+}
+
 static inline void carry_out(struct store_order *o)
 {
+    o->missed = noted;
+    noted = false;
     if (disk < 0 && o->kind != STORE_READ && o->kind != STORE_READ_ONE) {
         o->code = disk;
         (void)snprintf(o->text, sizeof(o->text), "the disk says no");
@@ -111,7 +157,10 @@ static inline void carry_out(struct store_order *o)
         buried[o->number] = true;
         /* fall through */
     case STORE_SETTLE:
-        settled[o->number] = true;
+        settled[o->number] = true; /* 0: only the floor moves */
+        for (size_t i = 0; i < COUNT_OF(missed); i++)
+            if (missed[i].one && missed[i].number == o->number)
+                missed[i].token = 0; /* it was got */
         reader_floor = o->floor > reader_floor ? o->floor : reader_floor;
         break;
     case STORE_READ:
@@ -135,6 +184,14 @@ static inline void carry_out(struct store_order *o)
     case STORE_KEYS:
         memcpy(keys_of, o->identity, sizeof(keys_of));
         keys_size = o->data.size;
+        break;
+    case STORE_MISSED:
+        tell_missed(o);
+        break;
+    case STORE_MISSED_TAKE:
+        for (size_t i = 0; i < COUNT_OF(missed); i++)
+            if (missed[i].token == o->number)
+                missed[i].token = 0;
         break;
     default:
         break;
@@ -176,6 +233,8 @@ static inline void empty_store(void)
     memset(stored, 0, sizeof(stored));
     memset(settled, 0, sizeof(settled));
     memset(buried, 0, sizeof(buried));
+    memset(missed, 0, sizeof(missed));
+    noted = false;
     stored_count = 0;
     reader_floor = 0;
     has_reader = false;

@@ -277,7 +277,108 @@ static void what_retention_took_is_named(void **state)
     advance(&w, DEADLINE);
     work(&w);
     assert_null(take(b, RECORD_ITEM));
-    assert_true(buried[1]);
+    assert_false(buried[1]); /* nobody can look at it there */
+    assert_int_equal(reader_floor, 1);
+    world_deinit(&w);
+}
+
+static void expect_missed(struct client *c, uint64_t token, uint64_t count, int code,
+                          uint64_t attempt)
+{
+    struct item *item = take(c, RECORD_MISSED);
+
+    assert_non_null(item);
+    assert_int_equal(item->id, token);
+    assert_int_equal(item->count, count);
+    assert_int_equal(item->code, code);
+    assert_int_equal(item->value, attempt);
+    assert_string_equal(item->sender, "a");
+    item_free(item);
+}
+
+static void answer(struct client *c, uint32_t subscription, uint64_t token)
+{
+    struct writer frame = frame_begin();
+
+    record_write_settle(&frame, &(struct record_settle){
+                                    .subscription = subscription, .number = token, .told = true});
+    client_send(c, &frame);
+    work(c->world);
+}
+
+static uint64_t drops(struct world *w, enum broker_drop cause)
+{
+    struct broker_totals totals;
+
+    broker_get_totals(w->broker, &totals);
+    return totals.dropped[cause];
+}
+
+/* Told when it comes, counted once, and told again until it says that it was. */
+static void what_a_reader_misses_is_told_until_it_says_so(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    (void)store_one(a, "st/x", "two");
+    work(&w);
+    lose(1, 1, 1, AICO_EEXPIRED, false);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    expect_missed(b, 1, 1, AICO_EEXPIRED, 1);
+    expect_item(b, 2, 1);
+    assert_int_equal(drops(&w, DROP_EXPIRED), 0); /* counted when it is known to be told */
+    client_lose_link(b);
+    client_go(b);
+    s = follow(b, "d");
+    expect_missed(b, 1, 1, AICO_EEXPIRED, 2);
+    answer(b, s, 1);
+    answer(b, s, 1);
+    assert_int_equal(drops(&w, DROP_EXPIRED), 1);
+    assert_int_equal(missed[0].token, 0);
+    client_lose_link(b);
+    client_go(b);
+    (void)follow(b, "d");
+    assert_null(take(b, RECORD_MISSED));
+    world_deinit(&w);
+}
+
+/* What is with its reader is not missing before it has given it up. */
+static void what_is_in_hand_is_not_missing_yet(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "one");
+    (void)store_one(a, "st/x", "two");
+    work(&w);
+    b = connect_as(&w, "b");
+    s = follow(b, "d");
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    lose(1, 1, 1, AICO_ERETENTION, true);
+    lose(2, 2, 1, AICO_EPURGED, true);
+    settle(b, s, 2, 0, false);
+    advance(&w, DEADLINE - 1);
+    work(&w);
+    assert_null(take(b, RECORD_MISSED));
+    advance(&w, 1);
+    work(&w);
+    expect_missed(b, 1, 1, AICO_ERETENTION, 1);
+    assert_null(take(b, RECORD_MISSED));
+    assert_int_equal(reader_floor, 2);
+    answer(b, s, 1);
+    assert_int_equal(drops(&w, DROP_RETENTION), 1);
+    assert_int_equal(drops(&w, DROP_PURGED), 0);
     world_deinit(&w);
 }
 
@@ -400,6 +501,46 @@ static void what_a_member_held_goes_to_another_when_it_dies_or_is_late(void **st
     world_deinit(&w);
 }
 
+/* A message that expired while it was out is nobody's: the group goes on, and hears of it once. */
+static void a_group_is_told_by_one_member_and_does_not_wait(void **state)
+{
+    struct world w;
+    struct client *a, *b, *c;
+    struct item *item, *other;
+    uint32_t of_b, of_c;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    of_b = join_with(b, 0, 16);
+    of_c = join_with(c, 0, 16);
+    (void)store_one(a, "st/x", "job");
+    work(&w);
+    lose(1, 1, 1, AICO_EEXPIRED, true);
+    advance(&w, DEADLINE);
+    work(&w);
+    (void)store_one(a, "st/x", "job");
+    work(&w);
+    item = take(b, RECORD_MISSED);
+    other = take(c, RECORD_MISSED);
+    assert_true((item == NULL) != (other == NULL));
+    answer(item ? b : c, item ? of_b : of_c, 1);
+    assert_int_equal(missed[0].token, 0);
+    item_free(item ? item : other);
+    while ((item = take(b, RECORD_ITEM)) || (item = take(c, RECORD_ITEM))) {
+        if (item->id == 2)
+            settled[0] = true; /* it came */
+        item_free(item);
+    }
+    assert_true(settled[0]);
+    settle(b, of_b, 2, 0, false);
+    settle(c, of_c, 2, 0, false);
+    assert_int_equal(reader_floor, 2);
+    world_deinit(&w);
+}
+
 static void a_member_that_is_late_is_heard_while_nobody_else_has_it(void **state)
 {
     struct world w;
@@ -499,6 +640,9 @@ int main(void)
         cmocka_unit_test(the_window_bounds_what_is_out),
         cmocka_unit_test(who_may_not_read_follows_nothing),
         cmocka_unit_test(what_retention_took_is_named),
+        cmocka_unit_test(what_a_reader_misses_is_told_until_it_says_so),
+        cmocka_unit_test(what_is_in_hand_is_not_missing_yet),
+        cmocka_unit_test(a_group_is_told_by_one_member_and_does_not_wait),
         cmocka_unit_test(a_broker_without_a_store_says_so),
         cmocka_unit_test(members_share_the_messages_and_each_is_settled_once),
         cmocka_unit_test(what_a_member_held_goes_to_another_when_it_dies_or_is_late),

@@ -416,6 +416,20 @@ static inline void client_take(struct client *c, const struct record *record)
         strcpy(item->sender, name_get(c, c->components, m.sender));
         break;
     }
+    case RECORD_MISSED: {
+        struct record_missed m;
+
+        assert_int_equal(record_parse_missed(record, &m), 0);
+        item->code = -(int)m.cause;
+        item->id = m.token;
+        item->count = m.count;
+        item->last_id = m.number;
+        item->value = m.attempt;
+        item->kept = m.one;
+        put_topic_name(c, item, m.topic, m.topic_name);
+        strcpy(item->sender, name_get(c, c->components, m.sender));
+        break;
+    }
     case RECORD_KEY:
         break;
     case RECORD_READING: {

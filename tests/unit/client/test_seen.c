@@ -2,6 +2,8 @@
 /* What durable readers have settled, over restarts: a broker that gives it again is noticed. */
 #include "world.h"
 
+#include "client/message.h"
+
 #define G_X 10 /* topic number of say_welcome() */
 #define ROWS_MAX 64
 
@@ -113,8 +115,8 @@ static void stop(struct reading *r)
 }
 
 /* The broker gives envelope @sequence of @generation as its message @number. */
-static void item(struct reading *r, uint64_t number, uint64_t generation, uint32_t sequence,
-                 uint64_t once)
+static void item_until(struct reading *r, uint64_t number, uint64_t generation, uint32_t sequence,
+                       uint64_t once, int64_t until_ms)
 {
     struct writer f = script();
     struct session_event event = {.type = SESSION_MESSAGE,
@@ -122,7 +124,8 @@ static void item(struct reading *r, uint64_t number, uint64_t generation, uint32
                                   .delivery = DELIVERY_STREAM,
                                   .sequence = sequence,
                                   .generation = generation,
-                                  .once = once};
+                                  .once = once,
+                                  .until_ms = until_ms};
     struct writer ref = writer_over(event.ref + 12, 4);
     struct given *g;
 
@@ -142,6 +145,12 @@ static void item(struct reading *r, uint64_t number, uint64_t generation, uint32
     fake_push(event, g->peer, g->topic, g->text);
     g->cookie = NULL;
     client_tick(r->w.client, r->w.now);
+}
+
+static void item(struct reading *r, uint64_t number, uint64_t generation, uint32_t sequence,
+                 uint64_t once)
+{
+    item_until(r, number, generation, sequence, once, 0);
 }
 
 static void settle(struct reading *r, uint64_t number)
@@ -197,6 +206,89 @@ static void the_disk_has_it_before_the_broker_hears_of_it(void **state UNUSED)
     pull(&r.w);
     assert_int_equal(disk.commits, 1);
     assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 1);
+    stop(&r);
+}
+
+static void miss(struct reading *r, uint64_t token, bool one, uint64_t number, int code)
+{
+    struct writer f = script();
+
+    record_write_missed(&f, &(struct record_missed){.cause = (uint16_t)-code,
+                                                    .one = one,
+                                                    .subscription = r->subscription,
+                                                    .token = token,
+                                                    .attempt = 1,
+                                                    .sender = 5,
+                                                    .topic = G_X,
+                                                    .count = 3,
+                                                    .number = number});
+    assert_int_equal(say(&r->w, &f), 0);
+    pull(&r->w);
+}
+
+static void a_loss_is_told_once_and_answered_when_it_was_taken(void **state UNUSED)
+{
+    struct disk disk = {0};
+    struct reading r;
+    struct missed_place place;
+
+    start(&r, &disk, "d");
+    miss(&r, 7, false, 40, AICO_ERETENTION);
+    assert_int_equal(told_count(&r.w, AICO_MESSAGE_GAP), 1);
+    assert_int_equal(told(&r.w, AICO_MESSAGE_GAP)->count, 3);
+    assert_int_equal(told(&r.w, AICO_MESSAGE_GAP)->code, AICO_ERETENTION);
+    assert_int_equal(told(&r.w, AICO_MESSAGE_GAP)->attempt, 1);
+    assert_int_equal(told(&r.w, AICO_MESSAGE_GAP)->number, 0); /* nothing to settle */
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 0);
+    miss(&r, 7, false, 40, AICO_ERETENTION); /* again, before it was taken */
+    assert_int_equal(told_count(&r.w, AICO_MESSAGE_GAP), 1);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 0);
+    place = *message_missed((struct aico_message *)(uintptr_t)told(&r.w, AICO_MESSAGE_GAP));
+    client_missed_taken(r.w.client, &place);
+    pull(&r.w);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 1);
+    assert_int_equal(sent(&r.w, RECORD_SETTLE, 0)->id, 7);
+    miss(&r, 7, false, 40, AICO_ERETENTION); /* the broker had not heard of it */
+    assert_int_equal(told_count(&r.w, AICO_MESSAGE_GAP), 1);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 2);
+    stop(&r);
+}
+
+/* Removed while its reader had it: that is no loss, and is said when it is settled. */
+static void what_the_application_has_is_not_missing(void **state UNUSED)
+{
+    struct disk disk = {0};
+    struct reading r;
+
+    start(&r, &disk, "d");
+    item(&r, 10, 1, 0, 0);
+    item(&r, 11, 1, 1, 0);
+    settle(&r, 11);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 1);
+    miss(&r, 7, true, 10, AICO_EEXPIRED);
+    miss(&r, 8, true, 11, AICO_EEXPIRED);
+    assert_int_equal(told_count(&r.w, AICO_MESSAGE_GAP), 0);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 2); /* of the second, which is done with */
+    settle(&r, 10);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 4);
+    assert_int_equal(sent(&r.w, RECORD_SETTLE, 3)->id, 7);
+    miss(&r, 9, true, 12, AICO_EEXPIRED); /* never came here */
+    assert_int_equal(told_count(&r.w, AICO_MESSAGE_GAP), 1);
+    stop(&r);
+}
+
+static void a_void_item_is_named_and_settled(void **state UNUSED)
+{
+    struct disk disk = {0};
+    struct reading r;
+
+    start(&r, &disk, "d");
+    item_until(&r, 10, 1, 0, 0, 1);
+    pull(&r.w);
+    assert_int_equal(shown(&r), 0);
+    assert_int_equal(told(&r.w, AICO_MESSAGE_GAP)->code, AICO_EEXPIRED);
+    assert_int_equal(sent_count(&r.w, RECORD_SETTLE), 1);
+    assert_int_equal(sent(&r.w, RECORD_SETTLE, 0)->id, 10);
     stop(&r);
 }
 
@@ -334,6 +426,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_settled_is_not_shown_again_after_both_ends_restarted),
         cmocka_unit_test(the_disk_has_it_before_the_broker_hears_of_it),
+        cmocka_unit_test(a_loss_is_told_once_and_answered_when_it_was_taken),
+        cmocka_unit_test(what_the_application_has_is_not_missing),
+        cmocka_unit_test(a_void_item_is_named_and_settled),
         cmocka_unit_test(who_is_not_durable_begins_anew),
         cmocka_unit_test(durable_readers_are_apart),
         cmocka_unit_test(a_repetition_of_an_outbox_is_known_after_a_restart),

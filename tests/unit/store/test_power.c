@@ -140,7 +140,8 @@ static int put_value(struct streams *s)
 
 static int purge_some(struct streams *s)
 {
-    uint64_t up_to = model.last_number > 40 ? model.last_number - 20 - dice(20) : 0, removed;
+    uint64_t up_to = model.last_number > 40 ? model.last_number - 20 - dice(20) : 0;
+    struct streams_removed removed;
     int r = up_to > 0 ? streams_begin(s, NULL) : 0;
 
     if (up_to == 0)

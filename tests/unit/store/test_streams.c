@@ -248,7 +248,8 @@ static void a_reader_begins_at_a_time_a_number_all_or_the_last(void **state UNUS
 
 static void trim(struct streams *s, struct rule_store limits, int64_t now_ms, uint64_t expected)
 {
-    uint64_t removed, sum = 0;
+    struct streams_removed removed;
+    uint64_t sum = 0;
     bool more = true;
 
     limits.on = true;
@@ -257,7 +258,7 @@ static void trim(struct streams *s, struct rule_store limits, int64_t now_ms, ui
         assert_int_equal(
             streams_trim(s, bytes_text(STREAM), &limits, now_ms, 7, &removed, &more, NULL), 0);
         assert_int_equal(streams_commit(s, NULL), 0);
-        sum += removed;
+        sum += removed.count;
     }
     assert_int_equal(sum, expected);
 }
@@ -267,7 +268,7 @@ static void retention_is_by_age_count_and_bytes(void **state UNUSED)
     struct streams *s = open_store();
     CLEANUP(buffer_deinit)
     struct buffer json = {0};
-    uint64_t removed = 0;
+    struct streams_removed removed;
 
     fill(s, 100); /* of 7 bytes each */
     trim(s, (struct rule_store){.count = 90}, 5000, 10);
@@ -283,9 +284,9 @@ static void retention_is_by_age_count_and_bytes(void **state UNUSED)
         "**\",\"messages\":70,\"bytes\":490,\"first\":31,\"last\":100,\"values\":0}]");
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(streams_purge(s, bytes_text(STREAM), 40, &removed, NULL), 0);
-    assert_int_equal(removed, 10);
+    assert_int_equal(removed.count, 10);
     assert_int_equal(streams_purge(s, bytes_text(STREAM), 0, &removed, NULL), 0);
-    assert_int_equal(removed, 60);
+    assert_int_equal(removed.count, 60);
     assert_int_equal(streams_purge(s, bytes_text("b"), 0, &removed, NULL), AICO_ENOTFOUND);
     assert_int_equal(streams_commit(s, NULL), 0);
     fill(s, 0);
@@ -344,7 +345,7 @@ static void keys_go_when_their_messages_are_gone(void **state UNUSED)
     struct streams *s = open_store();
     static const uint8_t key_id[STREAMS_KEY_ID_SIZE] = "key-id-12345";
     struct stored_message m = message("a/x", 1, "AICO-MSGkey-id-12345rest");
-    uint64_t removed;
+    struct streams_removed removed;
 
     memcpy(m.scope, key_id, sizeof(key_id));
     memset(m.scope + sizeof(key_id), 0, sizeof(m.scope) - sizeof(key_id));

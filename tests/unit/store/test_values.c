@@ -271,6 +271,7 @@ static void a_purge_and_a_revocation_take_them(void **state UNUSED)
     struct buffer json = {0};
     struct streams *s = open_store();
     size_t all = look_at(s, "**", 1000).count;
+    struct streams_removed purged;
     uint64_t removed = 0, used;
 
     assert_true(
@@ -283,9 +284,9 @@ static void a_purge_and_a_revocation_take_them(void **state UNUSED)
     assert_int_equal(streams_json(s, bytes_of(NULL, 0), &json, NULL), 0);
     assert_non_null(memmem(json.at, json.size, "\"values\":", 9));
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_purge(s, bytes_text("v/**"), 5, &removed, NULL), 0);
+    assert_int_equal(streams_purge(s, bytes_text("v/**"), 5, &purged, NULL), 0);
     assert_true(look_at(s, "**", 1000).count > 0); /* a part of the messages is asked for */
-    assert_int_equal(streams_purge(s, bytes_text("v/**"), 0, &removed, NULL), 0);
+    assert_int_equal(streams_purge(s, bytes_text("v/**"), 0, &purged, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(look_at(s, "**", 1000).count, 0);
     assert_true(say(s, (struct say){.topic = "v/q", .payload = "1", .position = 1}, &used) > 0);
@@ -302,7 +303,8 @@ static void a_store_without_values_gets_them(void **state UNUSED)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
         sqlite3_exec(db,
-                     "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; PRAGMA user_version=2;",
+                     "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
+                     "DROP TABLE missed; PRAGMA user_version=2;",
                      NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);

@@ -47,6 +47,23 @@ static void put_settle(struct writer *w)
                .subscription = 3, .number = 99, .code = 83, .reason = bytes_text("no good")});
 }
 
+static void put_told(struct writer *w)
+{
+    record_write_settle(w, &(struct record_settle){.subscription = 3, .number = 99, .told = true});
+}
+
+static void put_missed(struct writer *w)
+{
+    record_write_missed(w, &(struct record_missed){.cause = 38,
+                                                   .subscription = 3,
+                                                   .token = 7,
+                                                   .attempt = 2,
+                                                   .sender = 4,
+                                                   .count = 10,
+                                                   .number = 99,
+                                                   .topic_name = bytes_text("a/b")});
+}
+
 static void put_keys(struct writer *w)
 {
     uint8_t entry[32 + 2 + 3] = {7};
@@ -82,6 +99,7 @@ static int again(const struct record *record, struct writer *w)
     struct record_keys keys;
     struct record_key key;
     struct record_reading reading;
+    struct record_missed missed;
     struct bytes head;
     int r = AICO_EPROTO;
 
@@ -110,6 +128,10 @@ static int again(const struct record *record, struct writer *w)
         if ((r = record_parse_audit_head(record, &head)) == 0)
             record_write_audit_head(w, head);
         break;
+    case RECORD_MISSED:
+        if ((r = record_parse_missed(record, &missed)) == 0)
+            record_write_missed(w, &missed);
+        break;
     case RECORD_READING:
         if ((r = record_parse_reading(record, &reading)) == 0)
             record_write_reading(w, &reading);
@@ -127,11 +149,13 @@ static const struct {
 } records[] = {
     {RECORD_FOLLOW, 0, false, put_follow},
     {RECORD_ITEM, RECORD_FLAG_FRAGMENT | RECORD_FLAG_COUNT, true, put_item},
-    {RECORD_SETTLE, RECORD_FLAG_RETRY, false, put_settle},
+    {RECORD_SETTLE, RECORD_FLAG_RETRY | RECORD_FLAG_TOLD, false, put_settle},
     {RECORD_KEYS, 0, false, put_keys},
     {RECORD_KEY, 0, false, put_key},
     {RECORD_READING, 0, false, put_reading},
     {RECORD_AUDIT, 0, false, put_audit_head},
+    {RECORD_SETTLE, RECORD_FLAG_RETRY | RECORD_FLAG_TOLD, false, put_told},
+    {RECORD_MISSED, RECORD_FLAG_ONE, false, put_missed},
 };
 
 /* Whether the @size bytes at @at, copied to a block of their size, are one record that encodes to
@@ -250,6 +274,18 @@ static void limits_are_kept(void **state UNUSED)
     assert_false(understood(room, size));
     size = make(2, room);
     room[1] |= RECORD_FLAG_RETRY; /* with a code */
+    assert_false(understood(room, size));
+    size = make(2, room);
+    room[1] |= RECORD_FLAG_TOLD; /* with a code */
+    assert_false(understood(room, size));
+    size = make(8, room);
+    memset(room + 2, 0, 2); /* no cause */
+    assert_false(understood(room, size));
+    size = make(8, room);
+    memset(room + RECORD_HEAD_SIZE + 4, 0, 8); /* token */
+    assert_false(understood(room, size));
+    size = make(8, room);
+    memset(room + RECORD_HEAD_SIZE + 22, 0, 8); /* count */
     assert_false(understood(room, size));
     w = writer_over(room, ROOM);
     record_write_reading(
