@@ -260,6 +260,7 @@ struct broker_totals {
     uint64_t buried;           /* given to dead letters */
     uint64_t redelivered;      /* deliveries beyond the first */
     uint64_t gaps;             /* GAP records made */
+    uint64_t wills_lost;       /* last wills nobody got: no memory when they were due */
     uint64_t direct_delivered; /* messages to one component */
     uint64_t direct_dropped;
     uint64_t bytes_in;

@@ -797,6 +797,7 @@ void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger
                   uint64_t count);
 void count_delivered(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
                      uint64_t count);
+/* @peer NULL: nobody knows who its readers are; @row is the sender's. */
 void count_dropped(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,
                    enum broker_drop cause, uint64_t count);
 void ledger_free(struct broker *broker);

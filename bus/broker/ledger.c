@@ -61,7 +61,8 @@ void count_dropped(struct broker *b, struct broker_peer *peer, struct ledger_row
 {
     b->totals.dropped[cause] += count;
     b->totals.queued -= count;
-    peer->dropped += count;
+    if (peer)
+        peer->dropped += count;
     row->dropped[cause] += count;
 }
 

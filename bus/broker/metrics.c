@@ -118,6 +118,7 @@ static void put_totals(struct text *t, const struct broker *b)
          m->redelivered},
         {"dead_letters_total", "counter", "Messages given up after too many attempts.", m->buried},
         {"gaps_total", "counter", "Gaps told to readers.", m->gaps},
+        {"wills_lost_total", "counter", "Last wills lost for want of memory.", m->wills_lost},
         {"handshake_records_total", "counter", "Handshake records passed on.", m->handshakes},
         {"received_bytes_total", "counter", "Bytes of frames from components.", m->bytes_in},
         {"sent_bytes_total", "counter", "Bytes of frames to components.", m->bytes_out},

@@ -185,6 +185,7 @@ static void put_totals(const struct broker *b, struct json *json)
     json_put_u64(json, "direct_delivered", t->direct_delivered);
     json_put_u64(json, "direct_dropped", t->direct_dropped);
     json_put_u64(json, "gaps", t->gaps);
+    json_put_u64(json, "wills_lost", t->wills_lost);
     put_refusals(b, json);
     quota_put_totals(b, json);
     json_put_u64(json, "bytes_in", t->bytes_in);

@@ -114,19 +114,65 @@ static void route(struct broker *b, struct topic *topic, struct member *sender,
         lane_push(b, reader->peer, LANE_TOPIC, message, reader->policy, row, reader->queue, NULL,
                   0);
     }
-    b->totals.published++;
+}
+
+/* There is no memory for it: its readers, as far as they are known, do not get it. */
+static void lose(struct broker *b, struct topic *topic, struct member *sender)
+{
+    const struct rule *rule = topic_rule(b, topic);
+    bool is_known = route_update(b, topic) == 0;
+
+    if (is_known)
+        queue_choose(b, topic, sender->peer, NULL);
+    for (size_t i = 0; is_known && i < topic->reader_count; i++) {
+        struct recipient *reader = &topic->readers[i];
+        struct ledger_row *row;
+
+        if (!recipient_gets(reader, sender->peer))
+            continue;
+        row = ledger_row(b, sender, rule, reader->peer->member);
+        count_routed(b, reader->peer, row, 1);
+        count_dropped(b, reader->peer, row, DROP_MEMORY, 1);
+    }
+    if (!is_known) {
+        struct ledger_row *row = ledger_row(b, sender, rule, NULL);
+
+        count_routed(b, NULL, row, 1);
+        count_dropped(b, NULL, row, DROP_MEMORY, 1);
+    }
+    b->totals.wills_lost++;
+}
+
+/* To everybody who listens; false: it is lost. */
+static bool say(struct broker *b, struct topic *topic, struct member *sender,
+                const struct record_deliver *deliver)
+{
+    struct message *message = NULL;
+
+    count_published(b, sender, topic_rule(b, topic), 1);
     topic->messages++;
+    if (route_update(b, topic) == 0 && entries_reserve(b, topic->reader_count) == 0)
+        message = message_new(b, deliver, topic, sender);
+    if (!message) {
+        lose(b, topic, sender);
+        return false;
+    }
+    message->kept = true;
     topic->bytes += message->size;
+    queue_choose(b, topic, sender->peer, NULL);
+    route(b, topic, sender, message);
+    message_unref(message);
+    return true;
 }
 
 void will_publish(struct broker *b, struct instance *instance)
 {
     struct will *will = instance->will;
     struct member *sender = NULL;
-    struct message *message = NULL;
     struct record_deliver deliver;
     const struct rule *rule;
     struct topic *topic;
+    bool is_said;
 
     instance->will_due_ms = 0;
     if (!will)
@@ -145,18 +191,11 @@ void will_publish(struct broker *b, struct instance *instance)
             .total = (uint32_t)will->size,
             .payload = bytes_of(will->payload, will->size),
         };
-        if (route_update(b, topic) == 0 && entries_reserve(b, topic->reader_count) == 0)
-            message = message_new(b, &deliver, topic, sender);
-        if (message) {
-            message->kept = true;
-            queue_choose(b, topic, sender->peer, NULL);
-            route(b, topic, sender, message);
-        }
-        event(b, message ? BROKER_INFO : BROKER_ERROR, BROKER_EVENT_LEFT, NULL,
-              message ? 0 : AICO_ENOMEM, "%s: its last will on %.*s %s", sender->name,
+        is_said = say(b, topic, sender, &deliver);
+        event(b, is_said ? BROKER_INFO : BROKER_ERROR, BROKER_EVENT_LEFT, NULL,
+              is_said ? 0 : AICO_ENOMEM, "%s: its last will on %.*s %s", sender->name,
               (int)topic->size, topic->name,
-              message ? "is published" : "is lost: the broker is out of memory");
-        message_unref(message);
+              is_said ? "is published" : "is lost: the broker is out of memory");
     } else {
         event(b, BROKER_NOTICE, BROKER_EVENT_DENIED, NULL, AICO_EDENIED,
               "%s: its last will on %.*s is not published: the registry does not let it",

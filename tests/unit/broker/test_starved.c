@@ -44,6 +44,17 @@ static bool is_logged(void)
     return logged;
 }
 
+/* Whatever there was no memory for is in the books, with its cause. */
+static void expect_balance(void)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer json = {0};
+
+    assert_int_equal(
+        broker_status_json(w.broker, w.now, bytes_text("ledger"), bytes_of(NULL, 0), &json), 0);
+    assert_non_null(memmem(json.at, json.size, "\"balanced\":true", 15));
+}
+
 /* Sends unless the broker has cut it off. */
 #define IF_LINKED(c, call)                                                                         \
     do {                                                                                           \
@@ -80,6 +91,7 @@ static int run(void *context)
     (*(act *)context)(a, b);
     starve_arm(false);
     pump(&w);
+    expect_balance();
     next_one_is_served();
     world_deinit(&w);
     return 0;
@@ -137,6 +149,41 @@ static void keep_some(struct client *a, struct client *b)
     advance(&w, 4000); /* its will */
     if (count_items(b, RECORD_DELIVER) < 4 && !was_told(a) && !was_told(b) && !is_logged())
         fail_msg("a message was lost and nobody was told");
+}
+
+static size_t wills_lost;
+
+/* Its client has gone; now it is due, and there is no memory. */
+static void leave_a_will(struct client *a, struct client *b)
+{
+    struct broker_totals totals;
+    size_t got;
+
+    starve_arm(false);
+    send_will(a, "open/will", "gone");
+    client_lose_link(a);
+    pump(&w);
+    starve_arm(true);
+    advance(&w, 4000);
+    starve_arm(false);
+    pump(&w);
+    got = count_items(b, RECORD_DELIVER);
+    broker_get_totals(w.broker, &totals);
+    assert_int_equal(totals.published, 1);
+    if (b->peer && got == 0) {
+        assert_int_equal(totals.wills_lost, 1);
+        assert_int_equal(totals.dropped[DROP_MEMORY], 1);
+        assert_true(is_logged());
+        wills_lost++;
+    } else if (b->peer) {
+        assert_int_equal(totals.wills_lost, 0);
+    }
+}
+
+static void a_lost_will_is_in_the_books(void **state UNUSED)
+{
+    (void)starve(leave_a_will);
+    assert_true(wills_lost > 0);
 }
 
 static void values_wills_and_parts_are_kept_or_somebody_is_told(void **state UNUSED)
@@ -208,6 +255,7 @@ int main(void)
         cmocka_unit_test(what_is_published_is_delivered_or_somebody_is_told),
         cmocka_unit_test(a_subscription_is_made_or_refused),
         cmocka_unit_test(values_wills_and_parts_are_kept_or_somebody_is_told),
+        cmocka_unit_test(a_lost_will_is_in_the_books),
         cmocka_unit_test(who_comes_is_welcomed_or_refused),
         cmocka_unit_test(a_revocation_bites_without_memory),
     };
