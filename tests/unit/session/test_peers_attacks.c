@@ -380,6 +380,7 @@ static void live(struct storm *storm, int node)
             assert_int_equal(atoi(note->text), storm->heard[node]);
             storm->heard[node]++;
         }
+        buffer_deinit(&note->bytes);
         free(note);
     }
     net.nodes[node].notes = NULL;
@@ -680,6 +681,7 @@ static void rekey_under_load(void **state UNUSED)
                 assert_int_not_equal(note->type, SESSION_LOST);
                 if (note->type == SESSION_MESSAGE)
                     assert_int_equal(atoi(note->text), heard[node]++);
+                buffer_deinit(&note->bytes);
                 free(note);
             }
             net.nodes[node].notes = NULL;
