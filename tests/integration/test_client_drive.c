@@ -183,6 +183,7 @@ static void a_link_that_is_lost_while_driving_is_made_again(void **state)
         aico_message_free(&m);
     } while (true);
     aico_message_free(&m);
+    assert_int_equal(aico_ping(bob, NULL, WAIT_MS, NULL, NULL), 0); /* he has subscribed again */
     publish(alice, TOPIC, "after");
     m = expect(bob, AICO_MESSAGE_EVENT);
     assert_memory_equal(m->payload, "after", 5);
