@@ -81,7 +81,7 @@ void sessions_free(struct sessions **sessions)
         LL_DELETE(s->heard, heard);
         free(heard);
     }
-    fifo_deinit(&s->events);
+    events_free(s);
     buffer_wipe_deinit(&s->plain);
     guarded_free(&s->hedge);
     guard_free(&s->guard);

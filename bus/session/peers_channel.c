@@ -613,7 +613,7 @@ static void deliver_opened(struct sessions *s, struct moment now, const struct a
         say_time(s, now, a->peer);
     }
     if (r == 0)
-        r = event_messages(s, e, opened->content, 0, &event);
+        r = event_messages(s, e, opened->content, 0, NULL, &event);
     if (r < 0)
         fail(s, a, r);
 }

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the caller is told, in order, and the envelopes that wait. */
+#include "base/buffer.h"
 #include "base/secret.h"
 #include "envelope/content.h"
 #include "envelope/headers.h"
 #include "session/peers_internal.h"
 
+/* From so many bytes on what was opened stays where it is: copying it would cost more than the next
+ * envelope's having no room lent. */
+#define PLAIN_KEPT_MIN ((size_t)4096)
+
 /* What stands in the queue: an event, or all messages of a batch, of which it becomes one after the
  * other. */
 struct kept_event {
     struct session_event event;
+    struct buffer plain;        /* what headers and payload lie in when they are many bytes */
     struct content_cursor rest; /* of a batch: what follows the message in `event` */
     bool has_headers;
 };
@@ -37,6 +43,7 @@ static struct kept_event *push(struct sessions *s, const struct session_event *e
         return NULL;
     }
     place->rest = content_cursor_over(bytes_of(NULL, 0));
+    place->plain = (struct buffer){0};
     kept = &place->event;
     *kept = *event;
     at = (uint8_t *)(place + 1);
@@ -57,6 +64,42 @@ static struct kept_event *push(struct sessions *s, const struct session_event *e
 void event_push(struct sessions *s, const struct session_event *event)
 {
     (void)push(s, event);
+}
+
+/* As push(), of an event whose headers and payload lie in @plain, which it may take over. */
+static struct kept_event *push_opened(struct sessions *s, const struct session_event *event,
+                                      struct buffer *plain)
+{
+    struct session_event shell = *event;
+    struct kept_event *kept;
+
+    if (!plain || event->headers.size + event->payload.size < PLAIN_KEPT_MIN)
+        return push(s, event);
+    shell.headers = shell.payload = bytes_of(NULL, 0);
+    kept = push(s, &shell);
+    if (!kept)
+        return NULL;
+    kept->event.headers = event->headers;
+    kept->event.payload = event->payload;
+    kept->plain = *plain;
+    *plain = (struct buffer){0};
+    return kept;
+}
+
+static void pop(struct sessions *s, struct kept_event *front)
+{
+    if (front->plain.at)
+        plain_give(s, &front->plain, front->plain.size);
+    fifo_pop(&s->events);
+}
+
+void events_free(struct sessions *s)
+{
+    struct kept_event *front;
+
+    while ((front = fifo_front(&s->events, NULL)) != NULL)
+        pop(s, front);
+    fifo_deinit(&s->events);
 }
 
 /* What the headers of ours say; the first message's number was taken with the envelope. */
@@ -111,7 +154,7 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
         front->event.sequence += !front->event.direct;
         step(front);
     } else if (front) {
-        fifo_pop(&s->events);
+        pop(s, front);
     }
     s->event_out = false;
     if (ratchets_commit(s) < 0)
@@ -210,7 +253,7 @@ void plain_give(struct sessions *s, struct buffer *plain, size_t used)
 /* --- messages ------------------------------------------------------------------------------- */
 
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
-                   struct session_event *event)
+                   struct buffer *plain, struct session_event *event)
 {
     bool is_batch = e->format == ENVELOPE_FORMAT_BATCH;
     struct kept_event *kept;
@@ -228,7 +271,7 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
     if (r < 0)
         return r;
     s->stats.opened++;
-    kept = push(s, event);
+    kept = push_opened(s, event, plain);
     if (!kept)
         return 0;
     if (is_batch) {

@@ -319,9 +319,13 @@ void plain_take(struct sessions *s, struct buffer *plain);
 void plain_give(struct sessions *s, struct buffer *plain, size_t used);
 /* The messages in an opened envelope, one event each; AICO_EFORMAT when it is not what its format
  * says. @event has everything but headers, payload, index and more. @count: of a batch that was
- * checked already (content_batch_check()); 0: it was not. */
+ * checked already (content_batch_check()); 0: it was not. @plain: what @content lies in, its size
+ * set to what plain_give() is to wipe; taken over when that spares a copy, and then it is empty.
+ * NULL: it is copied. */
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
-                   struct session_event *event);
+                   struct buffer *plain, struct session_event *event);
+/* All that was not handed out yet, wiped. */
+void events_free(struct sessions *s);
 /* Whether an envelope sealed at @sent_ms comes too late for @rule and @delivery. */
 bool message_is_stale(struct sessions *s, struct moment now, const struct rule *rule,
                       uint8_t delivery, int64_t sent_ms);

@@ -436,7 +436,7 @@ static int deliver(struct sessions *s, struct moment now, const struct arrival *
     ratchet_ref(e, event.ref);
     if (is_kept(s, a))
         keep_message(s, e, opened->content, &event);
-    return event_messages(s, e, opened->content, 0, &event);
+    return event_messages(s, e, opened->content, 0, NULL, &event);
 }
 
 /* The ratchet is there, but does not open this: a copy of one of the ends may be old. */

@@ -270,7 +270,7 @@ static void on_heads(struct sessions *s, struct peer *peer, const uint8_t *ident
 static void deliver_opened(struct sessions *s, struct moment now, struct peer *peer,
                            const struct group_reader *reader, struct bytes topic, uint8_t delivery,
                            const struct envelope *e, const struct group_opened *opened,
-                           void *cookie)
+                           struct buffer *plain, void *cookie)
 {
     struct session_event event = {.peer = peer_name(peer),
                                   .identity = reader->key,
@@ -291,7 +291,7 @@ static void deliver_opened(struct sessions *s, struct moment now, struct peer *p
     if (!opened->will && message_is_stale(s, now, rule, delivery, opened->sent_ms))
         r = AICO_ESTALE;
     if (r == 0)
-        r = event_messages(s, e, opened->content, opened->count, &event);
+        r = event_messages(s, e, opened->content, opened->count, plain, &event);
     if (r < 0)
         fail(s, peer, topic, r, cookie);
 }
@@ -338,10 +338,11 @@ static int open_with(struct sessions *s, struct moment now, struct peer *peer,
                        &opened);
     if (r == 0)
         peers_wake_at(s, group_reader_deadline(reader, s->backlogged));
+    plain.size = e->sealed.size;
     if (r == 0 && heads)
         on_heads(s, peer, reader->key, opened.content);
     else if (r == 0)
-        deliver_opened(s, now, peer, reader, topic, delivery, e, &opened, cookie);
+        deliver_opened(s, now, peer, reader, topic, delivery, e, &opened, &plain, cookie);
     plain_give(s, &plain, e->sealed.size);
     if (reader->failures >= FAILURES_MAX)
         reader_remove(peer, reader);

@@ -477,7 +477,7 @@ static int deliver_stored(struct sessions *s, const struct peer *peer,
 
     writer_bytes(&ref, e->key_id);
     writer_u32(&ref, e->sequence);
-    return event_messages(s, e, content, 0, &event);
+    return event_messages(s, e, content, 0, NULL, &event);
 }
 
 int stored_open(struct sessions *s, struct moment now UNUSED, struct peer *peer,

@@ -15,6 +15,7 @@ static const char *const names[] = {"backend", "cli"};
 #define LOGS "logs/app/v1"
 #define TALK "talk/v1"
 #define TIMEOUT_MS 30000
+#define LARGE 5000 /* bytes that are not copied */
 
 static struct net net;
 
@@ -198,6 +199,30 @@ static int close_net(void **state UNUSED)
     return 0;
 }
 
+/* Many bytes are handed out where they were opened: they are wiped there, and the room serves
+ * again.
+ */
+static void what_was_opened_is_wiped_once_it_was_taken(void **state UNUSED)
+{
+    char text[LARGE + 1] = "";
+    const struct buffer *plain = &net.nodes[BACKEND].sessions->plain;
+    const void *room = NULL;
+
+    memset(text, 'p', LARGE);
+    net_prepare(&net, CLI, LOGS);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(net_publish(&net, CLI, LOGS, text), 0);
+        net_run(&net);
+        assert_int_equal(note_at(&net, BACKEND, SESSION_MESSAGE, i)->size, LARGE);
+        assert_non_null(plain->at);
+        assert_true(plain->capacity >= LARGE);
+        for (size_t at = 0; at < plain->capacity && at < LARGE; at++)
+            assert_int_equal(plain->at[at], 0);
+        assert_true(i == 0 || plain->at == room);
+        room = plain->at;
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -207,6 +232,7 @@ int main(void)
         TEST(keys_are_gone_after_a_rekey),
         TEST(keys_with_the_revoked_are_gone_at_once),
         TEST(keys_with_who_left_are_gone),
+        TEST(what_was_opened_is_wiped_once_it_was_taken),
     };
 
     assert_int_equal(crypto_start(), 0);
