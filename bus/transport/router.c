@@ -309,10 +309,10 @@ static void set_state(struct router *router, struct link *link, enum link_state 
         router->due_ms = MIN(router->due_ms, at_ms);
 }
 
-/* Whoever breaks the rules of this layer is told nothing. */
+/* Whoever breaks the rules of this layer is told nothing, or no more. */
 static void cut_at_once(struct router *router, struct moment now, struct link *link)
 {
-    if (link->state <= LINK_SUSPECT)
+    if (link->state <= LINK_CUTTING)
         set_state(router, link, LINK_CUTTING, now.boot_ms);
 }
 
@@ -406,7 +406,7 @@ static void audit_guest(struct router *router, int fd, int64_t now_ms)
 
 static void audit_link(struct router *router, struct moment now, struct link *link)
 {
-    if (link->state > LINK_SUSPECT ||
+    if (link->state > LINK_CUTTING ||
         bytes_received(link->fd) <= link->delivered + router->unseen_limit || !is_still_open(link))
         return;
     router->counters.refused_unseen++;
@@ -670,6 +670,8 @@ static struct link *accept_frame(struct router *router, const uint8_t *routing_i
         /* What a lost link had sent before is still wanted. */
         if (link && link->user_id_at == user_id && link->state == LINK_GONE)
             return link;
+        if (link) /* what is thrown away has been seen all the same */
+            link->delivered += zmq_msg_size(frame) + WIRE_OVERHEAD;
         router->counters.late++;
         return NULL;
     }

@@ -162,19 +162,21 @@ static void a_component_cannot_announce_more_than_a_frame(void **state)
 }
 
 /* Parts are kept by libzmq until the last one has come: so somebody must look. */
-static void parts_without_end(struct net *net, bool is_known)
+static void parts_without_end(struct net *net, bool is_known, bool is_to_go)
 {
     static uint8_t part[60000];
     struct rogue alice;
     struct router_input input;
     size_t sent = 0;
 
-    net->silent_ms = 100 * DEADLINE_MS; /* it is not the time that ends it */
+    net->silent_ms = net->bye_ms = 100 * DEADLINE_MS; /* it is not the time that ends it */
     router_again(net, HANDSHAKE_MS);
     alice = shake(net, &net->alice, NULL);
     if (is_known) {
         assert_true(rogue_send(&alice, 0, "hello", 5));
-        (void)router_expect(net);
+        input = router_expect(net);
+        if (is_to_go)
+            router_cut(net->router, moment_now(), input.link);
     }
     while (sent < (size_t)256 * 1024 * 1024 && rogue_send(&alice, ROGUE_MORE, part, sizeof(part))) {
         sent += sizeof(part);
@@ -190,12 +192,71 @@ static void parts_without_end(struct net *net, bool is_known)
 
 static void a_message_of_parts_without_end_is_cut(void **state)
 {
-    parts_without_end(*state, true);
+    parts_without_end(*state, true, false);
 }
 
 static void so_is_one_that_is_the_first_of_its_link(void **state)
 {
-    parts_without_end(*state, false);
+    parts_without_end(*state, false, false);
+}
+
+/* Who has not read yet that it is to go sends whole frames, which are thrown away. */
+static void a_busy_link_that_is_to_go_may_read_why(void **state)
+{
+    static uint8_t frame[60000];
+    struct net *net = *state;
+    struct router_input input;
+    struct rogue alice;
+    struct link *link;
+
+    net->bye_ms = 100 * DEADLINE_MS;
+    router_again(net, HANDSHAKE_MS);
+    alice = shake(net, &net->alice, NULL);
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    link = router_expect(net).link;
+    router_cut(net->router, moment_now(), link);
+    for (uint64_t i = 0; i < 200; i++) {
+        int64_t end = deadline();
+
+        assert_true(rogue_send(&alice, 0, frame, sizeof(frame)));
+        while (COUNTED(net, late) <= i && moment_now().boot_ms < end) {
+            (void)router_wait(net->router, -1, 5);
+            assert_int_equal(router_receive(net->router, moment_now(), &input), AICO_ENOTFOUND);
+            count_gone(net);
+        }
+        assert_int_equal(COUNTED(net, late), i + 1);
+    }
+    for (int64_t end = moment_now().boot_ms + 200; moment_now().boot_ms < end;) {
+        (void)router_wait(net->router, -1, 20);
+        count_gone(net);
+    }
+    assert_int_equal(COUNTED(net, refused_unseen), 0);
+    assert_int_equal(net->gone, 0);
+    rogue_close(&alice);
+    router_expect_gone(net, 1);
+}
+
+/* While it may still be told why, it may not have us keep what it sends. */
+static void and_one_of_a_link_that_is_to_go(void **state)
+{
+    parts_without_end(*state, true, true);
+}
+
+static void who_is_to_go_and_breaks_the_rules_goes_at_once(void **state)
+{
+    struct net *net = *state;
+    struct rogue alice;
+
+    net->bye_ms = 100 * DEADLINE_MS;
+    router_again(net, HANDSHAKE_MS);
+    alice = shake(net, &net->alice, NULL);
+    assert_true(rogue_send(&alice, 0, "hello", 5));
+    router_cut(net->router, moment_now(), router_expect(net).link);
+    assert_true(rogue_send(&alice, ROGUE_MORE, "two", 3));
+    assert_true(rogue_send(&alice, 0, "parts", 5));
+    expect_closed(net, alice.fd);
+    rogue_close(&alice);
+    router_expect_gone(net, 1);
 }
 
 /* Much in whole frames is no reason to be cut. */
@@ -332,6 +393,9 @@ int main(void)
         TEST(a_component_cannot_announce_more_than_a_frame),
         TEST(a_message_of_parts_without_end_is_cut),
         TEST(so_is_one_that_is_the_first_of_its_link),
+        TEST(a_busy_link_that_is_to_go_may_read_why),
+        TEST(and_one_of_a_link_that_is_to_go),
+        TEST(who_is_to_go_and_breaks_the_rules_goes_at_once),
         TEST(a_busy_link_stays),
         TEST(a_handshake_that_stops_is_closed_at_every_step),
         TEST(a_component_that_never_sends_a_frame_is_closed),
