@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * aico-sim [--seed N | --seeds FROM..TO] [--jobs N] [--cheap] [--steps N] [-v] [--break PROMISE |
- * --broken]
+ * aico-sim [--seed N | --seeds FROM..TO] [--jobs N] [--cheap] [--store] [--steps N] [-v]
+ * [--break PROMISE | --broken]
  *
  * Runs seeds, in N processes, and checks the promises. --cheap takes arithmetic that is no
  * cryptography (cheap.c): another run of the same seed, many times as fast. --break breaks one on
@@ -53,7 +53,7 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
              (long long)w->session.key_rotation_interval_ms,
              (long long)w->session.session_timeout_ms, (long long)w->delay_max_ms,
              w->broker_settings.max_topics);
-    w->stores = w->broker_settings.has_store = dice_one(&w->dice, 4);
+    w->stores = w->broker_settings.has_store = options->stores;
     store_format(w);
     owner_begin(w);
     broker_start(w);
@@ -290,11 +290,14 @@ static int run_seeds(uint64_t from, uint64_t to, unsigned jobs, const struct opt
 static bool is_found(uint64_t from, uint64_t to, const struct options *options)
 {
     struct run_result result = {0};
+    struct options with = *options;
     uint64_t seed = from;
     int happened = 0;
 
+    with.stores |= options->breakage >= BREAK_UNSTORED && options->breakage <= BREAK_BOOKS;
+
     while (!(result.broke && result.failed) && seed <= to) {
-        sim_run(seed++, options, &result);
+        sim_run(seed++, &with, &result);
         happened += result.broke;
     }
     if (result.broke && result.failed)
@@ -325,7 +328,7 @@ static int run_broken(uint64_t from, uint64_t to, struct options *options)
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: aico-sim [--seed N | --seeds FROM..TO] [--jobs N] [--cheap] "
-                          "[--steps N] [-v] [--break PROMISE | --broken]\npromises:");
+                          "[--store] [--steps N] [-v] [--break PROMISE | --broken]\npromises:");
     for (int b = BREAK_NOTHING + 1; b < BREAKAGES; b++)
         (void)fprintf(stderr, " %s", breakage_names[b]);
     (void)fprintf(stderr, "\n");
@@ -335,15 +338,11 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     static const struct option long_options[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'r'},
-        {"steps", required_argument, NULL, 'n'},
-        {"break", required_argument, NULL, 'b'},
-        {"broken", no_argument, NULL, 'B'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"cheap", no_argument, NULL, 'c'},
-        {"verbose", no_argument, NULL, 'v'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'r'},
+        {"steps", required_argument, NULL, 'n'}, {"break", required_argument, NULL, 'b'},
+        {"broken", no_argument, NULL, 'B'},      {"jobs", required_argument, NULL, 'j'},
+        {"cheap", no_argument, NULL, 'c'},       {"store", no_argument, NULL, 'S'},
+        {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
     };
     struct options options = {.steps = 250};
     unsigned long long from = 1, to = 10;
@@ -369,6 +368,8 @@ int main(int argc, char **argv)
             continue;
         } else if (option == 'c') {
             cheap_begin();
+        } else if (option == 'S') {
+            options.stores = true;
         } else if (option == 'B') {
             broken = true;
         } else if (option == 'v') {

@@ -190,7 +190,10 @@ void owner_change(struct world *w)
         return;
     }
     random_who(w, rule->stores ? all - publishers : all, who);
-    random_who(w, publishers, writers);
+    if (rule->stores)
+        random_who(w, publishers, writers);
+    else
+        memcpy(writers, who, sizeof(writers));
     switch (dice_below(&w->dice, 6)) {
     case 0:
         if (active_count(w) > 3 && owner_is_active(w, w->version, node)) {

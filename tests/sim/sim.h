@@ -32,7 +32,8 @@
 
 #define NODES 6
 #define TOPICS 21
-#define WORKERS 3 /* the first nodes: who reads q/... among them is of one queue group */
+#define TOPICS_STORED 2 /* the last */
+#define WORKERS 3       /* the first nodes: who reads q/... among them is of one queue group */
 #define SUBSCRIPTIONS 11
 #define SUBSCRIPTION_DURABLE (SUBSCRIPTIONS - 1) /* the one of stored messages */
 #define VERSIONS_MAX 256
@@ -259,8 +260,8 @@ struct link {
 };
 
 struct options {
-    uint64_t steps; /* actions of the applications */
-    bool verbose;
+    uint64_t steps;       /* actions of the applications */
+    bool verbose, stores; /* stores: the broker has a store */
     enum breakage breakage;
 };
 
@@ -273,7 +274,7 @@ struct world {
     int64_t broker_start_ms;
     uint64_t broker_lost_step;
     struct broker_settings broker_settings;
-    bool stores;             /* the broker has a store */
+    bool stores;             /* the broker has one */
     struct sim_store *store; /* while it runs */
     uint64_t power_lost_step, counted_stored;
     uint64_t stored_deliveries, stored_again, stored_owed;

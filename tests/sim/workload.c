@@ -26,13 +26,18 @@ static size_t any_size(struct world *w)
     }
 }
 
-/* On which something is published: no will is, and nothing stored where there is no store. */
+/* Nothing is stored where there is no store. */
+static uint64_t topics(const struct world *w)
+{
+    return w->stores ? TOPICS : TOPICS - TOPICS_STORED;
+}
+
+/* On which something is published: no will is. */
 static int any_topic(struct world *w)
 {
-    int topic = (int)dice_below(&w->dice, TOPICS);
-    enum lane lane = sim_topics[topic].lane;
+    int topic = (int)dice_below(&w->dice, topics(w));
 
-    return lane == LANE_WILL || (lane == LANE_STORED && !w->stores) ? topic_index("v/one") : topic;
+    return sim_topics[topic].lane == LANE_WILL ? topic_index("v/one") : topic;
 }
 
 static void publish(struct world *w, struct node *node)
@@ -64,7 +69,7 @@ static void subscribe(struct world *w, struct node *node)
 {
     static const uint8_t policies[] = {SLOW_DROP_OLD, SLOW_DROP_OLD, SLOW_DROP_NEW, SLOW_BLOCK,
                                        SLOW_DISCONNECT};
-    const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters))];
+    const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters) - !w->stores)];
     uint8_t policy = policies[dice_below(&w->dice, COUNT_OF(policies))];
     bool serve = strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4);
 
@@ -77,7 +82,7 @@ static void subscribe(struct world *w, struct node *node)
 /* Each roll in a statement of its own: the order of arguments is the compiler's. */
 static void publish_to_one(struct world *w, struct node *node)
 {
-    int topic = (int)dice_below(&w->dice, TOPICS), to = (int)dice_below(&w->dice, NODES);
+    int topic = (int)dice_below(&w->dice, topics(w)), to = (int)dice_below(&w->dice, NODES);
 
     if (sim_topics[topic].lane == LANE_STORED)
         topic = topic_index("g/one"); /* of what is stored nothing is for one alone */
@@ -104,7 +109,7 @@ void workload_begin(struct node *node)
 
 static void unsubscribe(struct world *w, struct node *node)
 {
-    int i = (int)dice_below(&w->dice, SUBSCRIPTIONS);
+    int i = (int)dice_below(&w->dice, SUBSCRIPTIONS - !w->stores);
 
     if (node->subscriptions[i].used && node->subscriptions[i].live)
         node_unsubscribe(node, i);
@@ -149,7 +154,7 @@ static void broker_trouble(struct world *w)
         broker_drain(w->broker, broker_moment(w), 2000);
         w->broker_dirty = true;
     } else {
-        broker_stop(w, dice_one(&w->dice, 2) ? STORE_END_KILLED : STORE_END_POWER);
+        broker_stop(w, w->stores && dice_one(&w->dice, 2) ? STORE_END_POWER : STORE_END_KILLED);
     }
 }
 
