@@ -241,6 +241,8 @@ int on_follow(struct broker *b, struct broker_peer *peer, const struct record *r
     d->deadline_ms = MAX(m.deadline_ms, (uint32_t)DEADLINE_MIN_MS);
     d->attempts_max = m.attempts;
     d->window = m.window;
+    /* Where it stood is not where it goes on: nothing is read before the store has answered. */
+    d->own.reading = true;
     if (ask_store(b, d, &m) < 0) {
         detach(b, d);
         refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");

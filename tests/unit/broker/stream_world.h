@@ -257,8 +257,8 @@ static inline uint64_t store_one(struct client *c, const char *topic, const char
                                                    .payload = bytes_text(payload)});
 }
 
-static inline uint32_t follow_with(struct client *c, const char *name, uint16_t attempts,
-                                   uint16_t window)
+static inline uint32_t ask_to_follow(struct client *c, const char *name, uint16_t attempts,
+                                     uint16_t window)
 {
     struct writer frame = frame_begin();
     uint32_t number = ++c->next_subscription;
@@ -272,6 +272,14 @@ static inline uint32_t follow_with(struct client *c, const char *name, uint16_t 
                                                         .name = bytes_text(name),
                                                         .filter = bytes_text("st/**")});
     client_send(c, &frame);
+    return number;
+}
+
+static inline uint32_t follow_with(struct client *c, const char *name, uint16_t attempts,
+                                   uint16_t window)
+{
+    uint32_t number = ask_to_follow(c, name, attempts, window);
+
     work(c->world);
     return number;
 }

@@ -207,6 +207,35 @@ static void a_reader_that_comes_back_goes_on_and_attempts_are_remembered(void **
     world_deinit(&w);
 }
 
+/* Until the store has said where it stands, nothing is read from where it stood before. */
+static void who_comes_back_is_read_for_from_its_own_place_only(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    for (int i = 0; i < 4; i++)
+        (void)store_one(a, "st/x", "m");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow_with(b, "d", 3, 3);
+    for (uint64_t number = 1; number <= 3; number++)
+        expect_item(b, number, 1);
+    client_lose_link(b);
+    work(&w);
+    b->instance++;
+    client_go(b);
+    drop_items(b);
+    (void)ask_to_follow(b, "d", 3, 4);
+    (void)subscribe(b, "open/x"); /* its answer is a frame, behind which there is room */
+    work(&w);
+    for (uint64_t number = 1; number <= 4; number++)
+        expect_item(b, number, number <= 3 ? 2 : 1);
+    world_deinit(&w);
+}
+
 static void the_window_bounds_what_is_out(void **state)
 {
     struct world w;
@@ -637,6 +666,7 @@ int main(void)
         cmocka_unit_test(what_is_not_settled_comes_again_and_at_last_is_buried),
         cmocka_unit_test(retry_comes_soon_and_reject_goes_to_the_dead_letters),
         cmocka_unit_test(a_reader_that_comes_back_goes_on_and_attempts_are_remembered),
+        cmocka_unit_test(who_comes_back_is_read_for_from_its_own_place_only),
         cmocka_unit_test(the_window_bounds_what_is_out),
         cmocka_unit_test(who_may_not_read_follows_nothing),
         cmocka_unit_test(what_retention_took_is_named),
