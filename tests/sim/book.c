@@ -25,7 +25,6 @@ struct book_item {
     struct book_item *next;
     uint64_t number;
     uint32_t left; /* deliveries it has not answered */
-    uint32_t run;  /* of the reader */
     bool again;    /* it wants one of them again */
     uint64_t done; /* node->settles when it was settled; 0: it is not */
 };
@@ -158,7 +157,7 @@ struct pending_settle {
     bool again;
 };
 
-void book_forget(struct node *node)
+static void forget_pending(struct node *node)
 {
     while (node->settling) {
         struct pending_settle *one = node->settling;
@@ -168,23 +167,35 @@ void book_forget(struct node *node)
     }
 }
 
-/* What it had not settled by then it cannot settle any more. */
-void book_lost(struct node *node)
+/* What was settled up to the @kept-th time stays so. */
+static void items_drop(struct node *node, uint64_t kept)
 {
     struct book_item **at = &node->items;
 
-    book_forget(node);
     while (*at) {
         struct book_item *item = *at;
 
-        if (item->done > 0) {
+        if (item->done > 0 && item->done <= kept) {
             at = &item->next;
             continue;
         }
         *at = item->next;
         free(item);
     }
+}
+
+/* What it had not settled by then it cannot settle any more. */
+void book_lost(struct node *node)
+{
+    forget_pending(node);
+    items_drop(node, UINT64_MAX);
     node->follow_ms = node->world->now_ms + 1000 + (int64_t)dice_below(&node->world->dice, 5000);
+}
+
+void book_ended(struct node *node)
+{
+    forget_pending(node);
+    items_drop(node, node->kept_settles);
 }
 
 int64_t book_settle_due(const struct node *node)
@@ -256,31 +267,18 @@ void book_new(struct sim_message *m)
         abort();
 }
 
-/* Whether the application was done with @item and cannot have forgotten: it is the same process, or
- * what it settled was on its disk. */
-static bool is_settled(const struct node *reader, const struct book_item *item)
-{
-    return item->done > 0 &&
-           (item->run == reader->incarnation || item->done <= reader->kept_settles);
-}
-
-/* Of a run that is over only what it had settled counts. */
 static struct book_item *item_of(struct node *reader, uint64_t number)
 {
     struct book_item *item = item_find(reader, number);
 
-    if (!item) {
-        item = calloc(1, sizeof(*item));
-        if (!item)
-            abort();
-        item->number = number;
-        item->next = reader->items;
-        reader->items = item;
-    }
-    if (!is_settled(reader, item) && item->run != reader->incarnation)
-        *item =
-            (struct book_item){.next = item->next, .number = number, .run = reader->incarnation};
-    return item;
+    if (item)
+        return item;
+    item = calloc(1, sizeof(*item));
+    if (!item)
+        abort();
+    item->number = number;
+    item->next = reader->items;
+    return reader->items = item;
 }
 
 void book_delivered(struct node *reader, const struct aico_message *message, struct sim_message *m)
@@ -292,7 +290,7 @@ void book_delivered(struct node *reader, const struct aico_message *message, str
 
     if (m->lane != LANE_STORED)
         sim_fail(w, "%s got message %u as a stored one", reader->name, number);
-    else if (is_settled(reader, item))
+    else if (item->done > 0)
         sim_fail(w, "%s got message %u of %s again, which it had settled", reader->name, number,
                  message->sender);
     else if (before > w->power_lost_step && message->attempt < 2)

@@ -217,7 +217,7 @@ void node_stop(struct node *node, bool orderly)
     client_free(&node->client);
     inbox_take(node);
     replies_free(node);
-    book_forget(node);
+    book_ended(node);
     registry_unref(&node->registry);
     node->registry = registry_ref(w->versions[w->version]); /* by hand, while it was off */
     if (dice_one(&w->dice, 2) && w->version > 1 &&

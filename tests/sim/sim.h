@@ -389,7 +389,7 @@ void book_lost(struct node *node);
 int64_t book_settle_due(const struct node *node);
 void book_settle(struct node *node);
 /* Its process ended. */
-void book_forget(struct node *node);
+void book_ended(struct node *node);
 void book_free(struct node *node);
 void book_new(struct sim_message *m);
 void book_delivered(struct node *reader, const struct aico_message *message, struct sim_message *m);
