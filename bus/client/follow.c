@@ -24,6 +24,12 @@ struct open_item {
     char reason[255];
 };
 
+/* An item whose key is missing, which the application has been told. */
+struct keyless_item {
+    UT_hash_handle hh; /* by number */
+    uint64_t number;
+};
+
 struct client_follow {
     uint8_t start;
     uint64_t value;
@@ -31,13 +37,15 @@ struct client_follow {
     uint16_t attempts, window;
     uint64_t settled;        /* everything up to there is, as far as we know */
     struct open_item *items; /* in the order they came */
-    uint32_t session;        /* how often it was followed */
+    struct keyless_item *keyless;
+    uint32_t session; /* how often it was followed */
     size_t done_count;
     uint8_t name_size, queue_size;
     char name[DURABLE_NAME_MAX], queue[CLIENT_QUEUE_MAX];
 };
 
-#define DONE_MAX 8192 /* settled items that are known again */
+#define DONE_MAX 8192    /* settled items that are known again */
+#define KEYLESS_MAX 8192 /* more are told again when they come again */
 
 static void item_remove(struct client_follow *f, struct open_item *item)
 {
@@ -52,6 +60,20 @@ static void items_forget(struct client_follow *f)
 
     HASH_ITER(hh, f->items, item, next)
     item_remove(f, item);
+}
+
+static void keyless_remove(struct client_follow *f, struct keyless_item *item)
+{
+    HASH_DEL(f->keyless, item);
+    free(item);
+}
+
+static struct keyless_item *find_keyless(const struct client_follow *f, uint64_t number)
+{
+    struct keyless_item *item = NULL;
+
+    HASH_FIND(hh, f->keyless, &number, sizeof(number), item);
+    return item;
 }
 
 static void keep_done(struct client_follow *f, struct open_item *item)
@@ -74,6 +96,8 @@ void follow_free(struct client_follow **follow)
     if (!*follow)
         return;
     items_forget(*follow);
+    while ((*follow)->keyless)
+        keyless_remove(*follow, (*follow)->keyless);
     free(*follow);
     *follow = NULL;
 }
@@ -207,9 +231,12 @@ void follow_handed(struct client *client, const struct stored_place *place, size
 {
     struct client_subscription *s = find(client, place->subscription);
     struct open_item *item = s ? find_item(s->follow, place->number) : NULL;
+    struct keyless_item *keyless = s ? find_keyless(s->follow, place->number) : NULL;
 
     if (!s)
         return;
+    if (keyless)
+        keyless_remove(s->follow, keyless);
     if (!item) {
         item = calloc(1, sizeof(*item));
         if (!item) {
@@ -233,11 +260,40 @@ void follow_handed(struct client *client, const struct stored_place *place, size
     item->left += count; /* it came again before the application had settled it */
 }
 
-void follow_failed(struct client *client, const struct stored_place *place, int code)
+/* Whether the application has not been told. */
+static bool note_keyless(struct client *client, struct client_follow *f, uint64_t number)
 {
-    if (code != AICO_EKEY && client->state == CLIENT_READY && find(client, place->subscription))
+    struct keyless_item *item = find_keyless(f, number);
+
+    if (item)
+        return false;
+    item = calloc(1, sizeof(*item));
+    if (item) {
+        item->number = number;
+        HASH_ADD(hh, f->keyless, number, sizeof(item->number), item);
+    }
+    if (!item || !HASH_ADDED(hh, item)) {
+        free(item);
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return false;
+    }
+    if (HASH_COUNT(f->keyless) > KEYLESS_MAX)
+        keyless_remove(f, f->keyless);
+    return true;
+}
+
+bool follow_failed(struct client *client, const struct stored_place *place, int code)
+{
+    struct client_subscription *s = find(client, place->subscription);
+
+    if (!s)
+        return false;
+    if (code == AICO_EKEY)
+        return note_keyless(client, s->follow, place->number);
+    if (client->state == CLIENT_READY)
         tell(client, place->subscription, place->number, code, false,
              bytes_text(aico_error_string(code)));
+    return true;
 }
 
 /* Below every item that is open, and as far as any was settled. */

@@ -464,7 +464,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     struct aico_message *message;
 
     if (!rule || rule->seal != SEAL_NONE || !client->settings.seal_none_allowed) {
-        follow_failed(client, &place, AICO_EDENIED);
+        (void)follow_failed(client, &place, AICO_EDENIED);
         return;
     }
     message = client_message_new(&client->messages,
@@ -824,12 +824,11 @@ static bool report_bundle(struct client *client, struct moment now,
 }
 
 /* The broker is told, and keeps it for its readers among the dead letters. A key that is missing
- * may yet come: then the item comes again. */
+ * may yet come: then the item comes again, and the application is told once. */
 static void report_item_failed(struct client *client, const struct session_event *event,
                                const struct arrival *arrival)
 {
-    follow_failed(client, &arrival->stored, event->code);
-    if (event->code == AICO_EKEY && arrival->stored.attempt > 1)
+    if (!follow_failed(client, &arrival->stored, event->code))
         return;
     client->stats.unopened += arrival->count;
     deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
