@@ -241,6 +241,8 @@ void sessions_peer_renewed(struct sessions *s, struct moment now, struct bytes n
     peer->away = false;
     DL_FOREACH(peer->lines, line)
     stop_sealing(s, now, line);
+    if (!peer->dialing && publications_owe(s, now, peer))
+        (void)!dial_start(s, now, peer);
 }
 
 void sessions_peer_identity(struct sessions *s, struct moment now, struct bytes name,

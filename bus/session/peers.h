@@ -331,7 +331,7 @@ void sessions_peer_away(struct sessions *sessions, struct moment now, struct byt
 /* The broker says it is: back-off starts anew, and it gets the keys of our live groups. */
 void sessions_peer_present(struct sessions *sessions, struct moment now, struct bytes peer);
 /* The broker says it is another process now: what it knew is gone with the former one, so the next
- * message dials. Untrue, this costs a handshake. */
+ * message dials; at once if it must have the key of a will. Untrue, this costs a handshake. */
 void sessions_peer_renewed(struct sessions *sessions, struct moment now, struct bytes peer);
 /* The broker says with which of its keys @peer is connected: during a rotation there are two. It is
  * dialled by that one, and what stands with the other is not sealed with any more; an unknown key

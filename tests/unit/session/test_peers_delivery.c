@@ -290,6 +290,26 @@ static void a_reader_that_starts_again_has_the_key_of_a_will(void **state UNUSED
     assert_heard(&net, BACKEND, 0, "gone");
 }
 
+/* The broker says so, and nobody has a word for its publisher. */
+static void a_reader_that_is_another_process_is_dialled_for_the_key_of_a_will(void **state UNUSED)
+{
+    struct node *cli = &net.nodes[CLI];
+    const struct parcel *parcel;
+
+    net_prepare(&net, CLI, LOGS);
+    parcel = will("gone");
+    net_stop_node(&net, BACKEND);
+    net_start_node(&net, BACKEND);
+    subscribe(BACKEND, false);
+    sessions_peer_renewed(cli->sessions, net_moment(&net, cli), bytes_text("backend"));
+    net_drain(&net, CLI);
+    net_run(&net);
+    net_stop_node(&net, CLI);
+    net_forget_notes(&net);
+    let_go(parcel, DELIVERY_EVENT);
+    assert_heard(&net, BACKEND, 0, "gone");
+}
+
 static bool drop_keys(struct net *n UNUSED, struct parcel *parcel, void *context UNUSED)
 {
     return parcel->delivery != DELIVERY_CONTROL;
@@ -415,6 +435,7 @@ int main(void)
         TEST(a_will_is_read_once_and_is_no_part_of_the_row),
         TEST(a_will_outlives_the_readers_idle_step),
         TEST(a_reader_that_starts_again_has_the_key_of_a_will),
+        TEST(a_reader_that_is_another_process_is_dialled_for_the_key_of_a_will),
         TEST(a_key_given_while_the_reader_was_away_is_given_again),
         TEST(a_new_generation_of_a_will_is_handed_out_by_itself),
         TEST(a_will_is_sealed_anew_with_each_epoch_and_generation),
