@@ -291,6 +291,8 @@ static void a_reader_without_a_reading_key_is_named(void **state UNUSED)
 /* A reading key that comes late, or is a newer one, gets the generation that lives. */
 static void a_reading_key_that_comes_later_gets_what_lives(void **state UNUSED)
 {
+    CLEANUP(buffer_deinit)
+    struct buffer copy = {0};
     struct bytes key;
 
     sessions_take_reading(at(CLI), now_at(CLI), identity_of(CLI), bytes_of(NULL, 0));
@@ -307,8 +309,9 @@ static void a_reading_key_that_comes_later_gets_what_lives(void **state UNUSED)
     assert_int_equal(count_notes(&net, CLI, SESSION_STORE_KEYS), 2);
 
     assert_true(key_left(1, identity_of(BACKEND), &key));
+    assert_int_equal(buffer_append(&copy, key), 0);
     restart(STUDIO);
-    sessions_take_stored_key(at(STUDIO), bytes_text("cli"), identity_of(CLI), key);
+    sessions_take_stored_key(at(STUDIO), bytes_text("cli"), identity_of(CLI), buffer_view(&copy));
     net_drain(&net, STUDIO);
     assert_int_equal(note_at(&net, STUDIO, SESSION_NOTICE, 0)->code, AICO_ETARGET);
 }
