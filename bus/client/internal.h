@@ -394,8 +394,8 @@ bool is_followed(struct client *client, uint32_t subscription);
 bool follow_has(struct client *client, const struct record_missed *record);
 /* The broker need not tell @token again. */
 void follow_told(struct client *client, uint32_t subscription, uint64_t token);
-/* The item at @place does not open: @code. False: that is not to be shown, since its reader has ended
- * or this process was told already that its key is missing. */
+/* The item at @place does not open: @code. False: that is not to be shown, since its reader has
+ * ended or this process was told already that its key is missing. */
 bool follow_failed(struct client *client, const struct stored_place *place, int code);
 /* missed.c */
 int receive_missed(struct client *client, struct moment now, const struct record_missed *record);
