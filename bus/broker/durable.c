@@ -68,7 +68,7 @@ static void detach(struct broker *b, struct durable *d)
 
     while (group && d->handed_first)
         group_return(b, d, d->handed_first);
-    missed_left(b, d);
+    missed_left(d);
     if (d->name_size == 0 || !d->at->known) {
         durable_free(b, d);
         if (group) {

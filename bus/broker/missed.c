@@ -276,12 +276,11 @@ void missed_told(struct broker *b, struct durable *durable, uint64_t token)
     missed_pump(b, whose);
 }
 
-void missed_left(struct broker *b, struct durable *durable)
+void missed_left(struct durable *durable)
 {
     struct durable *whose = durable->group ? durable->group : durable;
     struct durable_losses *losses = &whose->own.losses;
 
-    (void)b;
     losses->reading &= durable->group != NULL;
     if (losses->to != durable->handle)
         return;

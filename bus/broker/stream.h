@@ -119,7 +119,7 @@ void missed_read(struct broker *broker, struct store_order *order);
 /* @durable says that it has been told @token. */
 void missed_told(struct broker *broker, struct durable *durable, uint64_t token);
 /* @durable goes, with what it has not answered. */
-void missed_left(struct broker *broker, struct durable *durable);
+void missed_left(struct durable *durable);
 
 /* group.c */
 /* The group of @follow, made if need be; NULL: refused. */

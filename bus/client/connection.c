@@ -643,12 +643,12 @@ static int on_item(struct client *client, struct moment now, const struct record
     return r < 0 ? r : receive_item(client, now, &item);
 }
 
-static int on_missed(struct client *client, struct moment now, const struct record *record)
+static int on_missed(struct client *client, struct moment now UNUSED, const struct record *record)
 {
     struct record_missed missed;
     int r = record_parse_missed(record, &missed);
 
-    return r < 0 ? r : receive_missed(client, now, &missed);
+    return r < 0 ? r : receive_missed(client, &missed);
 }
 
 static int on_key(struct client *client, struct moment now UNUSED, const struct record *record)

@@ -398,7 +398,7 @@ void follow_told(struct client *client, uint32_t subscription, uint64_t token);
  * ended or this process was told already that its key is missing. */
 bool follow_failed(struct client *client, const struct stored_place *place, int code);
 /* missed.c */
-int receive_missed(struct client *client, struct moment now, const struct record_missed *record);
+int receive_missed(struct client *client, const struct record_missed *record);
 void missed_free(struct client *client);
 /* once.c */
 /* Whether the message @event, which came as @arrival, was not there before under another seal; it

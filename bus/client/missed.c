@@ -55,8 +55,7 @@ static int remember(struct client *client, const struct missed_place *place)
     return 0;
 }
 
-int receive_missed(struct client *client, struct moment now UNUSED,
-                   const struct record_missed *record)
+int receive_missed(struct client *client, const struct record_missed *record)
 {
     struct client_component *sender = component_number_find(client, record->sender);
     struct client_topic *topic = record->topic ? topic_number_find(client, record->topic)

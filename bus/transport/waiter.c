@@ -65,7 +65,6 @@ bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *r
         {.fd = waiter->monitor_fd, .events = POLLIN},
         {.fd = wake_fd, .events = POLLIN}, /* a negative one is passed over */
     };
-
     int r;
 
     *ret_is_woken = false;
