@@ -40,8 +40,16 @@ struct durable *durable_by_name(struct broker *b, struct bytes component, struct
     return NULL;
 }
 
+static void set_former(struct durable *d, struct handed *h, bool former)
+{
+    d->former += (size_t)former;
+    d->former -= (size_t)h->former;
+    h->former = former;
+}
+
 void handed_take(struct durable *d, struct handed *h)
 {
+    set_former(d, h, false);
     HASH_DEL(d->handed, h);
     DL_DELETE(d->handed_first, h);
 }
@@ -81,7 +89,10 @@ static void detach(struct broker *b, struct durable *d)
     d->session++;
     d->at->reading = false;
     DL_FOREACH(d->handed_first, h)
-    h->deadline_ms = MOMENT_NEVER;
+    {
+        h->deadline_ms = MOMENT_NEVER;
+        set_former(d, h, true);
+    }
 }
 
 void durables_peer_left(struct broker *b, struct broker_peer *peer)
@@ -329,7 +340,7 @@ void durable_read_on(struct broker *b, struct durable *d, size_t count_max)
 
 void durable_pump(struct broker *b, struct durable *d)
 {
-    size_t open = HASH_COUNT(d->handed);
+    size_t open = HASH_COUNT(d->handed) - d->former;
 
     if (d->group || d->is_group) {
         group_pump(b, d->group ? d->group : d);
@@ -640,6 +651,7 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
         return 0;
     }
     h->attempts++;
+    set_former(d, h, false);
     /* What is in a mailbox comes again with the next session only: a link loses nothing. */
     h->deadline_ms = d->is_mailbox ? MOMENT_NEVER : b->now.boot_ms + d->deadline_ms;
     wake_at(b, h->deadline_ms);

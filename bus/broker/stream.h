@@ -26,6 +26,7 @@ struct handed {
     uint32_t attempts;
     uint64_t last;       /* handle of the member of its group it was with last */
     int64_t deadline_ms; /* boot clock; MOMENT_NEVER: not sent in this session, or being read */
+    bool former;         /* of a former session, and not sent in this one */
 };
 
 /* How far a reader is. */
@@ -70,6 +71,7 @@ struct durable {
     uint32_t deadline_ms;
     uint16_t attempts_max, window;
     struct handed *handed, *handed_first;
+    size_t former; /* of them: only attempts are remembered, the reader does not have them */
     uint8_t size;
     char filter[TOPIC_SIZE_MAX + 1]; /* canonical */
 };

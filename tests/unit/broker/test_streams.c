@@ -236,6 +236,70 @@ static void who_comes_back_is_read_for_from_its_own_place_only(void **state)
     world_deinit(&w);
 }
 
+/* What it had not settled is not out any more: its window is its own again. */
+static void who_comes_back_with_a_full_window_is_read_for(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    for (int i = 0; i < 4; i++)
+        (void)store_one(a, "st/x", "m");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow_with(b, "d", 3, 2);
+    expect_item(b, 1, 1);
+    expect_item(b, 2, 1);
+    client_lose_link(b);
+    work(&w);
+    client_go(b);
+    drop_items(b);
+    s = follow_with(b, "d", 3, 2);
+    expect_item(b, 1, 2);
+    expect_item(b, 2, 2);
+    assert_null(take(b, RECORD_ITEM));
+    settle(b, s, 2, 0, false);
+    expect_item(b, 3, 1);
+    assert_null(take(b, RECORD_ITEM));
+    settle(b, s, 1, 0, false);
+    settle(b, s, 3, 0, false);
+    expect_item(b, 4, 1);
+    world_deinit(&w);
+}
+
+/* One settled from before, as it comes, is out no more either. */
+static void the_window_holds_where_what_was_out_is_settled_on_return(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    uint32_t s;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    for (int i = 0; i < 5; i++)
+        (void)store_one(a, "st/x", "m");
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)follow_with(b, "d", 3, 3);
+    client_lose_link(b);
+    work(&w);
+    client_go(b);
+    drop_items(b);
+    s = follow_with(b, "d", 3, 2);
+    settle(b, s, 3, 0, false); /* had before, and not handed out again yet */
+    expect_item(b, 1, 2);
+    expect_item(b, 2, 2);
+    assert_null(take(b, RECORD_ITEM));
+    settle(b, s, 1, 0, false);
+    expect_item(b, 4, 1);
+    assert_null(take(b, RECORD_ITEM));
+    world_deinit(&w);
+}
+
 static void the_window_bounds_what_is_out(void **state)
 {
     struct world w;
@@ -667,6 +731,8 @@ int main(void)
         cmocka_unit_test(retry_comes_soon_and_reject_goes_to_the_dead_letters),
         cmocka_unit_test(a_reader_that_comes_back_goes_on_and_attempts_are_remembered),
         cmocka_unit_test(who_comes_back_is_read_for_from_its_own_place_only),
+        cmocka_unit_test(who_comes_back_with_a_full_window_is_read_for),
+        cmocka_unit_test(the_window_holds_where_what_was_out_is_settled_on_return),
         cmocka_unit_test(the_window_bounds_what_is_out),
         cmocka_unit_test(who_may_not_read_follows_nothing),
         cmocka_unit_test(what_retention_took_is_named),
