@@ -102,6 +102,8 @@ struct group {
     char filter[TOPIC_SIZE_MAX + 1];
 };
 
+#define GENERATION_MAX ((uint64_t)INT64_MAX / 2) /* ms; times computed from it stay in range */
+
 /* What a generation is drawn from. */
 struct group_seed {
     struct secret g0, vector;

@@ -10,7 +10,6 @@
 #include "wire/record.h"
 
 #define HEADS_TOPIC "$bus/heads"
-#define GENERATION_MAX ((uint64_t)INT64_MAX / 2) /* ms; times computed from it stay in range */
 
 static struct bytes filter_of(const struct group_reader *reader)
 {

@@ -330,17 +330,20 @@ int sessions_load_chains(struct sessions *s, struct moment now, struct bytes cha
         struct secret chain = {0};
         struct stored_generation g = {0};
         struct bytes publisher = reader_bytes(&r, SIGN_PUBLIC_SIZE);
+        uint8_t padded;
         uint32_t epoch;
         int code = 0;
 
         g.generation = reader_u64(&r);
         reader_copy(&r, g.id, sizeof(g.id));
         g.trailer = reader_u8(&r);
-        g.padded = reader_u8(&r) == 1;
+        padded = reader_u8(&r);
+        g.padded = padded == 1;
         epoch = reader_u32(&r);
         reader_copy(&r, chain.at, SECRET_SIZE);
         g.filter = reader_lp16(&r);
-        if (r.failed || g.filter.size == 0 || g.filter.size > TOPIC_SIZE_MAX)
+        if (r.failed || g.filter.size == 0 || g.filter.size > TOPIC_SIZE_MAX || padded > 1 ||
+            g.generation > GENERATION_MAX || g.trailer > ENVELOPE_TRAILER_SIGNATURE)
             return AICO_EFORMAT;
         if (is_wanted(s, now, &g))
             code = stored_add(s, publisher.at, &g, epoch, &chain);

@@ -225,7 +225,7 @@ static int parse(struct bytes bytes, const uint8_t *identity, const uint8_t *pub
     if (!reader_done(&r))
         return AICO_ESIZE;
     if (padded > 1 || g->filter.size == 0 || g->filter.size > TOPIC_SIZE_MAX ||
-        g->generation > (uint64_t)INT64_MAX / 2 ||
+        g->generation > GENERATION_MAX ||
         (g->trailer != ENVELOPE_TRAILER_SIGNATURE && g->trailer != ENVELOPE_TRAILER_NONE))
         return AICO_EFORMAT;
     g->padded = padded == 1;

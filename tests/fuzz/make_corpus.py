@@ -254,7 +254,22 @@ def stored():
         put("stored", f"key{name}", bytes([1 | flag]) + key)
 
 
+def chains():
+    def chain(generation, number, trailer=0, topics=b"passed/**", epoch=3):
+        head = bytes(range(32)) + struct.pack(">Q", generation) + b"id %09d" % number + bytes([trailer, 1])
+        return head + struct.pack(">I", epoch) + bytes([5] * 32) + lp16(topics)
+
+    now = 1763668800000
+    put("chains", "one", b"\1" + chain(now, 1))
+    put("chains", "two", b"\1" + chain(now, 1) + chain(now - 1000, 2, 2))
+    put("chains", "again", b"\1" + chain(now, 1, epoch=9) + chain(now, 1, epoch=2))
+    put("chains", "old", b"\0" + chain(1000, 1))
+    put("chains", "late", b"\1" + chain((1 << 62) - 1, 1))
+    put("chains", "never", b"\1" + chain((1 << 63) - 1, 1))
+    put("chains", "elsewhere", b"\1" + chain(now, 1, topics=b"live/**"))
+
+
 for make in (
-    topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, envelope, format0, records, peers, yaml
+    topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, chains, envelope, format0, records, peers, yaml
 ):
     make()

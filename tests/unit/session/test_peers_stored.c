@@ -529,6 +529,30 @@ static void chains_are_read_whole_or_not_at_all(void **state UNUSED)
     buffer_deinit(&chains);
 }
 
+/* The sum of such a number and a time would not be a time any more. */
+static void chains_that_cannot_be_are_refused(void **state UNUSED)
+{
+    static const struct {
+        size_t at;
+        uint8_t byte;
+    } changes[] = {{32, 0x7f}, {32, 0xff}, {52, 3}, {53, 2}}; /* generation, trailer, padded */
+    struct buffer chains;
+
+    tell_all_readings();
+    store(PASSED, "one");
+    chains = kept_chains();
+    restart(BACKEND);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        uint8_t was = chains.at[changes[i].at];
+
+        chains.at[changes[i].at] = changes[i].byte;
+        assert_int_equal(load(BACKEND, buffer_view(&chains)), AICO_EFORMAT);
+        chains.at[changes[i].at] = was;
+    }
+    assert_int_equal(load(BACKEND, buffer_view(&chains)), 0);
+    buffer_deinit(&chains);
+}
+
 /* What the rule keeps for an hour is gone from every store then, and so is what opens it. */
 static void a_chain_is_kept_no_longer_than_what_it_opens(void **state UNUSED)
 {
@@ -697,6 +721,7 @@ int main(void)
         STORED_TEST(what_one_that_left_in_order_stored_is_read),
         STORED_TEST(a_chain_that_was_given_outlives_a_restart),
         STORED_TEST(chains_are_read_whole_or_not_at_all),
+        STORED_TEST(chains_that_cannot_be_are_refused),
         STORED_TEST(a_chain_is_kept_no_longer_than_what_it_opens),
         STORED_TEST(an_epoch_before_our_chain_does_not_open),
         STORED_TEST(the_oldest_generation_makes_room),
