@@ -27,6 +27,7 @@ void broker_settings_default(struct broker_settings *ret_settings)
         .publish_window = 1024 * 1024,
         .hello_timeout_ms = 5000,
         .keepalive_interval_ms = 60000,
+        .ack_delay_ms = 10,
     };
 }
 
@@ -157,9 +158,12 @@ bool broker_next_frame(struct broker *b, struct moment now, struct broker_peer *
                        struct bytes *ret_frame)
 {
     enter(b, now);
+    acks_send_due(b);
     while (b->output) {
         struct broker_peer *peer = b->output;
 
+        if (peer->in_acks) /* it goes along */
+            acknowledge(b, peer);
         if (outbox_build(b, peer, ret_frame)) {
             *ret_peer = peer;
             return true;
@@ -316,7 +320,7 @@ void wake_at(struct broker *b, int64_t boot_ms)
 
 int64_t broker_deadline(const struct broker *b)
 {
-    return b->deadline_ms;
+    return MIN(b->deadline_ms, acks_due_ms(b));
 }
 
 void broker_tick(struct broker *b, struct moment now)
@@ -324,6 +328,7 @@ void broker_tick(struct broker *b, struct moment now)
     struct broker_peer *peer, *next;
 
     enter(b, now);
+    acks_send_due(b);
     if (now.boot_ms < b->deadline_ms)
         return;
     b->deadline_ms = MOMENT_NEVER;

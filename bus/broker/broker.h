@@ -54,6 +54,7 @@ struct broker_settings {
     bool has_store;          /* whoever runs it carries out store orders: broker/store.h */
     int64_t hello_timeout_ms;      /* HELLO must come within this time of the link */
     int64_t keepalive_interval_ms; /* silence after which a PING is sent */
+    int64_t ack_delay_ms; /* an ACK nobody asked for waits at most so long for a frame; 0: not */
 };
 /* What an unconfigured broker uses. */
 void broker_settings_default(struct broker_settings *ret_settings);

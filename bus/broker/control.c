@@ -172,6 +172,7 @@ int on_ping(struct broker *b, struct broker_peer *peer, const struct record *rec
 
     if (r < 0)
         return r;
+    acknowledge(b, peer); /* who asks has heard of everything before */
     w = control_begin(b, peer, RECORD_HEAD_SIZE + 8);
     record_write_pong(&w, ping.token);
     control_end(b, peer, &w);

@@ -68,23 +68,6 @@ static int dispatch(struct broker *b, struct broker_peer *peer, const struct rec
     return in->handle(b, peer, record);
 }
 
-/* One ACK for all the PUBLISH records of a slice. */
-void acknowledge(struct broker *b, struct broker_peer *peer)
-{
-    struct writer w;
-    uint64_t id;
-
-    if (!peer->ack_pending || peer->state != PEER_READY)
-        return;
-    peer->ack_pending = false;
-    id = instance_acknowledged(peer->instance);
-    if (id == 0)
-        return;
-    w = control_begin(b, peer, RECORD_HEAD_SIZE + 8);
-    record_write_ack(&w, id);
-    control_end(b, peer, &w);
-}
-
 static const char *breach_text(int code)
 {
     switch (code) {
@@ -231,7 +214,7 @@ bool broker_work(struct broker *b, struct moment now)
         bool is_round = peer == last;
         int r = run_kept(b, peer);
 
-        acknowledge(b, peer);
+        acknowledge_soon(b, peer);
         if (r < 0)
             peer_end(b, peer, r, breach_text(r));
         working_remove(b, peer);
@@ -270,7 +253,7 @@ int broker_peer_receive(struct broker *b, struct moment now, struct broker_peer 
         r = run_slice(b, peer, &records);
     if (r == 0)
         r = keep(b, peer, &records);
-    acknowledge(b, peer);
+    acknowledge_soon(b, peer);
     if (r < 0)
         peer_end(b, peer, r, breach_text(r));
     settle(b);

@@ -290,6 +290,7 @@ struct broker_peer {
     struct broker_peer *prev, *next;           /* broker.peers */
     struct broker_peer *out_prev, *out_next;   /* broker.output */
     struct broker_peer *work_prev, *work_next; /* broker.working, while input waits */
+    struct broker_peer *ack_prev, *ack_next;   /* broker.acks, while it is owed one */
     UT_hash_handle hh;                         /* broker.sessions by name, while READY */
     enum peer_state state;
     uint64_t serial;
@@ -312,6 +313,10 @@ struct broker_peer {
     uint32_t credit_owed;    /* bytes it has coming back */
     uint64_t window;         /* bytes of DELIVER it may still be sent by subscription */
     bool ack_pending;        /* a PUBLISH came since the last ACK */
+    bool in_acks;            /* it goes with the next frame, or at ack_due_ms */
+    int64_t ack_due_ms;
+    unsigned ack_records; /* PUBLISH records since the last one */
+    size_t ack_bytes;     /* of them */
 
     struct fifo input;          /* ends of frames: what its slices have not reached yet */
     size_t input_taken;         /* bytes of the first one */
@@ -432,7 +437,7 @@ struct broker {
     uint64_t route_generation, route_mark;
     size_t subscription_count;
 
-    struct broker_peer *peers, *output, *working, *sessions;
+    struct broker_peer *peers, *output, *working, *sessions, *acks;
     uint64_t work;      /* units done, ever */
     uint64_t turn_ends; /* the value of work at which this turn's is done */
     size_t peer_count;
@@ -704,9 +709,18 @@ int on_resolve(struct broker *broker, struct broker_peer *peer, const struct rec
 void answer_ok(struct broker *broker, struct broker_peer *peer, uint64_t id, uint32_t value);
 void subscriptions_recheck(struct broker *broker, struct broker_peer *peer);
 void subscriptions_free(struct broker *broker, struct broker_peer *peer);
-/* ingress.c */
-/* One ACK for the PUBLISH records that were settled, if there were any. */
+/* acks.c */
+/* A PUBLISH of @size bytes came. */
+void ack_note(struct broker_peer *peer, size_t size);
+/* One ACK for the PUBLISH records that were settled, if there were any: now. */
 void acknowledge(struct broker *broker, struct broker_peer *peer);
+/* The same with the next frame to @peer, or when it is due. */
+void acknowledge_soon(struct broker *broker, struct broker_peer *peer);
+/* The boot_ms at which the next one is due; MOMENT_NEVER. */
+int64_t acks_due_ms(const struct broker *broker);
+void acks_send_due(struct broker *broker);
+/* @peer is owed none any more. */
+void ack_forget(struct broker *broker, struct broker_peer *peer);
 /* stream.c */
 int on_keys(struct broker *broker, struct broker_peer *peer, const struct record *record);
 /* A question for the store; false: it is none. */

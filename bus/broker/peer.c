@@ -71,6 +71,7 @@ struct broker_peer *broker_peer_open(struct broker *b, struct moment now, struct
 void peer_free(struct broker *b, struct broker_peer *peer)
 {
     output_remove(b, peer);
+    ack_forget(b, peer);
     ingress_forget(b, peer);
     DL_DELETE(b->peers, peer);
     b->peer_count--;
@@ -107,6 +108,7 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
         peer->end_noted = false;
         b->ending--;
     }
+    ack_forget(b, peer);
     peer->end_code = code;
     peer->state = PEER_LEAVING;
     b->leaving++;
@@ -157,6 +159,7 @@ void peer_end(struct broker *b, struct broker_peer *peer, int code, const char *
           peer->state == PEER_NEW ? BROKER_EVENT_REFUSED : BROKER_EVENT_KICKED, peer, code, "%s",
           cause);
     record_write_bye(&w, &bye);
+    acknowledge(b, peer);
     leave(b, peer, code, false);
     /* Answers that wait are still sent, unless there are too many or nobody may have them. */
     if (control_waiting(peer) > b->settings.control_limit || code == AICO_EREVOKED)

@@ -720,7 +720,7 @@ int on_publish(struct broker *b, struct broker_peer *peer, const struct record *
             return AICO_ECREDIT;
         peer->publish_credit -= in.charge;
     }
-    peer->ack_pending = true;
+    ack_note(peer, record->whole.size);
     work_add(b, WORK_PUBLISH);
     r = accept_publish(&in);
     topic_unref(in.topic);

@@ -203,6 +203,8 @@ void client_ping(struct client *client, struct moment now, struct bytes peer, in
  * flush. */
 void client_flush(struct client *client, struct moment now, uint64_t last_id, int64_t timeout_ms,
                   void *ticket);
+/* From now on every ACK is waited for: the runtime closes when there is none left. */
+void client_finish(struct client *client);
 /* Nobody waits for @ticket any more. */
 void client_forget(struct client *client, void *ticket);
 /* Sends FINAL and HEADS for every session; afterwards the runtime flushes frames and says BYE. */

@@ -809,7 +809,8 @@ static void fill_session(struct client *client, struct moment now, struct writer
      * was sealed under it leaves. */
     will_give(client, now);
     receive_session_events(client, now);
-    (void)(fill_control(client, frame) && publish_render(client, now, frame));
+    if (fill_control(client, frame) && publish_render(client, now, frame))
+        publish_ask_for_ack(client, frame);
 }
 
 bool client_next_frame(struct client *client, struct moment now, struct bytes *ret_frame)

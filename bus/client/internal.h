@@ -259,7 +259,10 @@ struct client {
     uint64_t last_publish_id;
     size_t parked_count, parked_bytes; /* in all components */
     uint64_t unacknowledged;
-    int refused_code; /* first refusal since the last flush */
+    size_t flush_count;    /* of operations: who waits for an ACK */
+    bool is_finishing;     /* so does the runtime */
+    uint64_t ack_asked_id; /* the broker was asked to acknowledge up to it; of this session */
+    int refused_code;      /* first refusal since the last flush */
     char refused_text[HINT_SIZE_MAX + 1];
 
     /* names */
@@ -344,6 +347,7 @@ void publish_acked(struct client *client, uint64_t id);
 void publish_refused(struct client *client, struct moment now, const struct record_refuse *refuse,
                      const char *text);
 bool publish_render(struct client *client, struct moment now, struct writer *frame);
+void publish_ask_for_ack(struct client *client, struct writer *frame);
 /* Refuses what waits at the front longer than it may. */
 void publish_expire(struct client *client, struct moment now);
 /* When publish_expire() has something to do. */

@@ -266,6 +266,24 @@ bool publish_render(struct client *client, struct moment now, struct writer *fra
     return true;
 }
 
+/* A broker may wait with an ACK until it has something else to send: who waits for it asks. The
+ * answer comes behind the ACK of everything in this frame and before. */
+void publish_ask_for_ack(struct client *client, struct writer *frame)
+{
+    uint64_t last = client->last_publish_id;
+
+    if ((client->flush_count == 0 && !client->is_finishing) || client->acked_id >= last ||
+        client->ack_asked_id >= last || frame->size + RECORD_HEAD_SIZE + 8 > frame->capacity)
+        return;
+    record_write_ping(frame, 0);
+    client->ack_asked_id = last;
+}
+
+void client_finish(struct client *client)
+{
+    client->is_finishing = true;
+}
+
 /* What became of a queue entry. */
 enum taken { TAKEN, TAKEN_NOT_YET };
 
@@ -851,6 +869,7 @@ void publish_link_up(struct client *client, struct moment now, uint64_t last_id)
     struct fifo_cursor cursor = {0};
     struct sent *sent;
 
+    client->ack_asked_id = 0;
     client->window_sent = (struct fifo_cursor){0};
     while ((sent = fifo_next(&client->window, &cursor)) != NULL) {
         if (sent->answered || sent->id <= last_id) {

@@ -20,6 +20,7 @@ struct operation *operation_start(struct client *client, struct moment now,
     operation->started_ms = now.boot_ms;
     operation->deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now.boot_ms + timeout_ms;
     DL_APPEND(client->operations, operation);
+    client->flush_count += kind == OPERATION_FLUSH;
     if (client->state == CLIENT_ENDED) {
         operation_fail(client, operation, client->end_code, client->end_text);
         return NULL;
@@ -30,6 +31,7 @@ struct operation *operation_start(struct client *client, struct moment now,
 static void operation_free(struct client *client, struct operation *operation)
 {
     DL_DELETE(client->operations, operation);
+    client->flush_count -= operation->kind == OPERATION_FLUSH;
     buffer_wipe_deinit(&operation->payload);
     buffer_deinit(&operation->json);
     free(operation);

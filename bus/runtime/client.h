@@ -131,6 +131,7 @@ struct drive {
     int timer_fd;                /* when the parked thread looks again */
     struct wake wake;            /* for the parked thread */
     int64_t left_ms;             /* wait_clock_ms() at which somebody drove last */
+    int64_t sent_us;             /* wait_clock_us() at which an application thread sent itself */
     int64_t taken_ms;            /* wait_clock_ms() at which an application thread took it */
     struct candidate *candidate; /* an application thread that would drive; NULL: none */
 };
@@ -262,7 +263,7 @@ bool client_park(struct aico_client *c);
 bool client_await(struct aico_client *c, const struct call *call, pthread_cond_t *cond,
                   int64_t deadline_ms);
 /* With the lock held, which is free meanwhile, by a caller that has entered and queued something:
- * sends it, if nobody drives and nothing else is on its way; else wakes who does. */
+ * sends it, if nobody drives and nothing was sent just before; else wakes who does. */
 void client_send(struct aico_client *c);
 /* With the lock held: as client_wake(), for what may wait until the caller waits, or 2 ms. */
 void client_wake_later(struct aico_client *c);

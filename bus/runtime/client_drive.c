@@ -25,6 +25,8 @@
 #include "runtime/client.h"
 
 #define GRACE_MS 2
+/* Who published so short a time ago and was not answered may be about to publish in numbers. */
+#define BURST_US 250
 
 /* An application thread that waits and would drive; lives on its stack. */
 struct candidate {
@@ -227,12 +229,19 @@ bool client_await(struct aico_client *c, const struct call *call, pthread_cond_t
     return is_in_time;
 }
 
+/* Then the thread had better seal what comes while the first of it is on its way. */
+static bool is_in_burst(const struct aico_client *c)
+{
+    return c->unacknowledged > 0 && wait_clock_us() - c->drive.sent_us < BURST_US;
+}
+
 void client_send(struct aico_client *c)
 {
-    if (c->drive.is_taken || !is_drivable(c) || c->waiters > 0 || c->unacknowledged > 0) {
+    if (c->drive.is_taken || !is_drivable(c) || c->waiters > 0 || is_in_burst(c)) {
         client_wake(c);
         return;
     }
+    c->drive.sent_us = wait_clock_us();
     c->drive.is_taken = true;
     client_unlock(c);
     client_turn(c, DEALER_NONE);

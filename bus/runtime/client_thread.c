@@ -497,6 +497,7 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
         return closing; /* what was said, taken or settled just before is looked at first */
     if (closing == CLOSING_NOT)
         closing = CLOSING_QUEUE;
+    client_finish(c->core);
     client_lock(c);
     close_ms = c->close_ms;
     client_unlock(c);

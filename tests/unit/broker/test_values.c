@@ -280,7 +280,7 @@ static void a_value_in_memory_that_is_said_again_replaces_nobody_elses(void **st
                                                   .again = true,
                                                   .topic_name = bytes_text("open/x"),
                                                   .payload = bytes_text("1")});
-    pump(&w);
+    advance(&w, ACK_DELAY_MS);
     assert_int_equal(count_items(a, RECORD_ACK), 1);
     c = connect_as(&w, "c");
     drop_items(c);

@@ -153,6 +153,8 @@ static inline struct registry *registry_make(uint64_t version, const char *compo
 
 /* --- the world ------------------------------------------------------------------------------ */
 
+#define ACK_DELAY_MS 10 /* of broker_settings_default() */
+
 static inline void world_init_with(struct world *w, const struct broker_settings *settings,
                                    const char *components, const char *rules)
 {

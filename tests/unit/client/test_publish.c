@@ -313,6 +313,45 @@ static void a_flush_ends_in_time(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* A broker may keep an ACK back until it has something else to say. */
+static void who_waits_for_an_ack_asks_for_it_once(void **state UNUSED)
+{
+    struct ended flush = {0}, later = {0};
+    struct world w;
+    uint64_t id;
+
+    world_init(&w);
+    link_up(&w);
+    (void)publish(&w, "g/x", "one");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PING), 0);
+    id = publish(&w, "g/x", "two");
+    client_flush(w.client, w.now, id, 1000, &flush);
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(w.out_count, 2);
+    assert_int_equal(w.out[0].type, RECORD_PUBLISH);
+    assert_int_equal(w.out[1].type, RECORD_PING);
+    client_flush(w.client, w.now, id, 1000, &later);
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(w.out_count, 0); /* it is on its way */
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 2);
+    assert_int_equal(sent_count(&w, RECORD_PING), 1);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 1)->id);
+    assert_true(flush.ended && later.ended);
+    (void)publish(&w, "g/x", "three");
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PING), 0);
+    client_finish(w.client);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PING), 1);
+    world_deinit(&w);
+}
+
 /* --- lost links ---------------------------------------------------------------------------------
  */
 
@@ -831,6 +870,7 @@ int main(void)
         cmocka_unit_test(in_clear_only_where_the_security_level_lets_it),
         cmocka_unit_test(a_refusal_is_told_once_to_the_reader_and_once_to_flush),
         cmocka_unit_test(a_flush_ends_in_time),
+        cmocka_unit_test(who_waits_for_an_ack_asks_for_it_once),
         cmocka_unit_test(what_waits_for_one_topic_is_sealed_together),
         cmocka_unit_test(sealed_messages_without_an_answer_are_sent_again_as_they_were),
         cmocka_unit_test(fragments_begin_again_after_a_lost_link),
