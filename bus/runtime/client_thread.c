@@ -310,8 +310,8 @@ static bool is_backlogged(const struct aico_client *c)
     return c->inbox.bytes >= (c->is_backlogged ? CLIENT_INBOX_LIMIT / 2 : CLIENT_INBOX_LIMIT);
 }
 
-/* What was asked since the last turn. */
-static void take_orders(struct aico_client *c, struct moment now)
+/* What was asked since the last turn. Returns the time, which is not before any of it was asked. */
+static struct moment take_orders(struct aico_client *c, struct moment now)
 {
     struct fifo settled = {0}, read = {0}, missed = {0};
     const struct missed_place *place;
@@ -364,12 +364,15 @@ static void take_orders(struct aico_client *c, struct moment now)
         fifo_pop(&missed);
     }
     fifo_deinit(&missed);
+    if (asked)
+        now = moment_now();
     while (asked) {
         struct call *next = asked->next;
 
         start_call(c, now, asked);
         asked = next;
     }
+    return now;
 }
 
 static void hand_out_messages(struct aico_client *c)
@@ -551,15 +554,19 @@ static int64_t due_ms(struct aico_client *c, struct moment now, enum closing clo
     return due;
 }
 
-static void begin_turn(struct aico_client *c, struct moment now, unsigned events)
+/* Returns the time for the rest of it. */
+static struct moment begin_turn(struct aico_client *c, unsigned events)
 {
+    struct moment now = moment_now();
+
     if (events & DEALER_WOKEN)
         wake_clear(&c->wake);
     if (c->dealer)
         handle_link(c, now, events);
-    take_orders(c, now);
+    now = take_orders(c, now);
     if (now.boot_ms >= client_deadline(c->core))
         client_tick(c->core, now);
+    return now;
 }
 
 static void end_turn(struct aico_client *c, struct moment now, bool has_more, enum closing closing)
@@ -573,9 +580,8 @@ static void end_turn(struct aico_client *c, struct moment now, bool has_more, en
 
 void client_turn(struct aico_client *c, unsigned events)
 {
-    struct moment now = moment_now();
+    struct moment now = begin_turn(c, events);
 
-    begin_turn(c, now, events);
     end_turn(c, now, give_frames(c, now), CLOSING_NOT);
 }
 
@@ -589,10 +595,9 @@ void *client_thread(void *client)
 
     for (;;) {
         unsigned events = client_wait_for_events(c, limit_ms, 0);
-        struct moment now = moment_now();
+        struct moment now = begin_turn(c, events);
         bool has_more;
 
-        begin_turn(c, now, events);
         if (!c->dealer && client_wants_link(c->core, now))
             dial(c, now);
         has_more = give_frames(c, now);
