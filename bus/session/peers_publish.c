@@ -295,9 +295,9 @@ void publications_peer_ready(struct sessions *s, struct moment now, struct peer 
     {
         struct group_member *member = peer_member(p, peer);
 
-        /* Who dialled us asks for what it wants, and for the epoch it wants; but a will comes when
-         * nobody is left to ask, and who was told may be another process now. */
-        if (member && (p->has_will || (!member->told && line_best(peer)->channel->dialer)))
+        /* Also who dialled us, and could ask: we may be gone when it sees what it lacks. A will
+         * comes when nobody is left to ask, and who was told may be another process now. */
+        if (member && (p->has_will || !member->told))
             give_key(s, now, p->group, member, peer, UINT32_MAX);
         check_ready(s, p);
     }

@@ -421,6 +421,33 @@ static void a_will_is_bound_to_its_readers_and_kind(void **state UNUSED)
     assert_int_equal(count_notes(&net, STUDIO, SESSION_MESSAGE), 1);
 }
 
+/* The publisher has something to say just before the reader's dial comes to its end. */
+static bool prepare_before_hello3(struct net *n, struct parcel *parcel, void *context UNUSED)
+{
+    if (parcel->bytes.size == HELLO3_SIZE && parcel->bytes.at[1] == HANDSHAKE_HELLO3) {
+        n->pass = NULL;
+        assert_int_equal(sessions_prepare_group(n->nodes[CLI].sessions,
+                                                net_moment(n, &n->nodes[CLI]), bytes_text(LOGS)),
+                         AICO_ESTATE);
+    }
+    return true;
+}
+
+/* Who publishes one message and leaves is not there any more to be asked for the key. */
+static void a_reader_that_dials_meanwhile_has_the_key_before_the_message(void **state UNUSED)
+{
+    net_stop_node(&net, STUDIO);
+    sessions_peer_away(net.nodes[CLI].sessions, net_moment(&net, &net.nodes[CLI]),
+                       bytes_text("studio"), AICO_EPEERAWAY);
+    net.pass = prepare_before_hello3;
+    assert_int_equal(net_dial(&net, BACKEND, CLI), 0);
+    net_run(&net);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "the only one"), 0);
+    net_stop_node(&net, CLI);
+    net_advance(&net, 40000);
+    assert_heard(&net, BACKEND, 0, "the only one");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -440,6 +467,7 @@ int main(void)
         TEST(a_new_generation_of_a_will_is_handed_out_by_itself),
         TEST(a_will_is_sealed_anew_with_each_epoch_and_generation),
         TEST(a_will_is_bound_to_its_readers_and_kind),
+        TEST(a_reader_that_dials_meanwhile_has_the_key_before_the_message),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
