@@ -900,6 +900,17 @@ void client_tick(struct client *client, struct moment now)
     flushes_check(client);
 }
 
+void client_hand_over(struct client *client, struct moment now)
+{
+    sessions_hand_over(client->sessions, now);
+    receive_session_events(client, now);
+}
+
+size_t client_keyless(const struct client *client, struct bytes *ret_name)
+{
+    return sessions_keyless(client->sessions, ret_name);
+}
+
 void client_close(struct client *client, struct moment now)
 {
     if (client->state == CLIENT_ENDED)

@@ -266,11 +266,13 @@ int aico_client_close(struct aico_client **client, int64_t timeout_ms,
     unsent.unsent = c->queue.count + c->unsent;
     unsent.unacknowledged = c->unacknowledged;
     unsent.unread = c->inbox.messages;
+    unsent.keyless = c->keyless;
+    bytes_copy(unsent.keyless_name, bytes_text(c->keyless_name));
     client_unlock(c);
     client_dispose(client);
     if (ret_unsent)
         *ret_unsent = unsent;
-    return unsent.unsent + unsent.unacknowledged > 0 ? AICO_ETIMEOUT : 0;
+    return unsent.unsent + unsent.unacknowledged + unsent.keyless > 0 ? AICO_ETIMEOUT : 0;
 }
 
 /* --- looking -------------------------------------------------------------------------------- */

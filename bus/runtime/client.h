@@ -192,9 +192,11 @@ struct aico_client {
     int64_t due_ms;     /* boot_ms of the next turn, if nothing happens before */
     struct fifo orders; /* of `queue`, and its emptied chunks on their way back */
     struct transport *transport;
-    struct dealer *dealer;     /* NULL: no link */
-    bool is_linked;            /* the core knows of the link */
-    bool is_blocked;           /* the dealer has no room */
+    struct dealer *dealer; /* NULL: no link */
+    bool is_linked;        /* the core knows of the link */
+    bool is_blocked;       /* the dealer has no room */
+    size_t keyless;        /* as struct aico_unsent says, and the first one's name */
+    char keyless_name[COMPONENT_NAME_MAX + 1];
     struct inbox delivered;    /* by this turn */
     struct call *answered;     /* by this turn */
     struct registry *accepted; /* by this turn; NULL: none */

@@ -476,7 +476,7 @@ static void end(struct aico_client *c, int code, const char *text)
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
-enum closing { CLOSING_NOT, CLOSING_QUEUE, CLOSING_LAST_WORDS, CLOSING_DONE };
+enum closing { CLOSING_NOT, CLOSING_QUEUE, CLOSING_KEYS, CLOSING_LAST_WORDS, CLOSING_DONE };
 
 static bool say_bye(struct aico_client *c)
 {
@@ -489,8 +489,20 @@ static bool say_bye(struct aico_client *c)
     return dealer_send(c->dealer, writer_view(&w)) != AICO_EFULL;
 }
 
-/* First what is queued, then FINAL and HEADS for everybody, then BYE; each as far as time allows.
- */
+/* Whether every reader that is there has the key of what we said, or time is over. */
+static bool is_handed_over(struct aico_client *c, bool is_late)
+{
+    struct bytes name = bytes_of("", 0);
+
+    c->keyless = client_keyless(c->core, &name);
+    if (c->keyless > 0 && !is_late)
+        return false;
+    (void)snprintf(c->keyless_name, sizeof(c->keyless_name), "%.*s", (int)name.size, name.at);
+    return true;
+}
+
+/* First what is queued, then its keys for who lacks them, then FINAL and HEADS for everybody, then
+ * BYE; each as far as time allows. */
 static enum closing step_closing(struct aico_client *c, struct moment now, enum closing closing)
 {
     int64_t close_ms;
@@ -511,6 +523,11 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
                      !client_owes_receipts(c->core)))) {
         if (!client_is_ready(c->core))
             return CLOSING_DONE;
+        if (!is_late)
+            client_hand_over(c->core, now);
+        closing = CLOSING_KEYS;
+    }
+    if (closing == CLOSING_KEYS && (is_handed_over(c, is_late) || !client_is_ready(c->core))) {
         client_close(c->core, now);
         closing = CLOSING_LAST_WORDS;
     }
@@ -602,6 +619,8 @@ void *client_thread(void *client)
             dial(c, now);
         has_more = give_frames(c, now);
         closing = step_closing(c, now, closing);
+        if (closing == CLOSING_KEYS)
+            has_more = give_frames(c, now);
         end_turn(c, now, has_more, closing);
         if (closing == CLOSING_DONE || client_is_ended(c->core, &code, &text))
             break;

@@ -363,6 +363,14 @@ void sessions_set_registry(struct sessions *sessions, struct moment now, struct 
 /* The boot_ms at which sessions_tick() must be called next; MOMENT_NEVER. */
 int64_t sessions_deadline(const struct sessions *sessions);
 void sessions_tick(struct sessions *sessions, struct moment now);
+/*
+ * We shall be gone: dials every reader that lacks the key of what we published, has it from nobody
+ * but us, and is not known to be away; its key follows by itself. sessions_keyless() is how many
+ * of them have not answered yet, one for each rule, and the name of the first (borrowed until the
+ * next call) in @ret_name, which is left alone where there is none.
+ */
+void sessions_hand_over(struct sessions *sessions, struct moment now);
+size_t sessions_keyless(struct sessions *sessions, struct bytes *ret_name);
 /* Says FINAL on every channel and HEADS for every group; nothing can be sealed afterwards. */
 void sessions_close(struct sessions *sessions, struct moment now);
 

@@ -192,6 +192,7 @@ struct publication {
     bool ready;               /* nobody needs to be waited for any more */
     bool prepared;            /* sessions_prepare_group() has been called */
     bool has_will;            /* of ours: a reader must have the key before we are gone */
+    bool has_said;            /* something was sealed that only this key opens */
     int64_t wait_ms;          /* until when, while not ready */
     int64_t heads_ms;         /* HEADS due; 0: nothing to say */
     int64_t early_ms;         /* jitter of its rotation */

@@ -336,6 +336,7 @@ bool publications_owe(const struct sessions *s, struct moment now, const struct 
 static void note_sealed(struct sessions *s, struct moment now, struct publication *p, size_t count)
 {
     s->stats.sealed += count;
+    p->has_said |= !p->group->stored;
     if (p->heads_ms == 0) {
         p->heads_ms = now.boot_ms + s->settings.keepalive_interval_ms;
         peers_wake_at(s, p->heads_ms);
@@ -565,6 +566,45 @@ int64_t publications_deadline(const struct sessions *s)
             deadline = MIN(deadline, p->wait_ms);
     }
     return deadline;
+}
+
+/* --- the end -------------------------------------------------------------------------------- */
+
+/* The reader that @member is, if it lacks a key that nobody but us can give it. */
+static struct peer *keyless_peer(struct sessions *s, const struct publication *p,
+                                 const struct group_member *member)
+{
+    struct peer *peer = !p->has_said || member->told ? NULL : member_peer(s, member);
+
+    return peer && !peer->away ? peer : NULL;
+}
+
+void sessions_hand_over(struct sessions *s, struct moment now)
+{
+    struct publication *p, *next;
+
+    HASH_ITER(hh, s->publications, p, next)
+    for (size_t i = 0; i < p->group->member_count; i++) {
+        struct peer *peer = keyless_peer(s, p, &p->group->members[i]);
+
+        if (peer && !line_best(peer))
+            (void)!dial_start(s, now, peer); /* not to be met: it may not read either */
+    }
+}
+
+size_t sessions_keyless(struct sessions *s, struct bytes *ret_name)
+{
+    struct publication *p, *next;
+    size_t count = 0;
+
+    HASH_ITER(hh, s->publications, p, next)
+    for (size_t i = 0; i < p->group->member_count; i++) {
+        const struct peer *peer = keyless_peer(s, p, &p->group->members[i]);
+
+        if (peer && peer->dialing && count++ == 0)
+            *ret_name = peer_name(peer);
+    }
+    return count;
 }
 
 void publications_close(struct sessions *s, struct moment now)

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/table.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #define PROGRAM "aico-bus"
 #define CLOSE_MS 1000
+#define HAND_OVER_MS 5000 /* what was published has arrived, but a reader lacks its key */
 #define CHUNK_MAX ((uint64_t)24 * 1024 * 1024) /* a message is never larger */
 
 static int (*const functions[])(struct cli *) = {
@@ -298,6 +300,24 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     }
 }
 
+/* What was said and waits after an error is not waited for longer. */
+static void disconnect(struct cli *cli, int status)
+{
+    struct aico_unsent unsent = {0};
+
+    (void)aico_client_close(&cli->client, status == 0 ? HAND_OVER_MS : CLOSE_MS, &unsent);
+    if (unsent.keyless == 1)
+        cli_note(cli,
+                 "%s is connected but did not take the key of what was published: it may not "
+                 "be able to open it",
+                 unsent.keyless_name);
+    else if (unsent.keyless > 1)
+        cli_note(cli,
+                 "%s and %" PRIu64 " other readers are connected but did not take the key of "
+                 "what was published: they may not be able to open it",
+                 unsent.keyless_name, unsent.keyless - 1);
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {.connect = CONNECT_OPTIONS_INIT, .for_ms = -1};
@@ -319,7 +339,7 @@ int main(int argc, char **argv)
     }
 
     status = functions[cli.command.verb - cli_program.verbs](&cli);
-    (void)aico_client_close(&cli.client, CLOSE_MS, NULL);
+    disconnect(&cli, status);
     free(cli.will_topic);
     for (size_t i = 0; i < cli.header_count; i++)
         free((void *)(uintptr_t)cli.headers[i].key);

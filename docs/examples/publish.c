@@ -21,7 +21,9 @@ int main(int argc, char **argv)
     if (r < 0)
         (void)fprintf(stderr, "%s (%s)\n", err.text, aico_error_name(r));
 
-    if (aico_client_close(&client, 1000, &unsent) < 0)
-        (void)fprintf(stderr, "%llu not sent\n", (unsigned long long)unsent.unsent);
+    if (aico_client_close(&client, 5000, &unsent) < 0)
+        (void)fprintf(stderr, "%llu not sent, %llu readers without the key\n",
+                      (unsigned long long)(unsent.unsent + unsent.unacknowledged),
+                      (unsigned long long)unsent.keyless);
     return aico_error_exit_status(r);
 }

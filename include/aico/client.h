@@ -83,15 +83,20 @@ struct aico_unsent {
     uint64_t unsent;         /* messages never handed to the broker */
     uint64_t unacknowledged; /* handed over, but the broker had not answered */
     uint64_t unread;         /* received, but not taken by aico_receive() */
+    uint64_t keyless;        /* readers that were to be handed a key and did not answer, by rule */
+    char keyless_name[65];   /* the first of them; "" when there is none */
 };
 
 /**
- * Sends what is queued, says goodbye and frees everything, within @timeout_ms (0: at once).
+ * Sends what is queued, hands the key of what was published to every connected reader that does not
+ * have it yet (nobody else can, unless the topic is stored), says goodbye and frees everything,
+ * within @timeout_ms (0: at once, and no key is handed over).
  *
  * @client      NULL inside is allowed; set to NULL
  * @ret_unsent  receives what was lost; may be NULL
  *
- * Returns 0 when nothing was left unsent or unacknowledged, else AICO_ETIMEOUT.
+ * Returns 0 when nothing was left unsent or unacknowledged and no reader without a key, else
+ * AICO_ETIMEOUT.
  */
 AICO_API int aico_client_close(struct aico_client **client, int64_t timeout_ms,
                                struct aico_unsent *ret_unsent);

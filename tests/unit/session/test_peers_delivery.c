@@ -448,6 +448,40 @@ static void a_reader_that_dials_meanwhile_has_the_key_before_the_message(void **
     assert_heard(&net, BACKEND, 0, "the only one");
 }
 
+static bool drop_handshakes(struct net *n UNUSED, struct parcel *parcel, void *context UNUSED)
+{
+    return strcmp(parcel->topic, SESSION_TOPIC_CONTROL) != 0;
+}
+
+/* A publisher that waited in vain for its readers' handshakes does not leave before they have the
+ * key; who is away is not waited for. */
+static void who_leaves_hands_over_the_key(void **state UNUSED)
+{
+    struct sessions *cli = net.nodes[CLI].sessions;
+    struct bytes name = bytes_text("none");
+
+    sessions_hand_over(cli, net_moment(&net, &net.nodes[CLI]));
+    assert_int_equal(sessions_keyless(cli, &name), 0); /* nothing was said */
+    net_stop_node(&net, STUDIO);
+    net.pass = drop_handshakes;
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "the only one"), 0);
+    net_run(&net);
+    sessions_hand_over(cli, net_moment(&net, &net.nodes[CLI]));
+    assert_int_equal(sessions_keyless(cli, &name), 2);
+    assert_true(bytes_equal_text(name, "backend"));
+    sessions_peer_away(cli, net_moment(&net, &net.nodes[CLI]), bytes_text("studio"),
+                       AICO_EPEERAWAY);
+    assert_int_equal(sessions_keyless(cli, &name), 1);
+
+    net.pass = NULL;
+    net_advance(&net, 10000);
+    assert_int_equal(sessions_keyless(cli, &name), 0);
+    net_stop_node(&net, CLI);
+    net_advance(&net, 40000);
+    assert_heard(&net, BACKEND, 0, "the only one");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -468,6 +502,7 @@ int main(void)
         TEST(a_will_is_sealed_anew_with_each_epoch_and_generation),
         TEST(a_will_is_bound_to_its_readers_and_kind),
         TEST(a_reader_that_dials_meanwhile_has_the_key_before_the_message),
+        TEST(who_leaves_hands_over_the_key),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
