@@ -62,8 +62,8 @@ static void assert_content(const char *path, const char *text)
     FILE *from = fopen(path, "re");
 
     assert_non_null(from);
-    (void)fread(content, 1, sizeof(content) - 1, from);
-    (void)fclose(from);
+    assert_int_equal(fread(content, 1, sizeof(content) - 1, from), strlen(text));
+    assert_int_equal(fclose(from), 0);
     assert_string_equal(content, text);
 }
 
