@@ -207,8 +207,8 @@ void client_flush(struct client *client, struct moment now, uint64_t last_id, in
 void client_finish(struct client *client);
 /* Nobody waits for @ticket any more. */
 void client_forget(struct client *client, void *ticket);
-/* What we published is answered, and we shall be gone: readers without its key are dialled. How many
- * have not answered yet, and the first one's name. See sessions_hand_over(). */
+/* What we published is answered, and we shall be gone: readers without its key are dialled. How
+ * many have not answered yet, and the first one's name. See sessions_hand_over(). */
 void client_hand_over(struct client *client, struct moment now);
 size_t client_keyless(const struct client *client, struct bytes *ret_name);
 /* Sends FINAL and HEADS for every session; afterwards the runtime flushes frames and says BYE. */
