@@ -612,6 +612,10 @@ static inline bool recipient_gets(const struct recipient *reader,
 /* RECEIVERS: the @count readers of @topic to which PUBLISH @id was routed just now. */
 void receivers_tell(struct broker *broker, struct broker_peer *publisher, const struct topic *topic,
                     uint64_t id, size_t count);
+struct store_order;
+/* The same of what was stored: who listens to it now, and whose durable readers match. */
+void receivers_tell_stored(struct broker *broker, struct broker_peer *publisher,
+                           const struct store_order *order);
 /* flight.c */
 struct flight *flight_new(struct broker *broker, struct instance *instance, enum lane_kind lane,
                           const struct record_publish *publish, struct topic *topic,

@@ -76,6 +76,7 @@ struct store_order {
     int64_t expires_ms; /* ms since 1970, that clock; PUT: 0: never */
     uint64_t limit;
     bool again;
+    bool names_readers; /* PUT: its publisher wants to know who is to have it */
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
@@ -87,7 +88,8 @@ struct store_order {
     bool more;
     bool missed;       /* there is something new for STORE_MISSED */
     struct buffer out; /* LOAD, LOAD_PREKEYS: statements; READ: messages, both by store_row_...();
-                          MISSED: store_missed_...(); ASK: JSON */
+                          MISSED: store_missed_...(); ASK: JSON; PUT with names_readers: lp8 each,
+                          the components of durable readers, "$GROUP" for a queue group */
 
     /* The core's own. */
     uint64_t serial, id, instance, handle, group;

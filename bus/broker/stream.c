@@ -75,6 +75,7 @@ static struct store_order *put_new(struct broker *b, const struct rule *rule,
         order->expires_ms = value_expires_ms(b, rule, p->ttl_ms);
         order->again = p->again;
     }
+    order->names_readers = p->receipt;
     order->publish_id = order->id = p->id;
     order->count = p->count ? p->count : 1;
     order->delivery = p->delivery;
@@ -370,6 +371,8 @@ void stream_put_done(struct broker *b, struct store_order *order)
     } else if (order->code == 0) {
         b->totals.repeated++;
     }
+    if (order->code == 0 && order->names_readers && peer)
+        receivers_tell_stored(b, peer, order);
     answer(b, order, instance, peer);
     if (same)
         owe_credit(b, same, order->charge);

@@ -35,8 +35,19 @@ static int load_prekeys(struct store_hand *hand, struct store_order *o, struct a
     return streams_prekeys(hand->streams, load_statement, &o->out, err);
 }
 
+static int name_reader(void *context, struct bytes component)
+{
+    uint8_t room[1 + UINT8_MAX];
+    struct writer w = writer_over(room, sizeof(room));
+
+    writer_lp8(&w, component);
+    return buffer_append(context, writer_view(&w));
+}
+
 static int put(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
+    int r;
+
     struct stored_message m = {
         .stream = o->stream,
         .topic = o->topic,
@@ -51,7 +62,10 @@ static int put(struct store_hand *hand, struct store_order *o, struct aico_error
     };
 
     memcpy(m.scope, o->scope, sizeof(m.scope));
-    return streams_put(hand->streams, &m, &o->number, err);
+    r = streams_put(hand->streams, &m, &o->number, err);
+    if (r == 0 && o->names_readers)
+        r = streams_readers_of(hand->streams, o->topic, name_reader, &o->out, err);
+    return r;
 }
 
 /* A full mailbox is its own business, and nothing of the message is kept. */

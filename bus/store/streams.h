@@ -136,6 +136,12 @@ AICO_MUST_USE int streams_bury(struct streams *streams, uint64_t reader, uint64_
 /* The same where @reader has not rejected it itself: it is told, see streams_missed(). */
 AICO_MUST_USE int streams_bury_untold(struct streams *streams, uint64_t reader, uint64_t number,
                                       int code, struct aico_error *err);
+/* The components whose durable readers match @topic, "$GROUP" for a queue group; one comes as often
+ * as it has readers. @sink: 0 or AICO_ENOMEM. */
+typedef int (*streams_component_sink)(void *context, struct bytes component);
+AICO_MUST_USE int streams_readers_of(struct streams *streams, struct bytes topic,
+                                     streams_component_sink sink, void *context,
+                                     struct aico_error *err);
 /* Forgets a durable reader. AICO_ENOTFOUND. */
 AICO_MUST_USE int streams_forget(struct streams *streams, struct bytes component, struct bytes name,
                                  struct aico_error *err);

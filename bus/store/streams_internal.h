@@ -54,6 +54,7 @@
     X(END_CUT, "DELETE FROM item_end WHERE number IN (SELECT e.number FROM item_end e JOIN item "  \
                "i ON i.number=e.number WHERE i.stream=?1 AND e.number<=?2)")                       \
     X(READERS, "SELECT id, filter, floor, handed FROM reader WHERE floor<?1")                      \
+    X(READERS_ALL, "SELECT component, filter FROM reader")                                         \
     X(SETTLED_FIND, "SELECT 1 FROM settled WHERE reader=?1 AND number=?2")                         \
     X(MISSED_ADD, "INSERT INTO missed(reader, box, sender, topic, code, one, count, number, "      \
                   "publish_id) VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8) ON CONFLICT(reader, box, "        \

@@ -338,6 +338,21 @@ int streams_bury(struct streams *s, uint64_t reader, uint64_t number, int code, 
     return streams_run(s, q, err);
 }
 
+int streams_readers_of(struct streams *s, struct bytes topic, streams_component_sink sink,
+                       void *context, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_READERS_ALL, err);
+    int r = SQLITE_ERROR;
+
+    if (!q)
+        return streams_fail(s, err);
+    while ((r = sqlite3_step(q)) == SQLITE_ROW)
+        if (filter_matches(column_bytes(q, 1), topic) && sink(context, column_bytes(q, 0)) < 0)
+            return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    return r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
 int streams_forget(struct streams *s, struct bytes component, struct bytes name,
                    struct aico_error *err)
 {

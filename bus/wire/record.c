@@ -447,7 +447,7 @@ static bool is_countable(uint8_t delivery)
 }
 
 /* flags: COPY only in an event to one component, AGAIN only in a retained value, RECEIPT (the same
- * bit) only in an event, both by subscription. aux: delivery
+ * bit) only in what is_countable(), both by subscription. aux: delivery
  * << 8. u64 id, u32 topic, u32 to, [FRAGMENT: u32 total, u32 offset], [REPLY: u64 request],
  * [TIMEOUT: u32 ms], [TTL: u32 ms], [COUNT: u16 messages], [topic 0: lp8 name], [to NUMBER_BY_NAME:
  * lp8 name], payload */
@@ -462,7 +462,7 @@ int record_parse_publish(const struct record *record, struct record_publish *ret
         .reply = record->flags & RECORD_FLAG_REPLY,
         .copy = record->flags & RECORD_FLAG_COPY,
         .again = record->flags & RECORD_FLAG_AGAIN && record->aux >> 8 == DELIVERY_RETAINED,
-        .receipt = record->flags & RECORD_FLAG_RECEIPT && record->aux >> 8 == DELIVERY_EVENT,
+        .receipt = record->flags & RECORD_FLAG_RECEIPT && is_countable((uint8_t)(record->aux >> 8)),
     };
 
     m.id = reader_u64(&r);

@@ -114,7 +114,8 @@ enum slow_policy {
 #define RECORD_FLAG_AGAIN                                                                          \
     0x80 /* PUBLISH only, retained: said to another broker before; it does not replace another     \
             sender's value */
-#define RECORD_FLAG_RECEIPT RECORD_FLAG_AGAIN /* the same bit of an event: RECEIVERS answers */
+/* the same bit of an event or a stored message: RECEIVERS answers */
+#define RECORD_FLAG_RECEIPT RECORD_FLAG_AGAIN
 /* Flags of PREKEYS and BUNDLE. */
 #define RECORD_FLAG_LEFT 0x01 /* PREKEYS, broker to client: what is left of them */
 #define RECORD_FLAG_ASK 0x01  /* BUNDLE, client to broker: whose is wanted */
@@ -241,13 +242,14 @@ struct record_ack {
 
 #define RECEIVERS_MAX 1024 /* numbers in one record */
 
-/* RECEIVERS: to whom the broker routed a PUBLISH with RECORD_FLAG_RECEIPT, before the ACK that
- * covers it. Several follow each other until @total numbers have come; none at all is one without
- * any. */
+/* RECEIVERS: to whom the broker routed a PUBLISH with RECORD_FLAG_RECEIPT, or for whom it stored
+ * it, before the ACK that covers it. Several follow each other until @total numbers have come; none
+ * at all is one without any. */
 struct record_receivers {
     uint64_t id; /* of the PUBLISH */
     uint32_t total;
-    struct bytes numbers; /* u32 each: components, whose COMPONENT records came before */
+    struct bytes numbers; /* u32 each: components, whose COMPONENT records came before; 0 of a
+                             stored message: a member of a queue group, one for each group */
 };
 
 /* DELIVER, aux = delivery << 8: the same bytes for every receiver of one message. */

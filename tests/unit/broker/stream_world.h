@@ -51,6 +51,19 @@ static inline void put(struct store_order *o)
     o->number = ++stored_count;
 }
 
+static const char *const *durable_components; /* ends with NULL; NULL: there are none */
+
+static inline void name_readers(struct store_order *o)
+{
+    for (const char *const *name = durable_components; name && *name; name++) {
+        uint8_t room[80];
+        struct writer w = writer_over(room, sizeof(room));
+
+        writer_lp8(&w, bytes_text(*name));
+        assert_int_equal(buffer_append(&o->out, writer_view(&w)), 0);
+    }
+}
+
 static inline void row(struct store_order *o, size_t i)
 {
     struct store_row r = {
@@ -143,6 +156,8 @@ static inline void carry_out(struct store_order *o)
     switch (o->kind) {
     case STORE_PUT:
         put(o);
+        if (o->names_readers)
+            name_readers(o);
         break;
     case STORE_FOLLOW:
         o->reader = o->name.size > 0 ? 1 : 0;
@@ -241,6 +256,7 @@ static inline void empty_store(void)
     statement[0] = '\0';
     keys_size = 0;
     disk = 0;
+    durable_components = NULL;
 }
 
 /* A world with an empty store. */

@@ -29,6 +29,70 @@ static void it_is_acknowledged_when_it_is_stored(void **state)
     world_deinit(&w);
 }
 
+/* The numbers of the one RECEIVERS there is, which must be of @id; returns how many. */
+static size_t receivers(struct client *c, uint64_t id, uint32_t numbers[8])
+{
+    struct item *item = take(c, RECORD_RECEIVERS);
+    struct reader r;
+    size_t count = 0;
+
+    assert_non_null(item);
+    assert_int_equal(item->id, id);
+    for (r = reader_over(bytes_of(item->payload, item->size)); r.left > 0; count++) {
+        assert_true(count < 8);
+        numbers[count] = reader_u32(&r);
+    }
+    assert_int_equal(item->total, count);
+    item_free(item);
+    return count;
+}
+
+static uint64_t ask_receipt(struct client *c, const char *topic)
+{
+    return send_publish(c, (struct record_publish){.delivery = DELIVERY_STREAM,
+                                                   .receipt = true,
+                                                   .topic_name = bytes_text(topic),
+                                                   .payload = bytes_text("hello")});
+}
+
+static void who_is_to_have_it_is_named_once_it_is_stored(void **state)
+{
+    static const char *const readers[] = {"c", "a", "c", "z", "$crew", "$crew", NULL};
+    uint32_t numbers[8];
+    struct world w;
+    struct client *a, *b;
+    uint64_t id;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    drop_items(a);
+    id = ask_receipt(a, "st/x");
+    work(&w);
+    assert_int_equal(receivers(a, id, numbers), 0);
+    assert_int_equal(count_items(a, RECORD_ACK), 1);
+
+    /* c is away, a asks itself, z may read nothing; one that listens, and each group. */
+    (void)subscribe(b, "st/**");
+    durable_components = readers;
+    drop_items(a);
+    id = ask_receipt(a, "st/x");
+    pump(&w);
+    assert_int_equal(count_items(a, RECORD_RECEIVERS), 0); /* it is not stored yet */
+    work(&w);
+    assert_int_equal(receivers(a, id, numbers), 4);
+    assert_true(numbers[0] == 0 && numbers[1] == 0 && numbers[2] > 0 && numbers[3] > numbers[2]);
+
+    /* What is not stored is for nobody. */
+    disk = AICO_ESTORE;
+    drop_items(a);
+    (void)ask_receipt(a, "st/x");
+    work(&w);
+    assert_int_equal(count_items(a, RECORD_RECEIVERS), 0);
+    world_deinit(&w);
+}
+
 static void what_cannot_be_stored_is_refused_and_shown_to_nobody(void **state)
 {
     struct world w;
@@ -723,6 +787,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_acknowledged_when_it_is_stored),
+        cmocka_unit_test(who_is_to_have_it_is_named_once_it_is_stored),
         cmocka_unit_test(what_cannot_be_stored_is_refused_and_shown_to_nobody),
         cmocka_unit_test(another_broker_stores_nothing_twice),
         cmocka_unit_test(kinds_must_be_those_of_the_rule),

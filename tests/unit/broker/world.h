@@ -432,6 +432,16 @@ static inline void client_take(struct client *c, const struct record *record)
         strcpy(item->sender, name_get(c, c->components, m.sender));
         break;
     }
+    case RECORD_RECEIVERS: {
+        struct record_receivers m;
+
+        assert_int_equal(record_parse_receivers(record, &m), 0);
+        item->id = m.id;
+        item->total = m.total;
+        item->size = m.numbers.size;
+        item->payload = exact_copy(m.numbers);
+        break;
+    }
     case RECORD_KEY:
         break;
     case RECORD_READING: {

@@ -175,6 +175,21 @@ static void what_was_rolled_back_never_was(void **state UNUSED)
     streams_close(&s);
 }
 
+static int count_bob(void *context, struct bytes component)
+{
+    assert_true(bytes_equal_text(component, "bob"));
+    ++*(size_t *)context;
+    return 0;
+}
+
+static size_t readers_of(struct streams *s, const char *topic)
+{
+    size_t count = 0;
+
+    assert_int_equal(streams_readers_of(s, bytes_text(topic), count_bob, &count, NULL), 0);
+    return count;
+}
+
 static void a_durable_reader_goes_on_where_it_was(void **state UNUSED)
 {
     struct streams *s = open_store();
@@ -207,6 +222,8 @@ static void a_durable_reader_goes_on_where_it_was(void **state UNUSED)
     assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text("a/x"),
                                     STREAMS_NEW, 0, &again, NULL),
                      AICO_EEXISTS);
+    assert_int_equal(readers_of(s, "a/x"), 1);
+    assert_int_equal(readers_of(s, "b/x"), 0);
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(streams_settle(s, r.id, 6, 6, NULL), 0);
     assert_int_equal(streams_forget(s, bytes_text("bob"), bytes_text("d"), NULL), 0);
