@@ -107,6 +107,7 @@ void client_free(struct client **client)
     publish_free(c);
     values_free(c);
     receipts_free(c);
+    owed_free(c);
     missed_free(c);
     ledger_clear(c);
     once_free(c);
@@ -876,6 +877,7 @@ int64_t client_deadline(const struct client *client)
         deadline = MIN(deadline, client->ping_at_ms);
     deadline = MIN(deadline, publish_deadline(client));
     deadline = MIN(deadline, receipts_deadline(client));
+    deadline = MIN(deadline, owed_deadline(client));
     if (client->values_due_ms > 0)
         deadline = MIN(deadline, client->values_due_ms);
     return MIN(deadline, sessions_deadline(client->sessions));
@@ -895,6 +897,7 @@ void client_tick(struct client *client, struct moment now)
     publish_expire(client, now);
     values_tick(client, now);
     receipts_tick(client, now);
+    owed_tick(client, now);
     sessions_tick(client->sessions, now);
     receive_session_events(client, now);
     flushes_check(client);

@@ -60,7 +60,13 @@ struct client_component {
     struct assembly *item;
     uint64_t bundle_id; /* BUNDLE that asked for its prekeys and is out; 0: none */
     struct peer_value *values;
-    struct buffer receipts;      /* it is owed, for control_next_receipt() */
+    struct buffer receipts; /* it is owed, for control_next_receipt() */
+    /* The same of stored messages, as long as it waits; the first stored_said bytes have left, or
+     * wait until it comes back. Of all, stored_unsaid have never left. */
+    struct buffer stored_receipts;
+    size_t stored_said;
+    uint64_t stored_unsaid;
+    int64_t stored_until_ms;     /* boot clock; 0: there are none */
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
 };
@@ -296,6 +302,7 @@ struct client {
     int64_t awaited_due_ms;  /* boot clock: a receipt is given up; 0: none is awaited */
     size_t receipts_owed;    /* bytes of them, to all components */
     int64_t receipts_due_ms; /* boot clock: they are sent then; 0: when a channel stands */
+    int64_t stored_due_ms;   /* boot clock: those of stored messages are looked at; 0: none are */
     struct bucket receipts_sent;
 
     struct ledger_row *ledger, *ledger_last; /* ledger.c */
@@ -517,13 +524,19 @@ void receipts_forget(struct client *client, uint64_t id);
 /* The broker names readers of message @id. 0, AICO_EPROTO, AICO_ENOMEM. */
 int receipts_name(struct client *client, uint64_t id, const struct record_receivers *record);
 void receipts_arrived(struct client *client, struct moment now, const struct session_event *event);
-/* What is owed leaves, as far as channels stand and the broker allows. */
-void receipts_send(struct client *client, struct moment now);
-void receipts_peer_ready(struct client *client, struct moment now, struct client_component *peer);
-void receipts_peer_lost(struct client *client, struct client_component *peer);
 int64_t receipts_deadline(const struct client *client);
 void receipts_tick(struct client *client, struct moment now);
 void receipts_free(struct client *client);
+/* receipts_owed.c */
+/* What is owed leaves, as far as channels stand and the broker allows. */
+void receipts_send(struct client *client, struct moment now);
+void receipts_peer_ready(struct client *client, struct moment now, struct client_component *peer);
+/* @peer was away and has come back. */
+void receipts_peer_present(struct client *client, struct moment now, struct client_component *peer);
+void receipts_peer_lost(struct client *client, struct client_component *peer);
+int64_t owed_deadline(const struct client *client);
+void owed_tick(struct client *client, struct moment now);
+void owed_free(struct client *client);
 /* publish.c */
 int receive_receivers(struct client *client, const struct record_receivers *record);
 /* subscription.c */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Receipts. Of a message of ours that asks for them it is kept who is to have it: one component, by
- * name; the readers who were sent a copy each; or whom the broker named (RECEIVERS). Each says over
- * its channel, which the broker cannot enter, that its application has taken the message. Who was
- * named and is silent is told by name (decision 80).
- *
- * Of others' messages it is kept what is to be said to whom, until a channel stands.
+ * Receipts for us. Of a message of ours that asks for them it is kept who is to have it: one
+ * component, by name; the readers who were sent a copy each; or whom the broker named (RECEIVERS):
+ * who listens, and whose durable readers it stored it for. Each says over its channel, which the
+ * broker cannot enter, that its application has taken the message. Who was named and is silent is
+ * told by name (decisions 80, 115). What we owe others: receipts_owed.c.
  */
 #include <stdlib.h>
 
@@ -16,16 +15,12 @@
 #include "trust/receipt.h"
 
 #define AWAITED_MAX 4096 /* messages; then the queue waits */
-#define OWED_BYTES_MAX                                                                             \
-    ((size_t)48 * 1024)     /* receipts for one publisher that wait for its channel */
-#define SENDS_PER_SECOND 50 /* control messages; a busy reader says many in one */
-#define SENDS_BURST 100
-#define SEND_AGAIN_MS 20
 
 struct awaited_reader {
     struct awaited_reader *next;
     struct client_component *component;
     bool has_answered;
+    bool is_own; /* named for itself, or it alone is to have it: it answers for no queue group */
 };
 
 /* A message of ours whose readers are to say that they have it. */
@@ -38,7 +33,9 @@ struct awaited {
     enum receipt_level level;
     bool is_addressed; /* nobody else has it */
     bool is_named;     /* everybody who is to have it is among `readers` */
+    bool is_stored;    /* its readers need not have been there */
     uint32_t named;    /* by the broker so far */
+    size_t groups;     /* queue groups of which one member is to have it */
     size_t silent;     /* readers that have not answered */
     struct client_topic *topic;
     struct awaited_reader *readers;
@@ -69,6 +66,24 @@ static void forget(struct client *client, struct awaited *a)
     free(a);
 }
 
+/* Queue groups for which nobody has answered. */
+static size_t silent_groups(const struct awaited *a)
+{
+    const struct awaited_reader *reader;
+    size_t answered = 0;
+
+    if (a->groups == 0)
+        return 0;
+    LL_FOREACH(a->readers, reader)
+    answered += reader->has_answered && !reader->is_own;
+    return a->groups > answered ? a->groups - answered : 0;
+}
+
+static size_t awaited_count(const struct awaited *a)
+{
+    return a->silent + silent_groups(a) + !a->is_named;
+}
+
 /* Tells the application of one reader, or with @name empty of all. */
 static void tell(struct client *client, const struct awaited *a, const char *name, int code,
                  int64_t taken_ms, struct bytes document, const char *text)
@@ -87,7 +102,7 @@ static void tell(struct client *client, const struct awaited *a, const char *nam
     message->id = a->id;
     message->code = code;
     message->sent_ms = taken_ms;
-    message->count = a->silent + !a->is_named;
+    message->count = awaited_count(a);
     client->host.deliver(client->host.context, message);
 }
 
@@ -105,7 +120,9 @@ int receipts_begin(struct client *client, struct moment now, const struct receip
     a->id = asked->id;
     a->number = asked->receipt.number;
     a->level = asked->receipt.level;
-    a->until_ms = now.boot_ms + asked->timeout_ms;
+    a->is_stored = asked->receipt.until_ms > 0;
+    a->until_ms = now.boot_ms + (a->is_stored ? MAX(asked->receipt.until_ms - now.real_ms, 0)
+                                              : (int64_t)asked->timeout_ms);
     a->topic = asked->topic;
     a->is_addressed = asked->is_addressed;
     a->size = asked->payload.size;
@@ -136,16 +153,19 @@ static struct awaited_reader *reader_of(const struct awaited *a,
     return reader;
 }
 
-static int expect(struct awaited *a, struct client_component *component)
+static int expect(struct awaited *a, struct client_component *component, bool is_own)
 {
     struct awaited_reader *reader = reader_of(a, component);
 
-    if (reader)
+    if (reader) {
+        reader->is_own |= is_own;
         return 0;
+    }
     reader = calloc(1, sizeof(*reader));
     if (!reader)
         return AICO_ENOMEM;
     reader->component = component;
+    reader->is_own = is_own;
     LL_PREPEND(a->readers, reader);
     a->silent++;
     return 0;
@@ -155,11 +175,13 @@ static int expect(struct awaited *a, struct client_component *component)
 static void settle_named(struct client *client, struct awaited *a)
 {
     a->is_named = true;
-    if (a->silent > 0)
+    if (awaited_count(a) > 0)
         return;
     if (!a->readers)
         tell(client, a, "", AICO_ENORECEIVER, 0, bytes_of(NULL, 0),
-             "nobody who may read it was there");
+             a->is_stored ? "it is stored, and nobody who may read it was there or has a durable "
+                            "reader"
+                          : "nobody who may read it was there");
     else /* all have answered before they were named */
         tell(client, a, "", 0, 0, bytes_of(NULL, 0), "");
     forget(client, a);
@@ -169,7 +191,7 @@ int receipts_expect(struct client *client, uint64_t id, struct client_component 
 {
     struct awaited *a = find(client, id);
 
-    return a ? expect(a, component) : 0;
+    return a ? expect(a, component, true) : 0;
 }
 
 void receipts_named(struct client *client, uint64_t id)
@@ -208,11 +230,15 @@ int receipts_name(struct client *client, uint64_t id, const struct record_receiv
     struct reader numbers = reader_over(record->numbers);
 
     while (numbers.left > 0) {
-        struct client_component *component = component_number_find(client, reader_u32(&numbers));
+        uint32_t number = reader_u32(&numbers);
+        struct client_component *component =
+            number > 0 ? component_number_find(client, number) : NULL;
 
-        if (!component)
+        if (!component && (number > 0 || (a && !a->is_stored)))
             return AICO_EPROTO;
-        if (a && expect(a, component) < 0)
+        if (a && !component)
+            a->groups++;
+        else if (a && expect(a, component, true) < 0)
             return AICO_ENOMEM;
     }
     if (!a || a->is_named)
@@ -277,7 +303,7 @@ static void take_receipt(struct client *client, struct moment now, struct client
         return;
     if (a->level == RECEIPT_SIGNED)
         r = take_signed(client, a, from, said, &document);
-    if (r == AICO_ENOMEM || (!reader && expect(a, peer) < 0)) {
+    if (r == AICO_ENOMEM || (!reader && expect(a, peer, false) < 0)) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return;
     }
@@ -285,7 +311,7 @@ static void take_receipt(struct client *client, struct moment now, struct client
     a->silent--;
     tell(client, a, peer->name, r, said->taken_ms, buffer_view(&document),
          r < 0 ? "its receipt is not signed by it for this message" : "");
-    if (a->is_named && a->silent == 0)
+    if (awaited_count(a) == 0)
         forget(client, a);
 }
 
@@ -299,6 +325,21 @@ void receipts_arrived(struct client *client, struct moment now, const struct ses
         take_receipt(client, now, peer, event->identity, &said);
 }
 
+static void time_out_groups(struct client *client, struct awaited *a)
+{
+    char text[HINT_SIZE_MAX + 1];
+    size_t silent = silent_groups(a);
+
+    a->groups = 0;
+    if (silent == 0)
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "%zu queue groups are to have it, and none of their members has said that its "
+                   "application took it",
+                   silent);
+    tell(client, a, "", AICO_ENORECEIPT, 0, bytes_of(NULL, 0), text);
+}
+
 static void time_out(struct client *client, struct awaited *a)
 {
     char text[HINT_SIZE_MAX + 1];
@@ -310,163 +351,33 @@ static void time_out(struct client *client, struct awaited *a)
             tell(client, a, "", AICO_ENORECEIPT, 0, bytes_of(NULL, 0),
                  "the broker has not said whom it reached");
     }
+    time_out_groups(client, a);
     LL_FOREACH(a->readers, reader)
     {
         if (reader->has_answered)
             continue;
         a->silent--;
         (void)snprintf(text, sizeof(text),
-                       "%s was sent it and has not said that its application took it",
+                       a->is_stored
+                           ? "it is stored for %s, which has not said that its application took it"
+                           : "%s was sent it and has not said that its application took it",
                        reader->component->name);
         tell(client, a, reader->component->name, AICO_ENORECEIPT, 0, bytes_of(NULL, 0), text);
     }
     forget(client, a);
 }
 
-/* --- of others: what is to be said ------------------------------------------------------------ */
-
-static int write_receipt(struct client *client, struct moment now, const struct read_note *note,
-                         struct buffer *to)
-{
-    struct control_receipt said = {.level = (uint8_t)note->receipt.level,
-                                   .run = note->receipt.run,
-                                   .number = note->receipt.number,
-                                   .taken_ms = MAX(now.real_ms, (int64_t)0)};
-    uint8_t room[128];
-    struct writer w = writer_over(room, sizeof(room));
-    int r = 0;
-
-    if (note->receipt.level == RECEIPT_SIGNED) {
-        struct receipt receipt = {
-            .run = said.run, .number = said.number, .taken_ms = said.taken_ms, .size = note->size};
-
-        bytes_copy(receipt.namespace, registry_namespace(client->registry));
-        bytes_copy(receipt.sender, bytes_text(note->sender));
-        bytes_copy(receipt.receiver, bytes_text(client->self->name));
-        bytes_copy(receipt.topic, bytes_text(note->topic));
-        memcpy(receipt.sender_public, note->identity, SIGN_PUBLIC_SIZE);
-        memcpy(receipt.receiver_public, client->self->public, SIGN_PUBLIC_SIZE);
-        memcpy(receipt.hash, note->hash, sizeof(receipt.hash));
-        r = receipt_sign(&receipt, client->self);
-        said.signature = bytes_of(receipt.signature, SIGNATURE_SIZE);
-        control_write_receipt(&w, &said);
-        return r < 0 ? r : buffer_append(to, writer_view(&w));
-    }
-    control_write_receipt(&w, &said);
-    return buffer_append(to, writer_view(&w));
-}
-
-/* As much from the front of @owed as one message takes. */
-static struct bytes first_receipts(struct bytes owed)
-{
-    struct reader list = reader_over(owed);
-    struct control_receipt said;
-    size_t size = 0;
-
-    while (control_next_receipt(&list, &said)) {
-        size_t end = (size_t)(list.at - owed.at);
-
-        if (end > CONTROL_RECEIPTS_MAX)
-            break;
-        size = end;
-    }
-    return bytes_of(owed.at, size);
-}
-
-static void owed_clear(struct client *client, struct client_component *peer)
-{
-    client->receipts_owed -= peer->receipts.size;
-    buffer_deinit(&peer->receipts);
-}
-
-/* What @peer is owed, as far as the broker's patience with control messages goes. */
-static void send_owed(struct client *client, struct moment now, struct client_component *peer)
-{
-    while (peer->receipts.size > 0) {
-        struct bytes first = first_receipts(buffer_view(&peer->receipts));
-        int r;
-
-        if (!bucket_take(&client->receipts_sent, now.boot_ms, SENDS_PER_SECOND, SENDS_BURST)) {
-            client->receipts_due_ms = now.boot_ms + SEND_AGAIN_MS;
-            return;
-        }
-        r = sessions_send_receipts(client->sessions, now, bytes_text(peer->name), first);
-        if (r == AICO_ESTATE)
-            r = sessions_dial(client->sessions, now, bytes_text(peer->name));
-        else if (r == 0) {
-            client->receipts_owed -= first.size;
-            memmove(peer->receipts.at, peer->receipts.at + first.size,
-                    peer->receipts.size - first.size);
-            peer->receipts.size -= first.size;
-            continue;
-        }
-        if (r < 0) /* its publisher hears nothing, and tells our name */
-            owed_clear(client, peer);
-        return;
-    }
-}
-
-void receipts_send(struct client *client, struct moment now)
-{
-    struct client_component *peer, *next;
-
-    client->receipts_due_ms = 0;
-    if (client->receipts_owed == 0 || client->state != CLIENT_READY)
-        return;
-    HASH_ITER(hh, client->components, peer, next)
-    send_owed(client, now, peer);
-}
-
-void receipts_peer_ready(struct client *client, struct moment now, struct client_component *peer)
-{
-    if (client->receipts_due_ms == 0)
-        send_owed(client, now, peer);
-}
-
-void receipts_peer_lost(struct client *client, struct client_component *peer)
-{
-    owed_clear(client, peer);
-}
-
-void client_read(struct client *client, struct moment now, const struct read_note *note)
-{
-    struct client_component *peer = component_get(client, bytes_text(note->sender));
-    size_t before;
-
-    if (!peer || peer->receipts.size >= OWED_BYTES_MAX)
-        return; /* as above */
-    before = peer->receipts.size;
-    if (write_receipt(client, now, note, &peer->receipts) < 0) {
-        client_end(client, AICO_ENOMEM, "out of memory");
-        return;
-    }
-    client->receipts_owed += peer->receipts.size - before;
-    if (client->receipts_due_ms == 0) /* with what else was taken since */
-        client->receipts_due_ms = now.boot_ms;
-}
-
-bool client_owes_receipts(const struct client *client)
-{
-    return client->receipts_owed > 0;
-}
-
 /* --- time ------------------------------------------------------------------------------------- */
 
 int64_t receipts_deadline(const struct client *client)
 {
-    int64_t deadline = client->awaited_due_ms > 0 ? client->awaited_due_ms : MOMENT_NEVER;
-
-    if (client->state == CLIENT_READY && client->receipts_due_ms > 0)
-        deadline = MIN(deadline, client->receipts_due_ms);
-    return deadline;
+    return client->awaited_due_ms > 0 ? client->awaited_due_ms : MOMENT_NEVER;
 }
 
 void receipts_tick(struct client *client, struct moment now)
 {
     struct awaited *a, *next;
 
-    if (client->receipts_due_ms > 0 && now.boot_ms >= client->receipts_due_ms)
-        receipts_send(client, now);
     if (client->awaited_due_ms == 0 || now.boot_ms < client->awaited_due_ms)
         return;
     client->awaited_due_ms = 0;
@@ -481,13 +392,10 @@ void receipts_tick(struct client *client, struct moment now)
 
 void receipts_free(struct client *client)
 {
-    struct client_component *peer, *next_peer;
     struct awaited *a, *next;
 
     HASH_ITER(hh, client->awaited, a, next)
     {
         forget(client, a);
     }
-    HASH_ITER(hh, client->components, peer, next_peer)
-    owed_clear(client, peer);
 }

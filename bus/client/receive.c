@@ -187,10 +187,12 @@ static void receive_presence(struct client *client, struct moment now, struct cl
         client->presence_live |=
             client->presence_coming && bytes_equal_text(name, client->self->name);
         component->online = memmem(payload.at, payload.size, "\"state\":\"online\"", 16) != NULL;
-        if (component->online)
+        if (component->online) {
             sessions_peer_present(client->sessions, now, name);
-        else
+            receipts_peer_present(client, now, component);
+        } else {
             sessions_peer_away(client->sessions, now, name, AICO_EPEERAWAY);
+        }
     }
 }
 
@@ -691,8 +693,9 @@ static void leave_out(struct client *client, struct moment now, const struct ses
 /* What is to be said to its sender when it has been taken. */
 static const struct read_note *note_of(const struct session_event *event, struct read_note *note)
 {
-    if (event->receipt.level == RECEIPT_NONE || event->delivery != DELIVERY_EVENT ||
-        !event->identity)
+    if (event->receipt.level == RECEIPT_NONE || !event->identity ||
+        (event->delivery != DELIVERY_EVENT && event->delivery != DELIVERY_STREAM &&
+         event->delivery != DELIVERY_MAILBOX))
         return NULL;
     *note = (struct read_note){.receipt = event->receipt, .size = event->payload.size};
     bytes_copy(note->sender, event->peer);

@@ -86,10 +86,12 @@ bool header_take_once(struct bytes *block, uint64_t *ret_number)
 
 void header_write_receipt(struct writer *to, const struct header_receipt *receipt)
 {
-    char text[40];
-    int size =
-        snprintf(text, sizeof(text), "%c%016" PRIx64 "%016" PRIx64,
-                 receipt->level == RECEIPT_SIGNED ? 's' : 'd', receipt->run, receipt->number);
+    char text[64];
+    int size = snprintf(text, sizeof(text), "%c%016" PRIx64 "%016" PRIx64 "%016" PRIx64,
+                        receipt->level == RECEIPT_SIGNED ? 's' : 'd', receipt->run, receipt->number,
+                        (uint64_t)receipt->until_ms);
+
+    size -= receipt->until_ms > 0 ? 0 : 16;
 
     writer_lp8(to, bytes_text(HEADER_RECEIPT));
     writer_lp16(to, bytes_of(text, (size_t)size));
@@ -98,18 +100,24 @@ void header_write_receipt(struct writer *to, const struct header_receipt *receip
 bool header_take_receipt(struct bytes *block, struct header_receipt *ret_receipt)
 {
     struct header_cursor cursor = header_cursor_over(*block);
-    struct header_receipt receipt;
+    struct header_receipt receipt = {0};
     struct bytes key, value;
-    uint8_t raw[16] = {0};
+    uint8_t raw[24] = {0};
     struct reader r = reader_over(bytes_of(raw, sizeof(raw)));
+    bool is_stored;
 
-    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, HEADER_RECEIPT) ||
-        value.size != 1 + 2 * sizeof(raw) || (value.at[0] != 'd' && value.at[0] != 's') ||
-        !hex_parse(bytes_of(value.at + 1, value.size - 1), raw, sizeof(raw)))
+    if (header_next(&cursor, &key, &value) <= 0 || !bytes_equal_text(key, HEADER_RECEIPT))
+        return false;
+    is_stored = value.size == 1 + 2 * sizeof(raw);
+    if ((!is_stored && value.size != 1 + 2 * 16) || (value.at[0] != 'd' && value.at[0] != 's') ||
+        !hex_parse(bytes_of(value.at + 1, value.size - 1), raw, (value.size - 1) / 2))
         return false;
     receipt.level = value.at[0] == 's' ? RECEIPT_SIGNED : RECEIPT_DELIVERED;
     receipt.run = reader_u64(&r);
     receipt.number = reader_u64(&r);
+    receipt.until_ms = (int64_t)reader_u64(&r);
+    if (is_stored && receipt.until_ms <= 0)
+        return false;
     *block = reader_rest(&cursor.reader);
     *ret_receipt = receipt;
     return true;

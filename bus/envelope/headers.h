@@ -53,16 +53,17 @@ AICO_MUST_USE int header_block_check(struct bytes block);
 #define HEADER_ONCE_SIZE_MAX 28
 /* `$receipt`, in the same place: `d` (delivered) or `s` (signed), then the publisher's run and the
  * message's number in it, 16 hexadecimal digits each: its reader says so over a channel, when its
- * application has taken it (decision 80). */
+ * application has taken it (decision 80). Of a message that is stored, 16 more: ms since 1970,
+ * until when its publisher waits (decision 115). */
 #define HEADER_RECEIPT "$receipt"
-#define HEADER_RECEIPT_SIZE_MAX 44
+#define HEADER_RECEIPT_SIZE_MAX 60
 /* `$until`, next: ms since 1970 by the sender's clock, in decimal; later than that the message is
  * void (decision 45). */
 #define HEADER_UNTIL "$until"
 #define HEADER_UNTIL_SIZE_MAX 29
 /* The least room for its own headers that the bus keeps in every block: count and bytes. */
 #define HEADERS_RESERVED 3
-#define HEADER_BLOCK_RESERVED 104
+#define HEADER_BLOCK_RESERVED 120
 /* Appends `$n`. */
 void header_write_number(struct writer *to, uint64_t number);
 /* Takes `$n` off the front of @block (checked): true when it was there. */
@@ -76,6 +77,7 @@ enum receipt_level { RECEIPT_NONE, RECEIPT_DELIVERED, RECEIPT_SIGNED };
 struct header_receipt {
     enum receipt_level level;
     uint64_t run, number;
+    int64_t until_ms; /* nobody waits later than that; 0: it is not stored */
 };
 void header_write_receipt(struct writer *to, const struct header_receipt *receipt);
 bool header_take_receipt(struct bytes *block, struct header_receipt *ret_receipt);

@@ -230,12 +230,6 @@ static int check_receipt(struct aico_client *c, const struct aico_publish_option
                               "%.*s: rule %.*s does not seal, so nothing could vouch for a receipt",
                               (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
                               (const char *)rule->filter.at);
-    if (rule->store.on && !options->to)
-        return aico_error_set(err, AICO_EINVAL,
-                              "%.*s: rule %.*s stores, so its readers come when they like; ask for "
-                              "--ack stored (AICO_ACK_STORED)",
-                              (int)topic.size, (const char *)topic.at, (int)rule->filter.size,
-                              (const char *)rule->filter.at);
     return 0;
 }
 
@@ -435,6 +429,25 @@ static int take_headers(struct said *said, uint64_t once, struct buffer *ret_blo
     return r;
 }
 
+/* With the lock held: whether @said waits in the store for readers that may be away. What changes
+ * until it is sealed only changes how often a reader says its receipt. */
+static bool is_kept(struct aico_client *c, const struct said *said)
+{
+    const struct rule *rule = topic_is_valid(said->topic) ? verdict_of(c, said->topic)->rule : NULL;
+
+    return rule && rule->store.on && said->to.size == 0;
+}
+
+static void number_receipt(struct aico_client *c, struct said *said)
+{
+    client_lock(c);
+    said->receipt.run = c->instance;
+    said->receipt.number = ++c->receipts;
+    if (is_kept(c, said))
+        said->receipt.until_ms = moment_now().real_ms + said->out.receipt_ms;
+    client_unlock(c);
+}
+
 /* To memory only. */
 static int publish_now(struct aico_client *c, struct said *said, struct aico_error *err)
 {
@@ -442,12 +455,8 @@ static int publish_now(struct aico_client *c, struct said *said, struct aico_err
     struct buffer headers = {0};
     int r;
 
-    if (said->receipt.level) {
-        client_lock(c);
-        said->receipt.run = c->instance;
-        said->receipt.number = ++c->receipts;
-        client_unlock(c);
-    }
+    if (said->receipt.level)
+        number_receipt(c, said);
     r = take_headers(said, 0, &headers, err);
     if (r == 0)
         r = check_size(c, said->topic, headers.size, said->payload.size, err);

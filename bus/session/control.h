@@ -49,6 +49,7 @@ enum control_type {
 #define CONTROL_SMALL_MAX 600 /* all but GROUP_KEY, REGISTRY, HEADS and RECEIPT fit */
 #define CONTROL_GROUP_KEY_MAX (64 * 1024)
 #define CONTROL_RECEIPTS_MAX (16 * 1024) /* entries of a RECEIPT */
+#define CONTROL_RECEIPT_SIZE_MAX 89      /* one of them */
 
 /* All of them; which fields mean something is said by the type. Views borrow from the message. */
 struct control {

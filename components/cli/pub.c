@@ -199,6 +199,7 @@ static int wait_for_receipts(struct pub *pub, struct aico_error *err)
         struct aico_message *message = NULL;
         int r;
 
+        (void)fflush(stdout); /* the next one may be long in coming */
         if (poll(&fd, 1, -1) < 0 && errno != EINTR)
             return aico_error_set(err, AICO_ESYSTEM, "poll: %s", strerror(errno));
         r = aico_receive(pub->cli->client, 0, &message, err);

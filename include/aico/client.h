@@ -113,8 +113,9 @@ enum aico_ack {
     AICO_ACK_STORED, /* the broker has stored it, fsynced; refused at once where no rule stores, or,
                         to one component, where the rule has no seal ratchet */
     AICO_ACK_DELIVERED, /* each reader says that its application has taken it: AICO_MESSAGE_RECEIPT.
-                           For events (to subscribers or one component) of rules that seal and, to
-                           subscribers, do not store; not with retain or an outbox: AICO_EINVAL */
+                           For events (to subscribers or one component) of rules that seal; where
+                           the rule stores, of all that have a durable reader, there or not. Not
+                           with retain or an outbox: AICO_EINVAL */
     AICO_ACK_SIGNED,    /* the same, signed by the reader: the receipt can be kept and checked by
                            whoever has the registry, `aico-keytool receipt` */
 };
@@ -133,7 +134,7 @@ struct aico_publish_options {
                        Whoever would have got it is told (GAP, AICO_EEXPIRED); one that could not
                        be sent at all comes back as REFUSED with the same code */
     int64_t receipt_ms; /* with DELIVERED and SIGNED: how long to wait for receipts once it has been
-                           sent; 0: 30000, at most 49 days */
+                           sent, or of what is stored since this call; 0: 30000, at most 49 days */
 };
 
 /**

@@ -22,7 +22,6 @@ done
 rule 'r/**' --publish cli --subscribe a,b,c
 rule 'ch/**' --publish cli --subscribe a,b,c --seal channel
 rule 'clear/**' --publish cli --subscribe a --seal none
-rule 's/**' --publish cli --subscribe a --store count=10
 broker_start || { failed "a broker" "$WORK/broker.err"; finish; }
 export AICO_IDENTITY=cli
 
@@ -60,7 +59,6 @@ check_exit "who is not there is refused, not waited for" 8 "${BUS[@]}" pub r/x s
 # --- never less than was asked -------------------------------------------------------------------
 
 check_exit "in clear there is no receipt" 2 "${BUS[@]}" pub clear/x x --ack delivered
-check_exit "nor of what is stored" 2 "${BUS[@]}" pub s/x x --ack delivered
 check_exit "nor of a retained value" 2 "${BUS[@]}" pub r/x x --retain --ack delivered
 check_exit "nor through an outbox" 2 "${BUS[@]}" pub r/x x --outbox --ack signed
 check_exit "--receipt without --ack signed" 2 "${BUS[@]}" pub r/x x --receipt "$WORK/none"

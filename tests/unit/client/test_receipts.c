@@ -11,6 +11,8 @@
 #define G_X 10 /* topic numbers of say_welcome() */
 #define BOB 5
 #define CAROL 6
+#define PRESENCE_BOB 14
+#define PRESENCE_ALICE 15
 
 static void start(struct world *w)
 {
@@ -19,11 +21,12 @@ static void start(struct world *w)
     fake.has_channel = true;
 }
 
-/* Publishes message @number of those that ask, and returns its PUBLISH. */
-static struct out *ask(struct world *w, const char *topic, const char *to, enum receipt_level level,
-                       uint64_t number)
+/* Publishes message @number of those that ask, and returns its PUBLISH. @until_ms 0: it is not
+ * stored. */
+static struct out *ask_as(struct world *w, const char *topic, const char *to,
+                          enum receipt_level level, uint64_t number, int64_t until_ms)
 {
-    uint8_t block[64];
+    uint8_t block[80];
     struct writer h = writer_over(block, sizeof(block));
     struct outgoing head = {.id = w->next_app_id++,
                             .payload_size = 5,
@@ -34,7 +37,7 @@ static struct out *ask(struct world *w, const char *topic, const char *to, enum 
                             .delivery = DELIVERY_EVENT};
     struct fifo queue = {0};
 
-    header_write_receipt(&h, &(struct header_receipt){level, RUN, number});
+    header_write_receipt(&h, &(struct header_receipt){level, RUN, number, until_ms});
     head.headers_size = (uint16_t)h.size;
     outgoing_write(fifo_push(&queue, outgoing_size(&head)), &head, bytes_text(topic),
                    bytes_text(to), writer_view(&h), bytes_text("hello"));
@@ -43,6 +46,17 @@ static struct out *ask(struct world *w, const char *topic, const char *to, enum 
     forget_out(w);
     pull(w);
     return sent(w, RECORD_PUBLISH, 0);
+}
+
+static struct out *ask(struct world *w, const char *topic, const char *to, enum receipt_level level,
+                       uint64_t number)
+{
+    return ask_as(w, topic, to, level, number, 0);
+}
+
+static struct out *ask_until(struct world *w, const char *topic, uint64_t number, int64_t until_ms)
+{
+    return ask_as(w, topic, "", RECEIPT_DELIVERED, number, until_ms);
 }
 
 static int say_receivers(struct world *w, uint64_t id, uint32_t total, const uint32_t *who,
@@ -222,6 +236,54 @@ static void a_refused_message_waits_for_nobody(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* --- of what is stored ------------------------------------------------------------------------ */
+
+static void a_reader_that_is_away_has_as_long_as_the_message_says(void **state UNUSED)
+{
+    static const uint32_t one_group[] = {0, 0, BOB};
+    struct aico_message *m;
+    struct world w;
+    struct out *out;
+
+    start(&w);
+    out = ask_until(&w, "g/x", 1, w.now.real_ms + 3600000);
+    assert_int_equal(say_receivers(&w, out->id, 3, one_group, 3), 0);
+    say_ack(&w, out->id);
+    pass(&w, 1800000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RECEIPT), 0);
+    delivered(&w, w.bob, RUN, 1); /* for itself, and for no group */
+    assert_int_equal(last_receipt(&w, 1)->count, 2);
+    delivered(&w, w.carol, RUN, 1);
+    m = last_receipt(&w, 2);
+    assert_string_equal(m->sender, "carol");
+    assert_int_equal(m->count, 1);
+    pass(&w, 1800000);
+    m = last_receipt(&w, 3);
+    assert_string_equal(m->sender, "");
+    assert_int_equal(m->code, AICO_ENORECEIPT);
+    assert_non_null(strstr(m->text, "1 queue groups"));
+    assert_int_equal(m->count, 0);
+    world_deinit(&w);
+}
+
+static void a_member_that_answers_first_counts_for_its_group(void **state UNUSED)
+{
+    static const uint32_t group_and_bob[] = {0, BOB};
+    struct world w;
+    struct out *out;
+
+    start(&w);
+    out = ask_until(&w, "g/x", 1, w.now.real_ms + 5000);
+    delivered(&w, w.carol, RUN, 1); /* before anybody was named */
+    assert_int_equal(last_receipt(&w, 1)->count, 1);
+    assert_int_equal(say_receivers(&w, out->id, 2, group_and_bob, 2), 0);
+    delivered(&w, w.bob, RUN, 1);
+    assert_int_equal(last_receipt(&w, 2)->count, 0);
+    pass(&w, 60000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RECEIPT), 2);
+    world_deinit(&w);
+}
+
 static struct receipt receipt_of(const struct world *w, const struct identity *by, uint64_t number)
 {
     struct receipt receipt = {
@@ -381,6 +443,134 @@ static void receipts_wait_for_a_channel_and_leave_together(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* --- of what was stored ----------------------------------------------------------------------- */
+
+static struct read_note stored_note(const struct world *w, uint64_t number, int64_t until_ms)
+{
+    struct read_note note = {.receipt = {RECEIPT_DELIVERED, 42, number, until_ms}, .size = 4};
+
+    bytes_copy(note.sender, bytes_text("bob"));
+    bytes_copy(note.topic, bytes_text("g/x"));
+    memcpy(note.identity, w->bob->public, sizeof(note.identity));
+    return note;
+}
+
+static void take_stored(struct world *w, uint64_t number, int64_t wait_ms)
+{
+    struct read_note note = stored_note(w, number, w->now.real_ms + wait_ms);
+
+    client_read(w->client, w->now, &note);
+    pass(w, 0);
+}
+
+static void hear_presence(struct world *w)
+{
+    struct out *out;
+
+    pull(w);
+    out = sent_filter(w, "$bus/presence/*");
+    assert_non_null(out);
+    say_ok(w, out->id, out->subscription);
+}
+
+static void bob_is(struct world *w, const char *state)
+{
+    say_presence(w, PRESENCE_BOB, state);
+}
+
+static void a_publisher_that_is_away_gets_it_when_it_comes_back(void **state UNUSED)
+{
+    struct world w;
+
+    start(&w);
+    fake.by_hand = true;
+    fake.has_channel = false;
+    take_stored(&w, 1, 60000);
+    assert_true(fake.dials == 1 && fake.receipts_sent == 0);
+    fake_push((struct session_event){.type = SESSION_LOST, .code = AICO_EPEERAWAY}, "bob", "", "");
+    client_tick(w.client, w.now);
+    assert_false(client_owes_receipts(w.client)); /* nothing that could leave now */
+    hear_presence(&w);
+    bob_is(&w, "offline");
+    say_presence(&w, PRESENCE_ALICE, "online"); /* oneself comes last */
+    take_stored(&w, 2, 60000);
+    assert_int_equal(fake.dials, 1);
+    bob_is(&w, "online");
+    assert_int_equal(fake.dials, 2);
+    fake.has_channel = true;
+    fake_push((struct session_event){.type = SESSION_READY}, "bob", "", "");
+    client_tick(w.client, w.now);
+    assert_int_equal(fake.receipts_size, 2 * 25);
+    assert_false(client_owes_receipts(w.client));
+
+    /* Its link was lost: what it was told last may not have come. */
+    bob_is(&w, "offline");
+    bob_is(&w, "online");
+    assert_int_equal(fake.receipts_sent, 2);
+    assert_int_equal(fake.receipts_size, 2 * 25);
+    pass(&w, 120000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_STATE), 0); /* all was brought */
+    bob_is(&w, "offline");
+    bob_is(&w, "online");
+    assert_int_equal(fake.receipts_sent, 2); /* and nobody waits for it any more */
+    world_deinit(&w);
+}
+
+static void what_could_not_be_brought_is_told(void **state UNUSED)
+{
+    struct aico_message *m;
+    struct world w;
+
+    start(&w);
+    fake.dial_code = AICO_EPEERAWAY;
+    fake.has_channel = false;
+    take_stored(&w, 1, 60000);
+    take_stored(&w, 2, 60000);
+    pass(&w, 30000);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_STATE), 0);
+    pass(&w, 120000);
+    m = told(&w, AICO_MESSAGE_STATE);
+    assert_int_equal(m->code, AICO_ENORECEIPT);
+    assert_non_null(strstr(m->text, "2 receipts"));
+    assert_non_null(strstr(m->text, "bob"));
+    world_deinit(&w);
+}
+
+static void what_nobody_waits_for_any_more_is_not_said(void **state UNUSED)
+{
+    struct world w;
+
+    start(&w);
+    take_stored(&w, 1, -3600000);
+    assert_true(fake.dials == 0 && fake.receipts_sent == 0);
+    assert_false(client_owes_receipts(w.client));
+    world_deinit(&w);
+}
+
+static void what_is_kept_for_one_publisher_is_bounded(void **state UNUSED)
+{
+    struct world w;
+
+    start(&w);
+    fake.dial_code = AICO_EPEERAWAY;
+    fake.has_channel = false;
+    for (uint64_t i = 1; i <= 2500; i++) {
+        struct read_note note = stored_note(&w, i, w.now.real_ms + 60000);
+
+        client_read(w.client, w.now, &note);
+    }
+    pass(&w, 0);
+    assert_true(told_count(&w, AICO_MESSAGE_STATE) > 0); /* the oldest, by number */
+    assert_int_equal(fake.receipts_sent, 0);
+    fake.dial_code = 0;
+    fake.has_channel = true;
+    fake_push((struct session_event){.type = SESSION_READY}, "bob", "", "");
+    client_tick(w.client, w.now);
+    assert_in_range(fake.receipts_sent, 2, 4); /* 48 KiB, in pieces of 16 */
+    assert_false(client_owes_receipts(w.client));
+    world_deinit(&w);
+}
+
 static void a_busy_reader_says_many_in_one(void **state UNUSED)
 {
     struct read_note note;
@@ -420,6 +610,12 @@ int main(void)
         cmocka_unit_test(a_receipt_is_said_when_the_application_has_it),
         cmocka_unit_test(receipts_wait_for_a_channel_and_leave_together),
         cmocka_unit_test(a_busy_reader_says_many_in_one),
+        cmocka_unit_test(a_reader_that_is_away_has_as_long_as_the_message_says),
+        cmocka_unit_test(a_member_that_answers_first_counts_for_its_group),
+        cmocka_unit_test(a_publisher_that_is_away_gets_it_when_it_comes_back),
+        cmocka_unit_test(what_could_not_be_brought_is_told),
+        cmocka_unit_test(what_nobody_waits_for_any_more_is_not_said),
+        cmocka_unit_test(what_is_kept_for_one_publisher_is_bounded),
     };
 
     return crypto_start() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

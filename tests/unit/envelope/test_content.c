@@ -125,8 +125,12 @@ static void what_is_no_receipt_of_ours_stays_where_it_is(void **state UNUSED)
                                       "d0000000000000001000000000000000",
                                       "d000000000000000100000000000000020",
                                       "D00000000000000010000000000000002",
+                                      "d000000000000000100000000000000020000000000000000",
+                                      "d00000000000000010000000000000002ffffffffffffffff",
+                                      "d0000000000000001000000000000000200000000000001",
                                       "d0000000000000001000000000000000G"};
-    const struct header_receipt asked = {RECEIPT_SIGNED, UINT64_MAX, 7};
+    const struct header_receipt asked = {RECEIPT_SIGNED, UINT64_MAX, 7, INT64_MAX};
+    const struct header_receipt live = {RECEIPT_DELIVERED, 1, 2, 0};
     struct header_receipt got = {0};
     uint8_t block[200];
     struct writer w = writer_over(block, sizeof(block));
@@ -138,7 +142,14 @@ static void what_is_no_receipt_of_ours_stays_where_it_is(void **state UNUSED)
     rest = writer_view(&w);
     assert_true(header_take_receipt(&rest, &got));
     assert_true(got.level == asked.level && got.run == asked.run && got.number == asked.number);
+    assert_int_equal(got.until_ms, INT64_MAX);
     assert_false(header_take_receipt(&rest, &got));
+    w = writer_over(block, sizeof(block));
+    header_write_receipt(&w, &live); /* as it always was */
+    assert_int_equal(w.size, HEADER_RECEIPT_SIZE_MAX - 16);
+    rest = writer_view(&w);
+    assert_true(header_take_receipt(&rest, &got));
+    assert_int_equal(got.until_ms, 0);
     for (size_t i = 0; i < COUNT_OF(odd); i++) {
         w = writer_over(block, sizeof(block));
         assert_int_equal(header_write(&w, bytes_text("$receipt"), bytes_text(odd[i])), 0);
