@@ -102,8 +102,7 @@ void events_free(struct sessions *s)
     fifo_deinit(&s->events);
 }
 
-/* What the headers of ours say; the first message's number was taken with the envelope. */
-static void take_headers(struct session_event *event)
+void event_take_headers(struct session_event *event)
 {
     uint64_t ignored;
 
@@ -129,7 +128,7 @@ static void step(struct kept_event *kept)
 
     (void)!content_next(&kept->rest, &content);
     (void)!content_split(content, kept->has_headers, &event->headers, &event->payload);
-    take_headers(event);
+    event_take_headers(event);
     event->more = kept->rest.reader.left > 0;
     event->batch_count = 0;
 }
@@ -287,7 +286,7 @@ int event_messages(struct sessions *s, const struct envelope *e, struct bytes co
             kept->event.batch_headers = e->headers;
         }
     } else {
-        take_headers(&kept->event);
+        event_take_headers(&kept->event);
     }
     return 0;
 }

@@ -325,6 +325,8 @@ void plain_give(struct sessions *s, struct buffer *plain, size_t used);
  * NULL: it is copied. */
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
                    struct buffer *plain, struct session_event *event);
+/* What the headers of ours say; the first message's number was taken with the envelope. */
+void event_take_headers(struct session_event *event);
 /* All that was not handed out yet, wiped. */
 void events_free(struct sessions *s);
 /* Whether an envelope sealed at @sent_ms comes too late for @rule and @delivery. */

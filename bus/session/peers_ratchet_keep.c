@@ -225,6 +225,7 @@ static bool read_row(struct sessions *s, struct moment now, const struct kept_me
         return false;
     event->peer = bytes_text(component->name);
     event->identity = identity;
+    event_take_headers(event);
     return true;
 }
 

@@ -150,6 +150,9 @@ struct end {
     int lost_code, notice_code, failed_code;
     unsigned failed;
     char last[256];
+    struct header_receipt last_receipt;
+    int64_t last_until_ms;
+    size_t last_headers;
     uint64_t to_take;
 };
 
@@ -245,6 +248,9 @@ static void take_message(struct end *end, const struct session_event *event)
     long number;
 
     end->heard++;
+    end->last_receipt = event->receipt;
+    end->last_until_ms = event->until_ms;
+    end->last_headers = event->headers.size;
     (void)snprintf(end->last, sizeof(end->last), "%.*s", (int)event->payload.size,
                    (const char *)event->payload.at);
     number = strtol(end->last, NULL, 10);
@@ -809,11 +815,28 @@ static void ten_thousand_messages_through_kills_at_random(void **state UNUSED)
 
 static void what_was_opened_and_not_taken_is_handed_over_after_a_restart(void **state UNUSED)
 {
-    post(BOB, TOPIC, DELIVERY_EVENT, sealed_by(ALICE, "7"));
+    uint8_t block[128];
+    struct writer headers = writer_over(block, sizeof(block)), w = writer_over(room, sizeof(room));
+
+    header_write_receipt(&headers, &(struct header_receipt){RECEIPT_SIGNED, 1, 2, 3});
+    header_write_until(&headers, 4);
+    assert_int_equal(want(ALICE), 0);
+    assert_int_equal(sessions_seal_direct(ends[ALICE].sessions, now_at(),
+                                          bytes_text(ends[BOB].name), bytes_text(TOPIC),
+                                          DELIVERY_EVENT, NULL, writer_view(&headers),
+                                          bytes_text("7"), &w, NULL),
+                     0);
+    drain(ALICE);
+    post(BOB, TOPIC, DELIVERY_EVENT, writer_view(&w));
     run();
     assert_int_equal(handed[7], 1);
     restart(BOB); /* without taking it */
     assert_int_equal(handed[7], 2);
+    /* With what its sender asked, and nothing of that is left among the application's headers. */
+    assert_int_equal(ends[BOB].last_receipt.number, 2);
+    assert_int_equal(ends[BOB].last_receipt.until_ms, 3);
+    assert_int_equal(ends[BOB].last_until_ms, 4);
+    assert_int_equal(ends[BOB].last_headers, 0);
     take(BOB);
     restart(BOB);
     assert_int_equal(handed[7], 2);
