@@ -68,12 +68,26 @@ void durable_free(struct broker *b, struct durable *d)
     free(d);
 }
 
+/* @d leaves with what it has not settled. */
+static void count_returned(const struct durable *d)
+{
+    struct handed *h;
+
+    DL_FOREACH(d->handed_first, h)
+    {
+        if (h->row)
+            h->row->returned += h->count;
+        h->row = NULL;
+    }
+}
+
 /* Its reader leaves: a named one waits for it, and how often what was delivered is remembered. */
 static void detach(struct broker *b, struct durable *d)
 {
     struct durable *group = d->group;
     struct handed *h;
 
+    count_returned(d);
     while (group && d->handed_first)
         group_return(b, d, d->handed_first);
     missed_left(d);
@@ -591,7 +605,7 @@ static int push_pieces(struct broker *b, struct durable *d, const struct store_r
 {
     struct record_publish p = {
         .id = row->publish_id, .total = (uint32_t)row->payload.size, .delivery = DELIVERY_STREAM};
-    struct ledger_row *ledger = ledger_row(b, sender, topic_rule(b, topic), d->peer->member);
+    struct ledger_row *ledger = h->row;
     struct instance nobody = {0};
     struct flight *flight = NULL;
     int r = 0;
@@ -658,6 +672,8 @@ static int hand_out(struct broker *b, struct durable *d, const struct store_row 
     if (!bytes_equal(*last_key, row->key))
         stored_give_key(b, d->peer, row, sender);
     *last_key = row->key;
+    h->row = ledger_row(b, sender, topic_rule(b, topic), d->peer->member);
+    h->count = row->payload.size > FRAGMENT_SIZE_MAX ? 1 : row->count;
     r = push_pieces(b, d, row, h, topic, sender);
     topic_unref(topic);
     return r;

@@ -378,6 +378,8 @@ struct ledger_row {
     struct ledger_key key;
     uint64_t published, refused, stored; /* of the sender by the rule: reader 0 */
     uint64_t routed, delivered;
+    uint64_t returned; /* of these: stored, and not settled when their reader left: not all of them
+                          need have come there */
     uint64_t dropped[DROP_CAUSES];
 };
 

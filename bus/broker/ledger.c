@@ -165,6 +165,7 @@ static void put_row(const struct broker *b, struct json *json, const struct ledg
     json_put_u64(json, "stored", row->stored);
     json_put_u64(json, "routed", row->routed);
     json_put_u64(json, "delivered", row->delivered);
+    json_put_u64(json, "returned", row->returned);
     json_put_u64(json, "queued", row->routed - row->delivered - dropped_of(row->dropped));
     put_drops(json, row->dropped);
     json_close_object(json);

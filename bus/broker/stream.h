@@ -24,9 +24,11 @@ struct handed {
     struct handed *prev, *next; /* in the order of their numbers */
     uint64_t number;
     uint32_t attempts;
-    uint64_t last;       /* handle of the member of its group it was with last */
-    int64_t deadline_ms; /* boot clock; MOMENT_NEVER: not sent in this session, or being read */
-    bool former;         /* of a former session, and not sent in this one */
+    uint64_t last;          /* handle of the member of its group it was with last */
+    int64_t deadline_ms;    /* boot clock; MOMENT_NEVER: not sent in this session, or being read */
+    bool former;            /* of a former session, and not sent in this one */
+    struct ledger_row *row; /* it was sent in this session, and is counted there; else NULL */
+    uint32_t count;         /* messages in it */
 };
 
 /* How far a reader is. */

@@ -485,20 +485,25 @@ void deliver_unopened(struct client *client, const struct client_component *send
                       const struct client_topic *topic, int code, const char *text);
 /* ledger.c */
 enum ledger_fate { LEDGER_REFUSED, LEDGER_MISSING, LEDGER_UNOPENED, LEDGER_FATES };
+/* How a message went. What a broker keeps rows of is all but DIRECT. */
+enum ledger_way { LEDGER_BY_TOPIC, LEDGER_DIRECT, LEDGER_MAILBOX };
 /* @to NULL: to the subscribers; @topic NULL: without memory for it. */
 void ledger_published(struct client *client, struct client_topic *topic,
-                      const struct client_component *to, uint64_t count);
+                      const struct client_component *to, uint8_t delivery, uint64_t count);
 void ledger_acknowledged(struct client *client, struct client_topic *topic,
-                         const struct client_component *to, uint64_t count);
+                         const struct client_component *to, uint8_t delivery, uint64_t count);
 void ledger_refused(struct client *client, struct client_topic *topic,
-                    const struct client_component *to, int code);
-/* @is_kept: the broker had kept it (a value, a will, a stored message), so it is in no row there.
- */
+                    const struct client_component *to, uint8_t delivery, int code);
+/* @is_kept: the broker had kept it (a value, a will), so it is in no row there. */
 void ledger_received(struct client *client, const struct client_component *sender,
-                     struct client_topic *topic, bool is_direct, bool is_kept, uint64_t count);
+                     struct client_topic *topic, enum ledger_way way, bool is_kept, uint64_t count);
+/* It came, and the application is not told: it had it before, knows that it does not open, or has
+ * ended its subscription. */
+void ledger_repeated(struct client *client, const struct client_component *sender,
+                     struct client_topic *topic, enum ledger_way way, uint64_t count);
 /* MISSING and UNOPENED; @topic empty: it is not known. */
 void ledger_missed(struct client *client, enum ledger_fate fate, struct bytes sender,
-                   struct bytes topic, bool is_direct, int code, uint64_t count);
+                   struct bytes topic, enum ledger_way way, int code, uint64_t count);
 void ledger_clear(struct client *client);
 /* receipts.c */
 /* A message of ours that asks for receipts, as it leaves. */

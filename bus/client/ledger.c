@@ -15,6 +15,7 @@ struct ledger_key {
     const struct client_component *sender;   /* NULL: we */
     const struct client_component *receiver; /* to whom it was addressed; NULL: to subscribers */
     uint64_t rule_line;                      /* 0: no rule, or it is not known */
+    uint64_t is_mail;                        /* by way of the receiver's mailbox; no padding */
 };
 
 struct ledger_loss {
@@ -29,15 +30,16 @@ struct ledger_row {
     struct ledger_key key;
     uint64_t published, acknowledged; /* of ours */
     uint64_t received, kept;          /* of others; kept: of them, what a broker had kept */
+    uint64_t repeated;                /* came, and was not shown */
     struct ledger_loss *losses;
 };
 
 static struct ledger_row *row_of(struct client *client, const struct client_component *sender,
-                                 const struct client_component *receiver,
+                                 const struct client_component *receiver, bool is_mail,
                                  struct client_topic *topic)
 {
     const struct rule *rule = topic ? client_topic_rule(client, topic) : NULL;
-    struct ledger_key key = {sender, receiver, rule ? rule->line : 0};
+    struct ledger_key key = {sender, receiver, rule ? rule->line : 0, is_mail};
     struct ledger_row *row = client->ledger_last;
 
     if (row && memcmp(&row->key, &key, sizeof(key)) == 0)
@@ -58,38 +60,57 @@ static struct ledger_row *row_of(struct client *client, const struct client_comp
     return row;
 }
 
-void ledger_published(struct client *client, struct client_topic *topic,
-                      const struct client_component *to, uint64_t count)
+static struct ledger_row *own_row(struct client *client, struct client_topic *topic,
+                                  const struct client_component *to, uint8_t delivery)
 {
-    struct ledger_row *row = row_of(client, NULL, to, topic);
+    return row_of(client, NULL, to, delivery == DELIVERY_MAILBOX, topic);
+}
+
+static struct ledger_row *row_from(struct client *client, const struct client_component *sender,
+                                   enum ledger_way way, struct client_topic *topic)
+{
+    const struct client_component *self =
+        way == LEDGER_BY_TOPIC ? NULL : component_get(client, bytes_text(client->self->name));
+
+    return row_of(client, sender, self, way == LEDGER_MAILBOX, topic);
+}
+
+void ledger_published(struct client *client, struct client_topic *topic,
+                      const struct client_component *to, uint8_t delivery, uint64_t count)
+{
+    struct ledger_row *row = own_row(client, topic, to, delivery);
 
     if (row)
         row->published += count;
 }
 
 void ledger_acknowledged(struct client *client, struct client_topic *topic,
-                         const struct client_component *to, uint64_t count)
+                         const struct client_component *to, uint8_t delivery, uint64_t count)
 {
-    struct ledger_row *row = row_of(client, NULL, to, topic);
+    struct ledger_row *row = own_row(client, topic, to, delivery);
 
     if (row)
         row->acknowledged += count;
 }
 
-static const struct client_component *receiver_of(struct client *client, bool is_direct)
-{
-    return is_direct ? component_get(client, bytes_text(client->self->name)) : NULL;
-}
-
 void ledger_received(struct client *client, const struct client_component *sender,
-                     struct client_topic *topic, bool is_direct, bool is_kept, uint64_t count)
+                     struct client_topic *topic, enum ledger_way way, bool is_kept, uint64_t count)
 {
-    struct ledger_row *row = row_of(client, sender, receiver_of(client, is_direct), topic);
+    struct ledger_row *row = row_from(client, sender, way, topic);
 
     if (!row)
         return;
     row->received += count;
     row->kept += is_kept ? count : 0;
+}
+
+void ledger_repeated(struct client *client, const struct client_component *sender,
+                     struct client_topic *topic, enum ledger_way way, uint64_t count)
+{
+    struct ledger_row *row = row_from(client, sender, way, topic);
+
+    if (row)
+        row->repeated += count;
 }
 
 static void lose(struct client *client, struct ledger_row *row, enum ledger_fate fate, int code,
@@ -116,18 +137,18 @@ static void lose(struct client *client, struct ledger_row *row, enum ledger_fate
 }
 
 void ledger_refused(struct client *client, struct client_topic *topic,
-                    const struct client_component *to, int code)
+                    const struct client_component *to, uint8_t delivery, int code)
 {
-    lose(client, row_of(client, NULL, to, topic), LEDGER_REFUSED, code, 1);
+    lose(client, own_row(client, topic, to, delivery), LEDGER_REFUSED, code, 1);
 }
 
 void ledger_missed(struct client *client, enum ledger_fate fate, struct bytes sender,
-                   struct bytes topic, bool is_direct, int code, uint64_t count)
+                   struct bytes topic, enum ledger_way way, int code, uint64_t count)
 {
     const struct client_component *from = component_get(client, sender);
     struct client_topic *known = topic.size > 0 ? client_topic_get(client, topic) : NULL;
 
-    lose(client, row_of(client, from, receiver_of(client, is_direct), known), fate, code, count);
+    lose(client, row_from(client, from, way, known), fate, code, count);
 }
 
 /* --- the answer ------------------------------------------------------------------------------- */
@@ -203,10 +224,12 @@ static void put_row(const struct client *client, struct json *json, const struct
     json_put_u64(json, "rule_line", row->key.rule_line);
     json_put_text(json, "rule", filter_of(client, row->key.rule_line));
     json_put_text(json, "receiver", bytes_text(row->key.receiver ? row->key.receiver->name : ""));
+    json_put_bool(json, "mailbox", row->key.is_mail);
     json_put_u64(json, "published", row->published);
     json_put_u64(json, "acknowledged", row->acknowledged);
     json_put_u64(json, "received", row->received);
     json_put_u64(json, "kept", row->kept);
+    json_put_u64(json, "repeated", row->repeated);
     put_losses(json, "refused", row, LEDGER_REFUSED);
     put_losses(json, "missing", row, LEDGER_MISSING);
     put_losses(json, "unopened", row, LEDGER_UNOPENED);

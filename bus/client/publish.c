@@ -79,11 +79,12 @@ size_t client_unacknowledged(const struct client *client)
 
 /* An application message will not be delivered: told once to the reader and to the next flush. */
 static void refuse_app(struct client *client, uint64_t app_id, struct bytes topic,
-                       const struct client_component *to, int code, const char *text)
+                       const struct client_component *to, uint8_t delivery, int code,
+                       const char *text)
 {
     if (app_id == 0) /* a value said again: the application was answered already */
         return;
-    ledger_refused(client, client_topic_get(client, topic), to, code);
+    ledger_refused(client, client_topic_get(client, topic), to, delivery, code);
     receipts_forget(client, app_id);
     client->stats.refused++;
     if (client->refused_code == 0) {
@@ -124,7 +125,8 @@ static void refuse_sent(struct client *client, struct sent *sent, int code, cons
     }
     client->unacknowledged -= sent->count;
     for (uint32_t i = 0; i < sent->count; i++)
-        refuse_app(client, sent->app_id + i, topic_name(sent->topic), sent->to, code, text);
+        refuse_app(client, sent->app_id + i, topic_name(sent->topic), sent->to, sent->delivery,
+                   code, text);
 }
 
 /* A new block in the window with room for @room payload bytes. */
@@ -169,7 +171,7 @@ static void window_release(struct client *client)
         if (!sent->answered && sent->app_id != 0 && !sent->quiet) {
             client->unacknowledged -= sent->count;
             client->stats.acknowledged += sent->count;
-            ledger_acknowledged(client, sent->topic, sent->to, sent->count);
+            ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, sent->count);
         }
         if (client->window_sent.chunk) {
             struct fifo_cursor probe = {0};
@@ -589,7 +591,7 @@ static int send_to_readers(struct client *client, struct moment now, struct clie
     if (out->receipt)
         receipts_named(client, out->id);
     client->stats.acknowledged++;
-    ledger_acknowledged(client, topic, NULL, 1);
+    ledger_acknowledged(client, topic, NULL, out->delivery, 1);
     return 0;
 }
 
@@ -676,9 +678,9 @@ static enum taken take(struct client *client, struct moment now, const struct ou
         r = take_by_rule(client, now, topic, out, room, &taken, ret_count);
     }
     for (size_t i = 0; r < 0 && i < *ret_count; i++)
-        refuse_app(client, out->id + i, parts.topic, to, r, aico_error_string(r));
+        refuse_app(client, out->id + i, parts.topic, to, out->delivery, r, aico_error_string(r));
     if (taken == TAKEN && out->id != 0)
-        ledger_published(client, topic, to, *ret_count);
+        ledger_published(client, topic, to, out->delivery, *ret_count);
     return taken;
 }
 
@@ -695,8 +697,8 @@ static void expire(struct client *client, const struct outgoing *out)
     struct client_component *to = out->to_size > 0 ? component_get(client, parts.to) : NULL;
 
     if (out->id != 0)
-        ledger_published(client, client_topic_get(client, parts.topic), to, 1);
-    refuse_app(client, out->id, parts.topic, to, AICO_EEXPIRED, expired_text);
+        ledger_published(client, client_topic_get(client, parts.topic), to, out->delivery, 1);
+    refuse_app(client, out->id, parts.topic, to, out->delivery, AICO_EEXPIRED, expired_text);
 }
 
 void publish_expire(struct client *client, struct moment now)
@@ -900,7 +902,7 @@ static void refuse_parked(struct client *client, struct client_component *peer,
     if (parked->quiet)
         refuse_copy(client, parked->head.id, topic, peer, code, text);
     else
-        refuse_app(client, parked->head.id, topic, peer, code, text);
+        refuse_app(client, parked->head.id, topic, peer, parked->head.delivery, code, text);
     parked_free(client, peer, parked);
 }
 

@@ -15,14 +15,20 @@
 #define REPLAY_SAY_MS 1000
 #define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
 
+static enum ledger_way way_of(bool is_direct, bool is_mail)
+{
+    return is_mail ? LEDGER_MAILBOX : is_direct ? LEDGER_DIRECT : LEDGER_BY_TOPIC;
+}
+
 /* A message of @sender on @topic. @is_kept: as for ledger_received(). */
 static void deliver(struct client *client, struct aico_message *message,
-                    const struct client_component *sender, struct client_topic *topic, bool is_kept)
+                    const struct client_component *sender, struct client_topic *topic, bool is_mail,
+                    bool is_kept)
 {
     uint32_t count = message_count(message);
 
     client->stats.received += count;
-    ledger_received(client, sender, topic, message->direct, is_kept, count);
+    ledger_received(client, sender, topic, way_of(message->direct, is_mail), is_kept, count);
     client->host.deliver(client->host.context, message);
 }
 
@@ -34,6 +40,7 @@ struct report {
     int code;
     const char *text;
     bool direct; /* it was addressed to this component */
+    bool mail;   /* by way of its mailbox */
     uint16_t attempt;
     struct missed_place missed;
 };
@@ -59,7 +66,8 @@ static void deliver_report(struct client *client, const struct report *report)
     *message_missed(message) = report->missed;
     if (report->kind == AICO_MESSAGE_GAP || report->kind == AICO_MESSAGE_UNOPENED)
         ledger_missed(client, report->kind == AICO_MESSAGE_GAP ? LEDGER_MISSING : LEDGER_UNOPENED,
-                      report->sender, report->topic, report->direct, report->code, report->count);
+                      report->sender, report->topic, way_of(report->direct, report->mail),
+                      report->code, report->count);
     client->host.deliver(client->host.context, message);
 }
 
@@ -222,7 +230,8 @@ static void deliver_word_of_broker(struct client *client, struct moment now,
         return;
     }
     message->sent_ms = now.real_ms;
-    deliver(client, message, component_get(client, bytes_text(message->sender)), topic, true);
+    deliver(client, message, component_get(client, bytes_text(message->sender)), topic, false,
+            true);
 }
 
 /* An unsealed message of a rule that says so; the registry must let its sender publish. */
@@ -268,7 +277,8 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     message->sequence = record->id;
     message->will = record->kept && record->delivery == DELIVERY_EVENT;
     message->direct = record->direct;
-    deliver(client, message, sender, topic, record->kept || record->delivery == DELIVERY_RETAINED);
+    deliver(client, message, sender, topic, false,
+            record->kept || record->delivery == DELIVERY_RETAINED);
 }
 
 static struct arrival *arrival_new(struct client *client, struct client_component *sender,
@@ -485,7 +495,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     message->attempt = place.attempt;
     message->stored_ms = place.stored_ms;
     follow_handed(client, &place, 1, &in_clear);
-    deliver(client, message, sender, topic, true);
+    deliver(client, message, sender, topic, false, false);
 }
 
 int receive_item(struct client *client, struct moment now, const struct record_item *item)
@@ -509,11 +519,13 @@ int receive_item(struct client *client, struct moment now, const struct record_i
             return r;
         payload = bytes_of(whole->payload, whole->total);
     }
-    /* The next reader gets it. */
-    if (item->delivery == DELIVERY_STREAM && !is_followed(client, item->subscription))
+    /* The next reader gets it, or this one had it. */
+    if ((item->delivery == DELIVERY_STREAM && !is_followed(client, item->subscription)) ||
+        follow_is_done(client, item->subscription, item->number)) {
+        ledger_repeated(client, sender, topic, way_of(false, item->delivery == DELIVERY_MAILBOX),
+                        item->count ? item->count : 1);
         return 0;
-    if (follow_is_done(client, item->subscription, item->number))
-        return 0;
+    }
     if (item->delivery == DELIVERY_STREAM &&
         (payload.size < 8 || memcmp(payload.at, "AICO-MSG", 8) != 0))
         deliver_clear_item(client, topic, sender, item, payload);
@@ -538,6 +550,7 @@ int deliver_missed(struct client *client, const struct record_missed *record,
                                         .code = code,
                                         .text = aico_error_string(code),
                                         .direct = direct,
+                                        .mail = direct,
                                         .attempt = record->attempt,
                                         .missed = *place});
     return 0;
@@ -599,21 +612,22 @@ static void report_gap(struct client *client, const struct session_event *event)
 }
 
 /* Told in its place instead of the message: whoever held it back, it is void. Who comes later
- * misses nothing: @kept. */
+ * misses nothing. */
 static bool is_void(struct client *client, struct moment now, const struct session_event *event,
-                    bool kept)
+                    const struct arrival *arrival)
 {
     if (event->until_ms == 0 ||
         now.real_ms <= event->until_ms + client->settings.session.synchrony_bound_ms)
         return false;
-    if (kept && event->delivery == DELIVERY_RETAINED)
+    if (arrival->kept && event->delivery == DELIVERY_RETAINED)
         return true;
     deliver_gap(client, (struct report){.topic = event->topic,
                                         .sender = event->peer,
                                         .count = 1,
                                         .code = AICO_EEXPIRED,
                                         .text = "came later than its time to live allows",
-                                        .direct = event->direct});
+                                        .direct = event->direct,
+                                        .mail = arrival->mail});
     return true;
 }
 
@@ -687,6 +701,9 @@ static void leave_out(struct client *client, struct moment now, const struct ses
                       const struct arrival *arrival, const struct seen_place *place)
 {
     note_replay(client, now, event);
+    if (event->cookie && !arrival->kept)
+        ledger_repeated(client, arrival->sender, arrival->topic,
+                        way_of(event->direct, arrival->mail), 1);
     settle_left_out(client, event, arrival, place);
 }
 
@@ -723,14 +740,16 @@ static void report_message(struct client *client, struct moment now,
         !topic_is_subscribed(client, arrival->topic))
         return;
     if (arrival->stored.number > 0 && !arrival->mail &&
-        !is_followed(client, arrival->stored.subscription))
+        !is_followed(client, arrival->stored.subscription)) {
+        ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, 1);
         return;
+    }
     place = place_of(client, event, arrival);
     if (seen_is_settled(client, &place) || !once_is_new(client, event, arrival, &place)) {
         leave_out(client, now, event, arrival, &place);
         return;
     }
-    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event, arrival->kept)) {
+    if (event->delivery != DELIVERY_REPLY && is_void(client, now, event, arrival)) {
         settle_left_out(client, event, arrival, &place);
         return;
     }
@@ -776,10 +795,11 @@ static void report_message(struct client *client, struct moment now,
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
     if (kind != AICO_MESSAGE_REPLY) {
-        deliver(client, message,
-                event->cookie ? arrival->sender : component_get(client, event->peer),
-                event->cookie ? arrival->topic : client_topic_get(client, event->topic),
-                kind == AICO_MESSAGE_RETAINED || event->will || arrival->stored.number > 0);
+        deliver(
+            client, message, event->cookie ? arrival->sender : component_get(client, event->peer),
+            event->cookie ? arrival->topic : client_topic_get(client, event->topic),
+            arrival->mail || (event->kept > 0 && !event->cookie),
+            kind == AICO_MESSAGE_RETAINED || event->will || (event->kept > 0 && !event->cookie));
         return;
     }
     request = operation_by_reply(client, arrival->request);
@@ -822,7 +842,7 @@ static bool report_bundle(struct client *client, struct moment now,
     bundle->sealed = true;
     bundle->id = arrival->id;
     memcpy(bundle->reference, event->ref, sizeof(event->ref));
-    deliver(client, bundle, arrival->sender, arrival->topic, false);
+    deliver(client, bundle, arrival->sender, arrival->topic, false, false);
     return true;
 }
 
@@ -831,8 +851,10 @@ static bool report_bundle(struct client *client, struct moment now,
 static void report_item_failed(struct client *client, const struct session_event *event,
                                const struct arrival *arrival)
 {
-    if (!follow_failed(client, &arrival->stored, event->code))
+    if (!follow_failed(client, &arrival->stored, event->code)) {
+        ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, arrival->count);
         return;
+    }
     client->stats.unopened += arrival->count;
     deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
                                             .topic = event->topic,
@@ -872,6 +894,9 @@ static void report_failed(struct client *client, struct moment now,
     if (event->code == AICO_EREPLAY &&
         !arrival->mail) /* it asks once more for what it has not heard */
         note_replay(client, now, event);
+    if (event->code == AICO_EREPLAY && !arrival->kept)
+        ledger_repeated(client, arrival->sender, arrival->topic,
+                        way_of(arrival->direct, arrival->mail), arrival->count);
     /* Nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
@@ -893,7 +918,8 @@ static void report_failed(struct client *client, struct moment now,
                                                 .count = arrival->count,
                                                 .code = event->code,
                                                 .text = event->text,
-                                                .direct = arrival->direct});
+                                                .direct = arrival->direct,
+                                                .mail = arrival->mail});
     }
 }
 

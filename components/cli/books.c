@@ -103,23 +103,26 @@ static int take_book(const char *path, json_t *sums, json_t *known, struct aico_
     {
         bool is_own = strcmp(text_of(row, "sender"), component) == 0;
 
-        if (*text_of(row, "receiver") || number_of(row, "rule_line") == 0)
-            continue; /* the broker keeps no row of what is addressed */
+        if ((*text_of(row, "receiver") && !json_is_true(json_object_get(row, "mailbox"))) ||
+            number_of(row, "rule_line") == 0)
+            continue; /* the broker keeps no row of what goes straight to one component */
         key_of(key, row, is_own ? "" : component);
         add(sums, key,
             is_own ? number_of(row, "acknowledged")
                    : number_of(row, "received") - number_of(row, "kept") +
-                         sum_of(json_object_get(row, "missing")) +
+                         number_of(row, "repeated") + sum_of(json_object_get(row, "missing")) +
                          sum_of(json_object_get(row, "unopened")));
     }
     json_decref(book);
     return 0;
 }
 
+/* What was returned may have come, or not: the reader left before it said so. */
 static json_int_t differ(json_t *differences, const json_t *row, json_int_t broker,
                          json_int_t client)
 {
-    json_int_t apart = broker > client ? broker - client : client - broker;
+    json_int_t sure = broker - number_of(row, "returned");
+    json_int_t apart = client > broker ? client - broker : client < sure ? sure - client : 0;
 
     if (apart != 0)
         (void)json_array_append_new(

@@ -313,6 +313,25 @@ static void what_the_application_holds_is_not_shown_again_after_a_new_link(void 
 }
 
 /* The broker may say it again for as long as it has not heard; we remember a bounded number. */
+static void the_books_have_what_came_and_what_came_again(void **state UNUSED)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer json = {0};
+    uint32_t subscription;
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscription = follow(&w, "");
+    comes(&w, subscription, 1);
+    settle(&w, subscription, 1, 0, "");
+    comes(&w, subscription, 1);
+    assert_int_equal(shown(&w), 1);
+    assert_int_equal(client_ledger(w.client, &json), 0);
+    assert_non_null(memmem(json.at, json.size, "\"received\":1,\"kept\":0,\"repeated\":1,", 35));
+    world_deinit(&w);
+}
+
 static void the_oldest_settled_ones_are_forgotten(void **state UNUSED)
 {
     const uint64_t kept = 8192;
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(a_batch_is_settled_when_all_of_it_is),
         cmocka_unit_test(one_that_came_again_before_it_was_settled_is_settled_twice),
         cmocka_unit_test(what_the_application_holds_is_not_shown_again_after_a_new_link),
+        cmocka_unit_test(the_books_have_what_came_and_what_came_again),
         cmocka_unit_test(the_oldest_settled_ones_are_forgotten),
         cmocka_unit_test(what_does_not_open_is_told_to_the_broker),
         cmocka_unit_test(an_item_whose_key_is_missing_stays_where_it_is),
