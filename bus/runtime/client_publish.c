@@ -372,7 +372,9 @@ static int take_options(struct said *said, struct aico_error *err)
     said->out.delivery = options->retain ? DELIVERY_RETAINED : DELIVERY_EVENT;
     if (options->to)
         said->to = bytes_text(options->to);
-    if (options->to && options->ack == AICO_ACK_STORED)
+    if (options->mailbox && !options->to)
+        return aico_error_set(err, AICO_EINVAL, "a mailbox is that of one component: `to`");
+    if (options->to && (options->ack == AICO_ACK_STORED || options->mailbox))
         said->out.delivery = DELIVERY_MAILBOX;
     if (options->ttl_ms < 0 || options->ttl_ms > TTL_MAX_MS)
         return aico_error_set(err, AICO_EINVAL, "ttl_ms %" PRId64 ": 0, or 1..%u", options->ttl_ms,
@@ -401,7 +403,7 @@ static int check_said(struct aico_client *c, const struct said *said, size_t hea
         r = check_rule(c, said->topic, err);
     if (r == 0 && c->outbox)
         r = check_outbox(c, said->topic, options, err);
-    if (r == 0 && options->ack == AICO_ACK_STORED && said->to.size > 0)
+    if (r == 0 && said->out.delivery == DELIVERY_MAILBOX)
         r = check_mailbox(c, said->topic, err);
     else if (r == 0 && options->ack == AICO_ACK_STORED)
         r = check_stored(c, said->topic, err);
@@ -435,7 +437,7 @@ static bool is_kept(struct aico_client *c, const struct said *said)
 {
     const struct rule *rule = topic_is_valid(said->topic) ? verdict_of(c, said->topic)->rule : NULL;
 
-    return rule && rule->store.on && said->to.size == 0;
+    return said->out.delivery == DELIVERY_MAILBOX || (rule && rule->store.on && said->to.size == 0);
 }
 
 static void number_receipt(struct aico_client *c, struct said *said)

@@ -37,6 +37,7 @@ struct cli {
     enum aico_start start;
     int64_t since;
     enum aico_ack ack;
+    bool is_mailbox;
     const char *receipt;              /* the file for signed ones */
     const char *ledger;               /* the file for the books of this client */
     const char *books[CLI_BOOKS_MAX]; /* ledger: those of clients */

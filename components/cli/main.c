@@ -233,6 +233,9 @@ static int take(void *context, int id, const char *value, struct aico_error *err
         return take_header(cli, value, err);
     case OPTION_ACK:
         return take_ack(cli, value, err);
+    case OPTION_MAILBOX:
+        cli->is_mailbox = true;
+        return 0;
     case OPTION_RECEIPT:
         cli->receipt = value;
         return 0;

@@ -247,6 +247,8 @@ static int check_usage(const struct cli *cli, bool is_stdin, struct aico_error *
         return aico_error_set(err, AICO_EINVAL, "TEXT is missing; - reads it from the terminal");
     if (cli->connect.client.outbox_limit > 0 && !cli->connect.client.outbox)
         return aico_error_set(err, AICO_EINVAL, "--outbox-limit needs --outbox");
+    if (cli->is_mailbox && !cli->to)
+        return aico_error_set(err, AICO_EINVAL, "--mailbox needs --to");
     if (cli->for_ms >= 0 && !cli->is_retain)
         return aico_error_set(err, AICO_EINVAL, "--for needs --retain");
     if (cli->receipt && cli->ack != AICO_ACK_SIGNED)
@@ -290,6 +292,7 @@ int verb_pub(struct cli *cli)
         .cli = cli,
         .topic = cli->command.arguments[0],
         .options = {.to = cli->to,
+                    .mailbox = cli->is_mailbox,
                     .headers = cli->headers,
                     .header_count = cli->header_count,
                     .wait_ms = cli->connect.timeout_ms,

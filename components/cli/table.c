@@ -109,6 +109,10 @@ static const struct option_entry options[] = {
     {OPTION_HEADER, "pub", "header", 0, "K=V", "a header, sealed with the message; repeatable",
      "Messages", false},
     {OPTION_TO, "pub", "to", 0, "NAME", "only this component receives it", "Messages", false},
+    {OPTION_MAILBOX, "pub", "mailbox", 0, NULL,
+     "with --to: it is stored for that component while it is away, also with another --ack than\n"
+     "stored",
+     "Messages", false},
     {OPTION_TTL, "pub", "ttl", 0, "TIME",
      "void when it has not reached its readers by then: 500ms, 10s, 2m", "Messages", false},
     {OPTION_RETAIN, "pub", "retain", 0, NULL,

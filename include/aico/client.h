@@ -133,6 +133,8 @@ struct aico_publish_options {
     int64_t ttl_ms; /* void when it has not reached its readers by then; 0: never, at most 49 days.
                        Whoever would have got it is told (GAP, AICO_EEXPIRED); one that could not
                        be sent at all comes back as REFUSED with the same code */
+    bool mailbox; /* with `to`: it is stored for that component while it is away, as STORED has it;
+                     so that STORED need not be all that is waited for */
     int64_t receipt_ms; /* with DELIVERED and SIGNED: how long to wait for receipts once it has been
                            sent, or of what is stored since this call; 0: 30000, at most 49 days */
 };

@@ -11,6 +11,7 @@ for name in a b w1 w2; do
 done
 rule() { aico-keytool -q rule set "$@" --before 'logs/**' || failed "a rule for $1"; }
 rule 's/**' --publish cli --subscribe a,b --store age=7d --history
+rule 'mail/**' --publish cli --subscribe a --seal ratchet
 rule 'jobs/**' --publish cli --subscribe w1,w2 --store age=7d --history
 broker_start || { failed "a broker" "$WORK/broker.err"; finish; }
 restart() {
@@ -104,6 +105,23 @@ printf four >"$WORK/content"
 check "whoever has the registry can check them" aico-keytool receipt "$WORK/receipts" --content "$WORK/content"
 printf five >"$WORK/content"
 check_exit "for what was said and nothing else" 9 aico-keytool receipt "$WORK/receipts" --content "$WORK/content"
+
+# --- a mailbox ------------------------------------------------------------------------------------
+
+mail_is() { [ "$(sqlite3 "$AICO_HOME/state/broker/messages.db" "SELECT count(*) FROM mail" 2>/dev/null)" = "$1" ]; }
+check_exit "--mailbox is that of somebody" 2 aico-bus --as cli pub mail/x x --mailbox --ack delivered
+check_exit "under a rule that can seal for who is away" 4 aico-bus --as cli pub s/x x --to a --mailbox --ack delivered
+pub mail/x 'no. 7' --to a --mailbox --ack signed --receipt "$WORK/mailed" >"$WORK/mail.out" 2>"$WORK/mail.err" </dev/null &
+PUB=$!
+PIDS+=("$PUB")
+until_true 60 mail_is 1 && passed "it lies in a mailbox" || failed "it lies in a mailbox" "$WORK/mail.err"
+check "its receiver comes and takes it" timeout 80 aico-bus --as a --timeout 60s sub 'mail/**' --count 1 --for 60s
+check "and the publisher hears of it" ends 0
+took "by its name" "$WORK/mail.out" "a "
+printf 'no. 7' >"$WORK/content"
+check "signed" aico-keytool receipt "$WORK/mailed" --content "$WORK/content"
+check_exit "who does not come is named" 7 aico-bus --as cli --timeout 4s pub mail/x x --to a --mailbox --ack delivered
+grep -q 'stored for a' "$WORK/err" && passed "as one it is stored for" || failed "by name" "$WORK/err"
 
 # --- a queue group -------------------------------------------------------------------------------
 
