@@ -47,18 +47,22 @@ static unsigned long file_number(const char *name)
     return strcmp(again, name) == 0 ? number : 0;
 }
 
-static unsigned long last_number(const char *folder)
+/* The highest number there is; 0: none. A folder that cannot be read is a failure: a number that is
+ * taken would be given again, and the file of that number be lost. */
+static int last_number(const char *folder, unsigned long *ret_number, struct aico_error *err)
 {
-    unsigned long last = 0;
     struct dirent *entry;
     DIR *dir = opendir(folder);
+    int r;
 
+    *ret_number = 0;
     if (!dir)
-        return 0;
-    while ((entry = readdir(dir)) != NULL)
-        last = MAX(last, file_number(entry->d_name));
+        return errno == ENOENT ? 0 : system_error(err, folder);
+    while (errno = 0, (entry = readdir(dir)) != NULL)
+        *ret_number = MAX(*ret_number, file_number(entry->d_name));
+    r = errno == 0 ? 0 : system_error(err, folder);
     (void)closedir(dir);
-    return last;
+    return r;
 }
 
 void audit_files_deinit(struct audit_files *files)
@@ -96,15 +100,17 @@ int audit_files_list(const char *home, struct audit_files *ret_files, struct aic
     struct audit_files files = {NULL, 0};
     CLEANUP(free_memory)
     char *folder = home_path(home, "log");
-    unsigned long last = folder ? last_number(folder) : 0;
-    int r = folder ? 0 : AICO_ENOMEM;
+    unsigned long last;
+    int r = folder ? last_number(folder, &last, err) : AICO_ENOMEM;
 
     for (unsigned long i = 1; r == 0 && i <= last; i++)
         r = list_one(&files, home_path(home, AUDIT_FILE_NAME ".%lu", i));
     if (r == 0)
         r = list_one(&files, home_path(home, AUDIT_FILE_NAME));
-    if (r < 0)
+    if (r == AICO_ENOMEM)
         return aico_error_set(err, r, "out of memory");
+    if (r < 0)
+        return r;
     if (files.count == 0)
         return aico_error_set(err, AICO_ENOTFOUND,
                               "%s/" AUDIT_FILE_NAME ": no broker of this home has run yet", home);
@@ -245,8 +251,13 @@ int audit_log_open(const char *home, struct bytes namespace, const struct identi
     if (access(log->path, F_OK) == 0) {
         r = go_on(log, namespace, now_ms, err);
     } else {
-        end_of_earlier(log, namespace, last_number(folder), previous);
-        r = begin_file(log, namespace, previous, err);
+        unsigned long last;
+
+        r = last_number(folder, &last, err);
+        if (r == 0) {
+            end_of_earlier(log, namespace, last, previous);
+            r = begin_file(log, namespace, previous, err);
+        }
     }
     if (r < 0)
         return r;
@@ -311,10 +322,15 @@ static int begin_next(struct audit_log *log, struct aico_error *err)
     char *earlier = NULL;
     CLEANUP(free_memory)
     char *folder = strndup(log->path, strlen(log->path) - strlen("/audit"));
-    int r;
+    unsigned long last;
+    int r = folder ? last_number(folder, &last, err) : AICO_ENOMEM;
 
-    if (!folder || asprintf(&earlier, "%s.%lu", log->path, last_number(folder) + 1) < 0)
-        return aico_error_set(err, AICO_ENOMEM, "out of memory");
+    if (r == 0 && asprintf(&earlier, "%s.%lu", log->path, last + 1) < 0)
+        r = AICO_ENOMEM;
+    if (r == AICO_ENOMEM)
+        return aico_error_set(err, r, "out of memory");
+    if (r < 0)
+        return r;
     if (rename(log->path, earlier) < 0)
         return system_error(err, log->path);
     r = begin_file(log, bytes_text(log->chain.namespace), log->chain.hash, err);

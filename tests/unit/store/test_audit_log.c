@@ -156,12 +156,52 @@ static void a_large_file_is_followed_by_another(void **state)
     assert_non_null(strstr(files.paths[0], "audit.1"));
 }
 
+/* No file can be opened any more, as when a broker has too many connections. */
+static int save_without_descriptors(struct world *w)
+{
+    struct rlimit before, none;
+    int r;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    r = audit_log_save(w->log, NOW, NULL, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    return r;
+}
+
+static void a_large_file_takes_no_earlier_ones_place(void **state)
+{
+    struct world *w = *state;
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/log/audit.1", w->home);
+    assert_int_equal(file_write(path, 0600, false, bytes_text("earlier"), NULL), 0);
+    for (int i = 0; i < 11; i++) {
+        int r;
+
+        add(w, 30000);
+        r = save_without_descriptors(w);
+        assert_true(r == 0 || r == AICO_ESYSTEM); /* it is saved, and no new file was begun */
+    }
+    assert_int_equal(report_of(w, "audit").signed_entries, 330000);
+    add(w, 1);
+    assert_int_equal(audit_log_save(w->log, NOW, NULL, NULL), 0); /* it is made up for */
+    assert_int_equal(report_of(w, "audit.2").signed_entries, 330001);
+    assert_int_equal(file_read(path, FILE_SECRET, 64, &text, NULL), 0);
+    assert_true(bytes_equal_text(buffer_view(&text), "earlier"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_full_disk_costs_no_entry, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_goes_on_after_it_was_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_file_is_followed_by_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_large_file_takes_no_earlier_ones_place, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
