@@ -244,6 +244,21 @@ static void close_folder(DIR **folder)
         (void)closedir(*folder);
 }
 
+/* The next entry but "." and "..". 1, 0 (there is none), or the error. */
+static int next_entry(DIR *folder, const char *path, const char **ret_name, struct aico_error *err)
+{
+    const struct dirent *entry;
+
+    do {
+        errno = 0;
+        entry = readdir(folder);
+    } while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    if (!entry)
+        return errno == 0 ? 0 : failed(err, path);
+    *ret_name = entry->d_name;
+    return 1;
+}
+
 static int take_entry(struct making *m, const char *path, const char *name, int depth,
                       struct aico_error *err);
 
@@ -256,8 +271,8 @@ static int take_folder(struct making *m, const char *path, int depth, struct aic
     char *to = join(m->files, path);
     CLEANUP(close_folder)
     DIR *folder = from ? opendir(from) : NULL;
-    const struct dirent *entry;
-    int r = 0;
+    const char *name;
+    int r;
 
     if (!from || !to)
         return no_memory(err);
@@ -267,14 +282,11 @@ static int take_folder(struct making *m, const char *path, int depth, struct aic
     if (depth > DEPTH_MAX)
         return aico_error_set(err, AICO_EBACKUP, "%s: too deep for a home", from);
     r = folder_make(to, err);
-    while (r == 0 && (entry = readdir(folder)) != NULL) {
+    while (r == 0 && (r = next_entry(folder, from, &name, err)) > 0) {
         CLEANUP(free_memory)
-        char *below = path[0] ? join(path, entry->d_name) : strdup(entry->d_name);
+        char *below = path[0] ? join(path, name) : strdup(name);
 
-        if (!below)
-            return no_memory(err);
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = take_entry(m, below, entry->d_name, depth, err);
+        r = below ? take_entry(m, below, name, depth, err) : no_memory(err);
     }
     return r;
 }
@@ -417,6 +429,8 @@ static int restore_file(struct restoring *s, const struct listed *listed, struct
         return r;
     }
     r = measure(from, hash, &size, &mode, err);
+    if (r < 0 && access(from, F_OK) == 0)
+        return r;
     if (r < 0)
         return aico_error_set(err, AICO_EBACKUP, "%s: it is in the manifest and not here", from);
     if (size != listed->size || memcmp(hash, listed->hash, HASH_SIZE) != 0) /* public */
@@ -458,17 +472,17 @@ static int check_empty(const char *home, struct aico_error *err)
 {
     CLEANUP(close_folder)
     DIR *folder = opendir(home);
-    const struct dirent *entry;
+    const char *name;
+    int r;
 
     if (!folder)
         return errno == ENOENT ? 0 : failed(err, home);
-    while ((entry = readdir(folder)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            return aico_error_set(err, AICO_EEXISTS,
+    r = next_entry(folder, home, &name, err);
+    return r > 0 ? aico_error_set(err, AICO_EEXISTS,
                                   "%s: there is something in it; stop what runs there and move it "
                                   "away: mv '%s' '%s.before'",
-                                  home, home, home);
-    return 0;
+                                  home, home, home)
+                 : r;
 }
 
 int backup_restore(const char *dir, const char *home, struct backup_report *ret_report,
