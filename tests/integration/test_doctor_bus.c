@@ -359,19 +359,34 @@ static void clear_text_where_settings_forbid_it(void **state)
     assert_false(is_found("rules", AICO_EPOLICY, "clear/**"));
 }
 
-static void too_few_descriptors(void **state)
+static void limit_descriptors(rlim_t count, struct rlimit *ret_before)
 {
-    struct rlimit before, few;
+    struct rlimit few;
 
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    few = before;
-    few.rlim_cur = 500;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+    few = *ret_before;
+    few.rlim_cur = count;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+}
+
+static void a_broker_with_too_few_descriptors(void **state)
+{
+    struct rlimit before;
+
+    limit_descriptors(500, &before); /* the broker is this process */
     assert_int_equal(examine(*state, NULL), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(expect_finding("limits", AICO_ELIMIT, "may open 500 files")->level,
                      AICO_FINDING_NOTE);
-    few.rlim_cur = 60;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+}
+
+/* Without a registry nobody is asked, which would take some. */
+static void too_few_descriptors(void **state)
+{
+    struct rlimit before;
+
+    assert_int_equal(unlink(at_home(*state, "registry")), 0);
+    limit_descriptors(60, &before);
     (void)examine(*state, NULL);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_string_equal(expect_finding("limits", AICO_ELIMIT, "we may open 60")->repair,
@@ -487,7 +502,8 @@ int main(void)
                                         set_up_without_broker, world_free),
         cmocka_unit_test_setup_teardown(clear_text_where_settings_forbid_it, set_up_without_broker,
                                         world_free),
-        cmocka_unit_test_setup_teardown(too_few_descriptors, set_up, world_free),
+        cmocka_unit_test_setup_teardown(a_broker_with_too_few_descriptors, set_up, world_free),
+        cmocka_unit_test_setup_teardown(too_few_descriptors, set_up_without_broker, world_free),
         cmocka_unit_test_setup_teardown(a_broker_that_does_not_run, set_up_without_broker,
                                         world_free),
         cmocka_unit_test_setup_teardown(the_broker_of_another_bus, set_up, world_free),
