@@ -284,7 +284,7 @@ static void nobody_serves_it_is_told_at_once(void **state)
     (void)subscribe(bob, "service/**"); /* reads it, does not serve it */
     assert_int_equal(aico_request(alice, "service/echo/v1", "x", 1, WAIT_MS, &m, NULL),
                      AICO_ENORESPONDER);
-    assert_true(clock_ms() - start < 2000);
+    assert_true(clock_ms() - start < WAIT_MS); /* it was told */
     leave(&alice);
     leave(&bob);
 }
@@ -298,7 +298,7 @@ static void an_unanswered_request_ends_in_time_and_a_late_reply_is_nothing(void 
 
     assert_int_equal(aico_subscribe(bob, "service/**", &serve, WAIT_MS, NULL, NULL), 0);
     assert_int_equal(aico_request(alice, "service/slow/v1", "x", 1, 300, &m, NULL), AICO_ETIMEOUT);
-    assert_in_range(clock_ms() - start, 300, 2000);
+    assert_in_range(clock_ms() - start, 250, WAIT_MS); /* the loops' clocks are a moment behind */
     request = expect(bob, AICO_MESSAGE_REQUEST);
     assert_int_equal(aico_reply(bob, request, "late", 4, NULL), 0);
     (void)!aico_flush(bob, WAIT_MS, NULL); /* the broker may refuse it */
