@@ -303,12 +303,14 @@ static int take(void *context, int id, const char *value, struct aico_error *err
     }
 }
 
-/* What was said and waits after an error is not waited for longer. */
+/* After an error nothing is waited for longer, and its reason is the one line there is. */
 static void disconnect(struct cli *cli, int status)
 {
     struct aico_unsent unsent = {0};
 
     (void)aico_client_close(&cli->client, status == 0 ? HAND_OVER_MS : CLOSE_MS, &unsent);
+    if (status != 0)
+        return;
     if (unsent.keyless == 1)
         cli_note(cli,
                  "%s is connected but did not take the key of what was published: it may not "
