@@ -141,8 +141,9 @@ struct sent {
     struct client_topic *topic;
     struct client_component *to; /* NULL: to the subscribers */
     uint64_t request;
-    uint32_t size; /* payload bytes */
-    uint32_t sent; /* payload bytes already in frames of this session */
+    uint64_t value; /* retained: its number, if the application said it now; else 0 */
+    uint32_t size;  /* payload bytes */
+    uint32_t sent;  /* payload bytes already in frames of this session */
     uint32_t timeout_ms;
     int64_t expires_ms; /* boot clock; 0: never */
     uint8_t delivery;
@@ -454,6 +455,9 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
                 struct buffer *ret_headers);
 /* The broker does not know our values: all are published again. */
 void values_resend(struct client *client, struct moment now);
+/* The value of @topic with this number was refused: it is none of ours, and neither is the one it
+ * took the place of. */
+void values_refused(struct client *client, struct bytes topic, uint64_t number);
 /* @peer asks for a value of ours. */
 /* Whether the value of ours with @number is still the one of @topic. */
 bool values_is_current(struct client *client, struct bytes topic, uint64_t number);

@@ -117,6 +117,8 @@ static void refuse_sent(struct client *client, struct sent *sent, int code, cons
 {
     sent->answered = true;
     sent->handed = true;
+    if (sent->value > 0)
+        values_refused(client, topic_name(sent->topic), sent->value);
     if (sent->app_id == 0)
         return;
     if (sent->quiet) {
@@ -336,6 +338,7 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     CLEANUP(buffer_wipe_deinit)
     struct buffer numbered = {0};
     struct bytes headers = parts->headers;
+    uint64_t value = 0;
     struct sent *sent;
     struct writer w;
     size_t room;
@@ -344,20 +347,25 @@ static int seal_group(struct client *client, struct moment now, struct client_to
     if (out->delivery == DELIVERY_RETAINED) {
         r = values_keep(client, now, out, parts->topic, headers, parts->payload, &numbered);
         headers = buffer_view(&numbered);
+        value = r == 0 && !out->value ? client->last_value : 0;
     }
     if (r < 0)
         return r;
     room = sessions_envelope_size(client->sessions, headers.size, out->payload_size);
     sent = window_push(client, topic, room);
-    if (!sent)
+    if (!sent) {
+        values_refused(client, parts->topic, value);
         return AICO_ENOMEM;
+    }
     w = writer_over(sent_payload(sent), room);
     r = sessions_seal_group(client->sessions, now, parts->topic, delivery, headers, parts->payload,
                             &w);
     if (r < 0) {
         window_void(client, sent);
+        values_refused(client, parts->topic, value);
         return r;
     }
+    sent->value = value;
     sent->delivery = delivery;
     sent->app_id = out->id;
     sent->expires_ms = out->expires_ms;

@@ -106,6 +106,14 @@ bool values_is_current(struct client *client, struct bytes topic, uint64_t numbe
     return v && v->number == number;
 }
 
+void values_refused(struct client *client, struct bytes topic, uint64_t number)
+{
+    struct own_value *v = find(client, topic);
+
+    if (v && v->number == number)
+        forget(client, v);
+}
+
 static bool is_over(const struct own_value *v, struct moment now)
 {
     return v->expires_ms > 0 && now.boot_ms >= v->expires_ms;

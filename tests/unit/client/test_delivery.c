@@ -240,6 +240,34 @@ static void a_broker_that_does_not_know_us_is_told_our_values_again(void **state
     world_deinit(&w);
 }
 
+/* It was told that nobody has it: then nobody gets it later, from us or another broker. */
+static void a_value_that_was_refused_is_none(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "too much");
+    retain(&w, "g/y", "refused, and said anew");
+    say_refuse(&w, sent(&w, RECORD_PUBLISH, 0)->id, AICO_EQUOTA);
+    retain(&w, "g/y", "new");
+    say_refuse(&w, sent(&w, RECORD_PUBLISH, 1)->id, AICO_EQUOTA);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 2)->id);
+    fake.has_channel = true;
+    forget_out(&w);
+    fake_push((struct session_event){.type = SESSION_AGAIN}, "bob", "g/x", "");
+    pass(&w, 0);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 0);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGnew");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
 /* Said again it would be behind the newer one, and take its place at the broker. */
 static void a_value_that_has_a_successor_is_not_told_again(void **state UNUSED)
 {
@@ -552,6 +580,7 @@ int main(void)
         cmocka_unit_test(who_is_in_no_group_does_not_say_it),
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
+        cmocka_unit_test(a_value_that_was_refused_is_none),
         cmocka_unit_test(a_value_that_has_a_successor_is_not_told_again),
         cmocka_unit_test(a_kept_value_is_asked_for_and_shown_once),
         cmocka_unit_test(a_stored_value_is_opened_by_itself),
