@@ -451,12 +451,22 @@ static void note_failure(struct sessions *s, struct moment now, const struct arr
     }
 }
 
+/*
+ * Seen before, and sealed before what we opened: the broker hands it over again. A sender whose
+ * state is an old one uses numbers again as well, but says that it does so now.
+ */
+static bool is_repetition(const struct bond *bond, const struct envelope *e, int code)
+{
+    return code == AICO_EREPLAY && bond && bond->ratchet->t0_ms + e->time <= bond->newest_ms;
+}
+
 static void heard(struct sessions *s, struct moment now, const struct arrival *a,
                   const struct envelope *e, struct bond *bond, const struct ratchet_opened *opened)
 {
     bool first = e->format == ENVELOPE_FORMAT_INIT;
 
     bond->failures = 0;
+    bond->newest_ms = MAX(bond->newest_ms, opened->sent_ms);
     a->peer->away = false;
     mark_dirty(s, bond);
     if (opened->passed_over > 0)
@@ -491,6 +501,8 @@ int ratchets_receive(struct sessions *s, struct moment now, const struct arrival
         r = open_first(s, now, a, e, plain, &bond, &opened);
     else
         r = AICO_ERATCHET;
+    if (is_repetition(bond, e, r))
+        return r;
     if (r < 0) {
         note_failure(s, now, a, bond, r);
         if (!bond && r != AICO_ERATE && r != AICO_EREPLAY && r != AICO_EPREKEYUSED)

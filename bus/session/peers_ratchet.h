@@ -21,6 +21,7 @@ struct bond {
     uint64_t time;           /* of its Init: orders the ratchets of a pair, with the id */
     bool dirty;              /* not stored as it is */
     unsigned failures;       /* openings in a row */
+    int64_t newest_ms;       /* sender's clock: nothing opened was sealed later */
     int64_t turn_ms;         /* an empty message is due then, if nothing else goes; 0: none */
 };
 

@@ -127,6 +127,8 @@ static int take_ratchet(struct loading *loading, struct bytes key, struct bytes 
     bond = peer ? bond_add(s, peer, ratchet, time) : NULL;
     if (!bond)
         return AICO_ENOMEM;
+    /* What was opened before is not known any more, but none of it was sealed later than this. */
+    bond->newest_ms = loading->now.real_ms + s->settings.synchrony_bound_ms;
     STEAL(ratchet);
     return 0;
 }

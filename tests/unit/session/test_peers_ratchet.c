@@ -1124,6 +1124,44 @@ static void the_revoked_lose_their_ratchets(void **state UNUSED)
     registry_unref(&next);
 }
 
+/* A mailbox hands over again what was not acknowledged when a link broke. */
+static void repeat(const uint8_t *wire, size_t size)
+{
+    for (int i = 0; i < 20; i++)
+        post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(wire, size));
+    run();
+    assert_int_equal(ends[BOB].failed_code, AICO_EREPLAY);
+}
+
+static void a_repetition_costs_neither_ratchet_nor_attention(void **state UNUSED)
+{
+    struct sessions_stats before, after;
+    struct bytes wire = sealed_by(ALICE, "1");
+    size_t size = wire.size;
+    uint8_t *first = exact_copy(wire);
+
+    sessions_get_stats(ends[BOB].sessions, &before);
+    post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(first, size));
+    run();
+    take(BOB);
+    say(ALICE, "2");
+    repeat(first, size);
+    say(ALICE, "3");
+    assert_int_equal(handed[3], 1);
+    advance(2000);
+    say(BOB, "4"); /* with keys of its own */
+    say(ALICE, "5");
+    repeat(first, size);
+    restart(BOB);
+    repeat(first, size);
+    say(ALICE, "6");
+    assert_int_equal(handed[6], 1);
+    sessions_get_stats(ends[BOB].sessions, &after);
+    assert_int_equal(after.resets, before.resets);
+    assert_int_equal(ratchets_of(ALICE), 1);
+    free(first);
+}
+
 static void forged_envelopes_are_not_listened_to_for_long(void **state UNUSED)
 {
     struct sessions_stats before, after;
@@ -1152,6 +1190,7 @@ int main(void)
 #define RATCHET_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         RATCHET_TEST(a_first_message_needs_no_answer_and_later_ones_turn),
+        RATCHET_TEST(a_repetition_costs_neither_ratchet_nor_attention),
         RATCHET_TEST(runs_follow_each_other_on_one_ratchet),
         RATCHET_TEST(crossing_starts_end_on_one_ratchet),
         RATCHET_TEST(a_channel_is_not_taken_for_a_ratchet),
