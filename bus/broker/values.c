@@ -108,7 +108,8 @@ static int hand_out(struct broker *b, struct broker_peer *peer, const struct sub
     int r = sender && topic && entries_reserve(b, 1) == 0 ? 0 : AICO_ENOMEM;
 
     if (r == 0 && sender != peer->member && rule && rule->store.on &&
-        stored_forbidden(b, peer, topic, sender, &reason) == 0) {
+        stored_forbidden(b, peer, topic, sender, &reason) == 0 &&
+        rule_allows(rule, sender->component, RIGHT_PUBLISH)) {
         deliver.topic = topic->number;
         deliver.sender = sender->number;
         message = message_new(b, &deliver, topic, sender);

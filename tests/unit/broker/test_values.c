@@ -258,6 +258,34 @@ static void who_was_revoked_has_none_and_who_may_not_read_gets_none(void **state
     world_deinit(&w);
 }
 
+static void what_its_publisher_may_no_longer_say_is_not_shown(void **state)
+{
+    static const char users[] = "a active user\nb active user\nc active user\nd active user\n";
+    static const char rules[] = "v/** publish d subscribe b,c seal group| history store age=1000\n";
+    struct world w;
+    struct client *a, *c, *d;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000, true);
+    a = connect_as(&w, "a");
+    d = connect_as(&w, "d");
+    (void)say(a, "v/x", 0, false);
+    (void)say(d, "v/y", 0, false);
+    work(&w);
+    registry_unref(&w.registry);
+    w.registry = registry_make(++w.version, users, rules);
+    broker_set_registry(w.broker, w.now, w.registry);
+    work(&w);
+    c = connect_as(&w, "c");
+    drop_items(c);
+    subscribe(c, "v/**");
+    work(&w);
+    assert_int_equal(count_items(c, RECORD_DELIVER), 1);
+    expect_shown(c, "v/y", "d", true);
+    world_deinit(&w);
+}
+
 /* Said again to a new broker, in memory: it takes nothing from who has said something since. */
 static void a_value_in_memory_that_is_said_again_replaces_nobody_elses(void **state)
 {
@@ -297,6 +325,7 @@ int main(void)
         cmocka_unit_test(it_ends_with_its_ttl_or_the_age_of_its_rule),
         cmocka_unit_test(what_cannot_be_stored_is_refused_and_shown_to_nobody),
         cmocka_unit_test(who_was_revoked_has_none_and_who_may_not_read_gets_none),
+        cmocka_unit_test(what_its_publisher_may_no_longer_say_is_not_shown),
         cmocka_unit_test(a_value_in_memory_that_is_said_again_replaces_nobody_elses),
     };
 
