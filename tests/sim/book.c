@@ -44,7 +44,7 @@ static int row_compare(const struct kept_row *row, struct bytes key)
     return order ? order : (row->key_size > key.size) - (row->key_size < key.size);
 }
 
-static void row_set(struct kept_row **at, const struct keep_change *change)
+void rows_set(struct kept_row **at, const struct keep_change *change)
 {
     struct kept_row *row;
 
@@ -66,17 +66,41 @@ static void row_set(struct kept_row **at, const struct keep_change *change)
     *at = row;
 }
 
+bool rows_have(const struct kept_row *rows, struct bytes key)
+{
+    while (rows && row_compare(rows, key) < 0)
+        rows = rows->next;
+    return rows && row_compare(rows, key) == 0;
+}
+
+int rows_read(const struct kept_row *rows,
+              int (*take)(void *to, struct bytes key, struct bytes value), void *to)
+{
+    int r = 0;
+
+    for (const struct kept_row *row = rows; row && r == 0; row = row->next)
+        r = take(to, bytes_of(row->bytes, row->key_size),
+                 bytes_of(row->bytes + row->key_size, row->size));
+    return r;
+}
+
+void rows_free(struct kept_row **rows)
+{
+    while (*rows) {
+        struct kept_row *row = *rows;
+
+        *rows = row->next;
+        free(row);
+    }
+}
+
 static int rows_load(void *context, int (*take)(void *to, struct bytes key, struct bytes value),
                      void *to, struct aico_error *err)
 {
     const struct node *node = context;
-    int r = 0;
 
     (void)err;
-    for (const struct kept_row *row = node->kept; row && r == 0; row = row->next)
-        r = take(to, bytes_of(row->bytes, row->key_size),
-                 bytes_of(row->bytes + row->key_size, row->size));
-    return r;
+    return rows_read(node->kept, take, to);
 }
 
 static int rows_commit(void *context, const struct keep_change *changes, size_t count,
@@ -86,7 +110,7 @@ static int rows_commit(void *context, const struct keep_change *changes, size_t 
 
     (void)err;
     for (size_t i = 0; i < count; i++)
-        row_set(&node->kept, &changes[i]);
+        rows_set(&node->kept, &changes[i]);
     node->kept_settles = node->settles;
     return 0;
 }
@@ -107,12 +131,7 @@ int book_keep_chains(void *context, struct bytes chains)
 
 void book_free(struct node *node)
 {
-    while (node->kept) {
-        struct kept_row *row = node->kept;
-
-        node->kept = row->next;
-        free(row);
-    }
+    rows_free(&node->kept);
     while (node->items) {
         struct book_item *item = node->items;
 

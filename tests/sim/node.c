@@ -102,6 +102,8 @@ void node_start(struct node *node)
     struct aico_error err = {0};
     int r;
 
+    if (w->stores)
+        mail_settings(node, &settings.session);
     /* Whoever was away for long gets the registry by hand. */
     if (!node->registry || !owner_is_active(w, registry_version(node->registry), node->index)) {
         registry_unref(&node->registry);
@@ -115,6 +117,7 @@ void node_start(struct node *node)
     memset(node->subscriptions, 0, sizeof(node->subscriptions));
     memset(node->told, 0, sizeof(node->told));
     memset(node->shown, 0, sizeof(node->shown));
+    memset(node->late, 0, sizeof(node->late));
     memset(node->told_channel, 0, sizeof(node->told_channel));
     memset(node->last_order, 0, sizeof(node->last_order));
     memset(node->published_on, 0, sizeof(node->published_on));
@@ -139,6 +142,8 @@ void node_start(struct node *node)
     leave_will(node);
     node_settle(node);
     node->follow_ms = node->is_durable ? w->now_ms : MOMENT_NEVER;
+    if (w->stores)
+        mail_lost(node);
     workload_begin(node);
 }
 
@@ -218,6 +223,7 @@ void node_stop(struct node *node, bool orderly)
     inbox_take(node);
     replies_free(node);
     book_ended(node);
+    mail_ended(node);
     registry_unref(&node->registry);
     node->registry = registry_ref(w->versions[w->version]); /* by hand, while it was off */
     if (dice_one(&w->dice, 2) && w->version > 1 &&
@@ -261,6 +267,8 @@ static void note_answered(struct node *node)
             break;
         m->settled_step = w->step;
         m->settled_version = registry_version(client_registry(node->client));
+        mail_answered(w, m);
+        values_answered(w, m);
     }
 }
 
@@ -377,8 +385,22 @@ static struct sim_message *message_new(struct node *node, int topic, enum lane l
 /* Whether an application may say until when it is good. */
 static bool may_expire(const struct sim_message *m)
 {
-    return !m->closing && (m->lane == LANE_BY_GROUP || m->lane == LANE_IN_CLEAR ||
-                           m->lane == LANE_TO_READERS || m->lane == LANE_TO_ONE);
+    return !m->closing &&
+           (m->lane == LANE_BY_GROUP || m->lane == LANE_IN_CLEAR || m->lane == LANE_TO_READERS ||
+            m->lane == LANE_TO_ONE || m->lane == LANE_MAIL);
+}
+
+static uint8_t delivery_of(const struct sim_message *m)
+{
+    switch (m->lane) {
+    case LANE_VALUE:
+    case LANE_KEPT:
+        return DELIVERY_RETAINED;
+    case LANE_MAIL:
+        return DELIVERY_MAILBOX;
+    default:
+        return DELIVERY_EVENT;
+    }
 }
 
 static void push(struct node *node, struct sim_message *m, const char *to,
@@ -417,9 +439,7 @@ static void push(struct node *node, struct sim_message *m, const char *to,
         .headers_size = (uint16_t)headers.size,
         .topic_size = (uint8_t)topic.size,
         .to_size = (uint8_t)(to ? strlen(to) : 0),
-        .delivery = reply                   ? DELIVERY_REPLY
-                    : m->lane == LANE_VALUE ? DELIVERY_RETAINED
-                                            : DELIVERY_EVENT,
+        .delivery = reply ? DELIVERY_REPLY : delivery_of(m),
     };
     if (ttl_ms > 0)
         head.expires_ms = node_moment(node).boot_ms + ttl_ms;
@@ -459,11 +479,12 @@ static void leave_will(struct node *node)
 
 void node_publish(struct node *node, int topic, int to, size_t size, bool closing)
 {
-    enum lane lane =
-        to >= 0 && sim_topics[topic].lane != LANE_NOWHERE ? LANE_TO_ONE : sim_topics[topic].lane;
-    struct sim_message *m =
-        message_new(node, topic, lane, lane == LANE_IN_CLEAR ? MAX(size, (size_t)8) : size);
+    enum lane lane = sim_topics[topic].lane;
+    struct sim_message *m;
 
+    if (to >= 0 && lane != LANE_NOWHERE && lane != LANE_MAIL)
+        lane = LANE_TO_ONE;
+    m = message_new(node, topic, lane, lane == LANE_IN_CLEAR ? MAX(size, (size_t)8) : size);
     m->to = (int8_t)to;
     m->closing = closing;
     if (to < 0)
@@ -538,6 +559,8 @@ void node_unsubscribe(struct node *node, int index)
     s->used = false;
     if (s->durable)
         book_lost(node);
+    if (index == SUBSCRIPTION_MAIL)
+        mail_lost(node);
     client_unsubscribe(node->client, node_moment(node), number, 40000, ticket);
     node_settle(node);
 }

@@ -190,7 +190,7 @@ static bool is_void(const struct node *reader, const struct sim_message *m)
                m->expires_ms + w->nodes[m->sender].skew_ms + w->session.synchrony_bound_ms;
 }
 
-static void check_message(struct node *reader, const struct aico_message *message)
+static void check_message(struct node *reader, struct aico_message *message)
 {
     struct world *w = reader->world;
     struct sim_message *m = identify(w, message);
@@ -220,7 +220,7 @@ static void check_message(struct node *reader, const struct aico_message *messag
         sim_fail(w, "%s got message %u of %s on %s, which the rules forbid", reader->name, number,
                  message->sender, message->topic);
     else if (m->delivered_to[reader->index] == reader->incarnation && message->number == 0 &&
-             m->lane != LANE_VALUE && m->lane != LANE_WILL)
+             m->lane != LANE_VALUE && m->lane != LANE_KEPT && m->lane != LANE_WILL)
         sim_fail(w, "%s got message %u of %s on %s twice", reader->name, number, message->sender,
                  message->topic);
     else if (!is_listening(reader, m))
@@ -242,6 +242,10 @@ static void check_message(struct node *reader, const struct aico_message *messag
     }
     if (m->lane == LANE_VALUE)
         later_value(reader, message, m);
+    else if (m->lane == LANE_KEPT)
+        values_delivered(reader, message, m);
+    else if (m->lane == LANE_MAIL)
+        mail_delivered(reader, message, m);
     else if (m->lane == LANE_WILL)
         later_will(reader, message, m);
     else
@@ -277,6 +281,7 @@ static void note_loss(struct node *reader, const struct aico_message *message)
     reader->stored_unopened |= !gap && topic >= 0 && sim_topics[topic].lane == LANE_STORED;
     told->step = w->step;
     later_loss(reader, sender, topic, count);
+    mail_loss(reader, sender, topic, count);
     if (gap && count == 0)
         told->unknown = true;
     else if (gap)
@@ -306,6 +311,8 @@ static void note_refusal(struct node *node, const struct aico_message *message)
                 s->used = false;
                 if (s->durable)
                     book_lost(node);
+                if (i == SUBSCRIPTION_MAIL)
+                    mail_lost(node);
                 return;
             }
         }
@@ -339,7 +346,7 @@ static void note_refusal(struct node *node, const struct aico_message *message)
              (unsigned long long)message->id);
 }
 
-void oracle_tell(struct node *node, const struct aico_message *message)
+void oracle_tell(struct node *node, struct aico_message *message)
 {
     switch (message->kind) {
     case AICO_MESSAGE_EVENT:
@@ -447,6 +454,12 @@ static bool break_message(struct node *node, struct aico_message *message)
     case BREAK_FORGOTTEN:
     case BREAK_REPEAT:
         return book_break(node, message);
+    case BREAK_MAIL:
+    case BREAK_MAILS:
+        return mail_break(node, message, identify(w, message));
+    case BREAK_LATE:
+    case BREAK_OLDER:
+        return values_break(node, message, identify(w, message));
     default:
         return later_break(node, message, identify(w, message));
     }
@@ -537,6 +550,8 @@ void oracle_done(struct ticket *ticket, const struct client_answer *answer)
         s->live_step = w->step;
         if (s->durable && !s->live)
             book_lost(node);
+        if (ticket->subscription == SUBSCRIPTION_MAIL && !s->live)
+            mail_lost(node);
     }
     if (ticket->kind == TICKET_REQUEST && answer->code == 0)
         check_reply(ticket, reply);

@@ -15,6 +15,8 @@ const struct sim_topic sim_topics[TOPICS] = {
     {"ask/two", LANE_TO_READERS}, {"nobody/x", LANE_NOWHERE}, {"v/one", LANE_VALUE},
     {"v/two", LANE_VALUE},        {"w/one", LANE_WILL},       {"q/one", LANE_QUEUE},
     {"q/two", LANE_QUEUE},        {"st/one", LANE_STORED},    {"st/two", LANE_STORED},
+    {"mail/one", LANE_MAIL},      {"mail/two", LANE_MAIL},    {"sv/one", LANE_KEPT},
+    {"sv/two", LANE_KEPT},
 };
 
 static const char *const names[NODES] = {"alpha", "beta", "gamma", "delta", "echo", "foxtrot"};
@@ -53,7 +55,7 @@ void owner_identities_free(void)
 
 static const struct secret owner = {{7}};
 
-#define STORED_FILTER "st/**"
+#define RULES_STORED 3 /* the first, which only worlds with a store have */
 #define PUBLISHERS "alpha,beta,gamma"
 #define READERS "delta,echo,foxtrot"
 
@@ -63,9 +65,10 @@ static const struct default_rule {
     enum rule_authenticity authenticity;
     bool padding, stores;
 } rules[] = {
-    /* The first, which only worlds with a store have. Nobody does both: what it published is never
-     * sealed for itself. */
-    {STORED_FILTER, PUBLISHERS, READERS, SEAL_GROUP, AUTHENTICITY_SENDER, false, true},
+    /* Nobody does both: what it published is never sealed for itself. */
+    {"st/**", PUBLISHERS, READERS, SEAL_GROUP, AUTHENTICITY_SENDER, false, true},
+    {"sv/**", PUBLISHERS, READERS, SEAL_GROUP, AUTHENTICITY_SENDER, false, true},
+    {"mail/**", "*", "*", SEAL_RATCHET, AUTHENTICITY_SENDER, false},
     {"g/**", "*", "*", SEAL_GROUP, AUTHENTICITY_GROUP, false},
     {"s/**", "alpha,beta,gamma", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
     {"sig/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SIGNATURE, false},
@@ -78,6 +81,11 @@ static const struct default_rule {
     {"w/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
     {"q/**", "*", "*", SEAL_GROUP, AUTHENTICITY_SENDER, false},
 };
+
+static size_t first_rule(const struct world *w)
+{
+    return w->stores ? 0 : RULES_STORED;
+}
 
 static void put_rule(struct registry_draft *draft, const struct default_rule *rule,
                      const char *publish, const char *subscribe)
@@ -132,7 +140,7 @@ void owner_begin(struct world *w)
                                                         .since_ms = START_MS}) < 0)
             abort();
     }
-    for (size_t i = !w->stores; i < COUNT_OF(rules); i++)
+    for (size_t i = first_rule(w); i < COUNT_OF(rules); i++)
         put_rule(draft, &rules[i], rules[i].publish, rules[i].subscribe);
     publish_version(w, draft);
     registry_draft_free(&draft);
@@ -179,7 +187,7 @@ void owner_change(struct world *w)
 {
     struct registry_draft *draft =
         registry_draft_new(w->versions[w->version], bytes_text(NAMESPACE));
-    size_t first = !w->stores;
+    size_t first = first_rule(w);
     const struct default_rule *rule = &rules[first + dice_below(&w->dice, COUNT_OF(rules) - first)];
     unsigned all = (1u << NODES) - 1, publishers = rule->stores ? 7 : all;
     int node = (int)dice_below(&w->dice, NODES);

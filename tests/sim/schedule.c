@@ -24,6 +24,8 @@ enum what {
     REPLY,
     FOLLOW,
     SETTLE,
+    LISTEN,
+    TAKE,
     STORE_WORK,
     STORE_ANSWER,
     READ_AGAIN,
@@ -87,6 +89,10 @@ static void look_at_node(const struct world *w, struct list *list, struct node *
         may(list, node->follow_ms, FOLLOW, node, NULL);
     if (node->settling)
         may(list, book_settle_due(node), SETTLE, node, NULL);
+    if (node->listen_ms != MOMENT_NEVER)
+        may(list, node->listen_ms, LISTEN, node, NULL);
+    if (node->take_ms != MOMENT_NEVER)
+        may(list, node->take_ms, TAKE, node, NULL);
     if (node->backlogged)
         may(list, node->backlog_until_ms, READ_AGAIN, node, NULL);
 }
@@ -183,6 +189,12 @@ static void happen(struct world *w, const struct may *one)
         break;
     case SETTLE:
         book_settle(node);
+        break;
+    case LISTEN:
+        mail_listen(node);
+        break;
+    case TAKE:
+        mail_take(node);
         break;
     case STORE_WORK:
         store_work(w);

@@ -12,6 +12,8 @@
  *   oracle.c    the promises, checked at every step and at the end
  *   later.c     those of retained values, last wills and queue groups
  *   book.c      those of stored messages, and who reads them
+ *   mail.c      those of mailboxes
+ *   values.c    those of stored retained values
  *   store.c     the broker's store and its disk
  */
 #ifndef SIM_SIM_H
@@ -27,15 +29,17 @@
 #include "base/keeper.h"
 #include "broker/broker.h"
 #include "client/client.h"
+#include "session/settings.h"
 #include "trust/registry.h"
 #include "wire/record.h"
 
 #define NODES 6
-#define TOPICS 21
-#define TOPICS_STORED 2 /* the last */
+#define TOPICS 25
+#define TOPICS_STORED 6 /* the last: of worlds with a store */
 #define WORKERS 3       /* the first nodes: who reads q/... among them is of one queue group */
-#define SUBSCRIPTIONS 11
-#define SUBSCRIPTION_DURABLE (SUBSCRIPTIONS - 1) /* the one of stored messages */
+#define SUBSCRIPTIONS 12
+#define SUBSCRIPTION_DURABLE (SUBSCRIPTIONS - 2) /* the one of stored messages */
+#define SUBSCRIPTION_MAIL (SUBSCRIPTIONS - 1)    /* the one of mailboxes */
 #define VERSIONS_MAX 256
 #define START_MS 1763668800000
 #define NUMBERS_MAX 512
@@ -80,6 +84,8 @@ enum lane {
     LANE_WILL,    /* left with the broker */
     LANE_QUEUE,   /* published, sealed for a group, of which workers get one each */
     LANE_STORED,  /* published, sealed for a group, stored; in seeds with a store */
+    LANE_MAIL,    /* addressed to one component's mailbox; in seeds with a store */
+    LANE_KEPT,    /* as LANE_VALUE, stored; in seeds with a store */
     LANE_NOWHERE, /* no rule: to be refused */
 };
 
@@ -116,6 +122,11 @@ enum breakage {
     BREAK_FORGOTTEN, /* one stored message is not shown, and settled */
     BREAK_REPEAT,    /* one stored message is shown again without the mark */
     BREAK_BOOKS,     /* one stored message is left out of the books */
+    BREAK_MAIL,      /* one message of a mailbox is taken, and not shown */
+    BREAK_MAILS,     /* one message of a mailbox is shown again, which was taken */
+    BREAK_MAILBOX,   /* one mailbox takes more than it may */
+    BREAK_LATE,      /* one stored value is not shown to who comes later */
+    BREAK_OLDER,     /* one stored value is shown after a later one */
     BREAKAGES
 };
 extern const char *const breakage_names[BREAKAGES];
@@ -143,6 +154,8 @@ struct sim_message {
     bool has_worker;              /* a worker got it */
     bool unanswered;              /* when a broker died: the next one may get it again */
     struct stored_fate *stored;   /* of LANE_STORED */
+    uint64_t kept;                /* mail: under which number its receiver has it on its disk */
+    bool taken;                   /* mail: for good */
 };
 
 enum ticket_kind { TICKET_SUBSCRIBE, TICKET_UNSUBSCRIBE, TICKET_REQUEST, TICKET_OTHER };
@@ -223,6 +236,17 @@ struct node {
     struct kept_row *kept;
     struct buffer chains;
 
+    /* Of its mailbox; on its disk. */
+    struct reading_keys reading;
+    struct keeper sessions_keeper;
+    struct kept_row *sessions;
+    uint64_t mail_told[NODES]; /* how many of whose messages it was told that it will not get */
+    uint32_t mail_order[NODES][TOPICS]; /* number + 1 of the last */
+    int64_t listen_ms, take_ms;
+    uint64_t got;                       /* message_kept() of what came last */
+    uint32_t kept_shown[NODES][TOPICS]; /* number + 1 of the last stored value, ever */
+    uint32_t late[TOPICS]; /* number + 1 of the stored value shown since it subscribed at last */
+
     /* of this incarnation */
     struct told told[NODES][TOPICS], told_channel[NODES];
     uint32_t shown[NODES][TOPICS]; /* number + 1 of the last value since it subscribed */
@@ -275,9 +299,11 @@ struct world {
     uint64_t broker_lost_step;
     struct broker_settings broker_settings;
     bool stores;             /* the broker has one */
+    bool values_begun;       /* values_late() */
     struct sim_store *store; /* while it runs */
     uint64_t power_lost_step, counted_stored;
     uint64_t stored_deliveries, stored_again, stored_owed;
+    uint64_t mail_owed, mail_named, values_owed, values_named;
     uint64_t broker_kills, power_cuts, node_kills;
     bool broker_dirty, draining;
     struct session_settings session; /* what all components have in common */
@@ -308,6 +334,7 @@ struct run_result {
     bool failed, broke;
     uint64_t trace, deliveries, losses, refusals, requests, replies, messages, reconnects;
     uint64_t broker_kills, power_cuts, node_kills, stored_deliveries, stored_again, stored_owed;
+    uint64_t mail_owed, mail_named, values_owed, values_named;
     int64_t virtual_ms;
     char failure[512];
 };
@@ -396,6 +423,44 @@ void book_delivered(struct node *reader, const struct aico_message *message, str
 bool book_break(struct node *node, struct aico_message *message);
 void book_check_books(struct world *w, const struct broker_totals *totals);
 void book_accounts(struct world *w);
+/* Rows on a disk, in the order of their keys. */
+void rows_set(struct kept_row **rows, const struct keep_change *change);
+bool rows_have(const struct kept_row *rows, struct bytes key);
+int rows_read(const struct kept_row *rows,
+              int (*take)(void *to, struct bytes key, struct bytes value), void *to);
+void rows_free(struct kept_row **rows);
+
+/* mail.c */
+void mail_begin(struct world *w);
+/* What a process finds on its disk. */
+void mail_settings(struct node *node, struct session_settings *settings);
+/* Its application listens, or takes what came. */
+void mail_listen(struct node *node);
+void mail_take(struct node *node);
+/* The subscription did not come about, or ended. */
+void mail_lost(struct node *node);
+/* Its process ended. */
+void mail_ended(struct node *node);
+void mail_free(struct node *node);
+void mail_publish(struct node *node, int topic, int to, size_t size, bool closing);
+void mail_delivered(struct node *node, struct aico_message *message, struct sim_message *m);
+void mail_loss(struct node *node, int sender, int topic, uint64_t count);
+/* A publisher was answered @m. */
+void mail_answered(struct world *w, const struct sim_message *m);
+/* Whether @message, which came, is shown as it is. */
+bool mail_break(struct node *node, struct aico_message *message, const struct sim_message *m);
+/* In calm everybody writes to somebody. */
+void mail_close(struct world *w);
+void mail_accounts(struct world *w);
+
+/* values.c */
+void values_delivered(struct node *node, const struct aico_message *message,
+                      const struct sim_message *m);
+void values_answered(struct world *w, const struct sim_message *m);
+bool values_break(struct node *node, struct aico_message *message, const struct sim_message *m);
+/* Near the end: values are published, the broker or their publishers may die, and who comes later
+ * has the last ones. */
+void values_late(struct world *w);
 
 /* workload.c */
 void workload_begin(struct node *node);
@@ -419,7 +484,7 @@ void later_death(struct world *w);
 bool is_worker(const struct node *node);
 
 /* oracle.c */
-void oracle_tell(struct node *node, const struct aico_message *message);
+void oracle_tell(struct node *node, struct aico_message *message);
 bool oracle_allowed_throughout(const struct world *w, const struct sim_message *m, int reader);
 bool oracle_was_away(const struct node *reader, const struct sim_message *m);
 void oracle_delivered(struct node *reader, struct aico_message *message);

@@ -124,6 +124,11 @@ void store_work(struct world *w)
     sim_note(w, "store: works");
 }
 
+static bool is_message(const struct store_order *order)
+{
+    return order->kind == STORE_PUT || order->kind == STORE_MAIL || order->kind == STORE_VALUE;
+}
+
 /* The ledger of the broker and ours, of what the disk has said. */
 static void count(struct world *w, const struct store_order *list)
 {
@@ -131,9 +136,9 @@ static void count(struct world *w, const struct store_order *list)
 
     DL_FOREACH(list, order)
     {
-        if (order->code < 0 && order->kind != STORE_ASK)
+        if (order->code < 0 && order->kind != STORE_ASK && order->code != AICO_EQUOTA)
             sim_fail(w, "the store refuses an order (%d): %s", (int)order->kind, order->text);
-        if (order->kind != STORE_PUT || order->code < 0 || order->number == 0)
+        if (!is_message(order) || order->code < 0 || order->number == 0)
             continue;
         if (w->options.breakage == BREAK_BOOKS && !w->broke)
             w->broke = true;

@@ -5,7 +5,8 @@
 static const char *const filters[] = {"g/*",   "g/**",     "s/*",   "s/one", "sig/one", "few/one",
                                       "pad/*", "c/*",      "c/one", "n/*",   "ask/one", "ask/*",
                                       "**",    "nobody/*", "g/one", "v/*",   "v/one",   "w/*",
-                                      "q/*",   "q/*",      "st/*"};
+                                      "q/*",   "q/*",      "st/*",  "sv/*",  "sv/one",  "mail/one"};
+#define FILTERS_STORED 4 /* the last: of worlds with a store */
 
 static struct node *any_node(struct world *w)
 {
@@ -40,13 +41,22 @@ static int any_topic(struct world *w)
     return sim_topics[topic].lane == LANE_WILL ? topic_index("v/one") : topic;
 }
 
+/* What is for a mailbox is for one component's. */
+static void publish_one(struct world *w, struct node *node, int topic, size_t size)
+{
+    if (sim_topics[topic].lane == LANE_MAIL)
+        mail_publish(node, topic, (int)dice_below(&w->dice, NODES), size, false);
+    else
+        node_publish(node, topic, -1, size, false);
+}
+
 static void publish(struct world *w, struct node *node)
 {
     int topic = any_topic(w);
     uint64_t count = dice_one(&w->dice, 3) ? 1 + dice_below(&w->dice, 12) : 1;
 
     for (uint64_t i = 0; i < count && node->client && !node->over; i++)
-        node_publish(node, topic, -1, any_size(w), false);
+        publish_one(w, node, topic, any_size(w));
 }
 
 /* More than a reader that stands still is kept. */
@@ -56,7 +66,7 @@ static void flood(struct world *w, struct node *node)
     uint64_t count = 10 + dice_below(&w->dice, 20);
 
     for (uint64_t i = 0; i < count && node->client && !node->over; i++)
-        node_publish(node, topic, -1, dice_below(&w->dice, w->shrink ? 20000 : 60000), false);
+        publish_one(w, node, topic, dice_below(&w->dice, w->shrink ? 20000 : 60000));
 }
 
 static void restart(struct world *w, struct node *node)
@@ -69,7 +79,8 @@ static void subscribe(struct world *w, struct node *node)
 {
     static const uint8_t policies[] = {SLOW_DROP_OLD, SLOW_DROP_OLD, SLOW_DROP_NEW, SLOW_BLOCK,
                                        SLOW_DISCONNECT};
-    const char *filter = filters[dice_below(&w->dice, COUNT_OF(filters) - !w->stores)];
+    const char *filter =
+        filters[dice_below(&w->dice, COUNT_OF(filters) - (w->stores ? 0 : FILTERS_STORED))];
     uint8_t policy = policies[dice_below(&w->dice, COUNT_OF(policies))];
     bool serve = strncmp(filter, "ask", 3) == 0 && !dice_one(&w->dice, 4);
 
@@ -84,9 +95,12 @@ static void publish_to_one(struct world *w, struct node *node)
 {
     int topic = (int)dice_below(&w->dice, topics(w)), to = (int)dice_below(&w->dice, NODES);
 
-    if (sim_topics[topic].lane == LANE_STORED)
+    if (sim_topics[topic].lane == LANE_STORED || sim_topics[topic].lane == LANE_KEPT)
         topic = topic_index("g/one"); /* of what is stored nothing is for one alone */
-    node_publish(node, topic, to, any_size(w), false);
+    if (sim_topics[topic].lane == LANE_MAIL)
+        mail_publish(node, topic, to, any_size(w), false);
+    else
+        node_publish(node, topic, to, any_size(w), false);
 }
 
 static void request(struct world *w, struct node *node)
@@ -109,7 +123,7 @@ void workload_begin(struct node *node)
 
 static void unsubscribe(struct world *w, struct node *node)
 {
-    int i = (int)dice_below(&w->dice, SUBSCRIPTIONS - !w->stores);
+    int i = (int)dice_below(&w->dice, w->stores ? SUBSCRIPTIONS : SUBSCRIPTION_DURABLE);
 
     if (node->subscriptions[i].used && node->subscriptions[i].live)
         node_unsubscribe(node, i);
@@ -214,4 +228,6 @@ void workload_close(struct world *w)
         for (int topic = 0; topic < TOPICS && w->nodes[i].client && !w->nodes[i].over; topic++)
             if (w->nodes[i].published_on[topic])
                 node_publish(&w->nodes[i], topic, -1, 40, true);
+    if (w->stores)
+        mail_close(w);
 }

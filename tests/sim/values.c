@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Retained values of rules that store: of each topic one, the last of all its publishers.
+ *
+ * No reader is shown a publisher's earlier value after a later one, whoever died in between. In the
+ * end values are published, the power goes or the broker or publishers die, and who comes later is
+ * shown the last one that was acknowledged, or was told that it does not get it.
+ */
+#include "sim.h"
+
+#define LATE_MS 60000 /* until who comes later has it */
+
+void values_delivered(struct node *node, const struct aico_message *message,
+                      const struct sim_message *m)
+{
+    struct world *w = node->world;
+    uint32_t number = (uint32_t)(m - w->messages);
+    uint32_t *shown = &node->kept_shown[m->sender][m->topic];
+
+    if (message->kind != AICO_MESSAGE_RETAINED)
+        sim_fail(w, "%s got value %u as a message", node->name, number);
+    else if (number + 1 < *shown)
+        sim_fail(w, "%s got value %u of %s on %s after value %u", node->name, number,
+                 message->sender, message->topic, *shown - 1);
+    *shown = node->late[m->topic] = number + 1;
+    node->shown[m->sender][m->topic] = number + 1;
+}
+
+static bool is_value(const struct sim_message *m, int topic)
+{
+    return m->lane == LANE_KEPT && m->topic == topic && !m->refused;
+}
+
+/* Whether @m may be the last value of its topic: none that was acknowledged is surely later. */
+static bool may_be_last(const struct world *w, const struct sim_message *m)
+{
+    for (const struct sim_message *other = w->messages; other < w->messages + w->message_count;
+         other++) {
+        if (other == m || !is_value(other, m->topic) || !other->settled_step)
+            continue;
+        if ((m->settled_step && other->pushed_step > m->settled_step) ||
+            (other->sender == m->sender && other > m))
+            return false;
+    }
+    return true;
+}
+
+/* The bytes of the values that surely stand and are @sender's. */
+static size_t standing(const struct world *w, int sender)
+{
+    size_t bytes = 0;
+
+    for (int topic = 0; topic < TOPICS; topic++) {
+        const struct sim_message *last = NULL;
+        int count = 0;
+
+        if (sim_topics[topic].lane != LANE_KEPT)
+            continue;
+        for (size_t i = 0; i < w->message_count; i++)
+            if (is_value(&w->messages[i], topic) && may_be_last(w, &w->messages[i])) {
+                last = &w->messages[i];
+                count++;
+            }
+        if (count == 1 && last->sender == sender && last->settled_step)
+            bytes += last->size;
+    }
+    return bytes;
+}
+
+void values_answered(struct world *w, const struct sim_message *m)
+{
+    size_t bytes;
+
+    if (m->lane != LANE_KEPT || m->refused || w->broker_settings.value_limit > 1000000)
+        return;
+    bytes = standing(w, m->sender);
+    if (bytes > w->broker_settings.value_limit)
+        sim_fail(w, "the values of %s have %zu bytes, and may have %zu", owner_node_name(m->sender),
+                 bytes, w->broker_settings.value_limit);
+}
+
+/* BREAK_LATE, BREAK_OLDER. */
+bool values_break(struct node *node, struct aico_message *message, const struct sim_message *m)
+{
+    struct world *w = node->world;
+
+    if (!m || m->lane != LANE_KEPT)
+        return true;
+    if (w->options.breakage == BREAK_LATE) {
+        w->broke =
+            w->values_begun && message->kind == AICO_MESSAGE_RETAINED && node->late[m->topic] == 0;
+        return !w->broke;
+    }
+    /* Shown as if another had been shown before. */
+    w->broke = true;
+    node->kept_shown[m->sender][m->topic] = (uint32_t)(m - w->messages) + 2;
+    return true;
+}
+
+/* --- who comes later -------------------------------------------------------------------------- */
+
+static bool is_there(const struct node *node)
+{
+    return node->client && !node->over && client_is_ready(node->client);
+}
+
+static bool is_publisher(const struct world *w, int i)
+{
+    return owner_allows(w, w->version, i, NODES - 1, topic_index("sv/one")) ||
+           owner_allows(w, w->version, i, NODES - 2, topic_index("sv/one")) ||
+           owner_allows(w, w->version, i, NODES - 3, topic_index("sv/one"));
+}
+
+static void publish_last(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *node = &w->nodes[i];
+        const char *topic = dice_one(&w->dice, 2) ? "sv/one" : "sv/two";
+
+        if (is_there(node) && is_publisher(w, i))
+            node_publish(node, topic_index(topic), -1, 100 + dice_below(&w->dice, 400), false);
+    }
+    schedule_run(w, w->now_ms + (int64_t)dice_below(&w->dice, 200));
+}
+
+/* Some die for good, the broker perhaps, and every reader. */
+static void die(struct world *w)
+{
+    if (w->broker && dice_one(&w->dice, 2))
+        broker_stop(w, dice_one(&w->dice, 2) ? STORE_END_POWER : STORE_END_KILLED);
+    for (int i = 0; i < NODES; i++) {
+        struct node *node = &w->nodes[i];
+        bool reads = owner_may_read(w, i, topic_index("sv/one"));
+
+        if (!node->client || node->over || (!reads && !dice_one(&w->dice, 2)))
+            continue;
+        node_stop(node, false);
+        node->restart_ms = w->now_ms + (reads ? 1000 : 10 * LATE_MS);
+    }
+}
+
+static void account(struct node *reader, int topic)
+{
+    struct world *w = reader->world;
+    uint32_t shown = reader->late[topic];
+    bool must = false, open = false, told = false;
+
+    for (size_t i = 0; i < w->message_count; i++) {
+        const struct sim_message *m = &w->messages[i];
+
+        if (!is_value(m, topic) || !may_be_last(w, m))
+            continue;
+        must |= m->settled_step > 0;
+        open |= !m->settled_step || !oracle_allowed_throughout(w, m, reader->index);
+        told |= reader->told[m->sender][topic].step > 0;
+        if (shown == i + 1) {
+            w->values_owed++;
+            return;
+        }
+    }
+    if (shown > 0)
+        sim_fail(w, "%s came later and was shown value %u on %s, which is not the last",
+                 reader->name, shown - 1, sim_topics[topic].name);
+    else if (must && !open && !told)
+        sim_fail(w, "%s came later and was shown no value on %s", reader->name,
+                 sim_topics[topic].name);
+    w->values_named += must && told;
+}
+
+void values_late(struct world *w)
+{
+    if (!w->stores)
+        return;
+    w->values_begun = true;
+    for (int i = 0; i < NODES; i++)
+        memset(w->nodes[i].late, 0, sizeof(w->nodes[i].late));
+    publish_last(w);
+    die(w);
+    schedule_run(w, w->now_ms + LATE_MS / 2);
+    for (int i = 0; i < NODES && !w->failed; i++)
+        if (is_there(&w->nodes[i]) && owner_may_read(w, i, topic_index("sv/one")))
+            node_subscribe(&w->nodes[i], "sv/*", SLOW_BLOCK, false);
+    schedule_run(w, w->now_ms + LATE_MS);
+    for (int i = 0; i < NODES && !w->failed; i++)
+        for (int topic = 0; topic < TOPICS && !w->failed; topic++)
+            if (sim_topics[topic].lane == LANE_KEPT && is_there(&w->nodes[i]) &&
+                owner_may_read(w, i, topic) &&
+                node_find_subscription(&w->nodes[i], sim_topics[topic].name, true))
+                account(&w->nodes[i], topic);
+}
