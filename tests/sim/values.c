@@ -139,19 +139,21 @@ static void die(struct world *w)
     }
 }
 
+/* What is shown is one that may be the last; nothing only where the last one may be empty (there is
+ * none any more) or may be forbidden it. */
 static void account(struct node *reader, int topic)
 {
     struct world *w = reader->world;
     uint32_t shown = reader->late[topic];
-    bool must = false, open = false, told = false;
+    bool acknowledged = false, none = false, told = false;
 
     for (size_t i = 0; i < w->message_count; i++) {
         const struct sim_message *m = &w->messages[i];
 
         if (!is_value(m, topic) || !may_be_last(w, m))
             continue;
-        must |= m->settled_step > 0;
-        open |= !m->settled_step || !oracle_allowed_throughout(w, m, reader->index);
+        acknowledged |= m->settled_step > 0;
+        none |= m->size == 0 || !oracle_allowed_throughout(w, m, reader->index);
         told |= reader->told[m->sender][topic].step > 0;
         if (shown == i + 1) {
             w->values_owed++;
@@ -161,10 +163,10 @@ static void account(struct node *reader, int topic)
     if (shown > 0)
         sim_fail(w, "%s came later and was shown value %u on %s, which is not the last",
                  reader->name, shown - 1, sim_topics[topic].name);
-    else if (must && !open && !told)
+    else if (acknowledged && !none && !told)
         sim_fail(w, "%s came later and was shown no value on %s", reader->name,
                  sim_topics[topic].name);
-    w->values_named += must && told;
+    w->values_named += acknowledged && told;
 }
 
 void values_late(struct world *w)
