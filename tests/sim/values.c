@@ -139,6 +139,15 @@ static void die(struct world *w)
     }
 }
 
+/* Whether who may read @m now is shown it: it went when its publisher was revoked. */
+static bool still_stands(const struct world *w, const struct sim_message *m, int reader)
+{
+    for (uint64_t v = m->version; v <= w->version; v++)
+        if (!owner_is_active(w, v, m->sender))
+            return false;
+    return owner_allows(w, w->version, m->sender, reader, m->topic);
+}
+
 /* What is shown is one that may be the last; nothing only where the last one may be empty (there is
  * none any more) or may be forbidden it. */
 static void account(struct node *reader, int topic)
@@ -153,7 +162,7 @@ static void account(struct node *reader, int topic)
         if (!is_value(m, topic) || !may_be_last(w, m))
             continue;
         acknowledged |= m->settled_step > 0;
-        none |= m->size == 0 || !oracle_allowed_throughout(w, m, reader->index);
+        none |= m->size == 0 || !still_stands(w, m, reader->index);
         told |= reader->told[m->sender][topic].step > 0;
         if (shown == i + 1) {
             w->values_owed++;
