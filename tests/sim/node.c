@@ -121,6 +121,7 @@ void node_start(struct node *node)
     memset(node->told_channel, 0, sizeof(node->told_channel));
     memset(node->last_order, 0, sizeof(node->last_order));
     memset(node->published_on, 0, sizeof(node->published_on));
+    memset(node->listened, 0, sizeof(node->listened));
     memset(node->asked_step, 0, sizeof(node->asked_step));
     node->tally_received = node->tally_gaps = node->tally_refused = node->tally_unopened = 0;
     node->inbox = NULL;

@@ -91,6 +91,8 @@ void oracle_handed_out(struct world *w, const struct link *link, const char *sen
     else if (!owner_allows(w, w->version, reply ? to : from, reply ? from : to, index))
         sim_fail(w, "the broker hands %s a message of %s on %s, which the rules forbid",
                  link->node->name, sender, topic);
+    else
+        values_handed_out(link->node, from, index, deliver);
 }
 
 /* Whether some registry between the message's and the newest let it pass. */
@@ -459,6 +461,7 @@ static bool break_message(struct node *node, struct aico_message *message)
         return mail_break(node, message, identify(w, message));
     case BREAK_LATE:
     case BREAK_OLDER:
+    case BREAK_DELETED:
         return values_break(node, message, identify(w, message));
     default:
         return later_break(node, message, identify(w, message));

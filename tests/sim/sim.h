@@ -127,6 +127,7 @@ enum breakage {
     BREAK_MAILBOX,   /* one mailbox takes more than it may */
     BREAK_LATE,      /* one stored value is not shown to who comes later */
     BREAK_OLDER,     /* one stored value is shown after a later one */
+    BREAK_DELETED,   /* one empty stored value is shown to who comes later */
     BREAKAGES
 };
 extern const char *const breakage_names[BREAKAGES];
@@ -255,7 +256,8 @@ struct node {
     uint32_t last_order[NODES][TOPICS][2]; /* number + 1 of the last message: published, over the
                                               channel */
     bool published_on[TOPICS];
-    uint64_t asked_step[TOPICS]; /* when it first wanted to read it; 0: never */
+    bool listened[NODES][TOPICS]; /* it was handed a stored value that had just been said */
+    uint64_t asked_step[TOPICS];  /* when it first wanted to read it; 0: never */
 };
 
 struct frame {
@@ -299,7 +301,7 @@ struct world {
     uint64_t broker_lost_step;
     struct broker_settings broker_settings;
     bool stores;             /* the broker has one */
-    bool values_begun;       /* values_late() */
+    uint64_t values_step;    /* when values_late() began; 0: not yet */
     struct sim_store *store; /* while it runs */
     uint64_t power_lost_step, counted_stored;
     uint64_t stored_deliveries, stored_again, stored_owed;
@@ -454,6 +456,8 @@ void mail_close(struct world *w);
 void mail_accounts(struct world *w);
 
 /* values.c */
+void values_handed_out(struct node *node, int sender, int topic,
+                       const struct record_deliver *deliver);
 void values_delivered(struct node *node, const struct aico_message *message,
                       const struct sim_message *m);
 void values_answered(struct world *w, const struct sim_message *m);

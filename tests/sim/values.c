@@ -2,13 +2,21 @@
 /*
  * Retained values of rules that store: of each topic one, the last of all its publishers.
  *
- * No reader is shown a publisher's earlier value after a later one, whoever died in between. In the
+ * No reader is shown a publisher's earlier value after a later one, whoever died in between, and
+ * none an empty value, which deletes, unless it listened when that was said. In the
  * end values are published, the power goes or the broker or publishers die, and who comes later is
  * shown the last one that was acknowledged, or was told that it does not get it.
  */
 #include "sim.h"
 
 #define LATE_MS 60000 /* until who comes later has it */
+
+void values_handed_out(struct node *node, int sender, int topic,
+                       const struct record_deliver *deliver)
+{
+    if (sim_topics[topic].lane == LANE_KEPT && !deliver->kept && !deliver->direct)
+        node->listened[sender][topic] = true;
+}
 
 void values_delivered(struct node *node, const struct aico_message *message,
                       const struct sim_message *m)
@@ -22,6 +30,9 @@ void values_delivered(struct node *node, const struct aico_message *message,
     else if (number + 1 < *shown)
         sim_fail(w, "%s got value %u of %s on %s after value %u", node->name, number,
                  message->sender, message->topic, *shown - 1);
+    else if (m->size == 0 && !node->listened[m->sender][m->topic])
+        sim_fail(w, "%s came later and was shown the empty value %u of %s on %s", node->name,
+                 number, message->sender, message->topic);
     *shown = node->late[m->topic] = number + 1;
     node->shown[m->sender][m->topic] = number + 1;
 }
@@ -29,6 +40,12 @@ void values_delivered(struct node *node, const struct aico_message *message,
 static bool is_value(const struct sim_message *m, int topic)
 {
     return m->lane == LANE_KEPT && m->topic == topic && !m->refused;
+}
+
+/* Pushed in values_late(): what was pushed before was stored by then, or never will be. */
+static bool is_of_the_end(const struct world *w, const struct sim_message *m)
+{
+    return w->values_step > 0 && m->pushed_step >= w->values_step;
 }
 
 /* Whether @m may be the last value of its topic: none that was acknowledged is surely later. */
@@ -39,7 +56,8 @@ static bool may_be_last(const struct world *w, const struct sim_message *m)
         if (other == m || !is_value(other, m->topic) || !other->settled_step)
             continue;
         if ((m->settled_step && other->pushed_step > m->settled_step) ||
-            (other->sender == m->sender && other > m))
+            (other->sender == m->sender && other > m) ||
+            (is_of_the_end(w, other) && !is_of_the_end(w, m)))
             return false;
     }
     return true;
@@ -79,7 +97,7 @@ void values_answered(struct world *w, const struct sim_message *m)
                  bytes, w->broker_settings.value_limit);
 }
 
-/* BREAK_LATE, BREAK_OLDER. */
+/* BREAK_LATE, BREAK_OLDER, BREAK_DELETED. */
 bool values_break(struct node *node, struct aico_message *message, const struct sim_message *m)
 {
     struct world *w = node->world;
@@ -87,9 +105,15 @@ bool values_break(struct node *node, struct aico_message *message, const struct 
     if (!m || m->lane != LANE_KEPT)
         return true;
     if (w->options.breakage == BREAK_LATE) {
-        w->broke =
-            w->values_begun && message->kind == AICO_MESSAGE_RETAINED && node->late[m->topic] == 0;
+        w->broke = w->values_step > 0 && message->kind == AICO_MESSAGE_RETAINED &&
+                   node->late[m->topic] == 0;
         return !w->broke;
+    }
+    if (w->options.breakage == BREAK_DELETED) {
+        /* Shown as if it had not listened. */
+        w->broke = m->size == 0;
+        node->listened[m->sender][m->topic] &= !w->broke;
+        return true;
     }
     /* Shown as if another had been shown before. */
     w->broke = true;
@@ -111,14 +135,18 @@ static bool is_publisher(const struct world *w, int i)
            owner_allows(w, w->version, i, NODES - 3, topic_index("sv/one"));
 }
 
+/* One in five deletes. */
 static void publish_last(struct world *w)
 {
     for (int i = 0; i < NODES; i++) {
         struct node *node = &w->nodes[i];
         const char *topic = dice_one(&w->dice, 2) ? "sv/one" : "sv/two";
 
-        if (is_there(node) && is_publisher(w, i))
-            node_publish(node, topic_index(topic), -1, 100 + dice_below(&w->dice, 400), false);
+        if (is_there(node) && is_publisher(w, i)) {
+            size_t size = dice_below(&w->dice, 500);
+
+            node_publish(node, topic_index(topic), -1, size < 100 ? 0 : size, false);
+        }
     }
     schedule_run(w, w->now_ms + (int64_t)dice_below(&w->dice, 200));
 }
@@ -182,7 +210,7 @@ void values_late(struct world *w)
 {
     if (!w->stores)
         return;
-    w->values_begun = true;
+    w->values_step = w->step;
     for (int i = 0; i < NODES; i++)
         memset(w->nodes[i].late, 0, sizeof(w->nodes[i].late));
     publish_last(w);
