@@ -321,7 +321,8 @@ static void what_a_reader_signs_is_handed_over_as_text(void **state UNUSED)
     assert_int_equal(m->code, 0);
     assert_int_equal(receipt_parse(bytes_of(m->payload, m->size), &again, NULL), 0);
     assert_string_equal(again.receiver, "bob");
-    assert_memory_equal(&receipt, &again, sizeof(again));
+    assert_memory_equal(receipt.signature, again.signature, sizeof(again.signature));
+    assert_int_equal(receipt_verify(&again), 0); /* of all that it says */
     world_deinit(&w);
 }
 
