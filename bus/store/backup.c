@@ -271,7 +271,7 @@ static int take_folder(struct making *m, const char *path, int depth, struct aic
     char *to = join(m->files, path);
     CLEANUP(close_folder)
     DIR *folder = from ? opendir(from) : NULL;
-    const char *name;
+    const char *name = NULL;
     int r;
 
     if (!from || !to)
@@ -472,7 +472,7 @@ static int check_empty(const char *home, struct aico_error *err)
 {
     CLEANUP(close_folder)
     DIR *folder = opendir(home);
-    const char *name;
+    const char *name = NULL;
     int r;
 
     if (!folder)
