@@ -132,8 +132,8 @@ void refuse(struct broker *b, struct broker_peer *peer, uint64_t id, int code,
     write_refuse(b, peer, id, code, rule, text);
 }
 
-void refuse_publish(struct broker *b, struct broker_peer *peer, uint64_t id, int code,
-                    const struct rule *rule, const char *hint, ...)
+void refuse_publish(struct broker *b, struct broker_peer *peer, const struct record_publish *p,
+                    int code, const struct rule *rule, const char *hint, ...)
 {
     char text[HINT_SIZE_MAX + 1];
     va_list args;
@@ -141,9 +141,9 @@ void refuse_publish(struct broker *b, struct broker_peer *peer, uint64_t id, int
     va_start(args, hint);
     (void)vsnprintf(text, sizeof(text), hint, args);
     va_end(args);
-    write_refuse(b, peer, id, code, rule, text);
-    instance_refused(b, peer->instance, id, code, rule ? (uint32_t)rule->line : 0);
-    count_refused(b, peer->member, rule);
+    write_refuse(b, peer, p->id, code, rule, text);
+    instance_refused(b, peer->instance, p->id, code, rule ? (uint32_t)rule->line : 0);
+    count_refused(b, refused_row(b, peer->member, p, rule), code);
     peer->refused++;
 }
 
@@ -164,13 +164,14 @@ static void log_denied(struct broker *b, struct broker_peer *peer, const char *w
     peer->denied_unlogged = 0;
 }
 
-void refuse_denied(struct broker *b, struct broker_peer *peer, uint64_t id, enum right right,
-                   const struct rule *rule, struct bytes topic)
+void refuse_denied(struct broker *b, struct broker_peer *peer, uint64_t id,
+                   const struct record_publish *publish, const struct rule *rule,
+                   struct bytes topic)
 {
-    const char *what = right == RIGHT_PUBLISH ? "publish" : "subscribe";
+    const char *what = publish ? "publish" : "subscribe";
     char text[HINT_SIZE_MAX + 1];
 
-    if (bytes_equal_text(topic, TOPIC_STATS) && right == RIGHT_SUBSCRIBE)
+    if (bytes_equal_text(topic, TOPIC_STATS) && !publish)
         (void)snprintf(text, sizeof(text),
                        "only role " REGISTRY_ROLE_ADMIN
                        " may; ask the owner: aico-keytool rule set "
@@ -191,8 +192,8 @@ void refuse_denied(struct broker *b, struct broker_peer *peer, uint64_t id, enum
                        "'%.*s' --publish WHO --subscribe WHO",
                        (int)topic.size, (const char *)topic.at);
     log_denied(b, peer, what, rule, topic);
-    if (right == RIGHT_PUBLISH)
-        refuse_publish(b, peer, id, AICO_EDENIED, rule, "%s", text);
+    if (publish)
+        refuse_publish(b, peer, publish, AICO_EDENIED, rule, "%s", text);
     else
         refuse(b, peer, id, AICO_EDENIED, rule, "%s", text);
 }

@@ -89,6 +89,7 @@ int broker_new(const struct broker_settings *settings, struct registry *registry
     b->registry = registry_ref(registry);
     b->registry_generation = b->route_generation = 1;
     b->next_id = 1;
+    b->ledger_rest_direct.key.way = LEDGER_DIRECT;
     b->turn_ends = WORK_TURN;
     b->frame = malloc(FRAME_SIZE_MAX);
     b->software = strdup(settings->software ? settings->software : "");

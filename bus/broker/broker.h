@@ -242,28 +242,38 @@ enum broker_drop {
 const char *broker_drop_name(enum broker_drop cause);
 
 /*
- * For every message accepted by subscription and every reader matched when it was routed, exactly
- * one of delivered, dropped or queued holds: routed = delivered + sum(dropped) + queued. A message
- * is delivered when its last record was handed to the transport.
+ * Of every pair of a message and a reader exactly one of delivered, dropped or queued holds: routed
+ * = delivered + sum(dropped) + queued. A message is delivered when its last record was handed to
+ * the transport.
  */
+struct broker_flow {
+    uint64_t routed, delivered, queued, dropped[DROP_CAUSES];
+};
+/* Of all causes. */
+uint64_t broker_flow_dropped(const struct broker_flow *flow);
+
+/* asked = answered + unanswered + open. */
+struct broker_requests {
+    uint64_t asked;      /* accepted, and those nobody was found for (RESOLVE) */
+    uint64_t answered;   /* the reply was accepted */
+    uint64_t unanswered; /* it never will be */
+    uint64_t open;
+};
+
 struct broker_totals {
-    uint64_t published; /* accepted by subscription */
-    uint64_t direct;    /* accepted for one component */
-    uint64_t refused;   /* PUBLISH refused */
-    uint64_t repeated;  /* PUBLISH seen before: acknowledged, not routed again */
-    uint64_t routed;    /* (message, reader) pairs */
-    uint64_t delivered;
-    uint64_t queued;
-    uint64_t dropped[DROP_CAUSES];
-    uint64_t stored;           /* of the published: committed by the store */
-    uint64_t expired;          /* stored messages that retention or their end took */
-    uint64_t settled;          /* acknowledged by durable readers */
-    uint64_t buried;           /* given to dead letters */
-    uint64_t redelivered;      /* deliveries beyond the first */
-    uint64_t gaps;             /* GAP records made */
-    uint64_t wills_lost;       /* last wills nobody got: no memory when they were due */
-    uint64_t direct_delivered; /* messages to one component */
-    uint64_t direct_dropped;
+    uint64_t published;                  /* accepted by subscription */
+    uint64_t direct;                     /* accepted for one component */
+    uint64_t refused;                    /* PUBLISH refused */
+    uint64_t repeated;                   /* PUBLISH seen before: acknowledged, not routed again */
+    struct broker_flow by_topic, to_one; /* to_one: besides, the broker's own messages */
+    struct broker_requests requests;
+    uint64_t stored;      /* of the published: committed by the store */
+    uint64_t expired;     /* stored messages that retention or their end took */
+    uint64_t settled;     /* acknowledged by durable readers */
+    uint64_t buried;      /* given to dead letters */
+    uint64_t redelivered; /* deliveries beyond the first */
+    uint64_t gaps;        /* GAP records made */
+    uint64_t wills_lost;  /* last wills nobody got: no memory when they were due */
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t handshakes; /* handshake records that passed */
@@ -272,6 +282,8 @@ struct broker_totals {
     size_t topics;
 };
 void broker_get_totals(const struct broker *broker, struct broker_totals *ret_totals);
+/* Whether nothing is in none of the places where it can be, or in two. */
+bool broker_totals_balance(const struct broker_totals *totals);
 
 /*
  * The broker's numbers as Prometheus text, format 0.0.4 (docs/operating.md names them), appended to

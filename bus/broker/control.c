@@ -308,7 +308,7 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
         return 0;
     }
     if (!may_subscribe(b, peer, filter, &rule)) {
-        refuse_denied(b, peer, m.id, RIGHT_SUBSCRIBE, rule, filter);
+        refuse_denied(b, peer, m.id, NULL, rule, filter);
         return 0;
     }
     s = subscription_new(peer, &m, filter);
@@ -371,7 +371,7 @@ void subscriptions_recheck(struct broker *b, struct broker_peer *peer)
 
         if (may_subscribe(b, peer, filter, &rule))
             continue;
-        refuse_denied(b, peer, s->id, RIGHT_SUBSCRIBE, rule, filter);
+        refuse_denied(b, peer, s->id, NULL, rule, filter);
         subscription_free(b, s);
     }
 }
@@ -391,6 +391,16 @@ static struct broker_peer *next_server(struct topic *topic, const struct broker_
     return NULL;
 }
 
+/* A request that found nobody to go to. */
+static void count_unresolved(struct broker *b, const struct broker_peer *peer,
+                             const struct rule *rule, int code)
+{
+    struct ledger_row *row = direct_row(b, peer->member, rule, NULL, LEDGER_REQUEST);
+
+    count_asked(b, row);
+    count_request_ended(b, row, code);
+}
+
 /* The topic of a RESOLVE if @peer may publish there, else it was refused. */
 static struct topic *resolvable(struct broker *b, struct broker_peer *peer,
                                 const struct record_resolve *m)
@@ -399,11 +409,13 @@ static struct topic *resolvable(struct broker *b, struct broker_peer *peer,
     struct topic *topic;
 
     if (!topic_is_valid(m->topic)) {
+        count_unresolved(b, peer, NULL, AICO_ETOPIC);
         refuse(b, peer, m->id, AICO_ETOPIC, NULL, "not a topic");
         return NULL;
     }
     rule = topic_is_internal(m->topic) ? NULL : registry_rule_for(b->registry, m->topic);
     if (!rule || !rule_allows(rule, peer->member->component, RIGHT_PUBLISH)) {
+        count_unresolved(b, peer, rule, AICO_EDENIED);
         refuse(b, peer, m->id, AICO_EDENIED, rule, "%s may not publish here", peer->member->name);
         return NULL;
     }
@@ -414,6 +426,7 @@ static struct topic *resolvable(struct broker *b, struct broker_peer *peer,
         topic = topic_get(b, m->topic, true);
     if (!topic || route_update(b, topic) < 0) {
         topic_unref(topic);
+        count_unresolved(b, peer, rule, AICO_ENOMEM);
         refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
         return NULL;
     }
@@ -435,6 +448,7 @@ int on_resolve(struct broker *b, struct broker_peer *peer, const struct record *
         return 0;
     server = next_server(topic, peer);
     if (!server) {
+        count_unresolved(b, peer, topic_rule(b, topic), AICO_ENORESPONDER);
         refuse(b, peer, m.id, AICO_ENORESPONDER, NULL, "nobody who is connected serves %.*s",
                (int)m.topic.size, (const char *)m.topic.at);
     } else {

@@ -199,7 +199,7 @@ static bool may_follow(struct broker *b, struct broker_peer *peer, const struct 
     else if (!b->settings.has_store)
         refuse(b, peer, m->id, AICO_ESTORE, NULL, "this broker stores no messages");
     else if (topic_is_internal(filter) || !may_subscribe(b, peer, filter, &rule))
-        refuse_denied(b, peer, m->id, RIGHT_SUBSCRIBE, rule, filter);
+        refuse_denied(b, peer, m->id, NULL, rule, filter);
     else if (m->name.size > 0 && d && d->peer)
         refuse(b, peer, m->id, AICO_EEXISTS, NULL, "this durable reader is being followed already");
     else if (followed_by(b, peer) >= DURABLES_MAX)
@@ -311,7 +311,7 @@ void durables_recheck(struct broker *b, struct broker_peer *peer)
 
         if (d->peer != peer || d->is_mailbox || may_subscribe(b, peer, filter, &rule))
             continue;
-        refuse_denied(b, peer, d->follow_id, RIGHT_SUBSCRIBE, rule, filter);
+        refuse_denied(b, peer, d->follow_id, NULL, rule, filter);
         detach(b, d);
     }
 }

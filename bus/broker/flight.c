@@ -70,14 +70,25 @@ void flight_abort(struct broker *b, struct instance *instance, enum lane_kind la
     flight_end(b, instance, lane);
 }
 
+/* What a refusal of @flight needs of its PUBLISH. */
+static struct record_publish publish_of(const struct flight *flight)
+{
+    return (struct record_publish){.delivery = flight->delivery,
+                                   .id = flight->id,
+                                   .topic = flight->topic->number,
+                                   .to = flight->to ? flight->to->number : 0,
+                                   .topic_name = topic_view(flight->topic)};
+}
+
 /* The only reader of a direct message has left: its sender is told, the rest of it is not taken. */
 static void direct_reader_left(struct broker *b, struct flight *flight, const char *name)
 {
+    struct record_publish publish = publish_of(flight);
     struct instance *instance = flight->instance;
 
     instance->last_id = MAX(instance->last_id, flight->id);
     if (instance->peer)
-        refuse_publish(b, instance->peer, flight->id, AICO_EPEERAWAY, NULL,
+        refuse_publish(b, instance->peer, &publish, AICO_EPEERAWAY, NULL,
                        "%s left before the message was complete", name);
     else
         instance_refused(b, instance, flight->id, AICO_EPEERAWAY, 0);
@@ -97,12 +108,11 @@ void flights_forget(struct broker *b, struct broker_peer *peer)
                 continue;
             fr->peer = NULL;
             fr->first = fr->last = NULL;
+            count_dropped(b, peer, fr->row, DROP_LINK_LOST, 1);
             if (flight->lane == LANE_TOPIC) {
-                count_dropped(b, peer, fr->row, DROP_LINK_LOST, 1);
                 if (fr->queue)
                     queue_lost(b, fr->queue, flight->topic, flight->sender, flight->id, 1);
             } else {
-                b->totals.direct_dropped++;
                 direct_reader_left(b, flight, peer->member->name);
                 break;
             }
@@ -129,7 +139,7 @@ void flights_recheck(struct broker *b)
     DL_FOREACH_SAFE(b->flights, flight, next)
     {
         struct instance *instance = flight->instance;
-        uint64_t id = flight->id;
+        struct record_publish publish = publish_of(flight);
 
         if (!flight->sender->active) {
             flight_abort(b, instance, flight->lane, DROP_REVOKED, AICO_EREVOKED);
@@ -138,12 +148,13 @@ void flights_recheck(struct broker *b)
         if (!flight_may_go_on(b, flight)) {
             const struct rule *rule = topic_rule(b, flight->topic);
 
-            flight_abort(b, instance, flight->lane, DROP_DENIED, AICO_EDENIED);
             if (instance->peer)
-                refuse_publish(b, instance->peer, id, AICO_EDENIED, rule,
+                refuse_publish(b, instance->peer, &publish, AICO_EDENIED, rule,
                                "a new registry forbids this message");
             else
-                instance_refused(b, instance, id, AICO_EDENIED, rule ? (uint32_t)rule->line : 0);
+                instance_refused(b, instance, flight->id, AICO_EDENIED,
+                                 rule ? (uint32_t)rule->line : 0);
+            flight_abort(b, instance, flight->lane, DROP_DENIED, AICO_EDENIED);
             continue;
         }
         for (size_t i = 0; i < flight->reader_count && flight->lane == LANE_TOPIC; i++) {

@@ -365,22 +365,40 @@ struct request {
     UT_hash_handle hh;
     struct request_key key;
     struct broker_peer *requester, *responder;
+    struct ledger_row *row;
     int64_t deadline_ms; /* moves on while the reply comes in fragments */
 };
 
+/* How a message goes: by subscription (also when it is stored) or straight to one component. */
+enum ledger_way {
+    LEDGER_BY_TOPIC,
+    LEDGER_DIRECT,
+    LEDGER_REQUEST,
+    LEDGER_REPLY,
+    LEDGER_CONTROL, /* of the bus itself: handshakes, keys, presence */
+};
+
 struct ledger_key {
-    uint32_t sender, reader; /* member numbers */
+    uint32_t sender, reader; /* member numbers; by topic, reader 0 has what the sender said */
     uint64_t rule_line;
+    uint64_t way; /* no padding bytes in a hash key */
+};
+
+struct ledger_cause {
+    struct ledger_cause *next;
+    int code;
+    uint64_t count;
 };
 
 struct ledger_row {
     UT_hash_handle hh;
     struct ledger_key key;
-    uint64_t published, refused, stored; /* of the sender by the rule: reader 0 */
-    uint64_t routed, delivered;
-    uint64_t returned; /* of these: stored, and not settled when their reader left: not all of them
-                          need have come there */
-    uint64_t dropped[DROP_CAUSES];
+    uint64_t published, refused, stored;
+    uint64_t asked, answered, unanswered;        /* requests */
+    struct ledger_cause *refused_for, *left_for; /* left: unanswered */
+    struct broker_flow flow;
+    uint64_t returned; /* of the delivered: stored, and not settled when their reader left: not all
+                          of them need have come there */
 };
 
 /* What the frame handed out by broker_next_frame() is made of; nothing of it is taken out of the
@@ -465,7 +483,8 @@ struct broker {
     uint64_t quota_warnings[QUOTAS]; /* components that came near */
     uint64_t quota_refusals[QUOTAS];
     int64_t links_warned_ms;
-    struct ledger_row *ledger, ledger_rest;
+    struct ledger_row *ledger;
+    struct ledger_row ledger_rest, ledger_rest_direct; /* what found no room there */
     size_t ledger_count;
     struct broker_event events[EVENTS_KEPT];
     size_t event_first, event_count;
@@ -533,11 +552,13 @@ bool is_sealed_enough(const struct rule *rule, struct bytes payload);
 void refuse(struct broker *broker, struct broker_peer *peer, uint64_t id, int code,
             const struct rule *rule, const char *hint, ...) __attribute__((format(printf, 6, 7)));
 /* The same for a PUBLISH: it is counted, and remembered for a client that reconnects. */
-void refuse_publish(struct broker *broker, struct broker_peer *peer, uint64_t id, int code,
-                    const struct rule *rule, const char *hint, ...)
-    __attribute__((format(printf, 6, 7)));
-void refuse_denied(struct broker *broker, struct broker_peer *peer, uint64_t id, enum right right,
-                   const struct rule *rule, struct bytes topic);
+void refuse_publish(struct broker *broker, struct broker_peer *peer,
+                    const struct record_publish *publish, int code, const struct rule *rule,
+                    const char *hint, ...) __attribute__((format(printf, 6, 7)));
+/* @publish NULL: it may not subscribe. */
+void refuse_denied(struct broker *broker, struct broker_peer *peer, uint64_t id,
+                   const struct record_publish *publish, const struct rule *rule,
+                   struct bytes topic);
 /* route.c */
 int route_add(struct broker *broker, struct subscription *subscription);
 void route_remove(struct broker *broker, struct subscription *subscription);
@@ -695,10 +716,11 @@ void instances_sweep(struct broker *broker);
 void instances_restarted(struct broker *broker, const struct instance *fresh);
 /* request.c */
 int request_add(struct broker *broker, struct broker_peer *requester, uint64_t id,
-                struct broker_peer *responder, uint32_t timeout_ms);
+                struct broker_peer *responder, uint32_t timeout_ms, struct ledger_row *row);
 struct request *request_find(struct broker *broker, const struct member *requester, uint64_t id,
                              const struct broker_peer *responder);
-void request_end(struct broker *broker, struct request *request);
+/* @code 0: it was answered. */
+void request_end(struct broker *broker, struct request *request, int code);
 void requests_peer_left(struct broker *broker, struct broker_peer *peer);
 void requests_sweep(struct broker *broker);
 /* control.c */
@@ -807,10 +829,27 @@ void count_published(struct broker *broker, const struct member *sender, const s
                      uint64_t count);
 void count_stored(struct broker *broker, const struct member *sender, const struct rule *rule,
                   uint64_t count);
-void count_refused(struct broker *broker, const struct member *sender, const struct rule *rule);
-/* @reader NULL: of the sender and rule alone. */
+/* It goes to one component, as @row says. */
+void count_direct(struct broker *broker, struct ledger_row *row);
+void count_refused(struct broker *broker, struct ledger_row *row, int code);
+void count_asked(struct broker *broker, struct ledger_row *row);
+/* @code 0: answered. */
+void count_request_ended(struct broker *broker, struct ledger_row *row, int code);
+/* By topic; @reader NULL: of the sender and rule alone. */
 struct ledger_row *ledger_row(struct broker *broker, const struct member *sender,
                               const struct rule *rule, const struct member *reader);
+/* What a sender says by topic; NULL: nobody knows any more who it was. */
+struct ledger_row *sender_row(struct broker *broker, const struct member *sender,
+                              const struct rule *rule);
+/* Of what goes straight to @reader; of control messages there is one row a sender. */
+struct ledger_row *direct_row(struct broker *broker, const struct member *sender,
+                              const struct rule *rule, const struct member *reader,
+                              enum ledger_way way);
+/* Where a refusal of @publish belongs. */
+struct ledger_row *refused_row(struct broker *broker, const struct member *sender,
+                               const struct record_publish *publish, const struct rule *rule);
+/* The way of a PUBLISH to one component. */
+enum ledger_way direct_way(uint8_t delivery);
 /* They go to another reader instead: as if they had never been routed to this one. */
 void count_moved(struct broker *broker, struct ledger_row *row, uint64_t count);
 void count_routed(struct broker *broker, struct broker_peer *peer, struct ledger_row *row,

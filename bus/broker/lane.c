@@ -323,10 +323,7 @@ static void count_lost(struct broker *b, struct broker_peer *peer, enum lane_kin
                        struct ledger_row *row, enum broker_drop cause, uint64_t count)
 {
     peer->lanes[lane].messages -= count;
-    if (lane == LANE_TOPIC)
-        count_dropped(b, peer, row, cause, count);
-    else
-        b->totals.direct_dropped += count;
+    count_dropped(b, peer, row, cause, count);
 }
 
 void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum broker_drop cause,
@@ -528,6 +525,7 @@ void lane_withdraw(struct broker *b, struct broker_peer *peer, const struct mess
     if (!e)
         return;
     lane->messages -= e->message->count;
+    count_moved(b, e->row, e->message->count);
     entry_remove(b, lane, e);
 }
 
@@ -660,10 +658,7 @@ static void message_sent(struct broker *b, struct broker_peer *peer, enum lane_k
     if (!last)
         return;
     lane->messages -= count;
-    if (kind == LANE_TOPIC)
-        count_delivered(b, peer, row, count);
-    else
-        b->totals.direct_delivered += count;
+    count_delivered(b, peer, row, count);
 }
 
 void lane_head_sent(struct broker *b, struct broker_peer *peer, enum lane_kind kind)

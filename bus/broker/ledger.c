@@ -8,10 +8,13 @@
 
 /* --- counting ------------------------------------------------------------------------------- */
 
-struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
-                              const struct rule *rule, const struct member *reader)
+static struct ledger_row *rest_of(struct broker *b, enum ledger_way way)
 {
-    struct ledger_key key = {sender->number, reader ? reader->number : 0, rule ? rule->line : 0};
+    return way == LEDGER_BY_TOPIC ? &b->ledger_rest : &b->ledger_rest_direct;
+}
+
+static struct ledger_row *row_of(struct broker *b, struct ledger_key key)
+{
     struct ledger_row *row = NULL;
 
     HASH_FIND(hh, b->ledger, &key, sizeof(key), row);
@@ -20,50 +23,159 @@ struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
     /* The table is bounded; what does not fit is counted together. */
     row = b->ledger_count < LEDGER_ROWS_MAX ? calloc(1, sizeof(*row)) : NULL;
     if (!row)
-        return &b->ledger_rest;
+        return rest_of(b, (enum ledger_way)key.way);
     row->key = key;
     HASH_ADD(hh, b->ledger, key, sizeof(row->key), row);
     if (!HASH_ADDED(hh, row)) {
         free(row);
-        return &b->ledger_rest;
+        return rest_of(b, (enum ledger_way)key.way);
     }
     b->ledger_count++;
     return row;
+}
+
+struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
+                              const struct rule *rule, const struct member *reader)
+{
+    return row_of(b, (struct ledger_key){sender->number, reader ? reader->number : 0,
+                                         rule ? rule->line : 0, LEDGER_BY_TOPIC});
+}
+
+struct ledger_row *direct_row(struct broker *b, const struct member *sender,
+                              const struct rule *rule, const struct member *reader,
+                              enum ledger_way way)
+{
+    bool is_own = way == LEDGER_CONTROL;
+
+    return row_of(b, (struct ledger_key){sender->number, reader && !is_own ? reader->number : 0,
+                                         rule && !is_own ? rule->line : 0, way});
+}
+
+enum ledger_way direct_way(uint8_t delivery)
+{
+    switch (delivery) {
+    case DELIVERY_CONTROL:
+        return LEDGER_CONTROL;
+    case DELIVERY_REQUEST:
+        return LEDGER_REQUEST;
+    case DELIVERY_REPLY:
+        return LEDGER_REPLY;
+    default:
+        return LEDGER_DIRECT;
+    }
+}
+
+static const struct rule *rule_of(struct broker *b, const struct record_publish *p)
+{
+    struct topic *topic = p->topic ? topic_by_number(b, p->topic) : topic_find(b, p->topic_name);
+
+    if (topic)
+        return topic_rule(b, topic);
+    return topic_is_valid(p->topic_name) && !topic_is_internal(p->topic_name)
+               ? registry_rule_for(b->registry, p->topic_name)
+               : NULL;
+}
+
+/* NULL: there is none of that name. */
+static const struct member *receiver_of(struct broker *b, const struct record_publish *p)
+{
+    const struct component *component;
+
+    if (p->to != NUMBER_BY_NAME)
+        return member_by_number(b, p->to);
+    component = registry_find_name(b->registry, p->to_name);
+    return component ? member_get(b, p->to_name, component->identity) : NULL;
+}
+
+/* Who has no right there fills no rows: to whom it would have gone is not said. */
+static bool is_entitled(const struct member *sender, const struct rule *rule, enum ledger_way way)
+{
+    return rule && sender->component &&
+           rule_allows(rule, sender->component,
+                       way == LEDGER_REPLY ? RIGHT_SUBSCRIBE : RIGHT_PUBLISH);
+}
+
+struct ledger_row *refused_row(struct broker *b, const struct member *sender,
+                               const struct record_publish *p, const struct rule *rule)
+{
+    enum ledger_way way = direct_way(p->delivery);
+
+    if (p->to == 0 || p->delivery == DELIVERY_MAILBOX)
+        return ledger_row(b, sender, rule, NULL);
+    rule = rule_of(b, p);
+    return direct_row(b, sender, rule, is_entitled(sender, rule, way) ? receiver_of(b, p) : NULL,
+                      way);
+}
+
+static struct broker_flow *total_of(struct broker *b, const struct ledger_row *row)
+{
+    return row->key.way == LEDGER_BY_TOPIC ? &b->totals.by_topic : &b->totals.to_one;
+}
+
+static void flow_routed(struct broker_flow *flow, uint64_t count)
+{
+    flow->routed += count;
+    flow->queued += count;
 }
 
 void count_routed(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
                   uint64_t count)
 {
     (void)peer;
-    b->totals.routed += count;
-    b->totals.queued += count;
-    row->routed += count;
+    flow_routed(total_of(b, row), count);
+    flow_routed(&row->flow, count);
+}
+
+static void flow_moved(struct broker_flow *flow, uint64_t count)
+{
+    flow->routed -= count;
+    flow->queued -= count;
 }
 
 void count_moved(struct broker *b, struct ledger_row *row, uint64_t count)
 {
-    b->totals.routed -= count;
-    b->totals.queued -= count;
-    row->routed -= count;
+    flow_moved(total_of(b, row), count);
+    flow_moved(&row->flow, count);
+}
+
+static void flow_delivered(struct broker_flow *flow, uint64_t count)
+{
+    flow->delivered += count;
+    flow->queued -= count;
 }
 
 void count_delivered(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
                      uint64_t count)
 {
-    b->totals.delivered += count;
-    b->totals.queued -= count;
-    peer->delivered += count;
-    row->delivered += count;
+    flow_delivered(total_of(b, row), count);
+    flow_delivered(&row->flow, count);
+    if (row->key.way == LEDGER_BY_TOPIC)
+        peer->delivered += count;
+}
+
+static void flow_dropped(struct broker_flow *flow, enum broker_drop cause, uint64_t count)
+{
+    flow->dropped[cause] += count;
+    flow->queued -= count;
 }
 
 void count_dropped(struct broker *b, struct broker_peer *peer, struct ledger_row *row,
                    enum broker_drop cause, uint64_t count)
 {
-    b->totals.dropped[cause] += count;
-    b->totals.queued -= count;
-    if (peer)
+    flow_dropped(total_of(b, row), cause, count);
+    flow_dropped(&row->flow, cause, count);
+    if (peer && row->key.way == LEDGER_BY_TOPIC)
         peer->dropped += count;
-    row->dropped[cause] += count;
+}
+
+static void causes_free(struct ledger_cause *causes)
+{
+    while (causes) {
+        struct ledger_cause *cause = causes;
+
+        LL_DELETE(causes, cause);
+        free(cause);
+    }
 }
 
 void ledger_free(struct broker *b)
@@ -73,12 +185,17 @@ void ledger_free(struct broker *b)
     HASH_ITER(hh, b->ledger, row, next)
     {
         HASH_DEL(b->ledger, row);
+        causes_free(row->refused_for);
+        causes_free(row->left_for);
         free(row);
     }
+    causes_free(b->ledger_rest.refused_for);
+    causes_free(b->ledger_rest_direct.refused_for);
+    causes_free(b->ledger_rest_direct.left_for);
 }
 
-static struct ledger_row *row_of_sender(struct broker *b, const struct member *sender,
-                                        const struct rule *rule)
+struct ledger_row *sender_row(struct broker *b, const struct member *sender,
+                              const struct rule *rule)
 {
     return sender ? ledger_row(b, sender, rule, NULL) : &b->ledger_rest;
 }
@@ -87,7 +204,7 @@ void count_published(struct broker *b, const struct member *sender, const struct
                      uint64_t count)
 {
     b->totals.published += count;
-    row_of_sender(b, sender, rule)->published += count;
+    sender_row(b, sender, rule)->published += count;
 }
 
 void count_stored(struct broker *b, const struct member *sender, const struct rule *rule,
@@ -95,47 +212,124 @@ void count_stored(struct broker *b, const struct member *sender, const struct ru
 {
     count_published(b, sender, rule, count);
     b->totals.stored += count;
-    row_of_sender(b, sender, rule)->stored += count;
+    sender_row(b, sender, rule)->stored += count;
 }
 
-void count_refused(struct broker *b, const struct member *sender, const struct rule *rule)
+void count_direct(struct broker *b, struct ledger_row *row)
+{
+    b->totals.direct++;
+    row->published++;
+}
+
+/* Without memory for a new cause it is counted and not named. */
+static void cause_add(struct ledger_cause **causes, int code)
+{
+    struct ledger_cause *cause;
+
+    LL_FOREACH(*causes, cause)
+    if (cause->code == code)
+        break;
+    if (!cause && (cause = calloc(1, sizeof(*cause))) != NULL) {
+        cause->code = code;
+        LL_PREPEND(*causes, cause);
+    }
+    if (cause)
+        cause->count++;
+}
+
+void count_refused(struct broker *b, struct ledger_row *row, int code)
 {
     b->totals.refused++;
-    row_of_sender(b, sender, rule)->refused++;
+    row->refused++;
+    cause_add(&row->refused_for, code);
+}
+
+void count_asked(struct broker *b, struct ledger_row *row)
+{
+    b->totals.requests.asked++;
+    row->asked++;
+}
+
+void count_request_ended(struct broker *b, struct ledger_row *row, int code)
+{
+    if (code == 0) {
+        b->totals.requests.answered++;
+        row->answered++;
+        return;
+    }
+    b->totals.requests.unanswered++;
+    row->unanswered++;
+    cause_add(&row->left_for, code);
 }
 
 /* --- the answer ----------------------------------------------------------------------------- */
 
-static uint64_t dropped_of(const uint64_t dropped[DROP_CAUSES])
+uint64_t broker_flow_dropped(const struct broker_flow *flow)
 {
     uint64_t sum = 0;
 
     for (int cause = 0; cause < DROP_CAUSES; cause++)
-        sum += dropped[cause];
+        sum += flow->dropped[cause];
     return sum;
 }
 
-static void add(struct ledger_row *sum, const struct ledger_row *row)
+static bool flow_balances(const struct broker_flow *flow)
+{
+    return flow->routed == flow->delivered + broker_flow_dropped(flow) + flow->queued;
+}
+
+bool broker_totals_balance(const struct broker_totals *t)
+{
+    const struct broker_requests *r = &t->requests;
+
+    return flow_balances(&t->by_topic) && flow_balances(&t->to_one) &&
+           r->asked == r->answered + r->unanswered + r->open;
+}
+
+/* What the rows of one kind have together. */
+struct sums {
+    uint64_t published, refused, stored, asked, answered, unanswered;
+    struct broker_flow flow;
+};
+
+static void add(struct sums *sum, const struct ledger_row *row)
 {
     sum->published += row->published;
     sum->refused += row->refused;
     sum->stored += row->stored;
-    sum->routed += row->routed;
-    sum->delivered += row->delivered;
+    sum->asked += row->asked;
+    sum->answered += row->answered;
+    sum->unanswered += row->unanswered;
+    sum->flow.routed += row->flow.routed;
+    sum->flow.delivered += row->flow.delivered;
+    sum->flow.queued += row->flow.queued;
     for (int cause = 0; cause < DROP_CAUSES; cause++)
-        sum->dropped[cause] += row->dropped[cause];
+        sum->flow.dropped[cause] += row->flow.dropped[cause];
 }
 
-/* Every message accepted for a reader was delivered, dropped for a cause, or waits; and the rows
- * say the same as the totals. */
-static bool is_balanced(const struct broker *b, const struct ledger_row *sum)
+static void add_all(const struct broker *b, struct sums *topic, struct sums *direct)
 {
-    const struct broker_totals *t = &b->totals;
+    const struct ledger_row *row;
 
-    return sum->published == t->published && sum->refused == t->refused &&
-           sum->stored == t->stored && sum->routed == t->routed && sum->delivered == t->delivered &&
-           memcmp(sum->dropped, t->dropped, sizeof(sum->dropped)) == 0 &&
-           sum->routed == sum->delivered + dropped_of(sum->dropped) + t->queued;
+    for (row = b->ledger; row; row = row->hh.next)
+        add(row->key.way == LEDGER_BY_TOPIC ? topic : direct, row);
+    add(topic, &b->ledger_rest);
+    add(direct, &b->ledger_rest_direct);
+}
+
+/* Every message accepted for a reader was delivered, dropped for a cause, or waits, every request
+ * was answered, will not be for a cause, or waits; and the rows say the same as the totals. */
+static bool is_balanced(const struct broker *b, const struct sums *topic, const struct sums *direct)
+{
+    struct broker_totals t;
+
+    broker_get_totals(b, &t);
+    return topic->published == t.published && direct->published == t.direct &&
+           topic->refused + direct->refused == t.refused && topic->stored == t.stored &&
+           memcmp(&topic->flow, &t.by_topic, sizeof(topic->flow)) == 0 &&
+           memcmp(&direct->flow, &t.to_one, sizeof(direct->flow)) == 0 &&
+           direct->asked == t.requests.asked && direct->answered == t.requests.answered &&
+           direct->unanswered == t.requests.unanswered && broker_totals_balance(&t);
 }
 
 static struct bytes filter_of(const struct broker *b, uint64_t line)
@@ -146,52 +340,104 @@ static struct bytes filter_of(const struct broker *b, uint64_t line)
     return bytes_of(NULL, 0);
 }
 
+static const char *way_name(enum ledger_way way)
+{
+    static const char *const names[] = {
+        [LEDGER_BY_TOPIC] = "topic", [LEDGER_DIRECT] = "direct",   [LEDGER_REQUEST] = "request",
+        [LEDGER_REPLY] = "reply",    [LEDGER_CONTROL] = "control",
+    };
+
+    return names[way];
+}
+
+static void put_causes(struct json *json, const char *key, const struct ledger_cause *causes)
+{
+    const struct ledger_cause *cause;
+
+    json_open_object(json, key);
+    LL_FOREACH(causes, cause)
+    json_put_u64(json, aico_error_name(cause->code), cause->count);
+    json_close_object(json);
+}
+
+static void put_flow(struct json *json, const struct broker_flow *flow)
+{
+    json_put_u64(json, "routed", flow->routed);
+    json_put_u64(json, "delivered", flow->delivered);
+    json_put_u64(json, "queued", flow->queued);
+    put_drops(json, flow->dropped);
+}
+
 static void put_row(const struct broker *b, struct json *json, const struct ledger_row *row)
 {
-    bool rest = row == &b->ledger_rest;
-    uint32_t reader = row->key.reader; /* 0: the sender's own row */
+    bool rest = row == &b->ledger_rest || row == &b->ledger_rest_direct;
+    uint32_t reader = row->key.reader; /* 0: by topic, the sender's own row */
 
     json_open_object(json, NULL);
     json_put_text(json, "sender",
                   bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
     json_put_u64(json, "rule_line", row->key.rule_line);
     json_put_text(json, "rule", filter_of(b, row->key.rule_line));
+    json_put_text(json, "way", bytes_text(way_name((enum ledger_way)row->key.way)));
     json_put_text(json, "reader",
                   bytes_text(rest     ? "*"
                              : reader ? b->member_by_number[reader]->name
                                       : ""));
     json_put_u64(json, "published", row->published);
     json_put_u64(json, "refused", row->refused);
+    put_causes(json, "refused_for", row->refused_for);
     json_put_u64(json, "stored", row->stored);
-    json_put_u64(json, "routed", row->routed);
-    json_put_u64(json, "delivered", row->delivered);
+    put_flow(json, &row->flow);
     json_put_u64(json, "returned", row->returned);
-    json_put_u64(json, "queued", row->routed - row->delivered - dropped_of(row->dropped));
-    put_drops(json, row->dropped);
+    if (row->asked > 0) {
+        json_put_u64(json, "asked", row->asked);
+        json_put_u64(json, "answered", row->answered);
+        json_put_u64(json, "open", row->asked - row->answered - row->unanswered);
+        put_causes(json, "unanswered", row->left_for);
+    }
     json_close_object(json);
+}
+
+static bool is_used(const struct ledger_row *row)
+{
+    return row->flow.routed + row->published + row->refused + row->asked > 0;
+}
+
+static void put_rows(const struct broker *b, struct json *json)
+{
+    const struct ledger_row *row;
+
+    json_open_array(json, "rows");
+    for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
+        put_row(b, json, row);
+    if (is_used(&b->ledger_rest))
+        put_row(b, json, &b->ledger_rest);
+    if (is_used(&b->ledger_rest_direct))
+        put_row(b, json, &b->ledger_rest_direct);
+    json_close_array(json);
 }
 
 void ledger_json(const struct broker *b, struct json *json)
 {
-    struct ledger_row sum = b->ledger_rest;
-    const struct ledger_row *row;
+    struct sums topic = {0}, direct = {0};
 
-    for (row = b->ledger; row; row = row->hh.next)
-        add(&sum, row);
+    add_all(b, &topic, &direct);
     json_open_object(json, NULL);
-    json_put_bool(json, "balanced", is_balanced(b, &sum));
-    json_put_u64(json, "published", sum.published);
-    json_put_u64(json, "refused", sum.refused);
-    json_put_u64(json, "stored", sum.stored);
-    json_put_u64(json, "routed", sum.routed);
-    json_put_u64(json, "delivered", sum.delivered);
-    json_put_u64(json, "queued", b->totals.queued);
-    put_drops(json, sum.dropped);
-    json_open_array(json, "rows");
-    for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
-        put_row(b, json, row);
-    if (b->ledger_rest.routed + b->ledger_rest.published + b->ledger_rest.refused > 0)
-        put_row(b, json, &b->ledger_rest);
-    json_close_array(json);
+    json_put_bool(json, "balanced", is_balanced(b, &topic, &direct));
+    json_put_u64(json, "published", topic.published);
+    json_put_u64(json, "refused", topic.refused + direct.refused);
+    json_put_u64(json, "stored", topic.stored);
+    put_flow(json, &topic.flow);
+    json_open_object(json, "to_one");
+    json_put_u64(json, "published", direct.published);
+    put_flow(json, &direct.flow);
+    json_close_object(json);
+    json_open_object(json, "requests");
+    json_put_u64(json, "asked", direct.asked);
+    json_put_u64(json, "answered", direct.answered);
+    json_put_u64(json, "unanswered", direct.unanswered);
+    json_put_u64(json, "open", HASH_COUNT(b->requests));
+    json_close_object(json);
+    put_rows(b, json);
     json_close_object(json);
 }

@@ -104,12 +104,12 @@ static void put_totals(struct text *t, const struct broker *b)
         {"retained_bytes", "gauge", "Bytes of those values.", b->retained_bytes},
         {"published_total", "counter", "Messages accepted by topic.", m->published},
         {"repeated_total", "counter", "Messages accepted before, not routed again.", m->repeated},
-        {"routed_total", "counter", "Pairs of a message and a reader.", m->routed},
-        {"delivered_total", "counter", "Of these, given to the reader.", m->delivered},
-        {"waiting_messages", "gauge", "Of these, held for the reader now.", m->queued},
+        {"routed_total", "counter", "Pairs of a message and a reader.", m->by_topic.routed},
+        {"delivered_total", "counter", "Of these, given to the reader.", m->by_topic.delivered},
+        {"waiting_messages", "gauge", "Of these, held for the reader now.", m->by_topic.queued},
         {"direct_total", "counter", "Messages accepted for one component.", m->direct},
-        {"direct_delivered_total", "counter", "Of these, given out.", m->direct_delivered},
-        {"direct_dropped_total", "counter", "Of these, dropped.", m->direct_dropped},
+        {"direct_delivered_total", "counter", "Of these, given out.", m->to_one.delivered},
+        {"direct_dropped_total", "counter", "Of these, dropped.", broker_flow_dropped(&m->to_one)},
         {"stored_total", "counter", "Messages the store has committed.", m->stored},
         {"expired_total", "counter", "Stored messages that retention or their time to live took.",
          m->expired},
@@ -132,7 +132,7 @@ static void put_losses(struct text *t, const struct broker *b)
     put_head(t, "dropped_total", "counter", "Messages a reader did not get, by cause.");
     for (int cause = 0; cause < DROP_CAUSES; cause++)
         put_labelled(t, "dropped_total", "cause", broker_drop_name((enum broker_drop)cause),
-                     b->totals.dropped[cause]);
+                     b->totals.by_topic.dropped[cause]);
     put_head(t, "refused_total", "counter", "Records refused, by code.");
     for (size_t code = 1; code < COUNT_OF(b->refused_by_code); code++)
         if (b->refused_by_code[code] > 0)

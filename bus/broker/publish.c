@@ -56,7 +56,7 @@ static int find_topic(struct incoming *in)
     if (p->topic && (!topic || !topic_is_known(peer, p->topic)))
         return AICO_EPROTO;
     if (!topic && !topic_is_valid(p->topic_name)) {
-        refuse_publish(b, peer, p->id, AICO_ETOPIC, NULL,
+        refuse_publish(b, peer, p, AICO_ETOPIC, NULL,
                        "a topic has 1..255 bytes of UTF-8 and 1..32 levels without wildcards");
         return 0;
     }
@@ -64,8 +64,7 @@ static int find_topic(struct incoming *in)
         uint32_t own = p->to ? TOPIC_NUMBER_CONTROL : TOPIC_NUMBER_HEADS;
 
         if (!topic || topic->number != own || p->delivery != DELIVERY_CONTROL) {
-            refuse_denied(b, peer, p->id, RIGHT_PUBLISH, NULL,
-                          topic ? topic_view(topic) : p->topic_name);
+            refuse_denied(b, peer, p->id, p, NULL, topic ? topic_view(topic) : p->topic_name);
             return 0;
         }
         in->topic = topic;
@@ -80,13 +79,12 @@ static int find_topic(struct incoming *in)
             reply || (in->rule && rule_allows(in->rule, peer->member->component, RIGHT_PUBLISH));
     }
     if (!allowed) {
-        refuse_denied(b, peer, p->id, RIGHT_PUBLISH, in->rule,
-                      topic ? topic_view(topic) : p->topic_name);
+        refuse_denied(b, peer, p->id, p, in->rule, topic ? topic_view(topic) : p->topic_name);
         return 0;
     }
     in->topic = topic ? topic : topic_get(b, p->topic_name, !reply);
     if (!in->topic) {
-        refuse_publish(b, peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        refuse_publish(b, peer, p, AICO_ENOMEM, NULL, "the broker is out of memory");
         return 0;
     }
     if (topic)
@@ -137,11 +135,11 @@ static bool is_acceptable(struct incoming *in)
         hint = "larger than the broker's max_message_size";
     }
     if (code < 0) {
-        refuse_publish(in->b, in->peer, p->id, code, in->rule, "%s", hint);
+        refuse_publish(in->b, in->peer, p, code, in->rule, "%s", hint);
         return false;
     }
     if (!is_sealed_enough(in->rule, p->payload)) {
-        refuse_publish(in->b, in->peer, p->id, AICO_EDENIED, in->rule,
+        refuse_publish(in->b, in->peer, p, AICO_EDENIED, in->rule,
                        "rule %zu demands sealed messages: this one is no AICO-MSG envelope",
                        in->rule->line);
         return false;
@@ -210,13 +208,14 @@ static void teach_numbers(struct incoming *in)
         (void)announce_member(in->b, in->peer, in->to->member);
 }
 
-static void complete(struct incoming *in, bool direct)
+/* @direct: its row; NULL: it went by subscription. */
+static void complete(struct incoming *in, struct ledger_row *direct)
 {
     struct instance *instance = in->peer->instance;
 
     instance->last_id = MAX(instance->last_id, in->p->id);
     if (direct)
-        in->b->totals.direct++;
+        count_direct(in->b, direct);
     else
         count_published(in->b, in->peer->member, in->rule, message_count(in->p));
     in->peer->published += message_count(in->p);
@@ -249,7 +248,7 @@ static bool count_readers(struct incoming *in, size_t *ret_count)
         count++;
         if (reader->policy == SLOW_BLOCK && lane->bytes > 0 &&
             lane->bytes + in->p->payload.size > limit) {
-            refuse_publish(in->b, in->peer, in->p->id, AICO_EFULL, in->rule,
+            refuse_publish(in->b, in->peer, in->p, AICO_EFULL, in->rule,
                            "%s reads too slowly and has asked not to lose anything; send again "
                            "later",
                            reader->peer->member->name);
@@ -300,7 +299,7 @@ static void publish_to_topic(struct incoming *in)
         return;
     if (p->delivery == DELIVERY_RETAINED && p->again &&
         retained_is_of_another(b, in->topic, in->peer->member)) {
-        complete(in, false); /* somebody has said something later */
+        complete(in, NULL); /* somebody has said something later */
         teach_numbers(in);
         return;
     }
@@ -329,7 +328,7 @@ static void publish_to_topic(struct incoming *in)
         receivers_tell(b, in->peer, in->topic, p->id, count);
     settle_credit(in, message);
     if (!flight || flight->routed == flight->total) {
-        complete(in, false);
+        complete(in, NULL);
         if (flight) /* another one may be under way */
             flight_end(b, in->peer->instance, LANE_TOPIC);
     }
@@ -339,7 +338,7 @@ static void publish_to_topic(struct incoming *in)
 
 no_memory: /* one exit for three places, nothing of them is kept */
     message_unref(message);
-    refuse_publish(b, in->peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+    refuse_publish(b, in->peer, p, AICO_ENOMEM, NULL, "the broker is out of memory");
 }
 
 /* --- to one component ----------------------------------------------------------------------- */
@@ -364,18 +363,18 @@ static int find_receiver(struct incoming *in)
     if (!in->to)
         HASH_FIND(hh, b->sessions, name.at, name.size, in->to);
     if (!in->to && !registry_find_name(b->registry, name)) {
-        refuse_publish(b, in->peer, p->id, AICO_EPEERUNKNOWN, NULL,
+        refuse_publish(b, in->peer, p, AICO_EPEERUNKNOWN, NULL,
                        "no component %.*s in the registry; ask the owner: aico-keytool new",
                        (int)MIN(name.size, (size_t)COMPONENT_NAME_MAX), (const char *)name.at);
         return 0;
     }
     if (!in->to || in->to->end_noted) {
-        refuse_publish(b, in->peer, p->id, AICO_EPEERAWAY, NULL, "%.*s is not connected",
+        refuse_publish(b, in->peer, p, AICO_EPEERAWAY, NULL, "%.*s is not connected",
                        (int)name.size, (const char *)name.at);
         return 0;
     }
     if (in->to == in->peer) {
-        refuse_publish(b, in->peer, p->id, AICO_EINVAL, NULL, "a component cannot address itself");
+        refuse_publish(b, in->peer, p, AICO_EINVAL, NULL, "a component cannot address itself");
         return 0;
     }
     return 1;
@@ -390,19 +389,19 @@ static bool may_reply(struct incoming *in)
     struct request *request = request_find(b, asker, in->p->request, in->peer);
 
     if (!request) {
-        refuse_publish(b, in->peer, in->p->id, AICO_ENOREQUEST, NULL,
+        refuse_publish(b, in->peer, in->p, AICO_ENOREQUEST, NULL,
                        "%s does not wait for this reply: answered, timed out or never asked",
                        asker->name);
         return false;
     }
     if (may_go(b, LANE_DIRECT, DELIVERY_REPLY, in->topic, in->peer->member, asker))
         return true;
-    refuse_publish(b, in->peer, in->p->id, AICO_EDENIED, in->rule,
+    refuse_publish(b, in->peer, in->p, AICO_EDENIED, in->rule,
                    "the registry in force no longer lets %s ask here, or this component answer",
                    asker->name);
     refuse(b, in->to, request->key.id, AICO_EDENIED, in->rule,
            "the registry in force no longer lets %s answer here", in->peer->member->name);
-    request_end(b, request);
+    request_end(b, request, AICO_EDENIED);
     return false;
 }
 
@@ -419,18 +418,18 @@ static bool may_address(struct incoming *in)
     if (p->delivery == DELIVERY_REPLY)
         return may_reply(in);
     if (!may_read(b, in->to, in->topic)) {
-        refuse_publish(b, in->peer, p->id, AICO_EDENIED, in->rule,
+        refuse_publish(b, in->peer, p, AICO_EDENIED, in->rule,
                        "%s may not subscribe here; ask the owner: aico-keytool rule set", name);
         return false;
     }
     if (route_update(b, in->topic) < 0) {
-        refuse_publish(b, in->peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        refuse_publish(b, in->peer, p, AICO_ENOMEM, NULL, "the broker is out of memory");
         return false;
     }
     reader = route_find(in->topic, in->to);
     if (p->copy || (reader && (reader->serve || p->delivery != DELIVERY_REQUEST)))
         return true;
-    refuse_publish(b, in->peer, p->id, AICO_ENORESPONDER, in->rule,
+    refuse_publish(b, in->peer, p, AICO_ENORESPONDER, in->rule,
                    p->delivery == DELIVERY_REQUEST
                        ? "%s is connected but does not serve this topic"
                        : "%s is connected but has not subscribed to this topic",
@@ -454,19 +453,21 @@ static void publish_to_component(struct incoming *in)
     const struct record_publish *p = in->p;
     struct flight *flight = NULL;
     struct message *message = NULL;
+    struct ledger_row *row;
     char hint[QUOTA_HINT_SIZE];
     int r = AICO_ENOMEM;
 
     if (!direct_has_room(in)) {
-        refuse_publish(b, in->peer, p->id, AICO_EFULL, NULL,
+        refuse_publish(b, in->peer, p, AICO_EFULL, NULL,
                        "too much waits for %s already; send again later", in->to->member->name);
         return;
     }
     message = render(in);
     if (!message || entries_reserve(b, 1) < 0)
         goto refused;
+    row = direct_row(b, in->peer->member, in->rule, in->to->member, direct_way(p->delivery));
     if (p->delivery == DELIVERY_REQUEST) {
-        r = request_add(b, in->peer, p->id, in->to, p->timeout_ms);
+        r = request_add(b, in->peer, p->id, in->to, p->timeout_ms, row);
         if (r < 0)
             goto refused;
     }
@@ -476,17 +477,19 @@ static void publish_to_component(struct incoming *in)
             struct request *request = request_find(b, in->peer->member, p->id, in->to);
 
             if (request)
-                request_end(b, request);
+                request_end(b, request, AICO_ENOMEM);
             r = AICO_ENOMEM;
             goto refused;
         }
         flight->routed = (uint32_t)p->payload.size;
         flight->to = in->to->member;
         flight->readers[0].peer = in->to;
+        flight->readers[0].row = row;
         in->to->lanes[LANE_DIRECT].messages++;
         in->to->lanes[LANE_DIRECT].reserved += p->total - flight->routed;
     }
-    lane_push(b, in->to, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, flight, 0);
+    count_routed(b, in->to, row, 1);
+    lane_push(b, in->to, LANE_DIRECT, message, SLOW_DROP_NEW, row, NULL, flight, 0);
     message_unref(message);
     if (p->delivery == DELIVERY_CONTROL && p->payload.size > 0 &&
         p->payload.at[0] == HELLO_FIRST_BYTE)
@@ -496,8 +499,8 @@ static void publish_to_component(struct incoming *in)
             p->reply ? request_find(b, in->to->member, p->request, in->peer) : NULL;
 
         if (request)
-            request_end(b, request);
-        complete(in, true);
+            request_end(b, request, 0);
+        complete(in, row);
         if (flight) /* another one may be under way */
             flight_end(b, in->peer->instance, LANE_DIRECT);
     }
@@ -506,7 +509,7 @@ static void publish_to_component(struct incoming *in)
 
 refused: /* one exit for three places, nothing of them is kept */
     message_unref(message);
-    refuse_publish(b, in->peer, p->id, r, NULL, "%s",
+    refuse_publish(b, in->peer, p, r, NULL, "%s",
                    r == AICO_EQUOTA ? quota_hint(b, QUOTA_REQUESTS, hint)
                                     : "the broker is out of memory");
 }
@@ -558,12 +561,13 @@ static int continue_flight(struct incoming *in, struct flight *flight)
         return AICO_EPROTO;
 
     in->topic = flight->topic;
+    in->rule = topic_rule(b, in->topic);
     topic_ref(in->topic);
     message = render(in);
     if (!message || entries_reserve(b, flight->reader_count) < 0) {
         message_unref(message);
         flight_abort(b, instance, lane, DROP_MEMORY, AICO_ENOMEM);
-        refuse_publish(b, in->peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        refuse_publish(b, in->peer, p, AICO_ENOMEM, NULL, "the broker is out of memory");
         return 0;
     }
     flight->routed += (uint32_t)p->payload.size;
@@ -577,8 +581,8 @@ static int continue_flight(struct incoming *in, struct flight *flight)
         request->deadline_ms = b->now.boot_ms + REQUEST_TIMEOUT_DEFAULT_MS;
     if (flight->routed == flight->total) {
         if (request)
-            request_end(b, request);
-        complete(in, lane == LANE_DIRECT);
+            request_end(b, request, 0);
+        complete(in, lane == LANE_DIRECT ? flight->readers[0].row : NULL);
         flight_end(b, instance, lane);
     }
     return 0;
@@ -604,20 +608,20 @@ static int find_mailbox(struct incoming *in, struct member **ret_receiver)
     }
     component = registry_find_name(b->registry, name);
     if (!component || component->state != COMPONENT_ACTIVE) {
-        refuse_publish(b, in->peer, p->id, AICO_EPEERUNKNOWN, NULL,
+        refuse_publish(b, in->peer, p, AICO_EPEERUNKNOWN, NULL,
                        "no active component %.*s in the registry; ask the owner: aico-keytool new",
                        (int)MIN(name.size, (size_t)COMPONENT_NAME_MAX), (const char *)name.at);
     } else if (memcmp(component->identity, in->peer->member->identity, SIGN_PUBLIC_SIZE) == 0) {
-        refuse_publish(b, in->peer, p->id, AICO_EINVAL, NULL, "a component cannot address itself");
+        refuse_publish(b, in->peer, p, AICO_EINVAL, NULL, "a component cannot address itself");
     } else if (!rule_allows(in->rule, component, RIGHT_SUBSCRIBE)) {
-        refuse_publish(b, in->peer, p->id, AICO_EDENIED, in->rule,
+        refuse_publish(b, in->peer, p, AICO_EDENIED, in->rule,
                        "%s may not subscribe here; ask the owner: aico-keytool rule set",
                        component->name);
     } else {
         *ret_receiver = member_get(b, name, component->identity);
         if (*ret_receiver)
             return 1;
-        refuse_publish(b, in->peer, p->id, AICO_ENOMEM, NULL, "the broker is out of memory");
+        refuse_publish(b, in->peer, p, AICO_ENOMEM, NULL, "the broker is out of memory");
     }
     return 0;
 }
@@ -697,7 +701,7 @@ static int accept_publish(struct incoming *in)
         !peer_take_tokens(b, in->peer, 1))
         return INGRESS_LATER;
     if (p->delivery != DELIVERY_CONTROL && !quota_take_publish(b, in->peer)) {
-        refuse_publish(b, in->peer, p->id, AICO_EQUOTA, NULL, "%s",
+        refuse_publish(b, in->peer, p, AICO_EQUOTA, NULL, "%s",
                        quota_hint(b, QUOTA_PUBLISH_RATE, hint));
         return 0;
     }
@@ -753,12 +757,15 @@ void publish_own(struct broker *b, struct bytes name, struct bytes payload,
               (int)name.size, (const char *)name.at);
     for (size_t i = 0; message && i < topic->reader_count; i++) {
         struct broker_peer *reader = topic->readers[i].peer;
+        struct ledger_row *row;
 
         if (reader->state != PEER_READY || (only && reader != only) ||
             (!last && lane_replace(reader, message)))
             continue;
         lane_withdraw(b, reader, message);
-        lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, NULL, NULL, NULL, 0);
+        row = direct_row(b, b->self, NULL, NULL, LEDGER_CONTROL);
+        count_routed(b, reader, row, 1);
+        lane_push(b, reader, LANE_DIRECT, message, SLOW_DROP_NEW, row, NULL, NULL, 0);
     }
     message_unref(message);
     topic_unref(topic);

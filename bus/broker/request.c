@@ -3,7 +3,7 @@
 #include "broker/internal.h"
 
 int request_add(struct broker *b, struct broker_peer *requester, uint64_t id,
-                struct broker_peer *responder, uint32_t timeout_ms)
+                struct broker_peer *responder, uint32_t timeout_ms, struct ledger_row *row)
 {
     int64_t timeout = timeout_ms ? timeout_ms : REQUEST_TIMEOUT_DEFAULT_MS;
     struct request *request;
@@ -17,6 +17,7 @@ int request_add(struct broker *b, struct broker_peer *requester, uint64_t id,
     request->key.id = id;
     request->requester = requester;
     request->responder = responder;
+    request->row = row;
     request->deadline_ms = b->now.boot_ms + MIN(timeout, (int64_t)REQUEST_TIMEOUT_MAX_MS);
     HASH_ADD(hh, b->requests, key, sizeof(request->key), request);
     if (!HASH_ADDED(hh, request)) {
@@ -24,6 +25,7 @@ int request_add(struct broker *b, struct broker_peer *requester, uint64_t id,
         return AICO_ENOMEM;
     }
     requester->request_count++;
+    count_asked(b, row);
     wake_at(b, request->deadline_ms);
     return 0;
 }
@@ -38,8 +40,9 @@ struct request *request_find(struct broker *b, const struct member *requester, u
     return request && request->responder == responder ? request : NULL;
 }
 
-void request_end(struct broker *b, struct request *request)
+void request_end(struct broker *b, struct request *request, int code)
 {
+    count_request_ended(b, request->row, code);
     request->requester->request_count--;
     HASH_DEL(b->requests, request);
     free(request);
@@ -55,7 +58,7 @@ void requests_peer_left(struct broker *b, struct broker_peer *peer)
             refuse(b, request->requester, request->key.id, AICO_EPEERAWAY, NULL,
                    "%s left before it answered", peer->member->name);
         if (request->responder == peer || request->requester == peer)
-            request_end(b, request);
+            request_end(b, request, request->requester == peer ? AICO_ECLOSED : AICO_EPEERAWAY);
     }
 }
 
@@ -66,7 +69,7 @@ void requests_sweep(struct broker *b)
     HASH_ITER(hh, b->requests, request, next)
     {
         if (request->deadline_ms <= b->now.boot_ms)
-            request_end(b, request);
+            request_end(b, request, AICO_ETIMEOUT);
         else
             wake_at(b, request->deadline_ms);
     }

@@ -37,7 +37,7 @@ bool retained_has_room(struct broker *b, struct broker_peer *peer, const struct 
     size_t bytes = b->retained_bytes - (former ? former->message->size : 0) + p->payload.size;
 
     if (!former && HASH_COUNT(b->retained) >= b->settings.max_retained) {
-        refuse_publish(b, peer, p->id, AICO_EFULL, topic->rule,
+        refuse_publish(b, peer, p, AICO_EFULL, topic->rule,
                        "the broker keeps the values of %zu topics and no more; raise "
                        "broker.max_retained in security.yaml",
                        b->settings.max_retained);
@@ -45,7 +45,7 @@ bool retained_has_room(struct broker *b, struct broker_peer *peer, const struct 
     }
     if (bytes > b->settings.retained_limit) {
         refuse_publish(
-            b, peer, p->id, AICO_EFULL, topic->rule,
+            b, peer, p, AICO_EFULL, topic->rule,
             "the values the broker keeps would take %zu bytes, it has room for %zu; raise "
             "broker.retained_limit in security.yaml",
             bytes, b->settings.retained_limit);

@@ -27,6 +27,7 @@ const char *broker_drop_name(enum broker_drop cause)
 void broker_get_totals(const struct broker *b, struct broker_totals *ret_totals)
 {
     *ret_totals = b->totals;
+    ret_totals->requests.open = HASH_COUNT(b->requests);
     ret_totals->peers = HASH_COUNT(b->sessions);
     ret_totals->subscriptions = b->subscription_count;
     ret_totals->topics = b->topic_count;
@@ -178,12 +179,13 @@ static void put_totals(const struct broker *b, struct json *json)
     json_put_u64(json, "settled", t->settled);
     json_put_u64(json, "dead_letters", t->buried);
     json_put_u64(json, "redelivered", t->redelivered);
-    json_put_u64(json, "routed_deliveries", t->routed);
-    json_put_u64(json, "delivered", t->delivered);
-    json_put_u64(json, "queued", t->queued);
-    put_drops(json, t->dropped);
-    json_put_u64(json, "direct_delivered", t->direct_delivered);
-    json_put_u64(json, "direct_dropped", t->direct_dropped);
+    json_put_u64(json, "routed_deliveries", t->by_topic.routed);
+    json_put_u64(json, "delivered", t->by_topic.delivered);
+    json_put_u64(json, "queued", t->by_topic.queued);
+    put_drops(json, t->by_topic.dropped);
+    json_put_u64(json, "direct_delivered", t->to_one.delivered);
+    json_put_u64(json, "direct_dropped", broker_flow_dropped(&t->to_one));
+    json_put_u64(json, "direct_queued", t->to_one.queued);
     json_put_u64(json, "gaps", t->gaps);
     json_put_u64(json, "wills_lost", t->wills_lost);
     put_refusals(b, json);

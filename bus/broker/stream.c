@@ -179,7 +179,7 @@ bool stream_publish(struct broker *b, struct broker_peer *peer, const struct rul
     put_free(&order);
     assembly_drop(b, instance);
     if (r != AICO_EPROTO)
-        refuse_publish(b, peer, p->id, r == AICO_EFULL ? r : AICO_ENOMEM, rule, "%s",
+        refuse_publish(b, peer, p, r == AICO_EFULL ? r : AICO_ENOMEM, rule, "%s",
                        r == AICO_EFULL ? "too many large messages are on their way to the store; "
                                          "send again later"
                                        : "the broker is out of memory");
@@ -319,7 +319,9 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
     struct rule rule = {.line = 0};
 
     if (order->code < 0)
-        count_refused(b, member_find(b, order->identity), NULL);
+        count_refused(
+            b, sender_row(b, member_find(b, order->identity), topic_rule(b, order->topic_ref)),
+            order->code);
     if (order->code == AICO_EQUOTA && order->kind == STORE_VALUE &&
         !quota_allows(b, order->member, NULL, QUOTA_VALUES, UINT64_MAX))
         (void)snprintf(order->text, sizeof(order->text),

@@ -68,7 +68,9 @@ int on_will(struct broker *b, struct broker_peer *peer, const struct record *rec
     if (!topic)
         return r;
     if (topic_is_internal(topic_view(topic)) || !may_publish(b, peer, topic)) {
-        refuse_denied(b, peer, m.id, RIGHT_PUBLISH, topic_rule(b, topic), topic_view(topic));
+        struct record_publish publish = {.id = m.id};
+
+        refuse_denied(b, peer, m.id, &publish, topic_rule(b, topic), topic_view(topic));
     } else if (m.payload.size > 0 && !is_sealed_enough(topic_rule(b, topic), m.payload)) {
         refuse(b, peer, m.id, AICO_EDENIED, topic_rule(b, topic),
                "the rule demands sealed messages: this will is no AICO-MSG envelope");

@@ -241,7 +241,8 @@ static void start_draining(struct aico_broker *b, struct moment now)
     b->is_draining = true;
     b->drain_end_ms = now.boot_ms + timeout_ms + DRAIN_SLACK_MS;
     broker_say(b, AICO_LOG_INFO, AICO_BROKER_DRAINING, NULL, NULL, 0,
-               "%zu components connected, %" PRIu64 " messages held", totals.peers, totals.queued);
+               "%zu components connected, %" PRIu64 " messages held", totals.peers,
+               totals.by_topic.queued);
     broker_drain(b->core, now, timeout_ms);
 }
 
@@ -256,7 +257,7 @@ static void answer_drain(struct aico_broker *b, struct moment now, const struct 
     json_open_object(&json, NULL);
     json_put_bool(&json, "draining", true);
     json_put_u64(&json, "components", totals.peers);
-    json_put_u64(&json, "held", totals.queued);
+    json_put_u64(&json, "held", totals.by_topic.queued);
     json_put_i64(&json, "timeout_s", b->home.config->drain_timeout_ms / 1000);
     json_close_object(&json);
     broker_answer_ask(b->core, now, ask, buffer_view(&answer));
@@ -353,8 +354,8 @@ static void tell_pulse(struct aico_broker *b, struct moment now)
     pulse = (struct aico_broker_pulse){
         .components = totals.peers,
         .published = totals.published + totals.direct,
-        .delivered = totals.delivered + totals.direct_delivered,
-        .queued = totals.queued,
+        .delivered = totals.by_topic.delivered + totals.to_one.delivered,
+        .queued = totals.by_topic.queued,
     };
     b->pulse(b->pulse_context, &pulse);
 }
@@ -379,11 +380,11 @@ int aico_broker_run(struct aico_broker *b, struct aico_error *err)
             break;
     }
     broker_get_totals(b->core, &totals);
-    broker_say(b, AICO_LOG_INFO, AICO_BROKER_STOPPED, NULL, NULL, 0,
-               "%" PRIu64 " published, %" PRIu64 " delivered, %" PRIu64 " refused, %" PRIu64
-               " still held",
-               totals.published + totals.direct, totals.delivered + totals.direct_delivered,
-               totals.refused, totals.queued);
+    broker_say(
+        b, AICO_LOG_INFO, AICO_BROKER_STOPPED, NULL, NULL, 0,
+        "%" PRIu64 " published, %" PRIu64 " delivered, %" PRIu64 " refused, %" PRIu64 " still held",
+        totals.published + totals.direct, totals.by_topic.delivered + totals.to_one.delivered,
+        totals.refused, totals.by_topic.queued);
     return 0;
 }
 

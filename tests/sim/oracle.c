@@ -567,15 +567,20 @@ void oracle_done(struct ticket *ticket, const struct client_answer *answer)
 static void check_broker(struct world *w)
 {
     struct broker_totals t;
-    uint64_t dropped = 0;
 
     broker_get_totals(w->broker, &t);
-    for (int i = 0; i < DROP_CAUSES; i++)
-        dropped += t.dropped[i];
-    if (t.routed != t.delivered + dropped + t.queued)
-        sim_fail(w, "broker: routed %llu, delivered %llu, dropped %llu, queued %llu",
-                 (unsigned long long)t.routed, (unsigned long long)t.delivered,
-                 (unsigned long long)dropped, (unsigned long long)t.queued);
+    if (!broker_totals_balance(&t))
+        sim_fail(w,
+                 "broker: routed %llu, delivered %llu, dropped %llu, queued %llu; to one component "
+                 "%llu, %llu, %llu, %llu; requests %llu, answered %llu, not %llu, open %llu",
+                 (unsigned long long)t.by_topic.routed, (unsigned long long)t.by_topic.delivered,
+                 (unsigned long long)broker_flow_dropped(&t.by_topic),
+                 (unsigned long long)t.by_topic.queued, (unsigned long long)t.to_one.routed,
+                 (unsigned long long)t.to_one.delivered,
+                 (unsigned long long)broker_flow_dropped(&t.to_one),
+                 (unsigned long long)t.to_one.queued, (unsigned long long)t.requests.asked,
+                 (unsigned long long)t.requests.answered, (unsigned long long)t.requests.unanswered,
+                 (unsigned long long)t.requests.open);
     book_check_books(w, &t);
 }
 

@@ -49,8 +49,8 @@ static void what_waits_too_long_becomes_a_gap_in_its_place(void **state UNUSED)
     expect_gap(b, AICO_EEXPIRED, 1);
     expect_delivered(b, "open/x", "a", "for ever");
     broker_get_totals(w.broker, &totals);
-    assert_int_equal(totals.dropped[DROP_EXPIRED], 2);
-    assert_int_equal(totals.delivered, 2);
+    assert_int_equal(totals.by_topic.dropped[DROP_EXPIRED], 2);
+    assert_int_equal(totals.by_topic.delivered, 2);
     assert_string_equal(broker_drop_name(DROP_EXPIRED), "expired");
     world_deinit(&w);
 }
@@ -92,8 +92,8 @@ static void it_is_dropped_without_waiting_for_its_reader(void **state UNUSED)
     pump(&w);
     advance(&w, 200);
     broker_get_totals(w.broker, &totals);
-    assert_int_equal(totals.dropped[DROP_EXPIRED], 1);
-    assert_int_equal(totals.queued, 0);
+    assert_int_equal(totals.by_topic.dropped[DROP_EXPIRED], 1);
+    assert_int_equal(totals.by_topic.queued, 0);
     world_deinit(&w);
 }
 
@@ -255,8 +255,8 @@ static void what_waits_for_a_member_that_leaves_goes_to_another(void **state UNU
     assert_int_equal(delivered(c), 4);
     expect_nothing(c, RECORD_GAP);
     broker_get_totals(w.broker, &totals);
-    assert_int_equal(totals.delivered, 4);
-    assert_int_equal(totals.routed, 4);
+    assert_int_equal(totals.by_topic.delivered, 4);
+    assert_int_equal(totals.by_topic.routed, 4);
     world_deinit(&w);
 }
 

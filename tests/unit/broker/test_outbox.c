@@ -173,7 +173,7 @@ static void a_dropped_batch_counts_its_messages(void **state)
     assert_int_equal(story.delivered * 7 + story.missing, 200 * 7);
     broker_get_totals(w.broker, &totals);
     assert_int_equal(totals.published, 200 * 7);
-    assert_int_equal(totals.delivered, story.delivered * 7);
+    assert_int_equal(totals.by_topic.delivered, story.delivered * 7);
     world_deinit(&w);
 }
 
@@ -459,9 +459,9 @@ static void what_waits_when_the_link_is_lost_is_counted_as_dropped(void **state)
         publish(a, "open/x", "x");
     client_lose_link(b);
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.published == 10 && totals.routed == 10);
-    assert_true(totals.dropped[DROP_LINK_LOST] == 10);
-    assert_true(totals.queued == 0);
+    assert_true(totals.published == 10 && totals.by_topic.routed == 10);
+    assert_true(totals.by_topic.dropped[DROP_LINK_LOST] == 10);
+    assert_true(totals.by_topic.queued == 0);
     world_deinit(&w);
 }
 
@@ -564,13 +564,14 @@ static void fragments_are_forwarded_as_they_come_and_acknowledged_at_the_end(voi
     assert_int_equal(count_items(b, RECORD_DELIVER), 2);
     expect_nothing(a, RECORD_ACK);
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.published == 0 && totals.queued == 1);
+    assert_true(totals.published == 0 && totals.by_topic.queued == 1);
     publish_large(a, "open/x", 2 * PIECE, TOTAL, id);
     pump(&w);
     assert_true(is_whole(b, id));
     assert_int_equal(count_items(a, RECORD_ACK), 1);
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.published == 1 && totals.delivered == 1 && totals.queued == 0);
+    assert_true(totals.published == 1 && totals.by_topic.delivered == 1 &&
+                totals.by_topic.queued == 0);
     world_deinit(&w);
 }
 
@@ -670,7 +671,7 @@ static void a_large_message_is_dropped_as_a_whole_and_what_was_sent_is_void(void
     for (const struct item *item = b->items; item; item = item->next)
         assert_false(item->type == RECORD_DELIVER && item->id == id && item->value > 0);
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.published == 31 && totals.queued == 0);
+    assert_true(totals.published == 31 && totals.by_topic.queued == 0);
     world_deinit(&w);
 }
 
@@ -720,7 +721,7 @@ static void a_large_message_whose_publisher_stays_away_is_reported(void **state)
     assert_true(gap && gap->last_id == id && gap->count == 1);
     item_free(gap);
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.dropped[DROP_INCOMPLETE] == 1 && totals.queued == 0);
+    assert_true(totals.by_topic.dropped[DROP_INCOMPLETE] == 1 && totals.by_topic.queued == 0);
     client_go(a);
     expect_refused(a, id, AICO_EEXPIRED);
     world_deinit(&w);

@@ -268,7 +268,7 @@ static void bytes_that_wait_are_warned_about_before_any_is_dropped(void **state)
     while (logged(&w, "outbox_limit") == 0)
         (void)publish_size(a, "open/x", 5000);
     broker_get_totals(w.broker, &totals);
-    assert_int_equal(totals.dropped[DROP_SLOW_OLD], 0);
+    assert_int_equal(totals.by_topic.dropped[DROP_SLOW_OLD], 0);
     assert_int_equal(status_number(&w, "quota_warnings", "outbox_limit"), 1);
     world_deinit(&w);
 }

@@ -130,7 +130,7 @@ static void what_waits_and_is_no_longer_allowed_is_dropped_and_reported(void **s
         item_free(gap);
     }
     broker_get_totals(w.broker, &totals);
-    assert_true(totals.dropped[DROP_DENIED] == 2);
+    assert_true(totals.by_topic.dropped[DROP_DENIED] == 2);
     world_deinit(&w);
 }
 
@@ -424,10 +424,10 @@ static void do_publish(struct model *m, int i)
     broker_get_totals(m->w.broker, &after);
     assert_true(after.published - before.published == (allowed ? 1 : 0));
     assert_true(after.refused - before.refused == (allowed ? 0 : 1));
-    if (after.routed - before.routed != readers)
+    if (after.by_topic.routed - before.by_topic.routed != readers)
         fail_msg("%s on %s: %llu readers, the model says %llu; rules:\n%s", people[i], topic,
-                 (unsigned long long)(after.routed - before.routed), (unsigned long long)readers,
-                 m->rules);
+                 (unsigned long long)(after.by_topic.routed - before.by_topic.routed),
+                 (unsigned long long)readers, m->rules);
 }
 
 static void do_reconnect(struct model *m, int i)

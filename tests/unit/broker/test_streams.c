@@ -272,10 +272,10 @@ static void a_reader_that_comes_back_goes_on_and_attempts_are_remembered(void **
     expect_item(b, 1, 1);
     expect_item(b, 2, 1);
     settle(b, s, 1, 0, false);
-    expect_row(&w, "\"delivered\":2,\"returned\":0,");
+    expect_row(&w, "\"delivered\":2,\"queued\":0,\"dropped\":{},\"returned\":0}");
     client_lose_link(b);
     work(&w);
-    expect_row(&w, "\"delivered\":2,\"returned\":1,");
+    expect_row(&w, "\"delivered\":2,\"queued\":0,\"dropped\":{},\"returned\":1}");
     b->instance++;
     client_go(b);
     drop_items(b);
@@ -482,7 +482,7 @@ static uint64_t drops(struct world *w, enum broker_drop cause)
     struct broker_totals totals;
 
     broker_get_totals(w->broker, &totals);
-    return totals.dropped[cause];
+    return totals.by_topic.dropped[cause];
 }
 
 /* Told when it comes, counted once, and told again until it says that it was. */
