@@ -116,6 +116,16 @@ struct seen_place {
     uint32_t sequence;
 };
 
+/* How a message went. COPIES: to subscribers, each of which gets its own, DIRECT. */
+enum ledger_way {
+    LEDGER_BY_TOPIC,
+    LEDGER_COPIES,
+    LEDGER_MAILBOX,
+    LEDGER_DIRECT,
+    LEDGER_REQUEST,
+    LEDGER_REPLY,
+};
+
 /* What must be known of an envelope when its messages come back out of the sessions. */
 struct arrival {
     struct arrival *prev, *next; /* client->arrivals */
@@ -128,7 +138,8 @@ struct arrival {
     size_t wire_size;
     uint8_t wire[64];
     uint8_t wire_prefix;
-    bool direct, kept, mail;    /* mail: of our mailbox */
+    bool direct, kept, mail; /* mail: of our mailbox */
+    enum ledger_way way;
     struct stored_place stored; /* number 0: it was no ITEM */
     uint32_t credit;            /* what the broker gets back once it has been dealt with */
 };
@@ -308,6 +319,7 @@ struct client {
 
     struct ledger_row *ledger, *ledger_last; /* ledger.c */
     bool ledger_lost;                        /* something found no room there */
+    uint64_t requests;                       /* begun */
 
     struct once_mark *marks; /* once.c */
     struct seen *seen;       /* seen.c */
@@ -488,9 +500,14 @@ int publish_value(struct client *client, struct moment now, struct client_compon
 void deliver_unopened(struct client *client, const struct client_component *sender,
                       const struct client_topic *topic, int code, const char *text);
 /* ledger.c */
-enum ledger_fate { LEDGER_REFUSED, LEDGER_MISSING, LEDGER_UNOPENED, LEDGER_FATES };
-/* How a message went. What a broker keeps rows of is all but DIRECT. */
-enum ledger_way { LEDGER_BY_TOPIC, LEDGER_DIRECT, LEDGER_MAILBOX };
+enum ledger_fate {
+    LEDGER_REFUSED,
+    LEDGER_MISSING,
+    LEDGER_UNOPENED,
+    LEDGER_COPY_REFUSED,
+    LEDGER_FATES
+};
+enum ledger_way ledger_way_of(uint8_t delivery, bool is_direct);
 /* @to NULL: to the subscribers; @topic NULL: without memory for it. */
 void ledger_published(struct client *client, struct client_topic *topic,
                       const struct client_component *to, uint8_t delivery, uint64_t count);
@@ -498,6 +515,21 @@ void ledger_acknowledged(struct client *client, struct client_topic *topic,
                          const struct client_component *to, uint8_t delivery, uint64_t count);
 void ledger_refused(struct client *client, struct client_topic *topic,
                     const struct client_component *to, uint8_t delivery, int code);
+/* A copy, or a value somebody asked for, that the broker has taken: no message of its own. */
+void ledger_copied(struct client *client, struct client_topic *topic,
+                   const struct client_component *to, uint8_t delivery);
+/* A copy that its reader will not get. */
+void ledger_copy_refused(struct client *client, struct client_topic *topic,
+                         const struct client_component *to, int code);
+/* It was sent and is not sent again: the broker may have taken it. */
+void ledger_unsure(struct client *client, struct client_topic *topic,
+                   const struct client_component *to, uint8_t delivery);
+/* A request of ours; @code 0: answered. @to NULL: nobody was found. */
+void ledger_request_ended(struct client *client, struct client_topic *topic,
+                          const struct client_component *to, int code);
+/* A reply came that is of no use. */
+void ledger_reply_unopened(struct client *client, const struct client_component *sender,
+                           struct client_topic *topic, int code);
 /* @is_kept: the broker had kept it (a value, a will), so it is in no row there. */
 void ledger_received(struct client *client, const struct client_component *sender,
                      struct client_topic *topic, enum ledger_way way, bool is_kept, uint64_t count);

@@ -15,7 +15,7 @@ struct ledger_key {
     const struct client_component *sender;   /* NULL: we */
     const struct client_component *receiver; /* to whom it was addressed; NULL: to subscribers */
     uint64_t rule_line;                      /* 0: no rule, or it is not known */
-    uint64_t is_mail;                        /* by way of the receiver's mailbox; no padding */
+    uint64_t way;                            /* enum ledger_way; no padding */
 };
 
 struct ledger_loss {
@@ -29,17 +29,19 @@ struct ledger_row {
     UT_hash_handle hh;
     struct ledger_key key;
     uint64_t published, acknowledged; /* of ours */
+    uint64_t answered;                /* of our requests */
+    uint64_t copies;                  /* for one reader of what went to subscribers: acknowledged */
+    uint64_t unsure;                  /* the link broke before the broker answered */
     uint64_t received, kept;          /* of others; kept: of them, what a broker had kept */
     uint64_t repeated;                /* came, and was not shown */
     struct ledger_loss *losses;
 };
 
 static struct ledger_row *row_of(struct client *client, const struct client_component *sender,
-                                 const struct client_component *receiver, bool is_mail,
-                                 struct client_topic *topic)
+                                 const struct client_component *receiver, enum ledger_way way,
+                                 const struct rule *rule)
 {
-    const struct rule *rule = topic ? client_topic_rule(client, topic) : NULL;
-    struct ledger_key key = {sender, receiver, rule ? rule->line : 0, is_mail};
+    struct ledger_key key = {sender, receiver, rule ? rule->line : 0, way};
     struct ledger_row *row = client->ledger_last;
 
     if (row && memcmp(&row->key, &key, sizeof(key)) == 0)
@@ -60,10 +62,35 @@ static struct ledger_row *row_of(struct client *client, const struct client_comp
     return row;
 }
 
+enum ledger_way ledger_way_of(uint8_t delivery, bool is_direct)
+{
+    switch (delivery) {
+    case DELIVERY_MAILBOX:
+        return LEDGER_MAILBOX;
+    case DELIVERY_REQUEST:
+        return LEDGER_REQUEST;
+    case DELIVERY_REPLY:
+        return LEDGER_REPLY;
+    default:
+        return is_direct ? LEDGER_DIRECT : LEDGER_BY_TOPIC;
+    }
+}
+
+static const struct rule *rule_of(struct client *client, struct client_topic *topic)
+{
+    return topic ? client_topic_rule(client, topic) : NULL;
+}
+
 static struct ledger_row *own_row(struct client *client, struct client_topic *topic,
                                   const struct client_component *to, uint8_t delivery)
 {
-    return row_of(client, NULL, to, delivery == DELIVERY_MAILBOX, topic);
+    const struct rule *rule = rule_of(client, topic);
+    enum ledger_way way = ledger_way_of(delivery, to != NULL);
+
+    if (way == LEDGER_BY_TOPIC && rule &&
+        (rule->seal == SEAL_CHANNEL || rule->seal == SEAL_RATCHET))
+        way = LEDGER_COPIES;
+    return row_of(client, NULL, to, way, rule);
 }
 
 static struct ledger_row *row_from(struct client *client, const struct client_component *sender,
@@ -72,7 +99,7 @@ static struct ledger_row *row_from(struct client *client, const struct client_co
     const struct client_component *self =
         way == LEDGER_BY_TOPIC ? NULL : component_get(client, bytes_text(client->self->name));
 
-    return row_of(client, sender, self, way == LEDGER_MAILBOX, topic);
+    return row_of(client, sender, self, way, rule_of(client, topic));
 }
 
 void ledger_published(struct client *client, struct client_topic *topic,
@@ -91,6 +118,24 @@ void ledger_acknowledged(struct client *client, struct client_topic *topic,
 
     if (row)
         row->acknowledged += count;
+}
+
+void ledger_copied(struct client *client, struct client_topic *topic,
+                   const struct client_component *to, uint8_t delivery)
+{
+    struct ledger_row *row = own_row(client, topic, to, delivery);
+
+    if (row)
+        row->copies++;
+}
+
+void ledger_unsure(struct client *client, struct client_topic *topic,
+                   const struct client_component *to, uint8_t delivery)
+{
+    struct ledger_row *row = own_row(client, topic, to, delivery);
+
+    if (row)
+        row->unsure++;
 }
 
 void ledger_received(struct client *client, const struct client_component *sender,
@@ -142,6 +187,31 @@ void ledger_refused(struct client *client, struct client_topic *topic,
     lose(client, own_row(client, topic, to, delivery), LEDGER_REFUSED, code, 1);
 }
 
+void ledger_request_ended(struct client *client, struct client_topic *topic,
+                          const struct client_component *to, int code)
+{
+    struct ledger_row *row = own_row(client, topic, to, DELIVERY_REQUEST);
+
+    if (row) {
+        row->published++;
+        row->answered += code == 0;
+    }
+    if (code < 0)
+        lose(client, row, LEDGER_REFUSED, code, 1);
+}
+
+void ledger_copy_refused(struct client *client, struct client_topic *topic,
+                         const struct client_component *to, int code)
+{
+    lose(client, own_row(client, topic, to, DELIVERY_EVENT), LEDGER_COPY_REFUSED, code, 1);
+}
+
+void ledger_reply_unopened(struct client *client, const struct client_component *sender,
+                           struct client_topic *topic, int code)
+{
+    lose(client, row_from(client, sender, LEDGER_REPLY, topic), LEDGER_UNOPENED, code, 1);
+}
+
 void ledger_missed(struct client *client, enum ledger_fate fate, struct bytes sender,
                    struct bytes topic, enum ledger_way way, int code, uint64_t count)
 {
@@ -176,6 +246,36 @@ static uint64_t parked_own(const struct client *client)
     return count;
 }
 
+static uint64_t open_requests(const struct client *client)
+{
+    const struct operation *operation;
+    uint64_t count = 0;
+
+    DL_FOREACH(client->operations, operation)
+    count += operation->kind == OPERATION_REQUEST;
+    return count;
+}
+
+/* Our requests and what answers them are in no counter of messages. */
+static bool is_asking(const struct ledger_row *row)
+{
+    return row->key.sender ? row->key.way == LEDGER_REPLY : row->key.way == LEDGER_REQUEST;
+}
+
+/* Each of our requests was answered, refused, or waits. */
+static bool requests_balance(const struct client *client)
+{
+    uint64_t asked = 0, ended = 0;
+    const struct ledger_row *row;
+
+    for (row = client->ledger; row; row = row->hh.next)
+        if (!row->key.sender && is_asking(row)) {
+            asked += row->published;
+            ended += row->answered + lost(row, LEDGER_REFUSED);
+        }
+    return asked == ended && client->requests == ended + open_requests(client);
+}
+
 /* The rows say what the counters say, and of ours each was answered, refused, or waits. */
 static bool is_balanced(const struct client *client)
 {
@@ -184,15 +284,17 @@ static bool is_balanced(const struct client *client)
     const struct ledger_row *row;
 
     for (row = client->ledger; row; row = row->hh.next) {
+        if (is_asking(row))
+            continue;
         published += row->published;
         acknowledged += row->acknowledged;
         received += row->received;
         for (int fate = 0; fate < LEDGER_FATES; fate++)
             sums[fate] += lost(row, (enum ledger_fate)fate);
     }
-    return !client->ledger_lost && acknowledged == s->acknowledged && received == s->received &&
-           sums[LEDGER_REFUSED] == s->refused && sums[LEDGER_MISSING] == s->gaps &&
-           sums[LEDGER_UNOPENED] == s->unopened &&
+    return !client->ledger_lost && requests_balance(client) && acknowledged == s->acknowledged &&
+           received == s->received && sums[LEDGER_REFUSED] == s->refused &&
+           sums[LEDGER_MISSING] == s->gaps && sums[LEDGER_UNOPENED] == s->unopened &&
            published == acknowledged + s->refused + client->unacknowledged + parked_own(client);
 }
 
@@ -216,6 +318,16 @@ static struct bytes filter_of(const struct client *client, uint64_t line)
     return bytes_of(NULL, 0);
 }
 
+static const char *way_name(enum ledger_way way)
+{
+    static const char *const names[] = {
+        [LEDGER_BY_TOPIC] = "topic", [LEDGER_COPIES] = "copies",   [LEDGER_MAILBOX] = "mailbox",
+        [LEDGER_DIRECT] = "direct",  [LEDGER_REQUEST] = "request", [LEDGER_REPLY] = "reply",
+    };
+
+    return names[way];
+}
+
 static void put_row(const struct client *client, struct json *json, const struct ledger_row *row)
 {
     json_open_object(json, NULL);
@@ -224,9 +336,13 @@ static void put_row(const struct client *client, struct json *json, const struct
     json_put_u64(json, "rule_line", row->key.rule_line);
     json_put_text(json, "rule", filter_of(client, row->key.rule_line));
     json_put_text(json, "receiver", bytes_text(row->key.receiver ? row->key.receiver->name : ""));
-    json_put_bool(json, "mailbox", row->key.is_mail);
+    json_put_text(json, "way", bytes_text(way_name((enum ledger_way)row->key.way)));
     json_put_u64(json, "published", row->published);
     json_put_u64(json, "acknowledged", row->acknowledged);
+    json_put_u64(json, "answered", row->answered);
+    json_put_u64(json, "copies", row->copies);
+    put_losses(json, "copies_refused", row, LEDGER_COPY_REFUSED);
+    json_put_u64(json, "unsure", row->unsure);
     json_put_u64(json, "received", row->received);
     json_put_u64(json, "kept", row->kept);
     json_put_u64(json, "repeated", row->repeated);
@@ -246,7 +362,8 @@ int client_ledger(const struct client *client, struct buffer *ret_json)
     json_put_bool(&json, "balanced", is_balanced(client));
     json_put_u64(&json, "published", client->stats.published);
     json_put_u64(&json, "waiting",
-                 client->queue.count + client->unacknowledged + parked_own(client));
+                 client->queue.count + client->unacknowledged + parked_own(client) +
+                     open_requests(client));
     json_open_array(&json, "rows");
     for (row = client->ledger; row; row = row->hh.next)
         put_row(client, &json, row);

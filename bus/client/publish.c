@@ -104,6 +104,7 @@ static void refuse_copy(struct client *client, uint64_t app_id, struct bytes top
     receipts_without(client, app_id, to);
     if (code == AICO_EPEERAWAY || code == AICO_EPEERUNKNOWN || code == AICO_ENORESPONDER)
         return;
+    ledger_copy_refused(client, client_topic_get(client, topic), to, code);
     (void)snprintf(cause, sizeof(cause), "%s did not get it: %s", to->name, text);
     if (client->refused_code == 0) {
         client->refused_code = code;
@@ -162,6 +163,20 @@ static void window_void(struct client *client, struct sent *sent)
     fifo_shrink_last(&client->window, sent, sizeof(*sent));
 }
 
+/* The broker has taken @sent. */
+static void count_taken(struct client *client, const struct sent *sent)
+{
+    if (sent->app_id != 0 && !sent->quiet) {
+        client->unacknowledged -= sent->count;
+        client->stats.acknowledged += sent->count;
+        ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, sent->count);
+    } else if (sent->delivery == DELIVERY_REQUEST) {
+        ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, 1);
+    } else if (sent->quiet) {
+        ledger_copied(client, sent->topic, sent->to, sent->delivery);
+    }
+}
+
 /* Releases what was answered at the front. */
 static void window_release(struct client *client)
 {
@@ -170,11 +185,8 @@ static void window_release(struct client *client)
     while ((sent = fifo_front(&client->window, NULL)) != NULL) {
         if (!sent->answered && !(sent->handed && sent->id <= client->acked_id))
             return;
-        if (!sent->answered && sent->app_id != 0 && !sent->quiet) {
-            client->unacknowledged -= sent->count;
-            client->stats.acknowledged += sent->count;
-            ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, sent->count);
-        }
+        if (!sent->answered)
+            count_taken(client, sent);
         if (client->window_sent.chunk) {
             struct fifo_cursor probe = {0};
             void *last = fifo_next(&client->window, &probe);
@@ -888,6 +900,8 @@ void publish_link_up(struct client *client, struct moment now, uint64_t last_id)
             sent->sent = 0;
             sent->handed = false;
         } else {
+            if (sent->to && sent->sent > 0 && sent->delivery != DELIVERY_CONTROL)
+                ledger_unsure(client, sent->topic, sent->to, sent->delivery);
             refuse_sent(client, sent, AICO_ECLOSED,
                         "the link broke before the broker answered: it may have been delivered");
         }

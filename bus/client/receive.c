@@ -15,20 +15,15 @@
 #define REPLAY_SAY_MS 1000
 #define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
 
-static enum ledger_way way_of(bool is_direct, bool is_mail)
-{
-    return is_mail ? LEDGER_MAILBOX : is_direct ? LEDGER_DIRECT : LEDGER_BY_TOPIC;
-}
-
 /* A message of @sender on @topic. @is_kept: as for ledger_received(). */
 static void deliver(struct client *client, struct aico_message *message,
-                    const struct client_component *sender, struct client_topic *topic, bool is_mail,
-                    bool is_kept)
+                    const struct client_component *sender, struct client_topic *topic,
+                    enum ledger_way way, bool is_kept)
 {
     uint32_t count = message_count(message);
 
     client->stats.received += count;
-    ledger_received(client, sender, topic, way_of(message->direct, is_mail), is_kept, count);
+    ledger_received(client, sender, topic, way, is_kept, count);
     client->host.deliver(client->host.context, message);
 }
 
@@ -40,7 +35,7 @@ struct report {
     int code;
     const char *text;
     bool direct; /* it was addressed to this component */
-    bool mail;   /* by way of its mailbox */
+    enum ledger_way way;
     uint16_t attempt;
     struct missed_place missed;
 };
@@ -66,8 +61,7 @@ static void deliver_report(struct client *client, const struct report *report)
     *message_missed(message) = report->missed;
     if (report->kind == AICO_MESSAGE_GAP || report->kind == AICO_MESSAGE_UNOPENED)
         ledger_missed(client, report->kind == AICO_MESSAGE_GAP ? LEDGER_MISSING : LEDGER_UNOPENED,
-                      report->sender, report->topic, way_of(report->direct, report->mail),
-                      report->code, report->count);
+                      report->sender, report->topic, report->way, report->code, report->count);
     client->host.deliver(client->host.context, message);
 }
 
@@ -230,8 +224,8 @@ static void deliver_word_of_broker(struct client *client, struct moment now,
         return;
     }
     message->sent_ms = now.real_ms;
-    deliver(client, message, component_get(client, bytes_text(message->sender)), topic, false,
-            true);
+    deliver(client, message, component_get(client, bytes_text(message->sender)), topic,
+            LEDGER_BY_TOPIC, true);
 }
 
 /* An unsealed message of a rule that says so; the registry must let its sender publish. */
@@ -249,13 +243,15 @@ static void receive_clear(struct client *client, struct moment now, struct clien
         !component_is_active(client->registry, c, now.real_ms) ||
         !rule_allows(rule, c, RIGHT_PUBLISH)) {
         client->stats.unopened++;
-        deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
-                                                .topic = topic_name(topic),
-                                                .sender = bytes_text(sender->name),
-                                                .count = 1,
-                                                .code = AICO_EDENIED,
-                                                .text = "came in clear, and no rule allows that",
-                                                .direct = record->direct});
+        deliver_report(client,
+                       &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                        .topic = topic_name(topic),
+                                        .sender = bytes_text(sender->name),
+                                        .count = 1,
+                                        .code = AICO_EDENIED,
+                                        .text = "came in clear, and no rule allows that",
+                                        .direct = record->direct,
+                                        .way = record->direct ? LEDGER_DIRECT : LEDGER_BY_TOPIC});
         return;
     }
     if (record->delivery == DELIVERY_RETAINED &&
@@ -277,7 +273,7 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     message->sequence = record->id;
     message->will = record->kept && record->delivery == DELIVERY_EVENT;
     message->direct = record->direct;
-    deliver(client, message, sender, topic, false,
+    deliver(client, message, sender, topic, ledger_way_of(record->delivery, record->direct),
             record->kept || record->delivery == DELIVERY_RETAINED);
 }
 
@@ -296,6 +292,7 @@ static struct arrival *arrival_new(struct client *client, struct client_componen
     arrival->count = record->count ? record->count : 1;
     arrival->id = record->id;
     arrival->direct = record->direct;
+    arrival->way = ledger_way_of(record->delivery, record->direct);
     arrival->kept = record->kept;
     arrival->wire_size = payload.size;
     arrival->wire_prefix = (uint8_t)MIN(payload.size, sizeof(arrival->wire));
@@ -495,7 +492,7 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     message->attempt = place.attempt;
     message->stored_ms = place.stored_ms;
     follow_handed(client, &place, 1, &in_clear);
-    deliver(client, message, sender, topic, false, false);
+    deliver(client, message, sender, topic, LEDGER_BY_TOPIC, false);
 }
 
 int receive_item(struct client *client, struct moment now, const struct record_item *item)
@@ -522,7 +519,7 @@ int receive_item(struct client *client, struct moment now, const struct record_i
     /* The next reader gets it, or this one had it. */
     if ((item->delivery == DELIVERY_STREAM && !is_followed(client, item->subscription)) ||
         follow_is_done(client, item->subscription, item->number)) {
-        ledger_repeated(client, sender, topic, way_of(false, item->delivery == DELIVERY_MAILBOX),
+        ledger_repeated(client, sender, topic, ledger_way_of(item->delivery, false),
                         item->count ? item->count : 1);
         return 0;
     }
@@ -550,7 +547,7 @@ int deliver_missed(struct client *client, const struct record_missed *record,
                                         .code = code,
                                         .text = aico_error_string(code),
                                         .direct = direct,
-                                        .mail = direct,
+                                        .way = direct ? LEDGER_MAILBOX : LEDGER_BY_TOPIC,
                                         .attempt = record->attempt,
                                         .missed = *place});
     return 0;
@@ -584,7 +581,8 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
                                         .count = record->count,
                                         .code = code,
                                         .text = aico_error_string(code),
-                                        .direct = record->direct});
+                                        .direct = record->direct,
+                                        .way = record->direct ? LEDGER_DIRECT : LEDGER_BY_TOPIC});
     return 0;
 }
 
@@ -608,7 +606,8 @@ static void report_gap(struct client *client, const struct session_event *event)
                                         .count = count,
                                         .code = event->code,
                                         .text = event->text,
-                                        .direct = event->topic.size == 0});
+                                        .direct = event->topic.size == 0,
+                                        .way = topic ? LEDGER_BY_TOPIC : LEDGER_DIRECT});
 }
 
 /* Told in its place instead of the message: whoever held it back, it is void. Who comes later
@@ -627,7 +626,7 @@ static bool is_void(struct client *client, struct moment now, const struct sessi
                                         .code = AICO_EEXPIRED,
                                         .text = "came later than its time to live allows",
                                         .direct = event->direct,
-                                        .mail = arrival->mail});
+                                        .way = arrival->way});
     return true;
 }
 
@@ -702,8 +701,7 @@ static void leave_out(struct client *client, struct moment now, const struct ses
 {
     note_replay(client, now, event);
     if (event->cookie && !arrival->kept)
-        ledger_repeated(client, arrival->sender, arrival->topic,
-                        way_of(event->direct, arrival->mail), 1);
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
     settle_left_out(client, event, arrival, place);
 }
 
@@ -726,7 +724,8 @@ static const struct read_note *note_of(const struct session_event *event, struct
 static void report_message(struct client *client, struct moment now,
                            const struct session_event *event)
 {
-    const struct arrival none = {0}, *arrival = event->cookie ? event->cookie : &none;
+    const struct arrival none = {.way = LEDGER_MAILBOX}; /* it comes from our own disk */
+    const struct arrival *arrival = event->cookie ? event->cookie : &none;
     enum aico_message_kind kind = AICO_MESSAGE_EVENT;
     struct aico_message *message;
     struct seen_place place;
@@ -737,8 +736,10 @@ static void report_message(struct client *client, struct moment now,
         claims_pass(client, now, arrival->sender, arrival->direct ? NULL : arrival->topic,
                     arrival->number, event->generation);
     if (event->cookie && event->delivery != DELIVERY_REPLY && arrival->stored.number == 0 &&
-        !topic_is_subscribed(client, arrival->topic))
+        !topic_is_subscribed(client, arrival->topic)) {
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
         return;
+    }
     if (arrival->stored.number > 0 && !arrival->mail &&
         !is_followed(client, arrival->stored.subscription)) {
         ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, 1);
@@ -754,8 +755,11 @@ static void report_message(struct client *client, struct moment now,
         return;
     }
     if (event->delivery == DELIVERY_RETAINED) {
-        if (!is_value_shown(client, now, event, arrival, &place))
+        if (!is_value_shown(client, now, event, arrival, &place)) {
+            if (arrival->direct)
+                ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
             return;
+        }
         kind = AICO_MESSAGE_RETAINED;
     }
     if (event->delivery == DELIVERY_REQUEST)
@@ -797,16 +801,20 @@ static void report_message(struct client *client, struct moment now,
     if (kind != AICO_MESSAGE_REPLY) {
         deliver(
             client, message, event->cookie ? arrival->sender : component_get(client, event->peer),
-            event->cookie ? arrival->topic : client_topic_get(client, event->topic),
-            arrival->mail || (event->kept > 0 && !event->cookie),
-            kind == AICO_MESSAGE_RETAINED || event->will || (event->kept > 0 && !event->cookie));
+            event->cookie ? arrival->topic : client_topic_get(client, event->topic), arrival->way,
+            (kind == AICO_MESSAGE_RETAINED && !arrival->direct) || event->will ||
+                (event->kept > 0 && !event->cookie));
         return;
     }
     request = operation_by_reply(client, arrival->request);
-    if (request)
+    if (request) {
+        ledger_received(client, arrival->sender, arrival->topic, LEDGER_REPLY, false, 1);
         operation_end(client, request, &(struct client_answer){.text = "", .message = message});
-    else
-        aico_message_free(&message); /* nobody waits any more */
+    } else { /* nobody waits any more */
+        if (event->cookie)
+            ledger_reply_unopened(client, arrival->sender, arrival->topic, AICO_ENOREQUEST);
+        aico_message_free(&message);
+    }
 }
 
 /* What needs no look at each message: all of a batch at once. False: one by one, then. */
@@ -821,8 +829,10 @@ static bool report_bundle(struct client *client, struct moment now,
         return false;
     sessions_take_batch(client->sessions);
     claims_pass(client, now, arrival->sender, arrival->topic, arrival->number, event->generation);
-    if (!topic_is_subscribed(client, arrival->topic))
+    if (!topic_is_subscribed(client, arrival->topic)) {
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, event->batch_count);
         return true;
+    }
     bundle = client_bundle_new(&client->messages,
                                &(struct message_parts){
                                    .kind = AICO_MESSAGE_EVENT,
@@ -842,7 +852,7 @@ static bool report_bundle(struct client *client, struct moment now,
     bundle->sealed = true;
     bundle->id = arrival->id;
     memcpy(bundle->reference, event->ref, sizeof(event->ref));
-    deliver(client, bundle, arrival->sender, arrival->topic, false, false);
+    deliver(client, bundle, arrival->sender, arrival->topic, arrival->way, false);
     return true;
 }
 
@@ -895,8 +905,9 @@ static void report_failed(struct client *client, struct moment now,
         !arrival->mail) /* it asks once more for what it has not heard */
         note_replay(client, now, event);
     if (event->code == AICO_EREPLAY && !arrival->kept)
-        ledger_repeated(client, arrival->sender, arrival->topic,
-                        way_of(arrival->direct, arrival->mail), arrival->count);
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, arrival->count);
+    if (event->code == AICO_ENOREQUEST || (request && event->code != AICO_EREPLAY))
+        ledger_reply_unopened(client, arrival->sender, arrival->topic, event->code);
     /* Nobody waits any more for a late reply. */
     if (event->code == AICO_EREPLAY || event->code == AICO_ENOREQUEST)
         return;
@@ -919,7 +930,9 @@ static void report_failed(struct client *client, struct moment now,
                                                 .code = event->code,
                                                 .text = event->text,
                                                 .direct = arrival->direct,
-                                                .mail = arrival->mail});
+                                                .way = arrival->way == LEDGER_REPLY
+                                                           ? LEDGER_DIRECT /* nobody waits for it */
+                                                           : arrival->way});
     }
 }
 

@@ -20,6 +20,7 @@ struct operation *operation_start(struct client *client, struct moment now,
     operation->started_ms = now.boot_ms;
     operation->deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now.boot_ms + timeout_ms;
     DL_APPEND(client->operations, operation);
+    client->requests += kind == OPERATION_REQUEST;
     client->flush_count += kind == OPERATION_FLUSH;
     if (client->state == CLIENT_ENDED) {
         operation_fail(client, operation, client->end_code, client->end_text);
@@ -41,6 +42,8 @@ void operation_end(struct client *client, struct operation *operation, struct cl
 {
     void *ticket = operation->ticket;
 
+    if (operation->kind == OPERATION_REQUEST)
+        ledger_request_ended(client, operation->topic, operation->peer, answer->code);
     if (ticket)
         client->host.done(client->host.context, ticket, answer);
     else if (answer->message)
