@@ -46,49 +46,52 @@ int verb_kick(struct cli *cli)
     return 0;
 }
 
-/* "drop-old 3, revoked 1" in the place of the object, for the table. */
-static void name_causes(json_t *row)
+/* "drop-old 3, revoked 1" of one object, behind what is there. */
+static void name_causes(char text[400], const json_t *causes, const char *what)
 {
-    char text[200] = "";
+    size_t used = strlen(text);
     const char *cause;
-    json_t *count;
-    size_t used = 0;
+    const json_t *count;
 
-    json_object_foreach(json_object_get(row, "dropped"), cause, count)
+    json_object_foreach((json_t *)(uintptr_t)causes, cause, count)
     {
-        int size = snprintf(text + used, sizeof(text) - used, "%s%s %lld", used ? ", " : "", cause,
+        int size = snprintf(text + used, 400 - used, "%s%s%s %lld", used ? ", " : "", what, cause,
                             (long long)json_integer_value(count));
 
-        if (size < 0 || (size_t)size >= sizeof(text) - used)
+        if (size < 0 || (size_t)size >= 400 - used)
             break;
         used += (size_t)size;
     }
+}
+
+/* What was lost on the way, or never got there, in one column. */
+static void name_losses(json_t *row)
+{
+    char text[400] = "";
+
+    name_causes(text, json_object_get(row, "dropped"), "");
+    name_causes(text, json_object_get(row, "refused_for"), "refused ");
+    name_causes(text, json_object_get(row, "unanswered"), "unanswered ");
     (void)json_object_set_new(row, "dropped", json_string(text));
 }
 
 static void print_ledger(json_t *answer)
 {
     static const struct cli_column differences[] = {
-        {"sender", "SENDER"}, {"rule_line", "LINE"}, {"reader", "READER"},
+        {"sender", "SENDER"}, {"rule_line", "LINE"}, {"way", "WAY"}, {"reader", "READER"},
         {"broker", "BROKER"}, {"client", "CLIENT"},  {NULL, NULL},
     };
     static const struct cli_column columns[] = {
-        {"sender", "SENDER"},
-        {"rule", "RULE"},
-        {"reader", "READER"},
-        {"published", "PUBLISHED"},
-        {"refused", "REFUSED"},
-        {"stored", "STORED"},
-        {"routed", "FOR READERS"},
-        {"delivered", "DELIVERED"},
-        {"queued", "WAITING"},
-        {"dropped", "DROPPED"},
+        {"sender", "SENDER"},  {"rule", "RULE"},           {"way", "WAY"},
+        {"reader", "READER"},  {"published", "PUBLISHED"}, {"refused", "REFUSED"},
+        {"stored", "STORED"},  {"routed", "FOR READERS"},  {"delivered", "DELIVERED"},
+        {"queued", "WAITING"}, {"answered", "ANSWERED"},   {"dropped", "LOST"},
         {NULL, NULL},
     };
     json_t *rows = json_object_get(answer, "rows"), *row;
     size_t i;
 
-    json_array_foreach(rows, i, row) name_causes(row);
+    json_array_foreach(rows, i, row) name_losses(row);
     cli_print_table(rows, columns);
     if (json_array_size(json_object_get(answer, "differences")) > 0)
         cli_print_table(json_object_get(answer, "differences"), differences);

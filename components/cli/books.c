@@ -64,18 +64,69 @@ static json_int_t sum_of(const json_t *counts)
     return sum;
 }
 
-/* Which row of the broker: @reader "" is the sender's own. */
-static void key_of(char to[300], const json_t *row, const char *reader)
+/* Who compares with whom. What goes straight to one component is reported to it without its kind
+ * and, where the channel shows it, without its topic: there the receiver has one sum of @sender. */
+static void key_of(char to[300], const char *sender, int64_t line, const char *reader,
+                   const char *way)
 {
-    (void)snprintf(to, 300, "%.80s %" PRId64 " %.80s", text_of(row, "sender"),
-                   (int64_t)number_of(row, "rule_line"), reader);
+    bool is_sum = strcmp(way, "any") == 0;
+
+    (void)snprintf(to, 300, "%.80s %" PRId64 " %s %.80s", sender, is_sum ? 0 : line, way, reader);
 }
 
-static void add(json_t *sums, const char *key, json_int_t count)
+/* What both sides say of one key: between @sure and @sure + @maybe. */
+static void add(json_t *sums, const char *key, const char *side, json_int_t sure, json_int_t maybe)
 {
-    json_int_t before = json_integer_value(json_object_get(sums, key));
+    json_t *sum = json_object_get(sums, key);
+    char unsure[32];
 
-    (void)json_object_set_new(sums, key, json_integer(before + count));
+    if (!sum) {
+        sum = json_object();
+        (void)json_object_set_new(sums, key, sum);
+    }
+    (void)snprintf(unsure, sizeof(unsure), "%s maybe", side);
+    (void)json_object_set_new(sum, side, json_integer(number_of(sum, side) + sure));
+    (void)json_object_set_new(sum, unsure, json_integer(number_of(sum, unsure) + maybe));
+}
+
+static bool is_way(const json_t *row, const char *way)
+{
+    return strcmp(text_of(row, "way"), way) == 0;
+}
+
+static bool is_to_one(const json_t *row)
+{
+    return is_way(row, "direct") || is_way(row, "request") || is_way(row, "reply");
+}
+
+/* What @row of its own @component has said. Copies are in the rows of who got them. */
+static void take_own_row(json_t *sums, const char *component, const json_t *row)
+{
+    bool to_one = is_to_one(row);
+    char key[300];
+
+    if (is_way(row, "copies") || number_of(row, "rule_line") == 0)
+        return;
+    key_of(key, component, number_of(row, "rule_line"), to_one ? text_of(row, "receiver") : "",
+           to_one ? text_of(row, "way") : "topic");
+    add(sums, key, "client", number_of(row, "acknowledged") + number_of(row, "copies"),
+        number_of(row, "unsure"));
+}
+
+/* What came to @component, or did not. A jump in a channel need not have been a message. */
+static void take_row(json_t *sums, const char *component, const json_t *row)
+{
+    json_int_t count = number_of(row, "received") - number_of(row, "kept") +
+                       number_of(row, "repeated") + sum_of(json_object_get(row, "missing")) +
+                       sum_of(json_object_get(row, "unopened"));
+    bool is_known = number_of(row, "rule_line") != 0;
+    char key[300];
+
+    if (!is_known && !is_to_one(row))
+        return;
+    key_of(key, text_of(row, "sender"), number_of(row, "rule_line"), component,
+           is_to_one(row) ? "any" : "topic");
+    add(sums, key, "client", is_known ? count : 0, is_known ? 0 : count);
 }
 
 /* Adds one file to @sums, and whose it is to @known. */
@@ -85,7 +136,6 @@ static int take_book(const char *path, json_t *sums, json_t *known, struct aico_
     json_t *book = json_load_file(path, 0, &cause);
     const char *component = text_of(book, "component");
     const json_t *row;
-    char key[300];
     size_t i;
 
     if (!book || !*component || !json_is_array(json_object_get(book, "rows"))) {
@@ -99,93 +149,97 @@ static int take_book(const char *path, json_t *sums, json_t *known, struct aico_
                               path);
     }
     (void)json_object_set_new(known, component, json_true());
-    json_array_foreach(json_object_get(book, "rows"), i, row)
-    {
-        bool is_own = strcmp(text_of(row, "sender"), component) == 0;
-
-        if ((*text_of(row, "receiver") && !json_is_true(json_object_get(row, "mailbox"))) ||
-            number_of(row, "rule_line") == 0)
-            continue; /* the broker keeps no row of what goes straight to one component */
-        key_of(key, row, is_own ? "" : component);
-        add(sums, key,
-            is_own ? number_of(row, "acknowledged")
-                   : number_of(row, "received") - number_of(row, "kept") +
-                         number_of(row, "repeated") + sum_of(json_object_get(row, "missing")) +
-                         sum_of(json_object_get(row, "unopened")));
-    }
+    json_array_foreach(json_object_get(book, "rows"), i,
+                       row) if (strcmp(text_of(row, "sender"), component) == 0)
+        take_own_row(sums, component, row);
+    else take_row(sums, component, row);
     json_decref(book);
     return 0;
 }
 
-/* What was returned may have come, or not: the reader left before it said so. */
-static json_int_t differ(json_t *differences, const json_t *row, json_int_t broker,
-                         json_int_t client)
+/* Adds what the broker says of those whose books are @known. Returns what readers got whose are
+ * not. */
+static json_int_t take_broker(const json_t *rows, json_t *sums, const json_t *known)
 {
-    json_int_t sure = broker - number_of(row, "returned");
-    json_int_t apart = client > broker ? client - broker : client < sure ? sure - client : 0;
+    json_int_t unseen = 0;
+    const json_t *row;
+    char key[300];
+    size_t i;
 
-    if (apart != 0)
-        (void)json_array_append_new(
-            differences, json_pack("{s:s, s:I, s:s, s:I, s:I}", "sender", text_of(row, "sender"),
-                                   "rule_line", number_of(row, "rule_line"), "reader",
-                                   text_of(row, "reader"), "broker", broker, "client", client));
-    return apart;
+    json_array_foreach(rows, i, row)
+    {
+        const char *sender = text_of(row, "sender"), *reader = text_of(row, "reader");
+        const json_t *dropped = json_object_get(row, "dropped");
+        json_int_t line = number_of(row, "rule_line"), maybe = number_of(row, "returned");
+        json_int_t got = number_of(row, "delivered") + sum_of(dropped);
+
+        if (line == 0) /* what the bus says to itself */
+            continue;
+        if ((!*reader || is_to_one(row)) && json_object_get(known, sender)) {
+            key_of(key, sender, line, reader, text_of(row, "way"));
+            add(sums, key, "broker", number_of(row, "published"), 0);
+        }
+        if (is_to_one(row)) /* it waited for a link that broke: nobody was told */
+            maybe += number_of(dropped, "link lost");
+        if (!*reader)
+            continue;
+        if (!json_object_get(known, reader)) {
+            unseen += got;
+            continue;
+        }
+        key_of(key, sender, line, reader, is_to_one(row) ? "any" : "topic");
+        add(sums, key, "broker", got - maybe, maybe);
+    }
+    return unseen;
 }
 
-/* What clients have of which the broker knows nothing. */
-static json_int_t leftover(const json_t *sums, json_t *differences)
+/* How far apart the two sides of a sum are at least. */
+static json_int_t apart_of(const json_t *sum)
 {
+    json_int_t broker = number_of(sum, "broker"), client = number_of(sum, "client");
+    json_int_t above = client - (broker + number_of(sum, "broker maybe"));
+    json_int_t below = broker - (client + number_of(sum, "client maybe"));
+
+    return above > 0 ? above : below > 0 ? below : 0;
+}
+
+static json_int_t differ(const json_t *sums, json_t *differences)
+{
+    json_int_t all = 0;
+    const json_t *sum;
     const char *key;
-    const json_t *count;
-    json_int_t sum = 0;
 
-    json_object_foreach((json_t *)(uintptr_t)sums, key, count)
+    json_object_foreach((json_t *)(uintptr_t)sums, key, sum)
     {
-        char sender[81] = "", reader[81] = "";
+        json_int_t apart = apart_of(sum);
+        char sender[81] = "", way[16] = "", reader[81] = "";
         int64_t line = 0;
-        json_t *row;
 
-        (void)sscanf(key, "%80s %" SCNd64 " %80s", sender, &line, reader);
-        row = json_pack("{s:s, s:I, s:s}", "sender", sender, "rule_line", (json_int_t)line,
-                        "reader", reader);
-        sum += differ(differences, row, 0, json_integer_value(count));
-        json_decref(row);
+        all += apart;
+        if (apart == 0)
+            continue;
+        (void)sscanf(key, "%80s %" SCNd64 " %15s %80s", sender, &line, way, reader);
+        (void)json_array_append_new(
+            differences,
+            json_pack("{s:s, s:I, s:s, s:s, s:I, s:I}", "sender", sender, "rule_line",
+                      (json_int_t)line, "way", way, "reader", reader, "broker",
+                      number_of(sum, "broker") + number_of(sum, "broker maybe"), "client",
+                      number_of(sum, "client") + number_of(sum, "client maybe")));
     }
-    return sum;
+    return all;
 }
 
 int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *err)
 {
     json_t *sums = json_object(), *known = json_object(), *differences = json_array();
-    json_int_t unexplained = 0, unseen = 0;
-    const json_t *row;
-    char key[300];
-    size_t i;
     int r = 0;
 
-    for (i = 0; r == 0 && i < cli->book_count; i++)
+    for (size_t i = 0; r == 0 && i < cli->book_count; i++)
         r = take_book(cli->books[i], sums, known, err);
-    json_array_foreach(json_object_get(answer, "rows"), i, row)
-    {
-        const char *reader = text_of(row, "reader");
-        json_int_t broker =
-            *reader ? number_of(row, "delivered") + sum_of(json_object_get(row, "dropped"))
-                    : number_of(row, "published");
-
-        if (number_of(row, "rule_line") == 0)
-            continue; /* what the bus says to itself: HEADS */
-        if (!json_object_get(known, *reader ? reader : text_of(row, "sender"))) {
-            unseen += *reader ? broker : 0;
-            continue;
-        }
-        key_of(key, row, reader);
-        unexplained +=
-            differ(differences, row, broker, json_integer_value(json_object_get(sums, key)));
-        (void)json_object_del(sums, key);
-    }
-    unexplained += leftover(sums, differences);
     if (r == 0 && cli->book_count > 0) {
-        (void)json_object_set_new(answer, "unexplained", json_integer(unexplained));
+        json_int_t unseen = take_broker(json_object_get(answer, "rows"), sums, known);
+
+        (void)json_object_set_new(answer, "unexplained", json_integer(differ(sums, differences)));
         (void)json_object_set_new(answer, "unseen", json_integer(unseen));
         (void)json_object_set(answer, "differences", differences);
     }

@@ -36,6 +36,14 @@ static void print_reply(const struct cli *cli, const struct aico_message *reply)
         (void)putchar('\n');
 }
 
+/* The books say what the broker has answered: it is asked to. */
+static int keep_books(struct cli *cli, struct aico_error *err)
+{
+    if (cli->ledger && aico_flush(cli->client, cli_timeout(cli), NULL) == AICO_ETIMEOUT)
+        cli_note(cli, "the broker has not acknowledged everything: --ledger says what waits");
+    return cli_keep_books(cli, err);
+}
+
 int verb_request(struct cli *cli)
 {
     const char *text = cli->command.count > 1 ? cli->command.arguments[1] : "";
@@ -43,21 +51,27 @@ int verb_request(struct cli *cli)
     const uint8_t *at = (const uint8_t *)text;
     size_t size = strlen(text);
     struct aico_message *reply = NULL;
-    struct aico_error err = {0};
-    int r = strcmp(text, "-") == 0 ? input_all(&input, &at, &size, &err) : 0;
+    struct aico_error err = {0}, books_err = {0};
+    int r = strcmp(text, "-") == 0 ? input_all(&input, &at, &size, &err) : 0, books;
 
     if (r >= 0)
-        r = cli_connect(cli, &err);
+        r = cli_may_keep_books(cli, &err);
     if (r >= 0)
-        r = aico_request(cli->client, cli->command.arguments[0], at, size, cli_timeout(cli), &reply,
-                         &err);
+        r = cli_connect(cli, &err);
+    if (r < 0) {
+        input_deinit(&input);
+        return cli_fail(cli, r, &err);
+    }
+    r = aico_request(cli->client, cli->command.arguments[0], at, size, cli_timeout(cli), &reply,
+                     &err);
     input_deinit(&input);
+    books = keep_books(cli, &books_err);
     if (r < 0)
         return cli_fail(cli, r, &err);
 
     print_reply(cli, reply);
     aico_message_free(&reply);
-    return 0;
+    return books < 0 ? cli_fail(cli, books, &books_err) : 0;
 }
 
 /* With --json the question that got this reply is printed. */
@@ -145,6 +159,8 @@ int verb_reply(struct cli *cli)
         r = aico_error_set(&err, AICO_EINVAL, "either --exec CMD or --echo");
     (void)signal(SIGPIPE, SIG_IGN); /* a command need not read its question */
     if (r == 0)
+        r = cli_may_keep_books(cli, &err);
+    if (r == 0)
         r = cli_connect(cli, &err);
     if (r == 0)
         r = stop_fd = stop_open();
@@ -167,7 +183,10 @@ int verb_reply(struct cli *cli)
             break;
         }
     }
-    if (stop_signal() != 0)
-        return 128 + stop_signal();
-    return is_fatal(r) ? cli_fail(cli, r, &err) : 0;
+    if (is_fatal(r) && stop_signal() == 0)
+        return cli_fail(cli, r, &err);
+    r = keep_books(cli, &err);
+    if (r < 0)
+        return cli_fail(cli, r, &err);
+    return stop_signal() != 0 ? 128 + stop_signal() : 0;
 }

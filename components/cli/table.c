@@ -91,7 +91,9 @@ static const struct verb_entry verbs[VERB_COUNT + 1] = {
      "back. To keep a component out, its owner revokes it: aico-keytool revoke NAME."},
     [VERB_LEDGER] = {"ledger", "", "what became of every message, and whether it adds up (role admin)", 0, 0,
      "By sender and rule what was published and refused; by reader besides what was delivered,\n"
-     "dropped for which cause, or waits. Exits 1 when the books do not balance."},
+     "dropped for which cause, or waits. WAY is topic, or for one component direct, request or\n"
+     "reply; control is the bus's own. A request is answered, or not for a cause. Exits 1 when\n"
+     "the books do not balance."},
     [VERB_RELOAD] = {"reload", "", "make the broker read its configuration again (role admin)", 0, 0,
      "Prints each changed key: applied, or when it will be. Exits 3 when the files are wrong:\n"
      "then each mistake is named and nothing was changed."},
@@ -125,10 +127,11 @@ static const struct option_entry options[] = {
      "Messages", false},
     {OPTION_RECEIPT, "pub", "receipt", 0, "FILE",
      "with --ack signed: write the receipts here instead of to stdout", "Messages", false},
-    {OPTION_LEDGER, "pub,sub", "ledger", 0, "FILE",
+    {OPTION_LEDGER, "pub,sub,request,reply", "ledger", 0, "FILE",
      "at the end write what became of each message, for 'ledger --with'", "Messages", false},
     {OPTION_WITH, "ledger", "with", 0, "FILE",
-     "hold the books of pub or sub --ledger against the broker's; repeatable", NULL, false},
+     "hold the books of pub, sub, request or reply --ledger against the broker's; repeatable", NULL,
+     false},
     {OPTION_OUTBOX, "pub", "outbox", 0, NULL,
      "keep what was taken in a file until the broker has answered; send what is left there first",
      "Messages", false},
@@ -190,8 +193,6 @@ static const struct option_entry options[] = {
      false},
     {OPTION_BENCH + BENCH_OPTION_READERS, "bench", "readers", 0, "N", "so many receive, each all",
      "Work", false},
-    {OPTION_BENCH + BENCH_OPTION_IDLE, "bench", "idle", 0, "N",
-     "so many further connections do nothing", "Work", false},
     {OPTION_BENCH + BENCH_OPTION_TOPICS, "bench", "topics", 0, "N",
      "of each publisher, in turn (1)", "Work", false},
     {OPTION_BENCH + BENCH_OPTION_FILTERS, "bench", "filters", 0, "N",
@@ -202,9 +203,6 @@ static const struct option_entry options[] = {
     {OPTION_BENCH + BENCH_OPTION_PLACE, "bench", "place", 0, "kernel|one|broker",
      "one: all on one core; broker: a core of its own for the broker", "Work", false},
     {OPTION_LINK, "bench", "link", 0, "ipc|tcp", "tcp on the loopback", "Work", false},
-    {OPTION_IO_THREADS, "bench", "io-threads", 0, "N", "of the broker (1)", "Work", false},
-    {OPTION_BUSY_POLL, "bench", "busy-poll", 0, "US",
-     "who waits asks so many microseconds without pause (0)", "Work", false},
     {OPTION_SVG, "bench", "svg", 0, "FILE",
      "latency: a picture of seven rates, each twice the one before, up to --rate", "Output", false},
     CONNECT_OPTION_ENTRIES,

@@ -55,9 +55,9 @@ check_exit "ten messages" 0 aico-bus pub logs/t/v1 x --count 10
 check "  are read" wait_for "$BOOKS" 0
 check_exit "the ledger balances" 0 aico-bus ledger
 check "  and says so" grep -qx balances "$WORK/out"
-check "  what cli published" grep -qE '^cli +logs/\*\* +- +10 ' "$WORK/out"
+check "  what cli published" grep -qE '^cli +logs/\*\* +topic +- +10 ' "$WORK/out"
 check_exit "as JSON" 0 aico-bus ledger --json
-check "  with the row of its reader" grep -q '"rule":"logs/\*\*","reader":"backend","published":0,"refused":0,"stored":0,"routed":10,"delivered":10' "$WORK/out"
+check "  with the row of its reader" grep -q '"rule":"logs/\*\*","way":"topic","reader":"backend","published":0,"refused":0,"refused_for":{},"stored":0,"routed":10,"delivered":10' "$WORK/out"
 check_exit "numbers come on \$bus/stats" 0 aico-bus sub '$bus/stats' --json --count 2
 check "  with counts by component" grep -q 'components.*name.*cli.*published' "$WORK/out"
 check_exit "  not for everybody" 4 aico-bus --as frontend sub '$bus/stats' --count 1
