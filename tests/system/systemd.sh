@@ -172,7 +172,9 @@ drains() {
     is "  in order" aico-broker Result success
     check "  with a word about it" has_entry aico-broker AICO_EVENT=draining
     check "  and is not started again" has aico-broker ActiveState inactive
-    kill -TERM "$reader" 2>/dev/null
+    # Killing $reader would end nsenter only: it would come again with every broker after this one.
+    check "  its reader ends" inside pkill -TERM -u aico-bus -x aico-bus
+    wait "$reader"
 }
 
 sockets() {
