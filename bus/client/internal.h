@@ -530,7 +530,7 @@ void ledger_request_ended(struct client *client, struct client_topic *topic,
 /* A reply came that is of no use. */
 void ledger_reply_unopened(struct client *client, const struct client_component *sender,
                            struct client_topic *topic, int code);
-/* @is_kept: the broker had kept it (a value, a will), so it is in no row there. */
+/* @is_kept: our own disk had kept it, so it is in no row there. */
 void ledger_received(struct client *client, const struct client_component *sender,
                      struct client_topic *topic, enum ledger_way way, bool is_kept, uint64_t count);
 /* It came, and the application is not told: it had it before, knows that it does not open, or has

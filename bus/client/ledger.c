@@ -32,7 +32,7 @@ struct ledger_row {
     uint64_t answered;                /* of our requests */
     uint64_t copies;                  /* for one reader of what went to subscribers: acknowledged */
     uint64_t unsure;                  /* the link broke before the broker answered */
-    uint64_t received, kept;          /* of others; kept: of them, what a broker had kept */
+    uint64_t received, kept;          /* of others; kept: of them, what our disk had */
     uint64_t repeated;                /* came, and was not shown */
     struct ledger_loss *losses;
 };

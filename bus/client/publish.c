@@ -172,7 +172,7 @@ static void count_taken(struct client *client, const struct sent *sent)
         ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, sent->count);
     } else if (sent->delivery == DELIVERY_REQUEST) {
         ledger_acknowledged(client, sent->topic, sent->to, sent->delivery, 1);
-    } else if (sent->quiet) {
+    } else if (sent->quiet || sent->again) {
         ledger_copied(client, sent->topic, sent->to, sent->delivery);
     }
 }

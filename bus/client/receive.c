@@ -225,7 +225,7 @@ static void deliver_word_of_broker(struct client *client, struct moment now,
     }
     message->sent_ms = now.real_ms;
     deliver(client, message, component_get(client, bytes_text(message->sender)), topic,
-            LEDGER_BY_TOPIC, true);
+            LEDGER_BY_TOPIC, false);
 }
 
 /* An unsealed message of a rule that says so; the registry must let its sender publish. */
@@ -256,8 +256,10 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     }
     if (record->delivery == DELIVERY_RETAINED &&
         (!values_is_new_in_clear(client, sender, topic, record->id) ||
-         (record->kept && payload.size == 0)))
+         (record->kept && payload.size == 0))) {
+        ledger_repeated(client, sender, topic, LEDGER_BY_TOPIC, 1);
         return;
+    }
     message = client_message_new(&client->messages,
                                  &(struct message_parts){.kind = record->delivery == DELIVERY_EVENT
                                                                      ? AICO_MESSAGE_EVENT
@@ -273,8 +275,7 @@ static void receive_clear(struct client *client, struct moment now, struct clien
     message->sequence = record->id;
     message->will = record->kept && record->delivery == DELIVERY_EVENT;
     message->direct = record->direct;
-    deliver(client, message, sender, topic, ledger_way_of(record->delivery, record->direct),
-            record->kept || record->delivery == DELIVERY_RETAINED);
+    deliver(client, message, sender, topic, ledger_way_of(record->delivery, record->direct), false);
 }
 
 static struct arrival *arrival_new(struct client *client, struct client_component *sender,
@@ -352,6 +353,7 @@ static int receive_whole(struct client *client, struct moment now, struct client
     is_value = record->kept && record->delivery == DELIVERY_RETAINED;
     if (is_value && !sessions_can_open_stored(client->sessions, sender->identity, payload)) {
         values_want(client, now, sender, topic);
+        ledger_repeated(client, sender, topic, LEDGER_BY_TOPIC, 1);
         return 0;
     }
 
@@ -618,8 +620,10 @@ static bool is_void(struct client *client, struct moment now, const struct sessi
     if (event->until_ms == 0 ||
         now.real_ms <= event->until_ms + client->settings.session.synchrony_bound_ms)
         return false;
-    if (arrival->kept && event->delivery == DELIVERY_RETAINED)
+    if (arrival->kept && event->delivery == DELIVERY_RETAINED) {
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
         return true;
+    }
     deliver_gap(client, (struct report){.topic = event->topic,
                                         .sender = event->peer,
                                         .count = 1,
@@ -700,7 +704,7 @@ static void leave_out(struct client *client, struct moment now, const struct ses
                       const struct arrival *arrival, const struct seen_place *place)
 {
     note_replay(client, now, event);
-    if (event->cookie && !arrival->kept)
+    if (event->cookie)
         ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
     settle_left_out(client, event, arrival, place);
 }
@@ -756,8 +760,7 @@ static void report_message(struct client *client, struct moment now,
     }
     if (event->delivery == DELIVERY_RETAINED) {
         if (!is_value_shown(client, now, event, arrival, &place)) {
-            if (arrival->direct)
-                ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
+            ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
             return;
         }
         kind = AICO_MESSAGE_RETAINED;
@@ -799,11 +802,10 @@ static void report_message(struct client *client, struct moment now,
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
     if (kind != AICO_MESSAGE_REPLY) {
-        deliver(
-            client, message, event->cookie ? arrival->sender : component_get(client, event->peer),
-            event->cookie ? arrival->topic : client_topic_get(client, event->topic), arrival->way,
-            (kind == AICO_MESSAGE_RETAINED && !arrival->direct) || event->will ||
-                (event->kept > 0 && !event->cookie));
+        deliver(client, message,
+                event->cookie ? arrival->sender : component_get(client, event->peer),
+                event->cookie ? arrival->topic : client_topic_get(client, event->topic),
+                arrival->way, event->kept > 0 && !event->cookie);
         return;
     }
     request = operation_by_reply(client, arrival->request);
@@ -904,7 +906,7 @@ static void report_failed(struct client *client, struct moment now,
     if (event->code == AICO_EREPLAY &&
         !arrival->mail) /* it asks once more for what it has not heard */
         note_replay(client, now, event);
-    if (event->code == AICO_EREPLAY && !arrival->kept)
+    if (event->code == AICO_EREPLAY)
         ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, arrival->count);
     if (event->code == AICO_ENOREQUEST || (request && event->code != AICO_EREPLAY))
         ledger_reply_unopened(client, arrival->sender, arrival->topic, event->code);

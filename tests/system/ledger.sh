@@ -12,17 +12,18 @@ begin() {
     finish
 }
 home_new || { failed "a home" "$WORK/init.out"; finish; }
-for name in fast slow away doomed; do
+for name in fast slow away doomed valued late; do
     aico-keytool -q new "$name" 2>"$WORK/new.log" </dev/null || failed "$name" "$WORK/new.log"
 done
 aico-keytool -q new boss --role admin 2>"$WORK/new.log" </dev/null || failed boss "$WORK/new.log"
 rule() { aico-keytool -q rule set "$@" --before 'logs/**' || failed "a rule for $1"; }
 rule 'l/**' --publish cli,backend --subscribe fast,slow,doomed
+rule 'v/**' --publish valued --subscribe fast,late
 rule 'to/**' --publish cli --subscribe away
 broker_start || { failed "a broker" "$WORK/broker.err"; finish; }
 
 reads() { begin "$1" aico-bus --as "$1" sub "${@:2}" --json --ledger "$WORK/$1.book"; }
-reads fast 'l/**'
+reads fast 'l/**' 'v/**'
 FAST=$STARTED
 reads slow 'l/**'
 SLOW=$STARTED
@@ -54,6 +55,16 @@ expired() { books | grep -q '"expired":[1-9]'; }
 until_true 60 expired && passed "their time is over" || failed "their time is over"
 kill -CONT "$SLOW"
 
+# A value: one that listens gets it, one that comes later gets it from the broker, and its key from who said it.
+aico-bus --as valued --timeout 60s pub v/x value --retain --for 300s --ledger "$WORK/valued.book" >"$WORK/valued.out" 2>&1 </dev/null &
+VALUED=$!
+PIDS+=("$VALUED")
+knows() { until_true 60 grep -q '"value"' "$WORK/$1.out" && passed "$1 knows the value" || failed "$1 knows the value" "$WORK/$1.err"; }
+knows fast
+reads late 'v/**'
+LATE=$STARTED
+knows late
+
 # What the broker says of a reader, delivered or dropped, has come there, or was named missing.
 cat >"$WORK/heard.py" <<'PY'
 import json, sys
@@ -77,11 +88,11 @@ heard() { books >"$WORK/broker.book" && python3 "$WORK/heard.py" "$1" "$WORK/$1.
 for name in fast slow; do
     until_true 60 heard $name && passed "$name has heard of everything" || failed "$name has heard of everything" "$WORK/heard"
 done
-for pid in "$FAST" "$SLOW"; do
+for pid in "$FAST" "$SLOW" "$VALUED" "$LATE"; do
     kill -TERM "$pid"
     wait_for "$pid" 143 || failed "a reader ends"
 done
-for name in fast slow many short refused; do
+for name in fast slow many short refused valued late; do
     python3 -c 'import json, sys; sys.exit(not json.load(open(sys.argv[1]))["balanced"])' "$WORK/$name.book" &&
         passed "the books of $name balance" || failed "the books of $name" "$WORK/$name.book"
 done
@@ -91,7 +102,7 @@ check "what expired, too" has slow missing E_EXPIRED
 check "what was refused, too" has refused refused E_PEER_AWAY
 
 WITH=()
-for name in fast slow many short refused; do
+for name in fast slow many short refused valued late; do
     WITH+=(--with "$WORK/$name.book")
 done
 check "together nothing is unexplained" books "${WITH[@]}"

@@ -135,6 +135,25 @@ static void what_comes_for_a_former_subscription_is_counted(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* What the broker hands out is in its rows, so it is in ours, shown or not. */
+static void a_value_is_received_or_repeated(void **state UNUSED)
+{
+    struct record_deliver value = {.delivery = DELIVERY_RETAINED, .topic = 10};
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe(&w, "g/x");
+    say_deliver(&w, value, "AICO-MSGnow");
+    assert_int_equal(count(&w, "bob", "topic", "received"), 1);
+    assert_int_equal(count(&w, "bob", "topic", "kept"), 0);
+    value.kept = true;
+    say_deliver(&w, value, "AICO-MSGof which there is no key");
+    assert_int_equal(count(&w, "bob", "topic", "received"), 1);
+    assert_int_equal(count(&w, "bob", "topic", "repeated"), 1);
+    world_deinit(&w);
+}
+
 /* --- requests -----------------------------------------------------------------------------------
  */
 
@@ -222,6 +241,7 @@ int main(void)
         cmocka_unit_test(what_broke_off_is_unsure),
         cmocka_unit_test(what_came_straight_is_in_its_row),
         cmocka_unit_test(what_comes_for_a_former_subscription_is_counted),
+        cmocka_unit_test(a_value_is_received_or_repeated),
         cmocka_unit_test(a_request_is_answered_or_not_for_a_cause),
         cmocka_unit_test(a_reply_that_does_not_open_is_named),
     };
