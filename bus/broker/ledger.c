@@ -317,6 +317,19 @@ static void add_all(const struct broker *b, struct sums *topic, struct sums *dir
     add(direct, &b->ledger_rest_direct);
 }
 
+/* Whether what is counted as waiting is what lies in the outboxes. */
+static bool is_queued(const struct broker *b)
+{
+    uint64_t waiting[LANES] = {0};
+    const struct broker_peer *peer;
+
+    DL_FOREACH(b->peers, peer)
+    for (int lane = 0; lane < LANES; lane++)
+        waiting[lane] += peer->lanes[lane].messages;
+    return waiting[LANE_TOPIC] == b->totals.by_topic.queued &&
+           waiting[LANE_DIRECT] == b->totals.to_one.queued;
+}
+
 /* Every message accepted for a reader was delivered, dropped for a cause, or waits, every request
  * was answered, will not be for a cause, or waits; and the rows say the same as the totals. */
 static bool is_balanced(const struct broker *b, const struct sums *topic, const struct sums *direct)
@@ -329,7 +342,7 @@ static bool is_balanced(const struct broker *b, const struct sums *topic, const 
            memcmp(&topic->flow, &t.by_topic, sizeof(topic->flow)) == 0 &&
            memcmp(&direct->flow, &t.to_one, sizeof(direct->flow)) == 0 &&
            direct->asked == t.requests.asked && direct->answered == t.requests.answered &&
-           direct->unanswered == t.requests.unanswered && broker_totals_balance(&t);
+           direct->unanswered == t.requests.unanswered && broker_totals_balance(&t) && is_queued(b);
 }
 
 static struct bytes filter_of(const struct broker *b, uint64_t line)
