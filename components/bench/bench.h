@@ -44,6 +44,7 @@ struct bench_plan {
     uint64_t size;  /* bytes of a message */
     uint64_t count; /* messages of all publishers together; rtt: round trips; connections */
     unsigned publishers, readers;
+    unsigned idle;    /* connections beside them that do nothing */
     uint64_t rate;    /* latency: messages/s of all publishers together */
     uint64_t topics;  /* of each publisher, in turn */
     uint64_t filters; /* of each reader; all but one match nothing */
@@ -107,6 +108,7 @@ enum bench_option {
     BENCH_OPTION_COUNT,
     BENCH_OPTION_READERS,
     BENCH_OPTION_PUBLISHERS,
+    BENCH_OPTION_IDLE,
     BENCH_OPTION_RATE,
     BENCH_OPTION_PLACE,
     BENCH_OPTION_TOPICS,
@@ -122,7 +124,7 @@ AICO_MUST_USE int bench_plan_finish(struct bench_plan *plan, const char *mode,
 const char *bench_mode_name(enum bench_mode mode);
 const char *bench_place_name(enum bench_place place);
 /* How many connections of different names the run makes, and the name of each ("p1"..., then
- * "r1"...). */
+ * "r1"..., then "i1"...). */
 #define BENCH_NAME_SIZE 16
 unsigned bench_name_count(const struct bench_plan *plan);
 void bench_name(const struct bench_plan *plan, unsigned index, char name[BENCH_NAME_SIZE]);

@@ -11,6 +11,7 @@
 #define COUNT_MAX ((uint64_t)1000 * 1000 * 1000)
 #define TOPICS_MAX ((uint64_t)1000 * 1000)
 #define FILTERS_MAX ((uint64_t)100 * 1000)
+#define IDLE_MAX ((uint64_t)5000) /* a registry holds that many components */
 #define RATE_MAX ((uint64_t)10 * 1000 * 1000)
 
 /* The defaults of each mode: a run of a few seconds. */
@@ -93,6 +94,10 @@ int bench_plan_take(struct bench_plan *plan, enum bench_option option, const cha
         r = take_number("publishers", value, BENCH_WORKERS_MAX / 2, &number, err);
         plan->publishers = (unsigned)number;
         return r;
+    case BENCH_OPTION_IDLE:
+        r = take_number("idle", value, IDLE_MAX, &number, err);
+        plan->idle = (unsigned)number;
+        return r;
     case BENCH_OPTION_TOPICS:
         return take_number("topics", value, TOPICS_MAX, &plan->topics, err);
     case BENCH_OPTION_FILTERS:
@@ -125,6 +130,9 @@ static int check(const struct bench_plan *plan, struct aico_error *err)
         return aico_error_set(err, AICO_EINVAL, "stored: nobody reads, no --readers");
     if (plan->mode >= BENCH_CONNECT && (plan->readers > 0 || plan->size > 0))
         return aico_error_set(err, AICO_EINVAL, "%s sends nothing: no --readers, --size", name);
+    if (plan->idle > 0 && plan->mode > BENCH_LATENCY)
+        return aico_error_set(err, AICO_EINVAL,
+                              "--idle belongs to throughput, fanout, rtt and latency");
     if (plan->mode == BENCH_IDLE && plan->publishers > 0)
         return aico_error_set(err, AICO_EINVAL, "idle: --count says how many connections");
     if (plan->mode == BENCH_IDLE && plan->count > BENCH_WORKERS_MAX)
@@ -164,13 +172,16 @@ int bench_plan_finish(struct bench_plan *plan, const char *mode, struct aico_err
 
 unsigned bench_name_count(const struct bench_plan *plan)
 {
-    return plan->mode == BENCH_IDLE ? (unsigned)plan->count : plan->publishers + plan->readers;
+    return plan->mode == BENCH_IDLE ? (unsigned)plan->count
+                                    : plan->publishers + plan->readers + plan->idle;
 }
 
 void bench_name(const struct bench_plan *plan, unsigned index, char name[BENCH_NAME_SIZE])
 {
-    bool is_reader = plan->mode < BENCH_CONNECT && index >= plan->publishers;
+    unsigned firsts[] = {0, plan->publishers, plan->publishers + plan->readers};
+    int kind = 0;
 
-    (void)snprintf(name, BENCH_NAME_SIZE, is_reader ? "r%u" : "p%u",
-                   1 + (is_reader ? index - plan->publishers : index));
+    while (plan->mode < BENCH_CONNECT && kind < 2 && index >= firsts[kind + 1])
+        kind++;
+    (void)snprintf(name, BENCH_NAME_SIZE, "%c%u", "pri"[kind], 1 + index - firsts[kind]);
 }

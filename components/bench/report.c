@@ -75,7 +75,8 @@ void bench_print_json(const struct bench_plan *plan, const struct bench_label *l
     (void)fprintf(to,
                   ",\"size\":%" PRIu64 ",\"count\":%" PRIu64 ",\"publishers\":%u,\"readers\":%u",
                   plan->size, plan->count, plan->publishers, plan->readers);
-    (void)fprintf(to, ",\"topics\":%" PRIu64 ",\"filters\":%" PRIu64, plan->topics, plan->filters);
+    (void)fprintf(to, ",\"topics\":%" PRIu64 ",\"filters\":%" PRIu64 ",\"idle\":%u", plan->topics,
+                  plan->filters, plan->idle);
     if (plan->rate > 0)
         (void)fprintf(to, ",\"rate\":%" PRIu64, plan->rate);
     (void)fprintf(to, ",\"seconds\":%.6f,\"messages_per_s\":%.0f,\"deliveries_per_s\":%.0f",

@@ -57,13 +57,15 @@ static void become_worker(const struct run *run, unsigned index)
 static int start_workers(struct run *run, struct aico_error *err)
 {
     unsigned publishers = run->plan->publishers;
+    unsigned busy = publishers + run->plan->readers;
 
     for (unsigned i = 0; i < run->count; i++) {
         struct worker *w = &run->shared->workers[i];
         pid_t pid;
 
-        w->is_reader = i >= publishers;
-        w->index = w->is_reader ? i - publishers : i;
+        w->is_idle = i >= busy;
+        w->is_reader = !w->is_idle && i >= publishers;
+        w->index = w->is_idle ? i - busy : w->is_reader ? i - publishers : i;
         pid = fork();
         if (pid < 0)
             return aico_error_set(err, AICO_ESYSTEM, "starting a process: %s", strerror(errno));
@@ -89,7 +91,10 @@ static int worker_error(const struct run *run, unsigned index, struct aico_error
 {
     const struct worker *w = &run->shared->workers[index];
 
-    return aico_error_set(err, w->code, "%s %u: %s", w->is_reader ? "reader" : "publisher",
+    return aico_error_set(err, w->code, "%s %u: %s",
+                          w->is_idle     ? "idle"
+                          : w->is_reader ? "reader"
+                                         : "publisher",
                           w->index + 1, w->text);
 }
 
@@ -199,6 +204,8 @@ static void add_up(const struct run *run, struct bench_result *result)
         const struct worker *w = &run->shared->workers[i];
         struct bench_use *use = w->is_reader ? &result->reader : &result->publisher;
 
+        if (w->is_idle)
+            continue;
         if (!w->is_reader && w->begin_ns < begin_ns)
             begin_ns = w->begin_ns;
         if (w->end_ns > end_ns)
@@ -254,7 +261,8 @@ static int make_room(struct run *run, struct aico_error *err)
     for (int i = 0; i < PHASES; i++)
         run->gates[i][0] = run->gates[i][1] = -1;
     run->say[0] = run->say[1] = -1;
-    run->count = run->plan->publishers + run->plan->readers;
+    run->count = run->plan->publishers + run->plan->readers +
+                 (run->plan->idle + WORKER_IDLE_EACH - 1) / WORKER_IDLE_EACH;
     run->shared_size = sizeof(struct shared) + run->count * sizeof(struct worker);
     shared =
         mmap(NULL, run->shared_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -428,7 +428,7 @@ static int prepare(struct job *job, struct aico_error *err)
     if (!job->room || !job->next || !job->is_heard ||
         payload_pattern_init(&job->pattern, plan->size) < 0)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    job->me->count = job->me->is_reader ? 0 : share_of(plan, job->me->index);
+    job->me->count = job->me->is_reader || job->me->is_idle ? 0 : share_of(plan, job->me->index);
     if (plan->mode == BENCH_LOADED)
         job->me->count = plan->count;
     return machine_place(plan->place, false, err);
@@ -456,6 +456,35 @@ static void connect_begin(struct shared *shared)
             return;
 }
 
+/* Connections that do nothing, from the one named @first on, held to the end of the process. */
+static int hold_links(struct job *job, unsigned first, unsigned count, struct aico_error *err)
+{
+    const struct bench_driver *driver = job->task->driver;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct bench_link *link = NULL;
+        char name[BENCH_NAME_SIZE];
+        int r;
+
+        bench_name(job->plan, first + i, name);
+        r = driver->open(driver->context, name, &link, err);
+        if (r < 0)
+            return r;
+        job->me->sent++;
+    }
+    return 0;
+}
+
+/* Those beside the work: the last worker has the rest. */
+static int connect_idle(struct job *job, struct aico_error *err)
+{
+    const struct bench_plan *plan = job->plan;
+    unsigned before = job->me->index * WORKER_IDLE_EACH, left = plan->idle - before;
+
+    return hold_links(job, plan->publishers + plan->readers + before,
+                      left < WORKER_IDLE_EACH ? left : WORKER_IDLE_EACH, err);
+}
+
 static int connect_link(struct job *job, struct aico_error *err)
 {
     const struct bench_driver *driver = job->task->driver;
@@ -465,6 +494,8 @@ static int connect_link(struct job *job, struct aico_error *err)
 
     if (job->plan->mode >= BENCH_CONNECT)
         return 0;
+    if (job->me->is_idle)
+        return connect_idle(job, err);
     bench_name(job->plan, job->me->index + (is_reader ? job->plan->publishers : 0), name);
     r = driver->open(driver->context, name, &job->link, err);
     if (r == 0 && is_reader)
@@ -472,25 +503,6 @@ static int connect_link(struct job *job, struct aico_error *err)
     else if (r == 0 && is_rtt)
         r = driver->subscribe(job->link, BENCH_TOPIC_PONG, err);
     return r;
-}
-
-/* All connections of an idle run, held to the end of the process. */
-static int hold_links(struct job *job, struct aico_error *err)
-{
-    const struct bench_driver *driver = job->task->driver;
-
-    for (unsigned i = 0; i < job->plan->count; i++) {
-        struct bench_link *link = NULL;
-        char name[BENCH_NAME_SIZE];
-        int r;
-
-        bench_name(job->plan, i, name);
-        r = driver->open(driver->context, name, &link, err);
-        if (r < 0)
-            return r;
-        job->me->sent++;
-    }
-    return 0;
 }
 
 static int warm_store(struct job *job, struct aico_error *err)
@@ -502,13 +514,15 @@ static int warm_store(struct job *job, struct aico_error *err)
 
 static int warm_up(struct job *job, struct aico_error *err)
 {
+    if (job->me->is_idle)
+        return 0;
     if (is_echo(job))
         return job->me->is_reader ? warm_echo(job, err) : warm_asker(job, err);
     switch (job->plan->mode) {
     case BENCH_STORED:
         return warm_store(job, err);
     case BENCH_IDLE:
-        return hold_links(job, err);
+        return hold_links(job, 0, (unsigned)job->plan->count, err);
     case BENCH_CONNECT:
         return 0;
     default:
@@ -518,6 +532,8 @@ static int warm_up(struct job *job, struct aico_error *err)
 
 static int work(struct job *job, struct aico_error *err)
 {
+    if (job->me->is_idle)
+        return 0;
     if (is_echo(job))
         return job->me->is_reader ? run_echo(job, err) : run_asker(job, err);
     if (is_load(job))

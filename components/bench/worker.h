@@ -17,10 +17,12 @@ enum phase {
     PHASES
 };
 
+#define WORKER_IDLE_EACH 100 /* connections beside the work that one process holds */
+
 struct worker {
-    bool is_reader;
-    unsigned index; /* among the publishers or the readers */
-    uint64_t count; /* publisher: messages to send */
+    bool is_reader, is_idle; /* neither: a publisher */
+    unsigned index;          /* among those of its kind */
+    uint64_t count;          /* publisher: messages to send */
 
     /* What became of it; read when the process has said that it is done. */
     int code;

@@ -118,15 +118,16 @@ static int link_receive(struct bench_link *link, int64_t timeout_ms, struct benc
 static int check_usage(const struct cli *cli, struct aico_error *err)
 {
     const struct bench_plan *plan = &cli->bench.plan;
+    const struct bench_bus *bus = &cli->bench.bus;
 
     if (cli->bench.svg && plan->mode != BENCH_LATENCY)
         return aico_error_set(err, AICO_EINVAL, "--svg shows latency by rate: bench latency");
     if (!cli->connect.client.broker)
         return 0;
-    if (cli->bench.seal || cli->bench.link)
+    if (bus->seal || bus->is_tcp || bus->io_threads || bus->busy_poll)
         return aico_error_set(err, AICO_EINVAL,
-                              "with --broker its rules and address decide: no "
-                              "--seal, no --link");
+                              "with --broker its rules, address and settings decide: no --seal, "
+                              "--link, --io-threads, --busy-poll");
     if (plan->place != BENCH_PLACE_KERNEL || plan->mode == BENCH_IDLE || plan->mode == BENCH_STORED)
         return aico_error_set(err, AICO_EINVAL,
                               "--place, idle and stored need a broker of our own: no "
@@ -148,9 +149,9 @@ static int run_one(const struct cli *cli, const struct bench_plan *plan,
     };
     struct bench_label label = {
         .bus = "aico",
-        .seal = plan->broker == 0 ? "by its rule"
-                : cli->bench.seal ? cli->bench.seal
-                                  : "group",
+        .seal = plan->broker == 0     ? "by its rule"
+                : cli->bench.bus.seal ? cli->bench.bus.seal
+                                      : "group",
         .link = cli->connect.client.broker && strncmp(cli->connect.client.broker, "tcp", 3) == 0
                     ? "tcp"
                     : "ipc",
@@ -219,8 +220,7 @@ int verb_bench(struct cli *cli)
     if (r == 0 && (plan->stop_fd = stop_open()) < 0)
         r = aico_error_set(&err, plan->stop_fd, "taking signals");
     if (r == 0 && !cli->connect.client.broker) {
-        r = bench_home_open(&home, plan, cli->bench.seal ? cli->bench.seal : "group",
-                            cli->bench.link && strcmp(cli->bench.link, "tcp") == 0, &err);
+        r = bench_home_open(&home, plan, &cli->bench.bus, &err);
         plan->broker = home.broker;
         cli->connect.client.home = home.home;
         cli->connect.client.config = NULL;

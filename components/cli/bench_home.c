@@ -21,6 +21,7 @@
 #define ARGUMENTS_MAX 16
 #define PUBLISHERS "bench-publisher" /* roles */
 #define READERS "bench-reader"
+#define IDLERS "bench-idler"
 
 /* --- programs --------------------------------------------------------------------------------- */
 
@@ -126,17 +127,31 @@ static int free_port(struct aico_error *err)
     return port > 0 ? port : aico_error_set(err, AICO_ESYSTEM, "no free port: %s", strerror(errno));
 }
 
+static const char *seal_of(const struct bench_bus *bus)
+{
+    return bus->seal ? bus->seal : "group";
+}
+
+static int close_config(FILE *file, const char *path, struct aico_error *err)
+{
+    bool is_whole = ferror(file) == 0;
+
+    if (fclose(file) == 0 && is_whole)
+        return 0;
+    return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
+}
+
 /* Unsealed topics are refused above level standard. */
-static int write_config(struct bench_home *home, const char *seal, bool is_tcp,
+static int write_config(struct bench_home *home, const struct bench_bus *bus,
                         struct aico_error *err)
 {
     char path[300];
     FILE *file;
     int port = 0;
 
-    if (is_tcp && (port = free_port(err)) < 0)
+    if (bus->is_tcp && (port = free_port(err)) < 0)
         return port;
-    if (is_tcp)
+    if (bus->is_tcp)
         (void)snprintf(home->endpoint, sizeof(home->endpoint), "tcp://127.0.0.1:%d", port);
     else
         (void)snprintf(home->endpoint, sizeof(home->endpoint), "ipc://%s/run/bus.sock", home->home);
@@ -147,13 +162,44 @@ static int write_config(struct bench_home *home, const char *seal, bool is_tcp,
     (void)fprintf(file,
                   "security:\n  transport:\n    security_level: %s\n"
                   "broker:\n  endpoints: [\"%s\"]\n",
-                  strcmp(seal, "none") == 0 ? "standard" : "high", home->endpoint);
-    return fclose(file) == 0 ? 0
-                             : aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
+                  strcmp(seal_of(bus), "none") == 0 ? "standard" : "high", home->endpoint);
+    if (bus->io_threads)
+        (void)fprintf(file, "  io_threads: %s\n", bus->io_threads);
+    return close_config(file, path, err);
+}
+
+/* config/NAME.yaml of a component. */
+static int write_component(const struct bench_home *home, const char *identity,
+                           const struct bench_bus *bus, struct aico_error *err)
+{
+    char path[sizeof(home->home) + 80];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/config", home->home);
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
+    (void)snprintf(path, sizeof(path), "%s/config/%s.yaml", home->home, identity);
+    file = fopen(path, "we");
+    if (!file)
+        return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
+    (void)fprintf(file, "busy_poll: %s\n", bus->busy_poll);
+    return close_config(file, path, err);
+}
+
+static const char *role_of(const char *name)
+{
+    switch (*name) {
+    case 'p':
+        return PUBLISHERS;
+    case 'r':
+        return READERS;
+    default:
+        return IDLERS;
+    }
 }
 
 static int make_identities(const struct bench_home *home, const struct bench_plan *plan,
-                           struct aico_error *err)
+                           const struct bench_bus *bus, struct aico_error *err)
 {
     int r = 0;
 
@@ -162,8 +208,9 @@ static int make_identities(const struct bench_home *home, const struct bench_pla
 
         bench_name(plan, i, name);
         (void)snprintf(identity, sizeof(identity), BENCH_IDENTITY "%s", name);
-        r = keytool(home, err, "new", identity, "--role", *name == 'p' ? PUBLISHERS : READERS,
-                    (char *)NULL);
+        r = keytool(home, err, "new", identity, "--role", role_of(name), (char *)NULL);
+        if (r == 0 && bus->busy_poll)
+            r = write_component(home, identity, bus, err);
     }
     return r;
 }
@@ -229,8 +276,8 @@ static int start_broker(struct bench_home *home, const struct bench_plan *plan,
     return r;
 }
 
-int bench_home_open(struct bench_home *home, const struct bench_plan *plan, const char *seal,
-                    bool is_tcp, struct aico_error *err)
+int bench_home_open(struct bench_home *home, const struct bench_plan *plan,
+                    const struct bench_bus *bus, struct aico_error *err)
 {
     const char *folder = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe): one thread
     char path[sizeof(home->folder)];
@@ -247,11 +294,11 @@ int bench_home_open(struct bench_home *home, const struct bench_plan *plan, cons
 
     r = keytool(home, err, "init", (char *)NULL);
     if (r == 0)
-        r = make_identities(home, plan, err);
+        r = make_identities(home, plan, bus, err);
     if (r == 0)
-        r = make_rules(home, plan, seal, err);
+        r = make_rules(home, plan, seal_of(bus), err);
     if (r == 0)
-        r = write_config(home, seal, is_tcp, err);
+        r = write_config(home, bus, err);
     return r == 0 ? start_broker(home, plan, err) : r;
 }
 

@@ -8,6 +8,14 @@
 #define BENCH_IDENTITY "bench-" /* a worker's identity is this and its name: bench-p1 */
 #define BENCH_FILTER "bench/**" /* the rule of what publishers say to readers */
 
+/* How the bus of its own is set up; zeroed: as it comes. */
+struct bench_bus {
+    const char *seal;       /* word of `aico-keytool rule set --seal`; NULL: group */
+    bool is_tcp;            /* the clients connect by tcp on the loopback instead of ipc */
+    const char *io_threads; /* of the broker, NULL: its default */
+    const char *busy_poll;  /* us, of every component, NULL: its default */
+};
+
 struct bench_home {
     char folder[256];   /* holds it and the logs; "": none */
     char home[264];     /* $AICO_HOME */
@@ -20,13 +28,10 @@ struct bench_home {
  * what publishers say to readers and what these answer, by the aico-keytool beside this program,
  * and starts the aico-broker there.
  *
- * @seal    word of `aico-keytool rule set --seal`
- * @is_tcp  the clients connect by tcp on the loopback instead of ipc
- *
  * bench_home_close() is due in any case. 0, AICO_ESYSTEM, AICO_EINVAL, AICO_EUNREACHABLE.
  */
 AICO_MUST_USE int bench_home_open(struct bench_home *home, const struct bench_plan *plan,
-                                  const char *seal, bool is_tcp, struct aico_error *err);
+                                  const struct bench_bus *bus, struct aico_error *err);
 /* Ends the broker and removes the folder. */
 void bench_home_close(struct bench_home *home);
 

@@ -11,7 +11,7 @@
 
 #include <aico/client.h>
 
-#include "bench/bench.h"
+#include "cli/bench_home.h"
 #include "common/connect.h"
 
 #define CLI_TIMEOUT_MS 5000
@@ -55,8 +55,7 @@ struct cli {
     enum aico_slow_policy slow;
     struct {
         struct bench_plan plan;
-        const char *seal; /* the rule's; NULL: group */
-        const char *link; /* "ipc" or "tcp"; NULL: ipc */
+        struct bench_bus bus; /* as far as given */
         const char *svg;
     } bench;
     bool is_once;

@@ -199,20 +199,38 @@ static int take_outbox_limit(struct cli *cli, const char *value, struct aico_err
     return 0;
 }
 
+static int take_number(const char *name, const char *value, uint64_t min, uint64_t max,
+                       struct aico_error *err)
+{
+    uint64_t number;
+
+    return text_number(value, min, max, &number)
+               ? 0
+               : aico_error_set(err, AICO_EINVAL,
+                                "--%s: \"%.40s\" is no number from %" PRIu64 " to %" PRIu64, name,
+                                value, min, max);
+}
+
 static int take_bench(struct cli *cli, int id, const char *value, struct aico_error *err)
 {
     switch (id) {
     case OPTION_SEAL:
-        cli->bench.seal = value;
+        cli->bench.bus.seal = value;
         return 0;
     case OPTION_SVG:
         cli->bench.svg = value;
         return 0;
     case OPTION_LINK:
-        cli->bench.link = value;
-        if (strcmp(value, "ipc") == 0 || strcmp(value, "tcp") == 0)
+        cli->bench.bus.is_tcp = strcmp(value, "tcp") == 0;
+        if (strcmp(value, "ipc") == 0 || cli->bench.bus.is_tcp)
             return 0;
         return aico_error_set(err, AICO_EINVAL, "--link: \"%.40s\" is unknown; ipc or tcp", value);
+    case OPTION_IO_THREADS:
+        cli->bench.bus.io_threads = value;
+        return take_number("io-threads", value, 1, 16, err);
+    case OPTION_BUSY_POLL:
+        cli->bench.bus.busy_poll = value;
+        return take_number("busy-poll", value, 0, 1000000, err);
     default:
         return bench_plan_take(&cli->bench.plan, (enum bench_option)(id - OPTION_BENCH), value,
                                err);

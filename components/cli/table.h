@@ -75,6 +75,8 @@ enum {
     OPTION_SEAL, /* from here on of bench */
     OPTION_LINK,
     OPTION_SVG,
+    OPTION_IO_THREADS,
+    OPTION_BUSY_POLL,
     OPTION_BENCH, /* and the values of enum bench_option */
 };
 

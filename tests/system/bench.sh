@@ -46,6 +46,8 @@ run "connections" 0 connect --count 4 --json
 check "  each is timed" of 'o["messages_per_s"] > 0 and o["max_us"] > 0'
 run "idle connections" 0 idle --count 4 --json
 check "  have a size" of 'o["bytes_per_connection"] >= 0 and o["messages_per_s"] >= 0'
+run "idle connections beside the work" 0 throughput --count 300 --idle 3 --json
+check "  are neither publishers nor readers" of 'o["idle"] == 3 and o["publishers"] == o["readers"] == 1 and o["lost"] == 0'
 run "a table for people" 0 rtt --count 20
 check "  with its figures" grep -Eq '^  p99 +us +[0-9.]+$' "$WORK/out"
 check "nothing is left" nothing_left
@@ -56,6 +58,10 @@ run "topics of who publishes on one" 2 rtt --topics 5
 run "readers of what nobody reads" 2 stored --readers 2
 run "a message too small for its number" 2 throughput --size 8
 run "a seal beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --seal none
+run "settings beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --io-threads 2
+run "more threads than a broker may have" 2 rtt --io-threads 17
+check "  by the option" grep -q -e '--io-threads.*1 to 16' "$WORK/err"
+run "idle connections beside idle ones" 2 idle --idle 3
 run "a rule that does not exist" 1 rtt --seal wax
 check "  by name" grep -q wax "$WORK/err"
 
@@ -72,10 +78,22 @@ check "  whose broker is not ours to measure" of 'o["cpu"]["broker"] is None and
 
 # Ended in the middle, it cleans up after itself.
 unset AICO_HOME
-aico-bus bench throughput --count 100000000 >"$WORK/long" 2>&1 &
+aico-bus bench throughput --count 100000000 --io-threads 2 --busy-poll 20 >"$WORK/long" 2>&1 &
 pid=$!
 PIDS+=("$pid")
 for _ in $(seq 600); do [ -S "$(echo "$TMPDIR"/aico-bench-*/home/run/bus.sock)" ] && break; sleep 0.1; done
+broker_has_io_threads() { # COUNT: the last of them is there, and no further one
+    local child
+    for child in $(cat "/proc/$pid/task/$pid/children"); do
+        [ "$(cat "/proc/$child/comm")" = aico-broker ] || continue
+        cat "/proc/$child/task/"*/comm >"$WORK/threads"
+        grep -qx "ZMQbg/IO/$(($1 - 1))" "$WORK/threads" && ! grep -qx "ZMQbg/IO/$1" "$WORK/threads"
+        return
+    done
+    return 1
+}
+check "its broker has as many I/O threads as was said" broker_has_io_threads 2
+check "its components poll as was said" grep -qx 'busy_poll: 20' "$TMPDIR"/aico-bench-*/home/config/bench-{p,r}1.yaml
 kill -TERM "$pid"
 wait "$pid"
 check "a signal ends it" [ $? -eq 143 ]
