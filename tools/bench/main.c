@@ -15,6 +15,7 @@
 #include "peer.h"
 
 #define START_MS 20000
+#define PORT_TRIES 20
 
 const struct peer *const peers[] = {
     &peer_zmq_proxy,
@@ -88,18 +89,45 @@ static struct sockaddr_in address_of(int port)
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-/* A port that nobody has now. */
-static int free_port(void)
+/* A socket on @port of the loopback, 0: any; -1: somebody has it. */
+static int bind_port(int port)
 {
-    struct sockaddr_in address = address_of(0);
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0), port = 0;
+    struct sockaddr_in address = address_of(port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, size) == 0 &&
-        getsockname(fd, (struct sockaddr *)&address, &size) == 0)
-        port = ntohs(address.sin_port);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
     if (fd >= 0)
         (void)close(fd);
+    return -1;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+
+    return getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : 0;
+}
+
+/* A port that nobody has now, nor the next one, which a proxy of two sides takes as well. */
+static int free_port(void)
+{
+    int port = 0;
+
+    for (int tries = 0; tries < PORT_TRIES && port == 0; tries++) {
+        int fd = bind_port(0), next = -1;
+
+        if (fd < 0)
+            return 0;
+        port = port_of(fd);
+        next = bind_port(port + 1);
+        (void)close(fd);
+        if (next >= 0)
+            (void)close(next);
+        else
+            port = 0;
+    }
     return port;
 }
 
