@@ -542,13 +542,19 @@ static struct control_stand stand_of(const struct group_topic *topic)
                                   (uint32_t)topic->messages};
 }
 
+uint32_t group_first_epoch(const struct group *group, struct moment now)
+{
+    uint32_t epoch = group->secret->chain.epoch;
+
+    return epoch > 0 && group->previous_until_ms > now.boot_ms ? epoch - 1 : epoch;
+}
+
 int group_write_key(struct group *group, struct moment now, const struct group_member *member,
                     uint32_t epoch, struct buffer *out)
 {
     static const struct secret none;
     const struct chain_sender *chain = &group->secret->chain;
-    bool previous =
-        chain->epoch > 0 && epoch == chain->epoch - 1 && group->previous_until_ms > now.boot_ms;
+    bool previous = epoch < chain->epoch && epoch == group_first_epoch(group, now);
     bool has_slot = member->slot != ENVELOPE_NO_SLOT;
     struct control key = {
         .authenticity = group->trailer,

@@ -164,6 +164,8 @@ AICO_MUST_USE int group_seal_will(struct group *group, struct moment now, struct
 AICO_MUST_USE int group_write_key(struct group *group, struct moment now,
                                   const struct group_member *member, uint32_t epoch,
                                   struct buffer *out);
+/* The earliest epoch whose chain key is held: for who was to have the key and lacks it still. */
+uint32_t group_first_epoch(const struct group *group, struct moment now);
 /* Appends one section of HEADS for topics with traffic since the last one, which they leave; true
  * while there was one. */
 bool group_take_heads(struct group *group, struct buffer *out);

@@ -169,7 +169,7 @@ void sessions_receive_direct(struct sessions *sessions, struct moment now, struc
                              struct bytes bytes, const uint8_t *ref, void *cookie);
 /*
  * An envelope published on @topic, or HEADS on $bus/heads (which end without an event). Of an
- * unknown key it is kept (64 and 1 MiB a publisher) while the key is asked for; then as above.
+ * unknown key it is kept (WAITING_MAX of a publisher) while the key is asked for; then as above.
  */
 void sessions_receive_group(struct sessions *sessions, struct moment now, struct bytes name,
                             const uint8_t *identity, struct bytes topic, uint8_t delivery,

@@ -194,9 +194,12 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
 
 /* --- sealing -------------------------------------------------------------------------------- */
 
-static void note_sealed(struct sessions *s, struct moment now, struct line *line)
+static void note_sealed(struct sessions *s, struct moment now, const struct peer *peer,
+                        struct line *line)
 {
     line->sent_ms = now.boot_ms;
+    if (!peer->dialing && channel_is_spent(line->channel, now, 0))
+        peers_wake_at(s, now.boot_ms); /* tick_used() dials */
     if (!line->is_dirty) {
         line->is_dirty = true;
         line->ping_ms = MIN(line->ping_ms, now.boot_ms + s->settings.keepalive_interval_ms);
@@ -224,7 +227,7 @@ static void line_control(struct sessions *s, struct moment now, struct peer *pee
     }
     if (channel_seal(line->channel, now, &message, &w, NULL) < 0)
         return;
-    note_sealed(s, now, line);
+    note_sealed(s, now, peer, line);
     event_send(s, peer, writer_view(&w));
 }
 
@@ -320,7 +323,7 @@ int sessions_seal_direct(struct sessions *s, struct moment now, struct bytes nam
     if (r < 0)
         return r;
     line->used_ms = now.boot_ms;
-    note_sealed(s, now, line);
+    note_sealed(s, now, peer, line);
     s->stats.sealed++;
     return 0;
 }

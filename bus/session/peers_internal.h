@@ -196,6 +196,7 @@ struct publication {
     int64_t wait_ms;          /* until when, while not ready */
     int64_t heads_ms;         /* HEADS due; 0: nothing to say */
     int64_t early_ms;         /* jitter of its rotation */
+    int64_t rotate_by_ms;     /* a rotation waits for new channels, until then; 0: none does */
     struct buffer former;     /* HEADS sections of generations that are over */
     /* The KEYS records of this generation and the one before: u32 size, body, repeated. Handed in
      * again with every link, since the broker may have died before it stored them. */

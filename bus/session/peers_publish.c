@@ -30,12 +30,20 @@ static struct group_member *peer_member(const struct publication *p, const struc
     return line && p->group ? group_member_find(p->group, line->channel->peer) : NULL;
 }
 
+/* A channel at its limit is made anew first, else who stole its keys would be handed the new
+ * group's: publications_peer_ready() then gives it. */
 static void give_key(struct sessions *s, struct moment now, struct group *group,
                      struct group_member *member, struct peer *peer, uint32_t epoch)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer message = {0};
+    const struct line *line = line_best(peer);
 
+    if (line && channel_is_spent(line->channel, now, 0)) {
+        if (!peer->dialing)
+            (void)!dial_start(s, now, peer);
+        return;
+    }
     if (group_write_key(group, now, member, epoch, &message) < 0 ||
         control_send(s, now, peer, buffer_view(&message)) < 0)
         return;
@@ -50,8 +58,7 @@ static bool must_be_dialled(const struct publication *p, const struct peer *peer
            p->group->member_count <= GROUP_VECTOR_MAX;
 }
 
-/* Everyone with whom a channel stands gets the key. A channel as old as the generation that is
- * over is made anew first, else who stole its keys would be handed the new group's. */
+/* Everyone with whom a channel stands gets the key. */
 static void give_keys(struct sessions *s, struct moment now, struct publication *p)
 {
     for (size_t i = 0; i < p->group->member_count; i++) {
@@ -61,12 +68,8 @@ static void give_keys(struct sessions *s, struct moment now, struct publication 
 
         if (!line && must_be_dialled(p, peer))
             (void)!dial_start(s, now, peer);
-        if (!line || memcmp(line->channel->peer, member->identity, SIGN_PUBLIC_SIZE) != 0)
-            continue;
-        if (!channel_is_spent(line->channel, now, 0))
+        if (line && memcmp(line->channel->peer, member->identity, SIGN_PUBLIC_SIZE) == 0)
             give_key(s, now, p->group, member, peer, UINT32_MAX);
-        else if (!peer->dialing)
-            (void)!dial_start(s, now, peer);
     }
 }
 
@@ -110,6 +113,7 @@ static int begin_generation(struct sessions *s, struct moment now, struct public
         p->earlier_until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
     }
     p->group = group;
+    p->rotate_by_ms = 0;
     stored_begin(s, p);
     p->early_ms = peers_jitter(s, s->settings.key_rotation_interval_ms / 10);
     p->heads_ms = p->former.size > 0 ? now.boot_ms : 0;
@@ -295,9 +299,13 @@ void publications_peer_ready(struct sessions *s, struct moment now, struct peer 
     {
         struct group_member *member = peer_member(p, peer);
 
+        if (member && p->rotate_by_ms > 0)
+            peers_wake_at(s, now.boot_ms);
         /* Also who dialled us, and could ask: we may be gone when it sees what it lacks. A will
          * comes when nobody is left to ask, and who was told may be another process now. */
-        if (member && (p->has_will || !member->told))
+        if (member && !member->told) /* what was sealed meanwhile waits there */
+            give_key(s, now, p->group, member, peer, group_first_epoch(p->group, now));
+        else if (member && p->has_will)
             give_key(s, now, p->group, member, peer, UINT32_MAX);
         check_ready(s, p);
     }
@@ -341,6 +349,8 @@ static void note_sealed(struct sessions *s, struct moment now, struct publicatio
         p->heads_ms = now.boot_ms + s->settings.keepalive_interval_ms;
         peers_wake_at(s, p->heads_ms);
     }
+    if (p->rotate_by_ms == 0 && group_is_spent(p->group, now, p->early_ms))
+        peers_wake_at(s, now.boot_ms);
     peers_wake_at(s, group_deadline(p->group));
 }
 
@@ -526,6 +536,35 @@ static void rotate(struct sessions *s, struct moment now, struct publication *p)
         p->early_ms = 0; /* no memory: the next tick tries again */
 }
 
+/* Whether a channel that is as old as the generation is being made anew: the new generation would
+ * begin before its reader could be given the key, and what is said in it would wait. */
+static bool renews_channels(struct sessions *s, struct moment now, const struct publication *p)
+{
+    bool waits = false;
+
+    for (size_t i = 0; i < p->group->member_count; i++) {
+        struct peer *peer = member_peer(s, &p->group->members[i]);
+        const struct line *line = peer && !peer->away ? line_best(peer) : NULL;
+
+        if (!line || !channel_is_spent(line->channel, now, 0))
+            continue;
+        if (!peer->dialing)
+            (void)!dial_start(s, now, peer);
+        waits |= peer->dialing;
+    }
+    return waits;
+}
+
+/* It is time for a new generation: now, or once the channels of its readers are new. */
+static void rotate_in_turn(struct sessions *s, struct moment now, struct publication *p)
+{
+    if (p->rotate_by_ms == 0)
+        p->rotate_by_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    if (now.boot_ms < p->rotate_by_ms && renews_channels(s, now, p))
+        return;
+    rotate(s, now, p);
+}
+
 void publications_tick(struct sessions *s, struct moment now)
 {
     struct publication *p, *next;
@@ -533,7 +572,7 @@ void publications_tick(struct sessions *s, struct moment now)
     HASH_ITER(hh, s->publications, p, next)
     {
         if (group_is_spent(p->group, now, p->early_ms))
-            rotate(s, now, p);
+            rotate_in_turn(s, now, p);
         group_tick(p->group, now);
         if (p->earlier && now.boot_ms >= p->earlier_until_ms)
             group_free(&p->earlier);
@@ -558,8 +597,10 @@ int64_t publications_deadline(const struct sessions *s)
         deadline = MIN(deadline, group_deadline(p->group));
         if (p->earlier)
             deadline = MIN(deadline, MIN(group_deadline(p->earlier), p->earlier_until_ms));
-        deadline = MIN(deadline,
-                       p->group->started_ms + s->settings.key_rotation_interval_ms - p->early_ms);
+        deadline = MIN(deadline, p->rotate_by_ms > 0
+                                     ? p->rotate_by_ms
+                                     : p->group->started_ms + s->settings.key_rotation_interval_ms -
+                                           p->early_ms);
         if (p->heads_ms > 0 && s->link)
             deadline = MIN(deadline, p->heads_ms);
         if (p->prepared && !p->ready)

@@ -458,7 +458,14 @@ static void take_list(struct sessions *s, struct peer *peer, struct group_reader
     }
 }
 
-/* Generations of the same rule before @reader: what is under way may still come for a while. */
+/* @reader is over: what is under way may still come for a while, then its keys go. */
+static void replace(struct sessions *s, struct moment now, struct group_reader *reader)
+{
+    reader->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    peers_wake_at(s, reader->until_ms);
+}
+
+/* Generations of the same rule before @reader. */
 static void replace_older(struct sessions *s, struct moment now, struct peer *peer,
                           const struct group_reader *reader)
 {
@@ -468,7 +475,7 @@ static void replace_older(struct sessions *s, struct moment now, struct peer *pe
         if (other != reader && other->until_ms == 0 && other->generation < reader->generation &&
             memcmp(other->key, reader->key, SIGN_PUBLIC_SIZE) == 0 &&
             bytes_equal(filter_of(other), filter_of(reader)))
-            other->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+            replace(s, now, other);
 }
 
 static bool has_newer(const struct peer *peer, const uint8_t *identity, const struct control *key)
@@ -533,7 +540,7 @@ static struct group_reader *add_earlier(struct sessions *s, struct moment now, s
     struct group_reader *reader = reader_add(s, now, peer, identity, rule, key);
 
     if (reader)
-        reader->until_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+        replace(s, now, reader);
     return reader;
 }
 

@@ -180,24 +180,44 @@ static inline void net_hand(struct net *net, const struct parcel *parcel, int to
     net_drain(net, to);
 }
 
+static inline void net_drain_all(struct net *net)
+{
+    for (int i = 0; i < net->count; i++)
+        net_drain(net, i);
+}
+
+/* Hands on what was said first; false: nothing was. */
+static inline bool net_step(struct net *net)
+{
+    struct parcel *parcel = net->parcels;
+
+    if (!parcel)
+        return false;
+    LL_DELETE(net->parcels, parcel);
+    if (!net->pass || net->pass(net, parcel, net->pass_context))
+        for (int to = 0; to < net->count; to++)
+            if (parcel->to == to || (parcel->to < 0 && to != parcel->from && !net->nodes[to].deaf))
+                net_hand(net, parcel, to);
+    parcel_free(parcel);
+    return true;
+}
+
 /* Hands everything on until nobody says anything any more. */
 static inline void net_run(struct net *net)
 {
-    struct parcel *parcel;
     int rounds = 0;
 
-    for (int i = 0; i < net->count; i++)
-        net_drain(net, i);
-    while ((parcel = net->parcels) != NULL) {
+    net_drain_all(net);
+    while (net_step(net))
         assert_true(++rounds < ROUNDS_MAX);
-        LL_DELETE(net->parcels, parcel);
-        if (!net->pass || net->pass(net, parcel, net->pass_context))
-            for (int to = 0; to < net->count; to++)
-                if (parcel->to == to ||
-                    (parcel->to < 0 && to != parcel->from && !net->nodes[to].deaf))
-                    net_hand(net, parcel, to);
-        parcel_free(parcel);
-    }
+}
+
+/* Everybody does what is due now. */
+static inline void net_tick(struct net *net)
+{
+    for (int i = 0; i < net->count; i++)
+        if (net->nodes[i].sessions)
+            sessions_tick(net->nodes[i].sessions, net_moment(net, &net->nodes[i]));
 }
 
 /* Lets time run to @ms after the start; everybody's timers in their order. */
@@ -219,9 +239,7 @@ static inline void net_advance(struct net *net, int64_t ms)
                     next = MIN(next, MAX(deadline - moment_at(START_MS).boot_ms, net->now_ms));
             }
         net->now_ms = MIN(MAX(next, net->now_ms), until);
-        for (int i = 0; i < net->count; i++)
-            if (net->nodes[i].sessions)
-                sessions_tick(net->nodes[i].sessions, net_moment(net, &net->nodes[i]));
+        net_tick(net);
         net_run(net);
         if (net->now_ms >= until)
             return;
@@ -391,8 +409,7 @@ static inline void net_set_registry(struct net *net, struct registry *registry, 
         if (!(without >> i & 1) && net->nodes[i].sessions)
             sessions_set_registry(net->nodes[i].sessions, net_moment(net, &net->nodes[i]),
                                   registry);
-    for (int i = 0; i < net->count; i++)
-        net_drain(net, i);
+    net_drain_all(net);
 }
 
 #endif

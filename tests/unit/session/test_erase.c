@@ -14,6 +14,7 @@
 #include "crypto/dh.h"
 #include "session/channel.h"
 #include "session/group.h"
+#include "session/ratchet.h"
 
 static struct identity *frontend, *backend;
 static struct registry *registry;
@@ -443,6 +444,135 @@ static void a_group_epoch_key_is_erased_when_it_is_left(void **state UNUSED)
     group_free(&s.group);
 }
 
+/* --- a ratchet -------------------------------------------------------------------------------- */
+
+static struct ring ring;
+static struct dice ratchet_dice = {74};
+
+static void draw(struct secret *secret)
+{
+    dice_bytes(&ratchet_dice, secret->at, SECRET_SIZE);
+}
+
+struct ends {
+    struct ratchet *at[2];
+    int64_t step; /* counts what was sealed and opened */
+};
+
+static void see_ratchets(const struct ends *ends)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct ratchet *r = ends->at[i];
+
+        ring_see(&ring, "a root", &r->root, ends->step);
+        ring_see(&ring, "a ratchet's secret", &r->secret, ends->step);
+        if (r->send.begun)
+            ring_see(&ring, "a sending chain", &r->send.key, ends->step);
+        if (r->receive.begun)
+            ring_see(&ring, "a receiving chain", &r->receive.key, ends->step);
+        for (size_t k = 0; k < r->skipped_count; k++)
+            ring_see(&ring, "a skipped key", &r->skipped[k].key, ends->step);
+    }
+}
+
+/* The key of the next message of @ratchet, which nothing keeps. */
+static void see_message_key(const struct ratchet *ratchet, int64_t step)
+{
+    CLEANUP(secret_wipe)
+    struct secret key;
+
+    kdf(&ratchet->send.key, "message key", bytes_of(NULL, 0), &key);
+    ring_see(&ring, "a message key", &key, step);
+}
+
+static void begin_ratchets(struct ends *ends)
+{
+    CLEANUP(secret_wipe)
+    struct secret root, mine;
+    uint8_t public[DH_PUBLIC_SIZE];
+    struct ratchet_start begin = {frontend->public, backend->public, &root, START_MS, NULL};
+
+    draw(&root);
+    draw(&mine);
+    dh_public(&mine, public);
+    assert_int_equal(ratchet_await(&(struct ratchet_start){backend->public, frontend->public, &root,
+                                                           START_MS, NULL},
+                                   &mine, &ends->at[1]),
+                     0);
+    draw(&mine);
+    assert_int_equal(ratchet_begin(&begin, public, &mine, &ends->at[0]), 0);
+    secret_wipe(&mine);
+    see_ratchets(ends);
+}
+
+static struct bytes seal_by(struct ends *ends, int from, uint8_t *room, size_t size)
+{
+    struct ratchet_message message = {.delivery = DELIVERY_MAILBOX, .topic = bytes_text("r/t")};
+    struct writer out = writer_over(room, size);
+
+    see_message_key(ends->at[from], ends->step++);
+    if (ratchet_needs_reserve(ends->at[from]))
+        ratchet_reserve(ends->at[from]);
+    assert_int_equal(
+        ratchet_seal(ends->at[from], &settings, moment_at(START_MS), &message, &out, NULL), 0);
+    see_ratchets(ends);
+    return writer_view(&out);
+}
+
+static void open_by(struct ends *ends, int to, struct bytes wire)
+{
+    CLEANUP(secret_wipe)
+    struct secret unused;
+    struct ratchet_message expected = {.delivery = DELIVERY_MAILBOX, .topic = bytes_text("r/t")};
+    struct ratchet_opened opened;
+    struct envelope e;
+    uint8_t plain[512];
+
+    draw(&unused);
+    ends->step++;
+    assert_int_equal(envelope_parse(wire, &e), 0);
+    assert_int_equal(ratchet_open(ends->at[to], &settings, moment_at(START_MS), &e, &expected, 10,
+                                  &unused, plain, &opened),
+                     0);
+    see_ratchets(ends);
+}
+
+/* To and fro, and of three messages the first comes last. */
+static void *run_ratchet(void *argument)
+{
+    struct ends *ends = argument;
+    uint8_t room[3][512];
+    struct bytes wire[3];
+
+    begin_ratchets(ends);
+    for (int turn = 0; turn < 6; turn++) {
+        for (int i = 0; i < 3; i++)
+            wire[i] = seal_by(ends, turn % 2, room[i], sizeof(room[i]));
+        open_by(ends, (turn + 1) % 2, wire[1]);
+        open_by(ends, (turn + 1) % 2, wire[2]);
+        open_by(ends, (turn + 1) % 2, wire[0]);
+    }
+    return NULL;
+}
+
+static void a_message_key_is_erased_once_it_was_used(void **state UNUSED)
+{
+    struct ends ends = {0};
+
+    apart(run_ratchet, &ends);
+    ring_count(&ring);
+    assert_true(ring.count > 30);
+    for (size_t i = 1; i <= ring.count; i++) {
+        bool is_used = ring.keys[i].seen_ms == ends.step;
+
+        if ((ring.keys[i].copies > 0) != is_used)
+            fail_msg("%s, step %lld of %lld: %zu copies", ring.keys[i].what,
+                     (long long)ring.keys[i].seen_ms, (long long)ends.step, ring.keys[i].copies);
+    }
+    ratchet_free(&ends.at[0]);
+    ratchet_free(&ends.at[1]);
+}
+
 static int start(void **state UNUSED)
 {
     learn(); /* first: identities made before a fork are zeros in the child */
@@ -467,6 +597,7 @@ int main(void)
         cmocka_unit_test(an_epoch_key_is_erased_when_both_ends_left_it),
         cmocka_unit_test(a_killed_channel_leaves_no_key),
         cmocka_unit_test(a_group_epoch_key_is_erased_when_it_is_left),
+        cmocka_unit_test(a_message_key_is_erased_once_it_was_used),
     };
 
     return cmocka_run_group_tests_name("session/erase", tests, start, stop);

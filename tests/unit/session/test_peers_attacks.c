@@ -480,16 +480,6 @@ static void one_storm(uint64_t seed)
     net_close(&net);
 }
 
-static bool is_small(void)
-{
-    const char *scale = getenv("AICO_TEST_SCALE");
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#endif
-    return scale && strcmp(scale, "small") == 0;
-}
-
 static void both_dial(void **state UNUSED)
 {
     const char *wanted = getenv("AICO_TEST_SEED");

@@ -21,6 +21,17 @@
 #define START_MS 1763668800000
 #define NAMESPACE "aico"
 
+/* Whether long runs are to be short ones here. */
+static inline bool is_small(void)
+{
+    const char *scale = getenv("AICO_TEST_SCALE");
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#endif
+    return scale && strcmp(scale, "small") == 0;
+}
+
 /* --- a seeded generator (SplitMix64) ---------------------------------------------------------- */
 
 struct dice {
