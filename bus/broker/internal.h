@@ -51,6 +51,7 @@
 #define EVENTS_KEPT 256
 #define ASKS_KEPT 8
 #define LEDGER_ROWS_MAX 4096
+#define LEDGER_DIRECT_ROWS_MAX 2048 /* besides: who addresses everybody takes no others' rows */
 #define SWEEP_MIN_MS 50
 
 #define WORK_SLICE 20000 /* of one peer at a time */
@@ -485,7 +486,7 @@ struct broker {
     int64_t links_warned_ms;
     struct ledger_row *ledger;
     struct ledger_row ledger_rest, ledger_rest_direct; /* what found no room there */
-    size_t ledger_count;
+    size_t ledger_rows, ledger_rows_direct;
     struct broker_event events[EVENTS_KEPT];
     size_t event_first, event_count;
     uint64_t events_lost;

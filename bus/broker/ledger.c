@@ -8,29 +8,28 @@
 
 /* --- counting ------------------------------------------------------------------------------- */
 
-static struct ledger_row *rest_of(struct broker *b, enum ledger_way way)
-{
-    return way == LEDGER_BY_TOPIC ? &b->ledger_rest : &b->ledger_rest_direct;
-}
-
 static struct ledger_row *row_of(struct broker *b, struct ledger_key key)
 {
+    bool by_topic = key.way == LEDGER_BY_TOPIC;
+    /* The table is bounded; what does not fit is counted together. */
+    struct ledger_row *rest = by_topic ? &b->ledger_rest : &b->ledger_rest_direct;
+    size_t *rows = by_topic ? &b->ledger_rows : &b->ledger_rows_direct;
+    size_t rows_max = by_topic ? LEDGER_ROWS_MAX : LEDGER_DIRECT_ROWS_MAX;
     struct ledger_row *row = NULL;
 
     HASH_FIND(hh, b->ledger, &key, sizeof(key), row);
     if (row)
         return row;
-    /* The table is bounded; what does not fit is counted together. */
-    row = b->ledger_count < LEDGER_ROWS_MAX ? calloc(1, sizeof(*row)) : NULL;
+    row = *rows < rows_max ? calloc(1, sizeof(*row)) : NULL;
     if (!row)
-        return rest_of(b, (enum ledger_way)key.way);
+        return rest;
     row->key = key;
     HASH_ADD(hh, b->ledger, key, sizeof(row->key), row);
     if (!HASH_ADDED(hh, row)) {
         free(row);
-        return rest_of(b, (enum ledger_way)key.way);
+        return rest;
     }
-    b->ledger_count++;
+    ++*rows;
     return row;
 }
 
@@ -419,15 +418,20 @@ static bool is_used(const struct ledger_row *row)
 static void put_rows(const struct broker *b, struct json *json)
 {
     const struct ledger_row *row;
+    uint64_t left_out = 0;
 
     json_open_array(json, "rows");
-    for (row = b->ledger; row && !is_too_long(json); row = row->hh.next)
-        put_row(b, json, row);
+    for (row = b->ledger; row; row = row->hh.next)
+        if (is_too_long(json))
+            left_out++;
+        else
+            put_row(b, json, row);
     if (is_used(&b->ledger_rest))
         put_row(b, json, &b->ledger_rest);
     if (is_used(&b->ledger_rest_direct))
         put_row(b, json, &b->ledger_rest_direct);
     json_close_array(json);
+    json_put_u64(json, "left_out", left_out);
 }
 
 void ledger_json(const struct broker *b, struct json *json)

@@ -93,6 +93,9 @@ static void print_ledger(json_t *answer)
 
     json_array_foreach(rows, i, row) name_losses(row);
     cli_print_table(rows, columns);
+    if (json_integer_value(json_object_get(answer, "left_out")) > 0)
+        (void)printf("and %lld more rows, for which an answer has no room\n",
+                     (long long)json_integer_value(json_object_get(answer, "left_out")));
     if (json_array_size(json_object_get(answer, "differences")) > 0)
         cli_print_table(json_object_get(answer, "differences"), differences);
     say(json_is_true(json_object_get(answer, "balanced")) ? "balances" : "does not balance");

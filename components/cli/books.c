@@ -149,10 +149,17 @@ static int take_book(const char *path, json_t *sums, json_t *known, struct aico_
                               path);
     }
     (void)json_object_set_new(known, component, json_true());
-    json_array_foreach(json_object_get(book, "rows"), i,
-                       row) if (strcmp(text_of(row, "sender"), component) == 0)
-        take_own_row(sums, component, row);
-    else take_row(sums, component, row);
+    json_array_foreach(json_object_get(book, "rows"), i, row)
+    {
+        if (!*text_of(row, "way")) {
+            json_decref(book);
+            return aico_error_set(err, AICO_EINVAL, "%s: written by an older aico-bus", path);
+        }
+        if (strcmp(text_of(row, "sender"), component) == 0)
+            take_own_row(sums, component, row);
+        else
+            take_row(sums, component, row);
+    }
     json_decref(book);
     return 0;
 }
@@ -234,6 +241,10 @@ int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *
     json_t *sums = json_object(), *known = json_object(), *differences = json_array();
     int r = 0;
 
+    if (cli->book_count > 0 && number_of(answer, "left_out") > 0)
+        r = aico_error_set(err, AICO_ETOOLARGE,
+                           "the broker left out %" PRId64 " rows: nothing can be compared",
+                           (int64_t)number_of(answer, "left_out"));
     for (size_t i = 0; r == 0 && i < cli->book_count; i++)
         r = take_book(cli->books[i], sums, known, err);
     if (r == 0 && cli->book_count > 0) {
