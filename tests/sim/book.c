@@ -367,9 +367,35 @@ static void account(struct node *reader)
     }
 }
 
+static void expect_balance(struct world *w, const char *name, int r, const struct buffer *json)
+{
+    if (r < 0 || !memmem(json->at, json->size, "\"balanced\":true", 15))
+        sim_fail(w, "the books of %s do not balance: %.*s", name, (int)json->size,
+                 (const char *)json->at);
+}
+
+/* Those of the broker, row by row, and of each client, by themselves. */
+static void check_rows(struct world *w)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer json = {0};
+
+    if (w->broker)
+        expect_balance(w, "the broker",
+                       broker_status_json(w->broker, broker_moment(w), bytes_text("ledger"),
+                                          bytes_of(NULL, 0), &json),
+                       &json);
+    for (int i = 0; i < NODES && !w->failed; i++) {
+        json.size = 0;
+        if (w->nodes[i].client)
+            expect_balance(w, w->nodes[i].name, client_ledger(w->nodes[i].client, &json), &json);
+    }
+}
+
 /* Whoever may read does so in calm. */
 void book_accounts(struct world *w)
 {
+    check_rows(w);
     for (int i = 0; i < NODES && !w->failed; i++) {
         struct node *reader = &w->nodes[i];
 
