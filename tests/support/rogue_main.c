@@ -158,7 +158,6 @@ static int flood(struct member *member, const char *kind, long seconds)
 
         if (!member_dial(member, &rogue) || !say_hello(member, &rogue)) {
             rogue_close(&rogue);
-            (void)usleep(20000);
             continue;
         }
         sessions++;
