@@ -25,7 +25,7 @@ publisher() { # COUNT
     PUB=$!
 }
 reader() {
-    aico-bus --as book --json sub s/a --durable d --since all >>"$WORK/received" 2>>"$WORK/reader.err" </dev/null &
+    aico-bus --as book --json sub s/a --durable d --since all --timeout 60s >>"$WORK/received" 2>>"$WORK/reader.err" </dev/null &
     READER=$!
 }
 kill_it() {
@@ -42,7 +42,7 @@ has_ended() {
     kill -0 "$2" 2>/dev/null && return 1
     wait "$2"
     status=$?
-    [ "$status" -eq 6 ] || echo "$1 ended with $status" >>"$WORK/ended"
+    [ "$status" -eq 6 ] || echo "$1 ended with $status: $(tail -n 1 "$WORK/$1.err")" >>"$WORK/ended"
 }
 
 DIED=()
@@ -86,7 +86,7 @@ check "all $(lines accepted) that were accepted came ($(lines received) with rep
 firsts() { grep '"attempt":1[,}]' "$WORK/received" | sed -E 's/.*"payload":"([^"]*)".*/\1/'; }
 check "none twice but where a repetition is marked" test -z "$(firsts | sort | uniq -d | head -n 5)"
 check "nobody ended that was not killed" test ! -s "$WORK/ended"
-[ ! -s "$WORK/ended" ] || sed 's/^/      /' "$WORK/ended" <(tail -n 5 "$WORK/publisher.err" "$WORK/reader.err")
+[ ! -s "$WORK/ended" ] || sed 's/^/      /' "$WORK/ended"
 check_exit "the ledger balances" 0 aico-bus --as boss ledger
 echo "      killed: broker ${DIED[0]-0}, publisher ${DIED[1]-0}, reader ${DIED[2]-0}"
 finish
