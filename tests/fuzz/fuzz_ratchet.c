@@ -58,18 +58,29 @@ static int open_by(struct ratchet *to, struct bytes wire)
     return r;
 }
 
-/* Two ends that have spoken once. */
+/* Two ends that have spoken once, from the states that they wrote then. */
 static void begin(struct ratchet **ret_from, struct ratchet **ret_to)
 {
-    struct ratchet_start start = {a, b, &root, NOW_MS - 1000, NULL};
-    uint8_t public[DH_PUBLIC_SIZE], room[256];
+    static struct buffer written[2];
 
-    settings = session_settings_default();
-    dh_public(&first, public);
-    require(ratchet_begin(&start, public, &second, ret_from) == 0);
-    start = (struct ratchet_start){b, a, &root, NOW_MS - 1000, NULL};
-    require(ratchet_await(&start, &first, ret_to) == 0);
-    require(open_by(*ret_to, bytes_of(room, seal(*ret_from, room, sizeof(room)))) == 0);
+    if (written[0].size == 0) {
+        struct ratchet_start start = {a, b, &root, NOW_MS - 1000, NULL};
+        uint8_t public[DH_PUBLIC_SIZE], room[256];
+
+        settings = session_settings_default();
+        dh_public(&first, public);
+        require(ratchet_begin(&start, public, &second, ret_from) == 0);
+        start = (struct ratchet_start){b, a, &root, NOW_MS - 1000, NULL};
+        require(ratchet_await(&start, &first, ret_to) == 0);
+        require(open_by(*ret_to, bytes_of(room, seal(*ret_from, room, sizeof(room)))) == 0);
+        ratchet_release(*ret_from); /* the exact state, without numbers to skip */
+        require(ratchet_write(*ret_from, &written[0]) == 0);
+        require(ratchet_write(*ret_to, &written[1]) == 0);
+        ratchet_free(ret_from);
+        ratchet_free(ret_to);
+    }
+    require(ratchet_parse(buffer_view(&written[0]), ret_from) == 0);
+    require(ratchet_parse(buffer_view(&written[1]), ret_to) == 0);
 }
 
 static void try_envelope(struct bytes input, bool put_right)
