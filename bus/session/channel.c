@@ -214,12 +214,17 @@ int channel_open(struct channel *c, struct moment now, const struct envelope *e,
     return 0;
 }
 
+bool channel_is_full(const struct channel *c)
+{
+    return c->send.next >= CHANNEL_REKEY_ENVELOPES ||
+           c->receive.replay.next >= CHANNEL_REKEY_ENVELOPES ||
+           c->send.bytes >= CHANNEL_REKEY_BYTES || c->receive.bytes >= CHANNEL_REKEY_BYTES;
+}
+
 bool channel_is_spent(const struct channel *c, struct moment now, int64_t early_ms)
 {
     return now.boot_ms - c->established_ms >= c->settings.key_rotation_interval_ms - early_ms ||
-           c->send.next >= CHANNEL_REKEY_ENVELOPES ||
-           c->receive.replay.next >= CHANNEL_REKEY_ENVELOPES ||
-           c->send.bytes >= CHANNEL_REKEY_BYTES || c->receive.bytes >= CHANNEL_REKEY_BYTES;
+           channel_is_full(c);
 }
 
 int channel_compare(const struct channel *a, const struct channel *b)

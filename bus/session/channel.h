@@ -94,6 +94,8 @@ AICO_MUST_USE int channel_open(struct channel *channel, struct moment now,
                                struct bytes topic, const uint8_t *ref, uint8_t *plain,
                                const struct gap_sink *sink, struct channel_opened *ret_opened);
 
+/* At a count or byte limit. */
+bool channel_is_full(const struct channel *channel);
 /* At an age, count or byte limit: time for a new handshake. @early_ms: the jitter, 0..10 % of the
  * interval. */
 bool channel_is_spent(const struct channel *channel, struct moment now, int64_t early_ms);

@@ -209,9 +209,14 @@ int64_t group_deadline(const struct group *group)
     return group->previous_until_ms ? MIN(deadline, group->previous_until_ms) : deadline;
 }
 
+bool group_is_full(const struct group *group)
+{
+    return group->top >= GROUP_REKEY_SEQUENCE;
+}
+
 bool group_is_spent(const struct group *group, struct moment now, int64_t early_ms)
 {
-    return group->top >= GROUP_REKEY_SEQUENCE ||
+    return group_is_full(group) ||
            now.boot_ms - group->started_ms >= group->settings.key_rotation_interval_ms - early_ms;
 }
 

@@ -176,6 +176,8 @@ AICO_MUST_USE int group_seal_heads(struct group *group, struct moment now, struc
 /* Both at once: one envelope a call, true while there was one. */
 bool group_next_heads(struct group *group, struct moment now, struct buffer *out);
 bool group_has_traffic(const struct group *group);
+/* At a count limit. */
+bool group_is_full(const struct group *group);
 /* At an age or count limit: time for a new generation. */
 bool group_is_spent(const struct group *group, struct moment now, int64_t early_ms);
 void group_tick(struct group *group, struct moment now);

@@ -198,7 +198,7 @@ static void note_sealed(struct sessions *s, struct moment now, const struct peer
                         struct line *line)
 {
     line->sent_ms = now.boot_ms;
-    if (!peer->dialing && channel_is_spent(line->channel, now, 0))
+    if (channel_is_full(line->channel) && !peer->dialing)
         peers_wake_at(s, now.boot_ms); /* tick_used() dials */
     if (!line->is_dirty) {
         line->is_dirty = true;

@@ -5,6 +5,7 @@
 #include "session/control.h"
 #include "session/peers_internal.h"
 
+#define AGAIN_MS 1000     /* a generation that could not begin is tried again */
 #define CHUNK_HEAD_SIZE 4 /* of a section kept in publication.former: its size, host order */
 
 static struct bytes filter_of(const struct publication *p)
@@ -349,7 +350,7 @@ static void note_sealed(struct sessions *s, struct moment now, struct publicatio
         p->heads_ms = now.boot_ms + s->settings.keepalive_interval_ms;
         peers_wake_at(s, p->heads_ms);
     }
-    if (p->rotate_by_ms == 0 && group_is_spent(p->group, now, p->early_ms))
+    if (group_is_full(p->group) && p->rotate_by_ms == 0)
         peers_wake_at(s, now.boot_ms);
     peers_wake_at(s, group_deadline(p->group));
 }
@@ -533,7 +534,7 @@ static void rotate(struct sessions *s, struct moment now, struct publication *p)
 
     if (!rule || group_entitled(s->registry, rule, s->self, now, &members, &count) < 0 ||
         begin_generation(s, now, p, rule, members, count) < 0)
-        p->early_ms = 0; /* no memory: the next tick tries again */
+        p->rotate_by_ms = now.boot_ms + AGAIN_MS; /* no memory */
 }
 
 /* Whether a channel that is as old as the generation is being made anew: the new generation would
