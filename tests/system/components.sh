@@ -50,9 +50,9 @@ expect conversation/**
 quit
 expect never reached
 EOF
-LIMIT_MS=10000 check_exit "aico-frontend --script" 0 aico-frontend --as frontend --script "$WORK/script"
+check_exit "aico-frontend --script" 0 aico-frontend --as frontend --script "$WORK/script"
 printf 'say hello\nwait conversation/ai/output/v1 5\nexpect never said\n' >"$WORK/script"
-LIMIT_MS=10000 check_exit "an expectation that fails is exit 1" 1 aico-frontend --as frontend --script "$WORK/script"
+check_exit "an expectation that fails is exit 1" 1 aico-frontend --as frontend --script "$WORK/script"
 check "  and names its line" grep -q 'script:3: expected "never said"' "$WORK/err"
 printf 'frobnicate\n' >"$WORK/script"
 check_exit "an unknown command is exit 2" 2 aico-frontend --as frontend --script "$WORK/script"
@@ -71,5 +71,5 @@ check "a restart keeps everything" stored_is 20001
 kill -TERM "$STARTED"
 check "and ends again" wait_for "$STARTED" 0
 printf 'not a database, only text that is long enough to be looked at\n%.0s' {1..100} >"$WORK/other"
-LIMIT_MS=10000 check_exit "a database of something else is refused: exit 3" 3 aico-backend --as backend --db "$WORK/other" -q
+check_exit "a database of something else is refused: exit 3" 3 aico-backend --as backend --db "$WORK/other" -q
 finish

@@ -40,17 +40,17 @@ cross() {
     local fifo="$WORK/cross.ready" reader
     rm -f "$fifo"
     mkfifo "$fifo"
-    timeout 30 aico-bus --as backend sub 'logs/**' --count 1 --raw --ready-fd 9 9>"$fifo" >"$WORK/cross.out" 2>"$WORK/cross.err" </dev/null &
+    timeout 60 aico-bus --as backend sub 'logs/**' --count 1 --raw --ready-fd 9 9>"$fifo" >"$WORK/cross.out" 2>"$WORK/cross.err" </dev/null &
     reader=$!
     if [ -z "$(timeout 20 head -c 1 "$fifo" | od -An -tx1)" ]; then
         wait "$reader"
         return 1
     fi
-    aico-bus --as cli pub logs/doctor/v1 "as it was" >>"$WORK/cross.err" 2>&1 || { kill "$reader"; return 1; }
+    aico-bus --as cli pub logs/doctor/v1 "as it was" --timeout 20s >>"$WORK/cross.err" 2>&1 || { kill "$reader"; return 1; }
     wait "$reader" && [ "$(cat "$WORK/cross.out")" = "as it was" ]
 }
 # The broker that was just started may need a moment.
-crosses() { until_true 30 cross; }
+crosses() { until_true 60 cross; }
 
 cat >"$WORK/findings.py" <<'PY'
 # findings.py CODE TEXT FINDINGS SCRIPT: exit 0 if one is named so; every repair goes into SCRIPT.

@@ -4,7 +4,6 @@
 # and reader, sealed, handed over when it comes, void after its time, and bounded with a warning before.
 . "$(dirname "$0")/lib.sh"
 
-LIMIT_MS=20000 # nothing here is about speed
 SETTINGS="  mailbox_limit: 65536"
 bus_up
 for name in alice bob carol; do

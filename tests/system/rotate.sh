@@ -140,7 +140,6 @@ for name in broker other; do
 done
 check_exit "a protected key does not open without it" 5 aico-bus --as other status
 check "  and says how" grep -q -e '--passphrase-fd' "$WORK/err"
-LIMIT_MS=15000 # Argon2id takes its time
 check_exit "it opens by a file" 0 aico-bus --as other status --passphrase-file "$WORK/words"
 check_exit "by a descriptor" 0 bash -c "aico-bus --as other status --passphrase-fd 3 3<'$WORK/words'"
 mkdir -m 700 "$WORK/credentials"

@@ -5,7 +5,6 @@
 # its time, gone when it is deleted, and bounded with a warning before.
 . "$(dirname "$0")/lib.sh"
 
-LIMIT_MS=20000 # nothing here is about speed
 SETTINGS="  value_limit: 65536"
 bus_up
 for name in meter other panel late; do

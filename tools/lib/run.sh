@@ -4,6 +4,7 @@
 #   run NAME CMD...    one stage, counted as one test
 #   at_once CMD...     beside up to JOBS others; all_done waits for them
 #   aside CMD...       in the background, with what everything else leaves of the machine; aside_done waits
+#   alone CMD...       while that stands still
 #   tally GOOD BAD     counts;   totals: "N passed, N failed"
 #
 # A process of its own is a group of its own, so that it ends with all of its children.
@@ -15,7 +16,7 @@ ASIDE=
 
 end_children() {
     local pid
-    for pid in $ASIDE "${BESIDE[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done
+    for pid in $ASIDE "${BESIDE[@]}"; do kill -TERM -- "-$pid" 2>/dev/null && kill -CONT -- "-$pid"; done
 }
 trap 'end_children; rm -rf "$SHARED"' EXIT
 trap 'exit 130' INT
@@ -79,6 +80,15 @@ aside() {
 idly() {
     chrt --idle --pid 0 "$BASHPID" 2>/dev/null || renice -n 19 -p "$BASHPID" >/dev/null
     "$@"
+}
+# alone CMD...: while what is aside stands still.
+alone() {
+    local status
+    [ -z "$ASIDE" ] || kill -STOP -- "-$ASIDE" 2>/dev/null
+    "$@"
+    status=$?
+    [ -z "$ASIDE" ] || kill -CONT -- "-$ASIDE" 2>/dev/null
+    return "$status"
 }
 aside_done() {
     [ -z "$ASIDE" ] || wait "$ASIDE"
