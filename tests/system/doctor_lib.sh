@@ -42,7 +42,7 @@ cross() {
     mkfifo "$fifo"
     timeout 60 aico-bus --as backend sub 'logs/**' --count 1 --raw --ready-fd 9 9>"$fifo" >"$WORK/cross.out" 2>"$WORK/cross.err" </dev/null &
     reader=$!
-    if [ -z "$(timeout 20 head -c 1 "$fifo" | od -An -tx1)" ]; then
+    if [ -z "$(timeout 60 head -c 1 "$fifo" | od -An -tx1)" ]; then
         wait "$reader"
         return 1
     fi

@@ -94,16 +94,16 @@ start() {
     STARTED=$!
     PIDS+=("$STARTED")
     # Opening waits until the other end is there; the end of the file without a byte: it has ended.
-    if ! byte=$(timeout 20 head -c 1 "$fifo" | od -An -tx1) || [ -z "$byte" ]; then
+    if ! byte=$(timeout 60 head -c 1 "$fifo" | od -An -tx1) || [ -z "$byte" ]; then
         echo "$name did not get ready"
         sed 's|^|      |' "$WORK/$name.err"
         return 1
     fi
 }
 
-# wait_for PID STATUS: it ends by itself within 20 s with that status.
+# wait_for PID STATUS: it ends by itself within 60 s (WAIT_S) with that status.
 wait_for() {
-    timeout "${WAIT_S:-20}" tail -s 0.02 --pid="$1" -f /dev/null || return 1
+    timeout "${WAIT_S:-60}" tail -s 0.02 --pid="$1" -f /dev/null || return 1
     wait "$1"
     local status=$?
     [ "$status" -eq "$2" ] || { echo "exit status $status instead of $2"; return 1; }
