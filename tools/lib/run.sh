@@ -16,6 +16,7 @@ ASIDE=
 
 end_children() {
     local pid
+    trap '' INT TERM # a second one may come at once
     for pid in $ASIDE "${BESIDE[@]}"; do kill -TERM -- "-$pid" 2>/dev/null && kill -CONT -- "-$pid"; done
 }
 trap 'end_children; rm -rf "$SHARED"' EXIT
