@@ -31,6 +31,8 @@ add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wcast-align -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-missing-field-initializers
     -fno-common -fstack-protector-strong)
+# What is bound at its first call leaves the vector registers, and with them keys, on the stack.
+add_link_options(LINKER:-z,relro,-z,now)
 if(AICO_WERROR)
     add_compile_options(-Werror)
 endif()
