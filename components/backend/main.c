@@ -19,6 +19,7 @@
 #include "common/memory.h"
 #include "common/moment.h"
 #include "common/notify.h"
+#include "common/pid.h"
 #include "common/privilege.h"
 #include "common/stop.h"
 
@@ -370,6 +371,7 @@ int main(int argc, char **argv)
     int r;
 
     memory_keep_freed();
+    pid_remember();
     guard_process();
     guard_files();
     r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/notify.h"
+#include "common/pid.h"
 #include "common/privilege.h"
 
 #define PROGRAM "aico-broker"
@@ -223,6 +224,7 @@ int main(int argc, char **argv)
     int r;
 
     memory_keep_freed();
+    pid_remember();
     guard_process();
     guard_files();
     r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);

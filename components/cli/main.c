@@ -12,6 +12,7 @@
 
 #include "common/guard.h"
 #include "common/memory.h"
+#include "common/pid.h"
 #include "common/text.h"
 
 #define PROGRAM "aico-bus"
@@ -348,6 +349,7 @@ int main(int argc, char **argv)
     int r, status;
 
     memory_keep_freed();
+    pid_remember();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)

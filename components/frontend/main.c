@@ -13,6 +13,7 @@
 #include "common/connect.h"
 #include "common/guard.h"
 #include "common/memory.h"
+#include "common/pid.h"
 #include "common/stop.h"
 #include "common/text.h"
 #include "frontend/command.h"
@@ -254,6 +255,7 @@ int main(int argc, char **argv)
     int status, r;
 
     memory_keep_freed();
+    pid_remember();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)
