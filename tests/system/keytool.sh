@@ -69,6 +69,17 @@ expect 1 "new never overwrites" "$K" new studio
 expect 0 "and the key is the old one" test "$key" = "$(sha256sum "$AICO_HOME/identities/studio.key")"
 expect 2 "a bad name" "$K" new 'Bad Name'
 expect 2 "a reserved name" "$K" new owner
+expect 0 "new: several" "$K" new many-a many-b many-c --role many
+says "new: several in one version" err "registered many-c in version 3"
+expect 0 "new: several have their keys" test -s "$AICO_HOME/identities/many-a.key" -a -s "$AICO_HOME/identities/many-c.key"
+expect 1 "new: all or none" "$K" new many-d studio many-e
+expect 2 "new: one named twice" "$K" new many-d many-d
+cp "$AICO_HOME/identities/studio.key" "$AICO_HOME/identities/many-e.key"
+expect 1 "new: none if one is there" "$K" new many-d many-e
+rm "$AICO_HOME/identities/many-e.key"
+expect 0 "new: none was made" test "$(ls "$AICO_HOME/identities" | grep -c 'many-[de]')" -eq 0
+expect 0 "new: nor registered" test "$("$K" list | grep -c '^many-')" -eq 3
+for name in many-a many-b many-c; do expect 0 "new: it goes again" "$K" revoke "$name" --reason tried; done
 
 expect 0 "public" "$K" public studio
 cp "$WORK/out" "$WORK/studio.public"

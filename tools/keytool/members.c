@@ -71,16 +71,14 @@ static const char *roles_of(const struct keytool *k)
     return k->roles.size > 0 ? (const char *)k->roles.at : DEFAULT_ROLE;
 }
 
-int register_identity(struct keytool *k, struct change *change, const struct identity *identity,
-                      struct bytes passphrase, struct aico_error *err)
+/* Puts the line of @identity into the draft and its key file beside the place it will have. */
+static int stage_identity(struct keytool *k, struct change *change, const char *path,
+                          const struct identity *identity, struct bytes passphrase,
+                          struct aico_error *err)
 {
-    CLEANUP(free_memory)
-    char *path = home_key_path(k->home, identity->name);
     bool is_new = !registry_find_name(change->current, bytes_text(identity->name));
     int r;
 
-    if (!path)
-        return out_of_memory(err);
     if (is_new && access(path, F_OK) == 0)
         return aico_error_set(
             err, AICO_EEXISTS,
@@ -96,8 +94,31 @@ int register_identity(struct keytool *k, struct change *change, const struct ide
                       .since_ms = moment_now().real_ms,
                   },
                   err);
-    if (r == 0)
-        r = key_stage(path, change, identity, moment_now().real_ms, passphrase, err);
+    return r < 0 ? r : key_stage(path, change, identity, moment_now().real_ms, passphrase, err);
+}
+
+/* The version is in force: the staged key file takes its place. */
+static int place_identity(struct keytool *k, const struct change *change, const char *path,
+                          const char *name, bool is_protected, struct aico_error *err)
+{
+    int r = key_place(path, change->version, change->current, err);
+
+    if (r == 0 && !is_protected)
+        say(k, "note: %s is not protected by a passphrase, see: aico-keytool passwd %s", path,
+            name);
+    return r;
+}
+
+int register_identity(struct keytool *k, struct change *change, const struct identity *identity,
+                      struct bytes passphrase, struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *path = home_key_path(k->home, identity->name);
+    int r;
+
+    if (!path)
+        return out_of_memory(err);
+    r = stage_identity(k, change, path, identity, passphrase, err);
     if (r < 0)
         return r;
     r = change_commit(k, change, err);
@@ -105,42 +126,103 @@ int register_identity(struct keytool *k, struct change *change, const struct ide
         key_unstage(path, change);
         return r;
     }
-    r = key_place(path, change->version, change->current, err);
-    if (r == 0 && passphrase.size == 0)
-        say(k, "note: %s is not protected by a passphrase, see: aico-keytool passwd %s", path,
-            identity->name);
-    return r;
+    return place_identity(k, change, path, identity->name, passphrase.size > 0, err);
 }
 
-int verb_new(struct keytool *k, char **arguments, int count UNUSED, struct aico_error *err)
+/* --- new -------------------------------------------------------------------------------------- */
+
+/* *ret_path: of the key file, the caller's; NULL: nothing is staged. */
+static int make_identity(struct keytool *k, struct change *change, const char *name,
+                         struct bytes passphrase, char **ret_path, struct aico_error *err)
 {
-    const char *name = arguments[0];
-    CLEANUP(change_end)
-    struct change change = {.lock = -1};
     CLEANUP(secret_wipe)
     struct secret seed = {0};
     CLEANUP(identity_free)
     struct identity *identity = NULL;
-    CLEANUP(passphrase_wipe)
-    struct passphrase passphrase = {0};
-    int r = refuse_name(name, err);
+    CLEANUP(free_memory)
+    char *path = home_key_path(k->home, name);
+    int r;
 
-    if (r == 0)
-        r = change_begin(k, &change, err);
-    if (r == 0)
-        r = check_free(&change, name, err); /* before anybody is asked for a passphrase */
-    if (r == 0)
-        r = passphrase_choose(&k->key, name, true, &passphrase, err);
-    if (r < 0)
-        return r;
+    if (!path)
+        return out_of_memory(err);
     random_system.bytes(random_system.context, seed.at, sizeof(seed.at));
     r = identity_new(name, &seed, 0, &identity);
     if (r < 0)
         return aico_error_set(err, r, "%s: %s", name, aico_error_string(r));
-    r = register_identity(k, &change, identity, passphrase_view(&passphrase), err);
+    r = stage_identity(k, change, path, identity, passphrase, err);
+    if (r < 0)
+        return r;
+    *ret_path = path;
+    path = NULL;
+    return 0;
+}
+
+/* All of them in one version of the registry, or none. */
+static int make_identities(struct keytool *k, struct change *change, char **names, int count,
+                           struct bytes passphrase, char **paths, struct aico_error *err)
+{
+    int r = 0, placed;
+
+    for (int i = 0; r == 0 && i < count; i++)
+        r = make_identity(k, change, names[i], passphrase, &paths[i], err);
     if (r == 0)
-        say(k, "registered %s in version %" PRIu64 "; next: aico-bus --as %s status", name,
-            change.version, name);
+        r = change_commit(k, change, err);
+    for (int i = 0; r < 0 && i < count; i++)
+        if (paths[i])
+            key_unstage(paths[i], change);
+    if (r < 0)
+        return r;
+    for (int i = 0; i < count; i++) { /* what fails is put right by the next change */
+        placed = place_identity(k, change, paths[i], names[i], passphrase.size > 0, err);
+        r = r < 0 ? r : placed;
+        if (placed == 0)
+            say(k, "registered %s in version %" PRIu64 "; next: aico-bus --as %s status", names[i],
+                change->version, names[i]);
+    }
+    return r;
+}
+
+/* Before anybody is asked for a passphrase. */
+static int check_names(const struct change *change, char **names, int count, struct aico_error *err)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < count; i++) {
+        r = check_free(change, names[i], err);
+        for (int k = 0; r == 0 && k < i; k++)
+            if (strcmp(names[i], names[k]) == 0)
+                r = aico_error_set(err, AICO_EINVAL, "%s is named twice", names[i]);
+    }
+    return r;
+}
+
+int verb_new(struct keytool *k, char **arguments, int count, struct aico_error *err)
+{
+    CLEANUP(change_end)
+    struct change change = {.lock = -1};
+    CLEANUP(passphrase_wipe)
+    struct passphrase passphrase = {0};
+    char **paths;
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < count; i++)
+        r = refuse_name(arguments[i], err);
+    if (r == 0)
+        r = change_begin(k, &change, err);
+    if (r == 0)
+        r = check_names(&change, arguments, count, err);
+    if (r == 0)
+        r = passphrase_choose(&k->key, count == 1 ? arguments[0] : "all of them", true, &passphrase,
+                              err);
+    if (r < 0)
+        return r;
+    paths = calloc((size_t)count, sizeof(*paths));
+    if (!paths)
+        return out_of_memory(err);
+    r = make_identities(k, &change, arguments, count, passphrase_view(&passphrase), paths, err);
+    for (int i = 0; i < count; i++)
+        free(paths[i]);
+    free((void *)paths);
     return r;
 }
 

@@ -83,7 +83,9 @@ static const struct option_entry options[] = {
 /* clang-format off */
 static const struct verb_entry verbs[VERB_COUNT + 1] = {
     [VERB_INIT] = {"init", "", "make a home: owner, broker, registry version 1, security.yaml", 0, 0, NULL},
-    [VERB_NEW] = {"new", "NAME", "make an identity here and register it", 1, 1, NULL},
+    [VERB_NEW] = {"new", "NAME...", "make an identity here and register it", 1, -1,
+     "Several are registered in one version of the registry, all or none, and get the same roles\n"
+     "and passphrase."},
     [VERB_LIST] = {"list", "", "who is registered", 0, 0, NULL},
     [VERB_SHOW] = {"show", "NAME", "keys, fingerprint, roles and state", 1, 1, NULL},
     [VERB_FINGERPRINT] = {"fingerprint", "NAME|FILE", "what two people compare", 1, 1, NULL},
