@@ -83,31 +83,40 @@ static int failed(const struct bench_home *home, const char *program, const char
     return aico_error_set(err, code, "%s: %s", program, line);
 }
 
-/* aico-keytool --home HOME ARGUMENT... NULL */
-static int keytool(const struct bench_home *home, struct aico_error *err, ...)
+/* @arguments: from "aico-keytool" to NULL. */
+static int run_keytool(const struct bench_home *home, char *const *arguments,
+                       struct aico_error *err)
 {
-    const char *arguments[ARGUMENTS_MAX] = {"aico-keytool", "--home", home->home};
     char log[300];
-    int count = 3, status = 0;
-    va_list rest;
+    int status = 0;
     pid_t pid;
 
-    va_start(rest, err);
-    while (count < ARGUMENTS_MAX - 1 && (arguments[count] = va_arg(rest, const char *)) != NULL)
-        count++;
-    va_end(rest);
     (void)snprintf(log, sizeof(log), "%s/keytool.log", home->folder);
     pid = fork();
     if (pid < 0)
         return aico_error_set(err, AICO_ESYSTEM, "starting aico-keytool: %s", strerror(errno));
     if (pid == 0)
-        become("aico-keytool", (char *const *)(uintptr_t)arguments, log);
+        become("aico-keytool", arguments, log);
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return aico_error_set(err, AICO_ESYSTEM, "waiting: %s", strerror(errno));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     return failed(home, "aico-keytool", "keytool.log", AICO_ESYSTEM, err);
+}
+
+/* aico-keytool --home HOME ARGUMENT... NULL */
+static int keytool(const struct bench_home *home, struct aico_error *err, ...)
+{
+    const char *arguments[ARGUMENTS_MAX] = {"aico-keytool", "--home", home->home};
+    int count = 3;
+    va_list rest;
+
+    va_start(rest, err);
+    while (count < ARGUMENTS_MAX - 1 && (arguments[count] = va_arg(rest, const char *)) != NULL)
+        count++;
+    va_end(rest);
+    return run_keytool(home, (char *const *)(uintptr_t)arguments, err);
 }
 
 /* --- the home --------------------------------------------------------------------------------- */
@@ -198,21 +207,51 @@ static const char *role_of(const char *name)
     }
 }
 
+#define BATCH 250 /* identities made at once */
+
+struct identity_name {
+    char text[BENCH_NAME_SIZE + sizeof(BENCH_IDENTITY)];
+};
+
+/* Those from @first on that have its role, at most BATCH. Returns how many, or a code. */
+static int make_batch(const struct bench_home *home, const struct bench_plan *plan, unsigned first,
+                      const struct bench_bus *bus, struct aico_error *err)
+{
+    struct identity_name names[BATCH];
+    const char *arguments[BATCH + 8] = {"aico-keytool", "--home", home->home, "new", "--role"};
+    const char *role = NULL;
+    int count = 0, r = 0;
+
+    for (; count < BATCH && first + (unsigned)count < bench_name_count(plan); count++) {
+        char name[BENCH_NAME_SIZE];
+
+        bench_name(plan, first + (unsigned)count, name);
+        if (role && strcmp(role, role_of(name)) != 0)
+            break;
+        role = role_of(name);
+        (void)snprintf(names[count].text, sizeof(names[count].text), BENCH_IDENTITY "%s", name);
+        arguments[6 + count] = names[count].text;
+    }
+    arguments[5] = role;
+    r = run_keytool(home, (char *const *)(uintptr_t)arguments, err);
+    for (int i = 0; r == 0 && bus->busy_poll && i < count; i++)
+        r = write_component(home, names[i].text, bus, err);
+    return r < 0 ? r : count;
+}
+
 static int make_identities(const struct bench_home *home, const struct bench_plan *plan,
                            const struct bench_bus *bus, struct aico_error *err)
 {
-    int r = 0;
+    unsigned made = 0;
 
-    for (unsigned i = 0; r == 0 && i < bench_name_count(plan); i++) {
-        char name[BENCH_NAME_SIZE], identity[BENCH_NAME_SIZE + sizeof(BENCH_IDENTITY)];
+    while (made < bench_name_count(plan)) {
+        int r = make_batch(home, plan, made, bus, err);
 
-        bench_name(plan, i, name);
-        (void)snprintf(identity, sizeof(identity), BENCH_IDENTITY "%s", name);
-        r = keytool(home, err, "new", identity, "--role", role_of(name), (char *)NULL);
-        if (r == 0 && bus->busy_poll)
-            r = write_component(home, identity, bus, err);
+        if (r < 0)
+            return r;
+        made += (unsigned)r;
     }
-    return r;
+    return 0;
 }
 
 /* Who is entitled is who takes part: how a message is sealed follows from how many may read it. */
