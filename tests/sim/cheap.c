@@ -6,9 +6,9 @@
  * simulator loses, delays and repeats; it forges nothing, and what forging needs is tested
  * elsewhere with the real thing. So the linker hands these calls over to us (tests/CMakeLists.txt)
  * and we take Diffie-Hellman modulo 2^61-1, "signatures" that are hashes under the public key, a
- * hash of two multiplied words, an AEAD of sums and ordinary memory. Everything that tells one key,
- * message or transcript from another stays: a wrong key gives another secret, a changed byte
- * another hash.
+ * hash of two multiplied words, an AEAD of sums, hash tables under no key and ordinary memory, not
+ * wiped where it is long. Everything that tells one key, message or transcript from another stays:
+ * a wrong key gives another secret, a changed byte another hash.
  */
 #include <malloc.h>
 #include <sodium.h>
@@ -36,6 +36,12 @@ void *__real_guarded_new(size_t size);
 void *__wrap_guarded_new(size_t size);
 void __real_guarded_free(void *pointer_to_pointer);
 void __wrap_guarded_free(void *pointer_to_pointer);
+uint64_t __real_hash_bytes(const void *at, size_t size);
+uint64_t __wrap_hash_bytes(const void *at, size_t size);
+void __real_explicit_bzero(void *at, size_t size);
+void __wrap_explicit_bzero(void *at, size_t size);
+void __real___explicit_bzero_chk(void *at, size_t size, size_t room);
+void __wrap___explicit_bzero_chk(void *at, size_t size, size_t room);
 int __real_crypto_generichash_init(crypto_generichash_state *state, const unsigned char *key,
                                    size_t key_size, size_t out_size);
 int __wrap_crypto_generichash_init(crypto_generichash_state *state, const unsigned char *key,
@@ -105,6 +111,37 @@ static uint64_t mix(uint64_t state, uint64_t word)
     unsigned __int128 product = (unsigned __int128)(state ^ word) * UINT64_C(0x9e3779b97f4a7c15);
 
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ UINT64_C(0x5851f42d4c957f2d);
+}
+
+#define LONG_SIZE 512 /* from here on it is not wiped */
+
+uint64_t __wrap_hash_bytes(const void *at, size_t size)
+{
+    const unsigned char *bytes = at;
+    uint64_t word, state = size;
+
+    if (!cheap)
+        return __real_hash_bytes(at, size);
+    for (; size >= sizeof(word); bytes += sizeof(word), size -= sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        state = mix(state, word);
+    }
+    word = 0;
+    memcpy(&word, bytes, size);
+    return mix(state, word);
+}
+
+/* Long ones are messages. What is short stays wiped: zeros may mean that there is no key. */
+void __wrap_explicit_bzero(void *at, size_t size)
+{
+    if (!cheap || size < LONG_SIZE)
+        __real_explicit_bzero(at, size);
+}
+
+void __wrap___explicit_bzero_chk(void *at, size_t size, size_t room)
+{
+    if (!cheap || size < LONG_SIZE)
+        __real___explicit_bzero_chk(at, size, room);
 }
 
 /* --- hashes --------------------------------------------------------------------------------- */

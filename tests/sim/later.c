@@ -24,10 +24,12 @@ bool is_worker(const struct node *node)
 /* Who subscribes again begins anew with values. */
 void later_subscribed(struct node *node, const char *filter)
 {
-    for (int topic = 0; topic < TOPICS; topic++)
+    for (int topic = 0; topic < TOPICS; topic++) {
+        if (!filter_matches(bytes_text(filter), bytes_text(sim_topics[topic].name)))
+            continue;
         for (int i = 0; i < NODES; i++)
-            if (filter_matches(bytes_text(filter), bytes_text(sim_topics[topic].name)))
-                node->shown[i][topic] = 0;
+            node->shown[i][topic] = 0;
+    }
 }
 
 void later_value(struct node *reader, const struct aico_message *message,

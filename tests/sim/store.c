@@ -4,6 +4,7 @@
  * was not synced when the power is cut. Orders wait a random time for the disk, and what came of
  * them waits again for the broker's loop; the broker dies between any two of these.
  */
+#include <sqlite3.h>
 #include <utlist.h>
 
 #include "broker/store.h"
@@ -24,6 +25,10 @@ static void plug(void)
 {
     static bool is_plugged;
 
+    /* One thread, and nobody asks how much memory SQLite has. */
+    if (!is_plugged && (sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) != SQLITE_OK ||
+                        sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) != SQLITE_OK))
+        abort();
     if (!is_plugged && (disk_begin(path) < 0 || atexit(unplug) != 0))
         abort();
     is_plugged = true;

@@ -48,18 +48,21 @@ static bool is_of_the_end(const struct world *w, const struct sim_message *m)
     return w->values_step > 0 && m->pushed_step >= w->values_step;
 }
 
+/* Whether @other, which was acknowledged, is surely later than @m, of the same topic. */
+static bool is_later(const struct world *w, const struct sim_message *other,
+                     const struct sim_message *m)
+{
+    return (m->settled_step && other->pushed_step > m->settled_step) ||
+           (other->sender == m->sender && other > m) ||
+           (is_of_the_end(w, other) && !is_of_the_end(w, m));
+}
+
 /* Whether @m may be the last value of its topic: none that was acknowledged is surely later. */
 static bool may_be_last(const struct world *w, const struct sim_message *m)
 {
-    for (const struct sim_message *other = w->messages; other < w->messages + w->message_count;
-         other++) {
-        if (other == m || !is_value(other, m->topic) || !other->settled_step)
-            continue;
-        if ((m->settled_step && other->pushed_step > m->settled_step) ||
-            (other->sender == m->sender && other > m) ||
-            (is_of_the_end(w, other) && !is_of_the_end(w, m)))
+    for (const struct sim_message *other = w->messages + w->message_count; other-- > w->messages;)
+        if (other != m && is_value(other, m->topic) && other->settled_step && is_later(w, other, m))
             return false;
-    }
     return true;
 }
 
