@@ -202,10 +202,6 @@ void mail_answered(struct world *w, const struct sim_message *m)
     if (m->lane != LANE_MAIL || m->refused)
         return;
     bytes = lying(w, m->to);
-    if (w->options.breakage == BREAK_MAILBOX && bytes > 1000) {
-        w->broke = true;
-        bytes += limit;
-    }
     if (bytes > limit)
         sim_fail(w, "the mailbox of %s holds %zu bytes, and may hold %zu", owner_node_name(m->to),
                  bytes, limit);

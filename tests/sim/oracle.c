@@ -460,7 +460,6 @@ static bool break_message(struct node *node, struct aico_message *message)
     case BREAK_MAILS:
         return mail_break(node, message, identify(w, message));
     case BREAK_LATE:
-    case BREAK_OLDER:
     case BREAK_DELETED:
         return values_break(node, message, identify(w, message));
     default:
@@ -468,12 +467,27 @@ static bool break_message(struct node *node, struct aico_message *message)
     }
 }
 
+/* BREAK_SWAP: of messages; BREAK_OLDER: of stored values. */
+static bool may_change_places(struct world *w, const struct aico_message *message)
+{
+    const struct sim_message *m;
+
+    if (w->broke)
+        return false;
+    if (w->options.breakage == BREAK_SWAP)
+        return message->kind == AICO_MESSAGE_EVENT;
+    if (w->options.breakage != BREAK_OLDER || message->kind != AICO_MESSAGE_RETAINED)
+        return false;
+    m = identify(w, message);
+    return m && m->lane == LANE_KEPT;
+}
+
 /* Holds one message back until the next of the same sender and topic came. */
 static bool swap(struct node *node, struct aico_message *message)
 {
     struct world *w = node->world;
 
-    if (w->options.breakage != BREAK_SWAP || w->broke || message->kind != AICO_MESSAGE_EVENT)
+    if (!may_change_places(w, message))
         return false;
     if (!w->held) {
         w->held = message;

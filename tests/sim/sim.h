@@ -124,7 +124,7 @@ enum breakage {
     BREAK_BOOKS,     /* one stored message is left out of the books */
     BREAK_MAIL,      /* one message of a mailbox is taken, and not shown */
     BREAK_MAILS,     /* one message of a mailbox is shown again, which was taken */
-    BREAK_MAILBOX,   /* one mailbox takes more than it may */
+    BREAK_MAILBOX,   /* mailboxes take more than they may */
     BREAK_LATE,      /* one stored value is not shown to who comes later */
     BREAK_OLDER,     /* one stored value is shown after a later one */
     BREAK_DELETED,   /* one empty stored value is shown to who comes later */

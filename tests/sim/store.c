@@ -108,13 +108,34 @@ static struct store_order *take_away(struct world *w, struct store_order **list)
     return order;
 }
 
+/* BREAK_MAILBOX: no mailbox is ever full. */
+static void open_mailboxes(const struct world *w, struct store_order *list)
+{
+    struct store_order *order;
+
+    DL_FOREACH(list, order)
+    if (w->options.breakage == BREAK_MAILBOX && order->kind == STORE_MAIL)
+        order->limit = UINT64_MAX;
+}
+
+static void note_overfull(struct world *w, const struct store_order *list)
+{
+    const struct store_order *order;
+
+    DL_FOREACH(list, order)
+    w->broke |= w->options.breakage == BREAK_MAILBOX && order->kind == STORE_MAIL &&
+                order->code == 0 && order->value > w->broker_settings.mailbox_limit;
+}
+
 static void work(struct world *w)
 {
     struct sim_store *store = w->store;
     struct store_order *list = store->given, *away = take_away(w, &list);
 
     store->given = NULL;
+    open_mailboxes(w, list);
     store_orders_carry_out(&store->hand, list);
+    note_overfull(w, list);
     if (away)
         DL_PREPEND(list, away);
     if (!store->done)

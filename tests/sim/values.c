@@ -100,7 +100,24 @@ void values_answered(struct world *w, const struct sim_message *m)
                  bytes, w->broker_settings.value_limit);
 }
 
-/* BREAK_LATE, BREAK_OLDER, BREAK_DELETED. */
+/* BREAK_DELETED: somebody is shown it that did not listen when it was said. */
+static void show_latecomer(struct world *w, struct aico_message *message,
+                           const struct sim_message *m)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *node = &w->nodes[i];
+
+        if (!node->client || node->over || i == m->sender || node->listened[m->sender][m->topic] ||
+            !owner_allows(w, w->version, m->sender, i, m->topic) ||
+            !node_find_subscription(node, message->topic, true))
+            continue;
+        w->broke = true;
+        oracle_tell(node, message);
+        return;
+    }
+}
+
+/* BREAK_LATE, BREAK_DELETED. */
 bool values_break(struct node *node, struct aico_message *message, const struct sim_message *m)
 {
     struct world *w = node->world;
@@ -112,15 +129,8 @@ bool values_break(struct node *node, struct aico_message *message, const struct 
                    node->late[m->topic] == 0;
         return !w->broke;
     }
-    if (w->options.breakage == BREAK_DELETED) {
-        /* Shown as if it had not listened. */
-        w->broke = m->size == 0;
-        node->listened[m->sender][m->topic] &= !w->broke;
-        return true;
-    }
-    /* Shown as if another had been shown before. */
-    w->broke = true;
-    node->kept_shown[m->sender][m->topic] = (uint32_t)(m - w->messages) + 2;
+    if (m->size == 0)
+        show_latecomer(w, message, m);
     return true;
 }
 
