@@ -127,7 +127,8 @@ uint64_t __wrap_hash_bytes(const void *at, size_t size)
         state = mix(state, word);
     }
     word = 0;
-    memcpy(&word, bytes, size);
+    if (size > 0)
+        memcpy(&word, bytes, size);
     return mix(state, word);
 }
 
