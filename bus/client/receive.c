@@ -744,6 +744,10 @@ static void report_message(struct client *client, struct moment now,
         ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
         return;
     }
+    if (event->held) { /* the next subscription has it from our disk */
+        ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, 1);
+        return;
+    }
     if (arrival->stored.number > 0 && !arrival->mail &&
         !is_followed(client, arrival->stored.subscription)) {
         ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, 1);
@@ -886,6 +890,7 @@ static void settle_mail(struct client *client, const struct arrival *arrival, in
         return;
     switch (code) {
     case AICO_ERATE:
+    case AICO_EFULL:
     case AICO_ENOMEM:
     case AICO_EUNKNOWN:
     case AICO_ECLOCK:

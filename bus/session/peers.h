@@ -111,6 +111,8 @@ struct session_event {
     int code;                      /* FAILED, LOST, NOTICE, GAP: AICO_E... */
     const char *text;              /* the same for people; "" where there is none */
     uint64_t kept; /* MESSAGE: not 0: it is kept until sessions_taken() with this number */
+    bool held;     /* MESSAGE: of the mailbox, while nobody listens: not to be shown, it comes again
+                      with sessions_subscribed() */
     void *cookie;  /* the caller's, as given with the envelope; NULL: of a former run */
 };
 

@@ -405,10 +405,18 @@ static void say_gap(struct sessions *s, const struct arrival *a, uint64_t count)
                       .text = "did not arrive, or their numbers were lost when their sender was"});
 }
 
-static bool is_kept(const struct sessions *s, const struct arrival *a)
+static bool has_room(const struct sessions *s)
 {
-    return a->delivery != DELIVERY_REQUEST && a->delivery != DELIVERY_REPLY &&
-           s->inbox_count < INBOX_MAX && peers_is_subscribed(s, a->topic);
+    return s->inbox_count < s->settings.ratchet_inbox_max;
+}
+
+/* Mail is, also what is on its way when we listen no more: the broker forgets it when it was
+ * opened. There was room, or it would not have been. */
+static bool is_kept(const struct sessions *s, const struct arrival *a, bool is_subscribed)
+{
+    return a->delivery == DELIVERY_MAILBOX ||
+           (a->delivery != DELIVERY_REQUEST && a->delivery != DELIVERY_REPLY && has_room(s) &&
+            is_subscribed);
 }
 
 static int deliver(struct sessions *s, struct moment now, const struct arrival *a,
@@ -425,6 +433,7 @@ static int deliver(struct sessions *s, struct moment now, const struct arrival *
                                   .sent_ms = opened->sent_ms,
                                   .sequence = opened->number,
                                   .cookie = a->cookie};
+    bool is_subscribed = peers_is_subscribed(s, a->topic);
     int r = direct_may_receive(s, component, rule, a->delivery);
 
     if (r == 0 && !ratchet_is_spoken(s, a->topic))
@@ -434,7 +443,8 @@ static int deliver(struct sessions *s, struct moment now, const struct arrival *
     if (r < 0)
         return r;
     ratchet_ref(e, event.ref);
-    if (is_kept(s, a))
+    event.held = a->delivery == DELIVERY_MAILBOX && !is_subscribed;
+    if (is_kept(s, a, is_subscribed))
         keep_message(s, e, opened->content, &event);
     return event_messages(s, e, opened->content, 0, NULL, &event);
 }
@@ -491,6 +501,8 @@ int ratchets_receive(struct sessions *s, struct moment now, const struct arrival
         return AICO_ENOTYET;
     if (now.boot_ms < a->peer->pause_ms)
         return AICO_ERATE;
+    if (a->delivery == DELIVERY_MAILBOX && !has_room(s))
+        return AICO_EFULL; /* the broker has it still */
     if (bond && first &&
         (!bond->ratchet->received ||
          memcmp(bond->ratchet->init, e->metadata.at, RATCHET_INIT_SIZE) != 0))

@@ -12,8 +12,6 @@
 #include "session/peers_internal.h"
 #include "session/prekey.h"
 
-#define INBOX_MAX 65536 /* messages kept for an application that does not take them */
-
 /* One ratchet with a component. */
 struct bond {
     struct bond *prev, *next;
@@ -30,7 +28,7 @@ struct kept_message {
     struct kept_message *prev, *next;
     uint64_t number;
     bool handed;
-    size_t size; /* of a message of a former run; it follows */
+    size_t size; /* of a message that was not handed over; it follows */
     uint8_t row[];
 };
 

@@ -231,26 +231,16 @@ static bool read_row(struct sessions *s, struct moment now, const struct kept_me
     return true;
 }
 
-/* Writes the message of @event into the store with the state that opened it. */
-void keep_message(struct sessions *s, const struct envelope *e, struct bytes content,
-                  struct session_event *event)
+/* The row of a message that was just opened; size 0: no memory. */
+static struct buffer row_of(const struct session_event *event, const struct envelope *e,
+                            struct bytes content)
 {
-    struct kept_message *kept = calloc(1, sizeof(*kept));
     size_t size = INBOX_HEAD_MAX + content.size;
-    CLEANUP(buffer_wipe_deinit)
     struct buffer row = {0};
     struct writer w = writer_over(buffer_reserve(&row, size), size);
-    uint8_t room[KEEP_KEY_MAX];
 
-    if (!kept || !w.at) {
-        free(kept);
-        s->batch.failed = true;
-        return;
-    }
-    kept->number = event->kept = ++s->last_inbox;
-    kept->handed = true;
-    DL_APPEND(s->inbox, kept);
-    s->inbox_count++;
+    if (!w.at)
+        return row;
     writer_bytes(&w, bytes_of(event->identity, SIGN_PUBLIC_SIZE));
     writer_lp8(&w, event->topic);
     writer_u8(&w, event->delivery);
@@ -260,6 +250,31 @@ void keep_message(struct sessions *s, const struct envelope *e, struct bytes con
     writer_u8(&w, e->headers);
     writer_bytes(&w, content);
     row.size = w.size;
+    return row;
+}
+
+/* Writes the message of @event into the store with the state that opened it. One that is held is
+ * kept in memory as well, until it is handed over. */
+void keep_message(struct sessions *s, const struct envelope *e, struct bytes content,
+                  struct session_event *event)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer row = row_of(event, e, content);
+    struct bytes own = event->held ? buffer_view(&row) : bytes_of(NULL, 0);
+    struct kept_message *kept = calloc(1, sizeof(*kept) + own.size);
+    uint8_t room[KEEP_KEY_MAX];
+
+    if (!kept || row.size == 0) {
+        free(kept);
+        s->batch.failed = true;
+        return;
+    }
+    kept->number = event->kept = ++s->last_inbox;
+    kept->handed = !event->held;
+    kept->size = own.size;
+    bytes_copy(kept->row, own);
+    DL_APPEND(s->inbox, kept);
+    s->inbox_count++;
     keep_put(&s->batch, inbox_key(kept->number, room), buffer_view(&row));
 }
 

@@ -20,6 +20,7 @@ struct session_settings session_settings_default(void)
         .group_epoch_ms = 60000,
         .max_message_size = 16777216,
         .max_skipped_messages = 1000,
+        .ratchet_inbox_max = 65536,
         .connection_retry_limit = 3,
     };
 }

@@ -50,6 +50,7 @@ struct session_settings {
     int64_t registry_max_age_ms;     /* 0: off */
     size_t max_message_size;         /* bytes of content */
     size_t max_skipped_messages;     /* numbers of one chain of a ratchet that may be missing */
+    size_t ratchet_inbox_max;        /* opened messages that an application does not take */
     const struct keeper *keeper;     /* session/keep.h; NULL: nothing is kept, and no ratchets */
     uint32_t connection_retry_limit; /* handshakes to one peer before it is given up; 0: none */
     const char *const *allowed_components; /* names; NULL: all of the registry */

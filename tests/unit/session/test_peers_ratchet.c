@@ -146,7 +146,7 @@ struct end {
     struct buffer keys;
     unsigned said_prekeys;
     /* what its application saw */
-    unsigned heard, gaps, ready, lost, notices;
+    unsigned heard, held, gaps, ready, lost, notices;
     int lost_code, notice_code, failed_code;
     unsigned failed;
     char last[256];
@@ -277,7 +277,10 @@ static void drain(int at)
             answer_bundle(end, &ends[!at]);
             break;
         case SESSION_MESSAGE:
-            take_message(end, &event);
+            if (event.held)
+                end->held++;
+            else
+                take_message(end, &event);
             break;
         case SESSION_FAILED:
             end->failed++;
@@ -369,11 +372,16 @@ static void restart(int at)
 }
 
 /* Seals @text into @room; AICO_ESTATE when no ratchet stands. */
-static int seal(int from, const char *text, struct writer *w)
+static int seal_as(int from, uint8_t delivery, const char *text, struct writer *w)
 {
     return sessions_seal_direct(ends[from].sessions, now_at(), bytes_text(ends[!from].name),
-                                bytes_text(TOPIC), DELIVERY_EVENT, NULL, bytes_of(NULL, 0),
+                                bytes_text(TOPIC), delivery, NULL, bytes_of(NULL, 0),
                                 bytes_text(text), w, NULL);
+}
+
+static int seal(int from, const char *text, struct writer *w)
+{
+    return seal_as(from, DELIVERY_EVENT, text, w);
 }
 
 static int want(int from)
@@ -843,6 +851,63 @@ static void what_was_opened_and_not_taken_is_handed_over_after_a_restart(void **
     assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_INBOX), 0);
 }
 
+/* Leaves @text in the mailbox of BOB, which the broker hands over at once. */
+static struct bytes mail(const char *text)
+{
+    struct writer w = writer_over(room, sizeof(room));
+
+    if (!sessions_is_ready(ends[ALICE].sessions, now_at(), bytes_text(ends[BOB].name),
+                           bytes_text(TOPIC)))
+        assert_int_equal(want(ALICE), 0);
+    assert_int_equal(seal_as(ALICE, DELIVERY_MAILBOX, text, &w), 0);
+    drain(ALICE);
+    post(BOB, TOPIC, DELIVERY_MAILBOX, writer_view(&w));
+    run();
+    return writer_view(&w);
+}
+
+/* The broker forgets mail as soon as it was opened: it must be on our own disk then. */
+static void mail_on_its_way_when_nobody_listens_any_more_is_kept(void **state UNUSED)
+{
+    sessions_unsubscribed(ends[BOB].sessions, bytes_text("mail/**"), false);
+    (void)mail("6");
+    (void)mail("7");
+    assert_int_equal(ends[BOB].heard, 0);
+    assert_int_equal(ends[BOB].held, 2);
+    take(BOB);
+    assert_int_equal(
+        sessions_subscribed(ends[BOB].sessions, now_at(), bytes_text("mail/**"), false), 0);
+    drain(BOB);
+    assert_true(handed[6] == 1 && handed[7] == 1);
+
+    restart(BOB); /* without taking them */
+    assert_true(handed[6] == 2 && handed[7] == 2);
+    take(BOB);
+    assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_INBOX), 0);
+}
+
+static void mail_that_cannot_be_kept_is_not_opened_and_comes_again(void **state UNUSED)
+{
+    struct bytes wire;
+
+    (void)mail("6");
+    sessions_free(&ends[BOB].sessions);
+    ends[BOB].settings.ratchet_inbox_max = 1; /* and one is there */
+    start(BOB);
+    drain(BOB);
+    handed[6] = ends[BOB].to_take = 0;
+
+    wire = mail("7");
+    assert_int_equal(ends[BOB].failed_code, AICO_EFULL);
+    assert_int_equal(handed[7], 0);
+    ends[BOB].settings.ratchet_inbox_max = 2;
+    restart(BOB);
+    assert_int_equal(handed[6], 1);
+    post(BOB, TOPIC, DELIVERY_MAILBOX, wire);
+    run();
+    assert_int_equal(handed[7], 1);
+}
+
 static void nothing_is_shown_of_what_cannot_be_stored(void **state UNUSED)
 {
     struct bytes wire = sealed_by(ALICE, "1");
@@ -1200,6 +1265,8 @@ int main(void)
         RATCHET_TEST(a_kill_at_every_write_uses_no_key_twice_and_loses_nothing),
         RATCHET_TEST(ten_thousand_messages_through_kills_at_random),
         RATCHET_TEST(what_was_opened_and_not_taken_is_handed_over_after_a_restart),
+        RATCHET_TEST(mail_on_its_way_when_nobody_listens_any_more_is_kept),
+        RATCHET_TEST(mail_that_cannot_be_kept_is_not_opened_and_comes_again),
         RATCHET_TEST(nothing_is_shown_of_what_cannot_be_stored),
         RATCHET_TEST(nothing_is_sealed_that_cannot_be_stored),
         RATCHET_TEST(an_init_is_taken_once_also_after_a_restart),
