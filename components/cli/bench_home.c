@@ -187,7 +187,7 @@ static int write_component(const struct bench_home *home, const char *identity,
     (void)snprintf(path, sizeof(path), "%s/config", home->home);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
-    (void)snprintf(path, sizeof(path), "%s/config/%s.yaml", home->home, identity);
+    (void)snprintf(path, sizeof(path), "%s/config/%.40s.yaml", home->home, identity);
     file = fopen(path, "we");
     if (!file)
         return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
