@@ -104,7 +104,7 @@ static int bind_port(int port)
 
 static int port_of(int fd)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in address = address_of(0);
     socklen_t size = sizeof(address);
 
     return getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : 0;
