@@ -124,7 +124,7 @@ static int check_usage(const struct cli *cli, struct aico_error *err)
         return aico_error_set(err, AICO_EINVAL, "--svg shows latency by rate: bench latency");
     if (!cli->connect.client.broker)
         return 0;
-    if (bus->seal || bus->is_tcp || bus->io_threads || bus->busy_poll)
+    if (bus->seal || bus->link || bus->io_threads || bus->busy_poll)
         return aico_error_set(err, AICO_EINVAL,
                               "with --broker its rules, address and settings decide: no --seal, "
                               "--link, --io-threads, --busy-poll");

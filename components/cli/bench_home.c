@@ -156,11 +156,12 @@ static int write_config(struct bench_home *home, const struct bench_bus *bus,
 {
     char path[300];
     FILE *file;
+    bool is_tcp = bus->link && strcmp(bus->link, "tcp") == 0;
     int port = 0;
 
-    if (bus->is_tcp && (port = free_port(err)) < 0)
+    if (is_tcp && (port = free_port(err)) < 0)
         return port;
-    if (bus->is_tcp)
+    if (is_tcp)
         (void)snprintf(home->endpoint, sizeof(home->endpoint), "tcp://127.0.0.1:%d", port);
     else
         (void)snprintf(home->endpoint, sizeof(home->endpoint), "ipc://%s/run/bus.sock", home->home);

@@ -11,7 +11,7 @@
 /* How the bus of its own is set up; zeroed: as it comes. */
 struct bench_bus {
     const char *seal;       /* word of `aico-keytool rule set --seal`; NULL: group */
-    bool is_tcp;            /* the clients connect by tcp on the loopback instead of ipc */
+    const char *link;       /* "ipc", or "tcp" on the loopback; NULL: ipc */
     const char *io_threads; /* of the broker, NULL: its default */
     const char *busy_poll;  /* us, of every component, NULL: its default */
 };

@@ -222,8 +222,8 @@ static int take_bench(struct cli *cli, int id, const char *value, struct aico_er
         cli->bench.svg = value;
         return 0;
     case OPTION_LINK:
-        cli->bench.bus.is_tcp = strcmp(value, "tcp") == 0;
-        if (strcmp(value, "ipc") == 0 || cli->bench.bus.is_tcp)
+        cli->bench.bus.link = value;
+        if (strcmp(value, "ipc") == 0 || strcmp(value, "tcp") == 0)
             return 0;
         return aico_error_set(err, AICO_EINVAL, "--link: \"%.40s\" is unknown; ipc or tcp", value);
     case OPTION_IO_THREADS:

@@ -58,6 +58,7 @@ run "topics of who publishes on one" 2 rtt --topics 5
 run "readers of what nobody reads" 2 stored --readers 2
 run "a message too small for its number" 2 throughput --size 8
 run "a seal beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --seal none
+run "a link beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --link ipc
 run "settings beside a broker that is not ours" 2 rtt --broker tcp://127.0.0.1:1 --io-threads 2
 run "more threads than a broker may have" 2 rtt --io-threads 17
 check "  by the option" grep -q -e '--io-threads.*1 to 16' "$WORK/err"
