@@ -139,6 +139,7 @@ struct arrival {
     uint8_t wire[64];
     uint8_t wire_prefix;
     bool direct, kept, mail; /* mail: of our mailbox */
+    bool overtaken;          /* stored: the application has it from a later hand-out */
     enum ledger_way way;
     struct stored_place stored; /* number 0: it was no ITEM */
     uint32_t credit;            /* what the broker gets back once it has been dealt with */

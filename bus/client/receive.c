@@ -687,6 +687,19 @@ static struct seen_place place_of(struct client *client, const struct session_ev
     return place;
 }
 
+/* What the application gets of @arrival stands for what was handed out before and waits for its key
+ * still: behind it that would be a repetition which bears no mark. */
+static void hand_item(struct client *client, const struct arrival *arrival,
+                      const struct seen_place *place)
+{
+    struct arrival *earlier;
+
+    for (earlier = client->arrivals; earlier != arrival; earlier = earlier->next)
+        earlier->overtaken |= earlier->stored.number == arrival->stored.number &&
+                              earlier->stored.subscription == arrival->stored.subscription;
+    follow_handed(client, &arrival->stored, arrival->count, place);
+}
+
 /* The application does not get the message of @event, and the broker is not to give it again. */
 static void settle_left_out(struct client *client, const struct session_event *event,
                             const struct arrival *arrival, const struct seen_place *place)
@@ -694,7 +707,7 @@ static void settle_left_out(struct client *client, const struct session_event *e
     if (arrival->stored.number == 0 || arrival->mail)
         return;
     if (event->index == 0)
-        follow_handed(client, &arrival->stored, arrival->count, place);
+        hand_item(client, arrival, place);
     client_settle(client, arrival->stored.subscription, arrival->stored.number, 0,
                   bytes_of(NULL, 0));
 }
@@ -749,7 +762,7 @@ static void report_message(struct client *client, struct moment now,
         return;
     }
     if (arrival->stored.number > 0 && !arrival->mail &&
-        !is_followed(client, arrival->stored.subscription)) {
+        (arrival->overtaken || !is_followed(client, arrival->stored.subscription))) {
         ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, 1);
         return;
     }
@@ -801,7 +814,7 @@ static void report_message(struct client *client, struct moment now,
         message->attempt = arrival->stored.attempt;
     }
     if (message->number > 0 && event->index == 0)
-        follow_handed(client, &arrival->stored, arrival->count, &place);
+        hand_item(client, arrival, &place);
     message->id = arrival->id;
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
@@ -867,7 +880,7 @@ static bool report_bundle(struct client *client, struct moment now,
 static void report_item_failed(struct client *client, const struct session_event *event,
                                const struct arrival *arrival)
 {
-    if (!follow_failed(client, &arrival->stored, event->code)) {
+    if (arrival->overtaken || !follow_failed(client, &arrival->stored, event->code)) {
         ledger_repeated(client, arrival->sender, arrival->topic, LEDGER_BY_TOPIC, arrival->count);
         return;
     }
