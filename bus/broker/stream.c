@@ -275,16 +275,58 @@ static void show_piece(struct broker *b, struct store_order *order, struct fligh
     message_unref(message);
 }
 
+/* Whether who listens may be shown what was stored: its publisher may have lost its right on the way
+ * to the disk. 0 or why not. */
+static int withdrawn(struct broker *b, const struct store_order *order)
+{
+    const struct member *sender = order->member;
+    const struct rule *rule = topic_rule(b, order->topic_ref);
+
+    if (!sender->active)
+        return AICO_EREVOKED;
+    return rule && rule_allows(rule, sender->component, RIGHT_PUBLISH) ? 0 : AICO_EDENIED;
+}
+
+/* Who listens is told that it misses it, for @code, as of what a new registry finds waiting
+ * for it. */
+static void show_loss(struct broker *b, struct store_order *order,
+                      const struct broker_peer *publisher, int code)
+{
+    struct topic *topic = order->topic_ref;
+    uint64_t count = order->data.size > FRAGMENT_SIZE_MAX ? 1 : order->count;
+
+    for (size_t i = 0; i < topic->reader_count; i++) {
+        struct recipient *reader = &topic->readers[i];
+        struct ledger_row *row;
+
+        if (reader->peer == publisher || reader->peer->state != PEER_READY ||
+            (reader->queue && !reader->chosen))
+            continue;
+        row = ledger_row(b, order->member, topic_rule(b, topic), reader->peer->member);
+        (void)entries_reserve(b, 1); /* without memory the reader is ended, which tells it too */
+        count_routed(b, reader->peer, row, count);
+        count_dropped(b, reader->peer, row, code == AICO_EREVOKED ? DROP_REVOKED : DROP_DENIED,
+                      count);
+        lane_report_loss(b, reader->peer, topic, order->member, order->publish_id, count, code);
+    }
+}
+
 /* Live readers get it as they get an event. */
 static void show(struct broker *b, struct store_order *order, struct broker_peer *publisher)
 {
     struct topic *topic = order->topic_ref;
     struct instance nobody = {0};
     struct flight *flight = NULL;
+    int code;
 
     if (route_update(b, topic) < 0 || topic->reader_count == 0)
         return;
     queue_choose(b, topic, publisher, NULL);
+    code = withdrawn(b, order);
+    if (code < 0) {
+        show_loss(b, order, publisher, code);
+        return;
+    }
     if (order->data.size > FRAGMENT_SIZE_MAX) {
         struct record_publish p = {
             .id = order->id, .total = (uint32_t)order->data.size, .delivery = order->delivery};

@@ -510,6 +510,44 @@ static void what_a_revoked_component_stored_goes_to_the_dead_letters(void **stat
     world_deinit(&w);
 }
 
+/* What @c, which listens, sees of a message whose publisher loses its right by @components and
+ * @rules while it is on its way to the disk. */
+static void expect_withdrawn(const char *components, const char *rules, int code)
+{
+    struct item *gap;
+    struct world w;
+    struct client *a, *c;
+
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    c = connect_as(&w, "c");
+    (void)subscribe(c, "st/**");
+    drop_items(c);
+    (void)store_one(a, "st/x", "one");
+    pump(&w);
+    change_rules(&w, components, rules);
+    assert_int_equal(stored_count, 1);
+    assert_int_equal(count_items(c, RECORD_DELIVER), 0);
+    gap = take(c, RECORD_GAP);
+    assert_non_null(gap);
+    assert_int_equal(gap->code, code);
+    assert_int_equal(gap->count, 1);
+    item_free(gap);
+    world_deinit(&w);
+}
+
+static void who_listens_is_not_shown_what_lost_its_right_on_the_way_to_the_disk(void **state)
+{
+    static const char revoked[] = "a revoked user\nb active user\nc active user\nd active user\n"
+                                  "admin active admin\n";
+    static const char denied[] = "st/** publish d subscribe b,c seal none| store count=100\n"
+                                 "open/** publish * subscribe * seal none\n";
+
+    (void)state;
+    expect_withdrawn(revoked, STREAM_RULES, AICO_EREVOKED);
+    expect_withdrawn(COMPONENTS, denied, AICO_EDENIED);
+}
+
 /* --- questions ----------------------------------------------------------------------------------
  */
 
@@ -580,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_cannot_be_read_now_is_read_later),
         cmocka_unit_test(a_reader_that_may_not_read_any_more_is_told),
         cmocka_unit_test(what_a_revoked_component_stored_goes_to_the_dead_letters),
+        cmocka_unit_test(who_listens_is_not_shown_what_lost_its_right_on_the_way_to_the_disk),
         cmocka_unit_test(a_reader_that_is_followed_is_not_forgotten),
         cmocka_unit_test(a_broker_without_a_store_answers_no_question_about_it),
     };

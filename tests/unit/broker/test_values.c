@@ -286,6 +286,36 @@ static void what_its_publisher_may_no_longer_say_is_not_shown(void **state)
     world_deinit(&w);
 }
 
+static void what_lost_its_right_on_the_way_to_the_disk_is_told_and_not_shown(void **state)
+{
+    static const char revoked[] = "a revoked user\nb active user\nc active user\nd active user\n";
+    struct item *gap;
+    struct world w;
+    struct client *a, *b;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000, true);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe(b, "v/**");
+    work(&w);
+    drop_items(b);
+    (void)say(a, "v/x", 0, false);
+    registry_unref(&w.registry);
+    w.registry = registry_make(++w.version, revoked, VALUE_RULES);
+    broker_set_registry(w.broker, w.now, w.registry);
+    work(&w);
+    assert_int_equal(kept_count, 1);
+    assert_int_equal(count_items(b, RECORD_DELIVER), 0);
+    gap = take(b, RECORD_GAP);
+    assert_non_null(gap);
+    assert_int_equal(gap->code, AICO_EREVOKED);
+    assert_int_equal(gap->count, 1);
+    item_free(gap);
+    world_deinit(&w);
+}
+
 /* Said again to a new broker, in memory: it takes nothing from who has said something since. */
 static void a_value_in_memory_that_is_said_again_replaces_nobody_elses(void **state)
 {
@@ -326,6 +356,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_stored_is_refused_and_shown_to_nobody),
         cmocka_unit_test(who_was_revoked_has_none_and_who_may_not_read_gets_none),
         cmocka_unit_test(what_its_publisher_may_no_longer_say_is_not_shown),
+        cmocka_unit_test(what_lost_its_right_on_the_way_to_the_disk_is_told_and_not_shown),
         cmocka_unit_test(a_value_in_memory_that_is_said_again_replaces_nobody_elses),
     };
 
