@@ -275,8 +275,8 @@ static void show_piece(struct broker *b, struct store_order *order, struct fligh
     message_unref(message);
 }
 
-/* Whether who listens may be shown what was stored: its publisher may have lost its right on the way
- * to the disk. 0 or why not. */
+/* Whether who listens may be shown what was stored: its publisher may have lost its right on the
+ * way to the disk. 0 or why not. */
 static int withdrawn(struct broker *b, const struct store_order *order)
 {
     const struct member *sender = order->member;

@@ -228,7 +228,8 @@ AICO_MUST_USE int streams_value_read(struct streams *streams, const struct strea
 AICO_MUST_USE int streams_value_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
                                        uint64_t *ret_removed, bool *ret_more,
                                        struct aico_error *err);
-/* Deletes every value of @sender. Within a transaction. */
+/* Deletes every value of @sender. Until one would have been void, none of another sender that is
+ * said again replaces it. Within a transaction. */
 AICO_MUST_USE int streams_value_drop(struct streams *streams,
                                      const uint8_t sender[SIGN_PUBLIC_SIZE], uint64_t *ret_removed,
                                      struct aico_error *err);

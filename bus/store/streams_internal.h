@@ -90,7 +90,7 @@
     X(KEY_SWEEP, "DELETE FROM key WHERE at_ms<?1 AND NOT EXISTS (SELECT 1 FROM mark WHERE "        \
                  "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id) AND NOT EXISTS "  \
                  "(SELECT 1 FROM value WHERE value.sender=key.sender AND "                         \
-                 "substr(value.scope,1,12)=key.key_id)")                                           \
+                 "substr(value.scope,1,12)=key.key_id AND value.size>0)")                          \
     X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1 AND last<coalesce((SELECT min(number) FROM "    \
                   "item), 9223372036854775807)")                                                   \
     X(MAIL_ADD, "INSERT INTO mail(receiver, topic, sender, publish_id, stored_ms, expires_ms, "    \
@@ -112,16 +112,19 @@
     X(VALUE_DROP, "DELETE FROM value WHERE number=?1 RETURNING sender, size")                      \
     X(VALUE_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "    \
                   "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "      \
-                  "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 ORDER BY "     \
-                  "i.number")                                                                      \
+                  "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND "          \
+                  "i.size>0 ORDER BY i.number")                                                    \
     X(VALUE_ONE, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "     \
                  "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "       \
-                 "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND t.name=?3") \
+                 "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND t.name=?3 " \
+                 "AND i.size>0")                                                                   \
     X(VALUE_VOID, "SELECT number FROM value WHERE expires_ms<?1 LIMIT 1")                          \
     X(VALUE_OF, "SELECT number FROM value WHERE stream=?1 LIMIT 1")                                \
-    X(VALUE_BY, "SELECT number FROM value WHERE sender=(SELECT id FROM sender WHERE "              \
-                "identity=?1) LIMIT 1")                                                            \
+    X(VALUE_EMPTY, "UPDATE value SET size=0, payload=x'' WHERE sender=(SELECT id FROM sender "     \
+                   "WHERE identity=?1) AND size>0")                                                \
     X(HELD_FIND, "SELECT bytes FROM held WHERE sender=(SELECT id FROM sender WHERE identity=?1)")  \
+    X(HELD_EMPTY, "UPDATE held SET bytes=0 WHERE sender=(SELECT id FROM sender WHERE "             \
+                  "identity=?1)")                                                                  \
     X(HELD_GROW, "INSERT INTO held(sender, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
                  "bytes=bytes+excluded.bytes RETURNING bytes")                                     \
     X(STATEMENT_ADD, "INSERT OR REPLACE INTO statement(identity, statement) VALUES(?1,?2)")        \
@@ -131,7 +134,7 @@
     X(PREKEY_ALL, "SELECT identity, statement FROM prekey")                                        \
     X(LIST, "SELECT s.filter, s.count, s.bytes, (SELECT min(number) FROM item WHERE "              \
             "stream=s.id), (SELECT max(number) FROM item WHERE stream=s.id), (SELECT count(*) "    \
-            "FROM value WHERE stream=s.id) FROM stream s "                                         \
+            "FROM value WHERE stream=s.id AND size>0) FROM stream s "                              \
             "WHERE ?1 IS NULL OR s.filter=?1 ORDER BY s.filter")                                   \
     X(LIST_READERS, "SELECT component, name, filter, floor, (SELECT count(*) FROM settled "        \
                     "WHERE reader=r.id) FROM reader r ORDER BY component, name")                   \
@@ -185,11 +188,11 @@ int missed_note_one(struct streams *s, const struct removed *removed, struct byt
 /* For @reader, or if that is 0 the mailbox of @box. @one: it may still be settled. */
 int missed_add(struct streams *s, uint64_t reader, const uint8_t *box, bool one, int code,
                const struct removed *removed, struct aico_error *err);
-/* The first row of @which, bound by the caller, as long as there is one, is taken out with its
- * bytes; @rows_max at most. *ret_more: there is another one. */
+/* The first row of @which, with @number, as long as there is one, is taken out with its bytes;
+ * @rows_max at most. *ret_removed: values among them. *ret_more: there is another row. */
 int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
-                          const uint8_t *identity, size_t rows_max, uint64_t *ret_removed,
-                          bool *ret_more, struct aico_error *err);
+                          size_t rows_max, uint64_t *ret_removed, bool *ret_more,
+                          struct aico_error *err);
 /* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
 int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);

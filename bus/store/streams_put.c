@@ -384,7 +384,7 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
     if (r == 0)
         r = cut(s, &e, AICO_EPURGED, &missed, err);
     if (r == 0 && up_to == 0)
-        r = streams_values_remove(s, SQL_VALUE_OF, e.id, NULL, SIZE_MAX, &values, &more, err);
+        r = streams_values_remove(s, SQL_VALUE_OF, e.id, SIZE_MAX, &values, &more, err);
     if (r == 0)
         *ret = (struct streams_removed){e.cut_count + values, missed};
     return r;

@@ -2,6 +2,8 @@
 /*
  * Retained values: the last one of each topic. What a repetition is known by stands in the row
  * itself, so an earlier value of a sender's run never replaces a later one, however late it comes.
+ * Of a sender that was revoked the row stays as long as its value would have, of size 0, so that no
+ * earlier one of another sender, said again, takes its place.
  */
 #include "base/cleanup.h"
 #include "store/streams_internal.h"
@@ -53,7 +55,8 @@ static int grow(struct streams *s, uint64_t sender, uint64_t bytes, uint64_t *re
     return sqlite3_step(q) == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-static int drop(struct streams *s, uint64_t number, struct aico_error *err)
+/* *ret_size: its bytes. */
+static int drop(struct streams *s, uint64_t number, uint64_t *ret_size, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_VALUE_DROP, err);
@@ -71,6 +74,7 @@ static int drop(struct streams *s, uint64_t number, struct aico_error *err)
     }
     if (r != SQLITE_DONE)
         return streams_fail(s, err);
+    *ret_size = size;
     return size > 0 ? grow(s, sender, 0 - size, &held, err) : 0;
 }
 
@@ -124,7 +128,7 @@ int streams_value_put(struct streams *s, const struct stored_value *value, uint6
         return aico_error_set(err, AICO_EQUOTA, "its sender's values take too much");
     }
     if (former.number > 0)
-        r = drop(s, former.number, err);
+        r = drop(s, former.number, &former.size, err);
     if (r == 0)
         r = add(s, value, size, &number, &held, err);
     if (r < 0)
@@ -154,18 +158,18 @@ int streams_value_read(struct streams *s, const struct streams_query *query, int
 /* --- deleted ---------------------------------------------------------------------------------- */
 
 int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
-                          const uint8_t *identity, size_t rows_max, uint64_t *ret_removed,
-                          bool *ret_more, struct aico_error *err)
+                          size_t rows_max, uint64_t *ret_removed, bool *ret_more,
+                          struct aico_error *err)
 {
-    uint64_t found = 1, removed = 0;
+    uint64_t found = 1, removed = 0, size = 0;
     int r = 0;
 
-    while (r == 0 && removed < rows_max) {
-        r = streams_number(s, which, number, identity, &found, err);
+    for (size_t rows = 0; r == 0 && rows < rows_max; rows++) {
+        r = streams_number(s, which, number, NULL, &found, err);
         if (r < 0 || found == 0)
             break;
-        r = drop(s, found, err);
-        removed++;
+        r = drop(s, found, &size, err);
+        removed += size > 0;
     }
     if (r < 0)
         return r;
@@ -177,14 +181,24 @@ int streams_values_remove(struct streams *s, enum streams_statement which, uint6
 int streams_value_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
                          bool *ret_more, struct aico_error *err)
 {
-    return streams_values_remove(s, SQL_VALUE_VOID, (uint64_t)now_ms, NULL, rows_max, ret_removed,
+    return streams_values_remove(s, SQL_VALUE_VOID, (uint64_t)now_ms, rows_max, ret_removed,
                                  ret_more, err);
 }
 
 int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE],
                        uint64_t *ret_removed, struct aico_error *err)
 {
-    bool more = false;
+    static const enum streams_statement steps[] = {SQL_HELD_EMPTY, SQL_VALUE_EMPTY};
+    int r = 0;
 
-    return streams_values_remove(s, SQL_VALUE_BY, 0, sender, SIZE_MAX, ret_removed, &more, err);
+    for (size_t i = 0; r == 0 && i < COUNT_OF(steps); i++) {
+        sqlite3_stmt *q = streams_statement(s, steps[i], err);
+
+        if (!q)
+            return streams_fail(s, err);
+        bind_bytes(q, 1, bytes_of(sender, SIGN_PUBLIC_SIZE));
+        r = streams_run(s, q, err);
+    }
+    *ret_removed = r == 0 ? (uint64_t)sqlite3_changes(s->db) : 0;
+    return r;
 }

@@ -294,6 +294,57 @@ static void a_purge_and_a_revocation_take_them(void **state UNUSED)
     streams_close(&s);
 }
 
+/* What was later than another's value, and went with its sender, is still later. */
+static void after_a_revoked_senders_value_no_earlier_one_comes_back(void **state UNUSED)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer json = {0};
+    struct streams *s = open_store();
+    uint64_t removed = 0, used = 0;
+    bool more = true;
+
+    assert_true(say(s, (struct say){.topic = "v/r", .payload = "a", .position = 1}, NULL) > 0);
+    assert_true(
+        say(s,
+            (struct say){
+                .who = bob, .topic = "v/r", .payload = "b", .position = 1, .expires_ms = 2000},
+            NULL) > 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
+    assert_int_equal(removed, 1);
+    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
+    assert_int_equal(removed, 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    streams_close(&s);
+    s = open_store();
+    expect(s, "v/r", NULL);
+    assert_int_equal(look_at(s, "v/*", 1000).count, 1); /* v/q */
+    assert_int_equal(streams_json(s, bytes_of(NULL, 0), &json, NULL), 0);
+    assert_non_null(memmem(json.at, json.size, "\"values\":1}", 11));
+    assert_int_equal(
+        say(s, (struct say){.topic = "v/r", .payload = "a", .position = 2, .again = true}, NULL),
+        0);
+    expect(s, "v/r", NULL);
+    /* What it says anew is a value, and so is what is said when that one would have been void. */
+    assert_true(say(s, (struct say){.topic = "v/r", .payload = "c", .position = 3}, &used) > 0);
+    assert_int_equal(used, 4 + 4);
+    expect(s, "v/r", "v/r=c");
+    assert_true(
+        say(s,
+            (struct say){
+                .who = bob, .topic = "v/r", .payload = "d", .position = 2, .expires_ms = 2000},
+            &used) > 0);
+    assert_int_equal(used, 4);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
+    assert_int_equal(streams_value_expire(s, 2001, 10, &removed, &more, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_true(say(s, (struct say){.topic = "v/r", .payload = "c", .position = 4, .again = true},
+                    NULL) > 0);
+    expect(s, "v/r", "v/r=c");
+    streams_close(&s);
+}
+
 /* A store of the version before has none; it gets them. */
 static void a_store_without_values_gets_them(void **state UNUSED)
 {
@@ -342,6 +393,7 @@ int main(void)
         cmocka_unit_test(what_is_void_is_not_found_and_goes),
         cmocka_unit_test(what_opens_a_value_stays_with_it),
         cmocka_unit_test(a_purge_and_a_revocation_take_them),
+        cmocka_unit_test(after_a_revoked_senders_value_no_earlier_one_comes_back),
         cmocka_unit_test(a_store_without_values_gets_them),
     };
 
