@@ -5,7 +5,8 @@
  *   'r' || identity (32) || ratchet id (12)        u64 time of its Init || state (ratchet_write())
  *   's' || u32 statement                           Statement (152) || secret (32)
  *   'o' || u32 statement || u32 number             secret (32)
- *   'e' || identity (32) || EK (32)                u64 ms since 1970: seen, forgotten then
+ *   'e' || identity (32) || EK (32)                u64 ms since 1970: seen, forgotten then || what
+ *                                                  it opened: u32 below this number || u64 until
  *   'i' || u64 number                              a message that was opened and not yet taken
  */
 #ifndef SESSION_KEEP_H

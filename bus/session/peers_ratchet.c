@@ -105,11 +105,23 @@ static void bond_free(struct peer *peer, struct bond *bond)
     free(bond);
 }
 
+/* Its peer may go on with it: what it would have opened is a loss, what it has opened is none. */
+void ratchet_give_up(struct sessions *s, const struct ratchet *ratchet, int64_t newest_ms)
+{
+    struct shelf_opened opened = {ratchet_first_numbers(ratchet), newest_ms};
+    struct prekey_init init;
+
+    if (ratchet->received &&
+        prekey_init_parse(bytes_of(ratchet->init, RATCHET_INIT_SIZE), &init) == 0)
+        shelf_give_up(s->shelf, &init, &opened, &s->batch);
+}
+
 /* For good: also from the store. */
 void bond_remove(struct sessions *s, struct peer *peer, struct bond *bond)
 {
     uint8_t room[KEEP_KEY_MAX];
 
+    ratchet_give_up(s, bond->ratchet, bond->newest_ms);
     keep_drop(&s->batch, bond_key(bond, room));
     s->is_unkept = true;
     bond_free(peer, bond);
@@ -366,12 +378,18 @@ static int open_first(struct sessions *s, struct moment now, const struct arriva
     struct bond *bond;
     int r = bond_accept(s, now, a, bytes, &init, &ratchet);
 
+    /* Its ratchet was given up: no repetition is what that had not opened. */
+    if (r == AICO_EREPLAY &&
+        !shelf_has_opened(s->shelf, &init, e->sequence, prekey_t0_ms(init.time) + e->time))
+        r = AICO_ERATCHET;
     if (r == 0 && memcmp(ratchet->id, e->key_id.at, RATCHET_ID_SIZE) != 0)
         r = AICO_EOPEN; /* another one-time key than ours, or another Init than was sealed for */
     if (r == 0)
         r = open_ratchet(s, now, a, ratchet, e, plain, ret_opened);
     if (r == 0)
-        r = shelf_spend(s->shelf, &init, &s->batch);
+        r = shelf_spend(s->shelf, &init,
+                        &(struct shelf_opened){ratchet_first_numbers(ratchet), ret_opened->sent_ms},
+                        &s->batch);
     if (r < 0)
         return r;
     bond = bond_add(s, a->peer, ratchet, init.time);

@@ -39,6 +39,8 @@ struct bond *bond_best(const struct peer *peer, const uint8_t *identity, struct 
 /* Takes @ratchet over; the oldest of too many goes. NULL without memory. */
 struct bond *bond_add(struct sessions *s, struct peer *peer, struct ratchet *ratchet,
                       uint64_t time);
+/* The store remembers what @ratchet has opened, which is given up. @newest_ms as of a bond. */
+void ratchet_give_up(struct sessions *s, const struct ratchet *ratchet, int64_t newest_ms);
 /* For good: also from the store. */
 void bond_remove(struct sessions *s, struct peer *peer, struct bond *bond);
 

@@ -119,6 +119,7 @@ static int take_ratchet(struct loading *loading, struct bytes key, struct bytes 
         return AICO_EFORMAT;
     component = registry_find_identity(s->registry, ratchet->peer);
     if (!component || !component_is_active(s->registry, component, loading->now.real_ms)) {
+        ratchet_give_up(s, ratchet, loading->now.real_ms + s->settings.synchrony_bound_ms);
         keep_drop(&s->batch, key);
         s->is_unkept = true;
         return 0;

@@ -622,6 +622,16 @@ int ratchet_open(struct ratchet *ratchet, const struct session_settings *setting
     return r;
 }
 
+uint32_t ratchet_first_numbers(const struct ratchet *ratchet)
+{
+    static const uint8_t zeros[DH_PUBLIC_SIZE];
+
+    /* It turned again: the first chain has ended. */
+    if (memcmp(ratchet->former[0], zeros, sizeof(zeros)) != 0)
+        return UINT32_MAX;
+    return ratchet->receive.begun ? ratchet->receive.next : 0;
+}
+
 bool ratchet_expire(struct ratchet *ratchet, struct moment now)
 {
     size_t old = 0;

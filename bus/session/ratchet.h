@@ -142,6 +142,9 @@ AICO_MUST_USE int ratchet_open(struct ratchet *ratchet, const struct session_set
                                const struct ratchet_message *expected, size_t max_skipped,
                                const struct secret *fresh_secret, uint8_t *plain,
                                struct ratchet_opened *ret_opened);
+/* Below which number all of the peer's first chain, what goes with its Init, was opened or skipped.
+ */
+uint32_t ratchet_first_numbers(const struct ratchet *ratchet);
 /* Erases keys skipped more than seven days ago; true if there were any. */
 bool ratchet_expire(struct ratchet *ratchet, struct moment now);
 

@@ -28,6 +28,7 @@ struct seen {
     UT_hash_handle hh;
     uint8_t pair[PAIR_SIZE];
     int64_t until_ms; /* ms since 1970 */
+    struct shelf_opened opened;
 };
 
 struct shelf {
@@ -73,7 +74,8 @@ static struct statement *statement_find(const struct shelf *shelf, uint32_t numb
     return NULL;
 }
 
-static int seen_add(struct shelf *shelf, const uint8_t *pair, int64_t until_ms)
+static int seen_add(struct shelf *shelf, const uint8_t *pair, int64_t until_ms,
+                    const struct shelf_opened *opened)
 {
     struct seen *seen = calloc(1, sizeof(*seen));
 
@@ -81,6 +83,7 @@ static int seen_add(struct shelf *shelf, const uint8_t *pair, int64_t until_ms)
         return AICO_ENOMEM;
     memcpy(seen->pair, pair, PAIR_SIZE);
     seen->until_ms = until_ms;
+    seen->opened = *opened;
     HASH_ADD(hh, shelf->seen, pair, PAIR_SIZE, seen);
     if (!HASH_ADDED(hh, seen)) {
         free(seen);
@@ -216,10 +219,15 @@ static int take_seen(struct shelf *shelf, struct bytes key, struct bytes value)
 {
     struct reader v = reader_over(value);
     int64_t until_ms = (int64_t)reader_u64(&v);
+    struct shelf_opened opened = {0};
 
+    if (v.left > 0) { /* older rows end here */
+        opened.next = reader_u32(&v);
+        opened.newest_ms = (int64_t)reader_u64(&v);
+    }
     if (key.size != 1 + PAIR_SIZE || !reader_done(&v))
         return AICO_EFORMAT;
-    return seen_add(shelf, key.at + 1, until_ms);
+    return seen_add(shelf, key.at + 1, until_ms, &opened);
 }
 
 int shelf_take_row(struct shelf *shelf, struct bytes key, struct bytes value)
@@ -374,22 +382,41 @@ static void pair_of(const struct prekey_init *init, uint8_t pair[PAIR_SIZE])
     memcpy(pair + SIGN_PUBLIC_SIZE, init->ephemeral, DH_PUBLIC_SIZE);
 }
 
+static struct seen *seen_find(const struct shelf *shelf, const struct prekey_init *init)
+{
+    struct seen *seen;
+    uint8_t pair[PAIR_SIZE];
+
+    pair_of(init, pair);
+    HASH_FIND(hh, shelf->seen, pair, PAIR_SIZE, seen);
+    return seen;
+}
+
+static void put_seen(const struct seen *seen, struct keep_batch *batch)
+{
+    struct row_key key = seen_key(seen->pair);
+    uint8_t value[8 + 4 + 8];
+    struct writer w = writer_over(value, sizeof(value));
+
+    writer_u64(&w, (uint64_t)seen->until_ms);
+    writer_u32(&w, seen->opened.next);
+    writer_u64(&w, (uint64_t)seen->opened.newest_ms);
+    keep_put(batch, key_view(&key), writer_view(&w));
+}
+
 int shelf_find(const struct shelf *shelf, const struct prekey_init *init,
                struct shelf_found *ret_found)
 {
     const struct statement *statement = statement_find(shelf, init->statement);
     const struct one_time *one_time = NULL;
-    const struct seen *seen;
-    uint8_t pair[PAIR_SIZE], hash[HASH_SIZE];
+    uint8_t hash[HASH_SIZE];
 
     if (!statement)
         return AICO_EPREKEYOLD;
     hash_n(bytes_of(statement->bytes, PREKEY_STATEMENT_SIZE), hash, HASH_SIZE);
     if (memcmp(hash, init->statement_hash, HASH_SIZE) != 0)
         return AICO_EPREKEYOLD;
-    pair_of(init, pair);
-    HASH_FIND(hh, shelf->seen, pair, PAIR_SIZE, seen);
-    if (seen)
+    if (seen_find(shelf, init))
         return AICO_EREPLAY;
     if (HASH_COUNT(shelf->seen) >= SHELF_SEEN_MAX)
         return AICO_ELIMIT;
@@ -403,24 +430,40 @@ int shelf_find(const struct shelf *shelf, const struct prekey_init *init,
     return 0;
 }
 
-int shelf_spend(struct shelf *shelf, const struct prekey_init *init, struct keep_batch *batch)
+int shelf_spend(struct shelf *shelf, const struct prekey_init *init,
+                const struct shelf_opened *opened, struct keep_batch *batch)
 {
     struct statement *statement = statement_find(shelf, init->statement);
     const struct one_time *one_time = one_time_find(statement, init->one_time);
     int64_t until_ms = statement->expires_ms + PREKEY_KEPT_MS;
-    uint8_t pair[PAIR_SIZE], value[8];
-    struct writer w = writer_over(value, sizeof(value));
-    struct row_key key;
+    uint8_t pair[PAIR_SIZE];
     int r;
 
     pair_of(init, pair);
-    r = seen_add(shelf, pair, until_ms);
+    r = seen_add(shelf, pair, until_ms, opened);
     if (r < 0)
         return r;
-    key = seen_key(pair);
-    writer_u64(&w, (uint64_t)until_ms);
-    keep_put(batch, key_view(&key), writer_view(&w));
+    put_seen(seen_find(shelf, init), batch);
     if (one_time)
         one_time_drop(statement, (size_t)(one_time - statement->keys), batch);
     return 0;
+}
+
+void shelf_give_up(struct shelf *shelf, const struct prekey_init *init,
+                   const struct shelf_opened *opened, struct keep_batch *batch)
+{
+    struct seen *seen = seen_find(shelf, init);
+
+    if (!seen)
+        return;
+    seen->opened = *opened;
+    put_seen(seen, batch);
+}
+
+bool shelf_has_opened(const struct shelf *shelf, const struct prekey_init *init, uint32_t number,
+                      int64_t sent_ms)
+{
+    const struct seen *seen = seen_find(shelf, init);
+
+    return seen && number < seen->opened.next && sent_ms <= seen->opened.newest_ms;
 }

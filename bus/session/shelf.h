@@ -47,8 +47,20 @@ struct shelf_found {
  * gone), AICO_EREPLAY ((sender, EK) was seen), AICO_ELIMIT. */
 AICO_MUST_USE int shelf_find(const struct shelf *shelf, const struct prekey_init *init,
                              struct shelf_found *ret_found);
+/* What was opened with an Init, or passed over: numbers below @next, sealed until @newest_ms
+ * (sender's clock). */
+struct shelf_opened {
+    uint32_t next;
+    int64_t newest_ms;
+};
 /* The start named by @init succeeded: its one-time key is erased, (sender, EK) is seen. */
 AICO_MUST_USE int shelf_spend(struct shelf *shelf, const struct prekey_init *init,
-                              struct keep_batch *batch);
+                              const struct shelf_opened *opened, struct keep_batch *batch);
+/* The ratchet it began is given up, after it has opened @opened. */
+void shelf_give_up(struct shelf *shelf, const struct prekey_init *init,
+                   const struct shelf_opened *opened, struct keep_batch *batch);
+/* Whether @number, sealed with @init at @sent_ms, is among what was opened. */
+bool shelf_has_opened(const struct shelf *shelf, const struct prekey_init *init, uint32_t number,
+                      int64_t sent_ms);
 
 #endif

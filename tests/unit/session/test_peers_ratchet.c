@@ -1189,6 +1189,101 @@ static void the_revoked_lose_their_ratchets(void **state UNUSED)
     registry_unref(&next);
 }
 
+static struct registry *with_state(struct registry *from, const char *name,
+                                   enum component_state state)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(from, bytes_text(NAMESPACE));
+
+    assert_int_equal(registry_draft_set_state(draft, name, state), 0);
+    return registry_make(draft);
+}
+
+/* Alice is revoked and let in again; Bob gives up the ratchet she began. */
+static void give_up(bool is_off)
+{
+    struct registry *revoked = with_state(registry, "backend", COMPONENT_REVOKED);
+    struct registry *again = with_state(revoked, "backend", COMPONENT_ACTIVE);
+
+    if (is_off) {
+        registry_unref(&registry);
+        registry = registry_ref(revoked);
+        restart(BOB);
+    } else {
+        sessions_set_registry(ends[BOB].sessions, now_at(), revoked);
+        drain(BOB);
+    }
+    assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_RATCHET), 0);
+    for (int at = 0; at < 2; at++) {
+        sessions_set_registry(ends[at].sessions, now_at(), again);
+        drain(at);
+    }
+    registry_unref(&revoked);
+    registry_unref(&registry);
+    registry = again;
+}
+
+/* She goes on with the ratchet she holds, and what began it is spent: that is no repetition. It is
+ * told, and to her as well. What was opened before, and comes again, is one. */
+static void what_a_ratchet_that_was_given_up_would_have_opened_is_told(void **state UNUSED)
+{
+    for (int how = 0; how < 3; how++) {
+        struct bytes wire;
+        uint8_t *copy;
+
+        (void)mail("0");
+        wire = mail("1");
+        copy = exact_copy(wire);
+        take(BOB);
+        assert_true(handed[0] == 1 && handed[1] == 1);
+        give_up(how == 1);
+        if (how == 2)
+            restart(BOB);
+
+        (void)mail("2"); /* in the same millisecond */
+        assert_int_equal(handed[2], 0);
+        assert_int_equal(ends[BOB].failed_code, AICO_ERATCHET);
+        post(BOB, TOPIC, DELIVERY_MAILBOX, bytes_of(copy, wire.size));
+        run();
+        assert_int_equal(ends[BOB].failed_code, AICO_EREPLAY);
+        advance(1000);
+        assert_int_equal(ends[ALICE].notice_code, AICO_ERATCHET);
+        (void)mail("3");
+        assert_int_equal(handed[3], 1);
+        free(copy);
+        (void)teardown(NULL);
+        (void)setup(NULL);
+    }
+}
+
+/* Both ends turned: what came with the Init was all of the first chain. A sender whose state is an
+ * old one uses numbers of it again, and says so. */
+static void of_a_ratchet_that_turned_and_was_given_up_repetitions_are_known(void **state UNUSED)
+{
+    static struct disk backup;
+    struct bytes wire;
+    uint8_t *copy;
+
+    (void)mail("0");
+    wire = mail("1");
+    copy = exact_copy(wire);
+    disk_copy(&backup, &ends[ALICE].disk);
+    take(BOB);
+    advance(2000);
+    (void)mail("2");
+    advance(2000);
+    give_up(false);
+    post(BOB, TOPIC, DELIVERY_MAILBOX, bytes_of(copy, wire.size));
+    run();
+    assert_int_equal(ends[BOB].failed_code, AICO_EREPLAY);
+    disk_copy(&ends[ALICE].disk, &backup);
+    disk_clear(&backup);
+    restart(ALICE);
+    (void)mail("3");
+    assert_int_equal(ends[BOB].failed_code, AICO_ERATCHET);
+    free(copy);
+}
+
 /* A mailbox hands over again what was not acknowledged when a link broke. */
 static void repeat(const uint8_t *wire, size_t size)
 {
@@ -1282,6 +1377,8 @@ int main(void)
         RATCHET_TEST(a_home_that_was_put_back_is_noticed_and_repaired),
         RATCHET_TEST(reset_of_an_unknown_ratchet_changes_nothing),
         RATCHET_TEST(the_revoked_lose_their_ratchets),
+        RATCHET_TEST(what_a_ratchet_that_was_given_up_would_have_opened_is_told),
+        RATCHET_TEST(of_a_ratchet_that_turned_and_was_given_up_repetitions_are_known),
         RATCHET_TEST(forged_envelopes_are_not_listened_to_for_long),
     };
 
