@@ -26,8 +26,11 @@ struct client_topic {
 
 /* The last value we published on a topic: sealed again for who comes later. */
 struct own_value {
-    UT_hash_handle hh; /* by topic */
+    UT_hash_handle hh;        /* by topic; of the last one */
+    struct own_value *former; /* stands when this one is refused; NULL: none */
     uint64_t number;
+    bool accepted;      /* by a broker, for good */
+    bool told;          /* the broker in force has it from us */
     int64_t expires_ms; /* boot clock; 0: never */
     uint16_t headers_size;
     uint32_t payload_size;
@@ -468,8 +471,9 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
                 struct buffer *ret_headers);
 /* The broker does not know our values: all are published again. */
 void values_resend(struct client *client, struct moment now);
-/* The value of @topic with this number was refused: it is none of ours, and neither is the one it
- * took the place of. */
+/* The value of @topic with this number was acknowledged: those before it are over. */
+void values_accepted(struct client *client, struct bytes topic, uint64_t number);
+/* It was refused: it is none of ours, and the one it took the place of stands. */
 void values_refused(struct client *client, struct bytes topic, uint64_t number);
 /* @peer asks for a value of ours. */
 /* Whether the value of ours with @number is still the one of @topic. */

@@ -166,6 +166,8 @@ static void window_void(struct client *client, struct sent *sent)
 /* The broker has taken @sent. */
 static void count_taken(struct client *client, const struct sent *sent)
 {
+    if (sent->value > 0)
+        values_accepted(client, topic_name(sent->topic), sent->value);
     if (sent->app_id != 0 && !sent->quiet) {
         client->unacknowledged -= sent->count;
         client->stats.acknowledged += sent->count;

@@ -38,12 +38,49 @@ static struct own_value *find(struct client *client, struct bytes topic)
     return v;
 }
 
-static void forget(struct client *client, struct own_value *v)
+/* @v, with all before it. */
+static void release(struct own_value *v)
+{
+    while (v) {
+        struct own_value *former = v->former;
+
+        memory_wipe(v, size_of(v));
+        free(v);
+        v = former;
+    }
+}
+
+static void take_out(struct client *client, struct own_value *v)
 {
     HASH_DEL(client->values, v);
     client->values_bytes -= size_of(v);
-    memory_wipe(v, size_of(v));
-    free(v);
+}
+
+static void forget(struct client *client, struct own_value *v)
+{
+    take_out(client, v);
+    release(v);
+}
+
+/* Only the last one counts for the bound: those before it are one that was accepted, and such as
+ * the window still holds. AICO_ENOMEM: all of them are gone. */
+static int put_in(struct client *client, struct own_value *v)
+{
+    HASH_ADD_KEYPTR(hh, client->values, v->data, v->topic_size, v);
+    if (!HASH_ADDED(hh, v)) {
+        release(v);
+        return AICO_ENOMEM;
+    }
+    client->values_bytes += size_of(v);
+    return 0;
+}
+
+/* Where the value with @number is held, among @at and those before it; NULL: nowhere. */
+static struct own_value **place_of(struct own_value **at, uint64_t number)
+{
+    while (*at && (*at)->number > number)
+        at = &(*at)->former;
+    return *at && (*at)->number == number ? at : NULL;
 }
 
 /* The block with `$value` in front. */
@@ -68,9 +105,13 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
     struct own_value *former = find(client, topic), *v;
     size_t size = sizeof(*v) + topic.size + headers.size + payload.size;
     size_t freed = former ? size_of(former) : 0;
+    int r;
 
-    if (out->value) /* said again: it is the one we have */
+    if (out->value) { /* said again: it is the one we have */
+        if (former)
+            former->told = true;
         return number_headers(out->value, headers, ret_headers);
+    }
     if ((!former && HASH_COUNT(client->values) >= VALUES_MAX) ||
         client->values_bytes - freed + size > VALUES_BYTES_MAX)
         return AICO_EFULL;
@@ -88,15 +129,15 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
     bytes_copy(v->data + topic.size, headers);
     bytes_copy(v->data + topic.size + headers.size, payload);
     if (former)
-        forget(client, former);
-    HASH_ADD_KEYPTR(hh, client->values, v->data, v->topic_size, v);
-    if (!HASH_ADDED(hh, v)) {
-        memory_wipe(v, size);
-        free(v);
-        return AICO_ENOMEM;
-    }
-    client->values_bytes += size;
-    return number_headers(v->number, headers, ret_headers);
+        take_out(client, former);
+    v->former = former;
+    r = put_in(client, v);
+    if (r < 0)
+        return r;
+    r = number_headers(v->number, headers, ret_headers);
+    if (r < 0)
+        values_refused(client, topic, v->number);
+    return r;
 }
 
 bool values_is_current(struct client *client, struct bytes topic, uint64_t number)
@@ -106,12 +147,55 @@ bool values_is_current(struct client *client, struct bytes topic, uint64_t numbe
     return v && v->number == number;
 }
 
+void values_accepted(struct client *client, struct bytes topic, uint64_t number)
+{
+    struct own_value *last = find(client, topic), **at = place_of(&last, number);
+
+    if (!at)
+        return;
+    (*at)->accepted = (*at)->told = true;
+    release((*at)->former);
+    (*at)->former = NULL;
+}
+
+/* It is published again, unless another one is said before its turn comes. */
+static void say_again(struct client *client, const struct own_value *v)
+{
+    struct outgoing head = {.payload_size = v->payload_size,
+                            .headers_size = v->headers_size,
+                            .topic_size = v->topic_size,
+                            .delivery = DELIVERY_RETAINED,
+                            .expires_ms = v->expires_ms,
+                            .value = v->number};
+    void *block = fifo_push(&client->queue, outgoing_size(&head));
+
+    if (!block) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    outgoing_write(block, &head, topic_of(v), bytes_of(NULL, 0), headers_of(v),
+                   bytes_of(v->data + v->topic_size + v->headers_size, v->payload_size));
+}
+
 void values_refused(struct client *client, struct bytes topic, uint64_t number)
 {
-    struct own_value *v = find(client, topic);
+    struct own_value *last = find(client, topic), **at = place_of(&last, number);
+    struct own_value *v = at ? *at : NULL;
+    bool is_last = at == &last;
 
-    if (v && v->number == number)
-        forget(client, v);
+    if (!v)
+        return;
+    if (is_last)
+        take_out(client, v);
+    *at = v->former;
+    v->former = NULL;
+    release(v);
+    if (!is_last || !last)
+        return;
+    if (put_in(client, last) < 0)
+        client_end(client, AICO_ENOMEM, "out of memory");
+    else if (last->accepted && !last->told) /* by a broker before this one */
+        say_again(client, last);
 }
 
 static bool is_over(const struct own_value *v, struct moment now)
@@ -125,25 +209,14 @@ void values_resend(struct client *client, struct moment now)
 
     HASH_ITER(hh, client->values, v, next)
     {
-        struct outgoing head = {.payload_size = v->payload_size,
-                                .headers_size = v->headers_size,
-                                .topic_size = v->topic_size,
-                                .delivery = DELIVERY_RETAINED,
-                                .expires_ms = v->expires_ms,
-                                .value = v->number};
-        void *block;
-
-        if (is_over(v, now)) {
-            forget(client, v);
+        for (struct own_value *one = v; one; one = one->former)
+            one->told = false;
+        if (!v->accepted) /* the window sends it as it is */
             continue;
-        }
-        block = fifo_push(&client->queue, outgoing_size(&head));
-        if (!block) {
-            client_end(client, AICO_ENOMEM, "out of memory");
-            return;
-        }
-        outgoing_write(block, &head, topic_of(v), bytes_of(NULL, 0), headers_of(v),
-                       bytes_of(v->data + v->topic_size + v->headers_size, v->payload_size));
+        if (is_over(v, now))
+            forget(client, v);
+        else
+            say_again(client, v);
     }
 }
 
@@ -155,7 +228,8 @@ void values_again(struct client *client, struct moment now, struct bytes name, s
     struct own_value *v = find(client, topic);
 
     if (v && is_over(v, now)) {
-        forget(client, v);
+        if (v->accepted)
+            forget(client, v);
         v = NULL;
     }
     /* Whoever may not read it is not told either; that is for the sessions to say. */

@@ -240,6 +240,77 @@ static void a_broker_that_does_not_know_us_is_told_our_values_again(void **state
     world_deinit(&w);
 }
 
+/* What bob, who asks for the value of g/x, is sent. */
+static const char *asked(struct world *w)
+{
+    fake.has_channel = true;
+    forget_out(w);
+    fake_push((struct session_event){.type = SESSION_AGAIN}, "bob", "g/x", "");
+    pass(w, 0);
+    pull(w);
+    return sent_count(w, RECORD_PUBLISH) == 1 ? sent(w, RECORD_PUBLISH, 0)->text : "nothing";
+}
+
+static void the_value_before_one_that_was_refused_stands(void **state UNUSED)
+{
+    uint64_t ids[4];
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "one");
+    retain(&w, "g/x", "two");
+    retain(&w, "g/x", "three");
+    retain(&w, "g/x", "four");
+    for (int i = 0; i < 4; i++)
+        ids[i] = sent(&w, RECORD_PUBLISH, i)->id;
+    say_refuse(&w, ids[2], AICO_EQUOTA);
+    assert_string_equal(asked(&w), "AICO-MSGfour");
+    say_refuse(&w, ids[3], AICO_EQUOTA);
+    assert_string_equal(asked(&w), "AICO-MSGtwo");
+    say_refuse(&w, ids[1], AICO_EQUOTA);
+    say_ack(&w, ids[0]);
+    assert_string_equal(asked(&w), "AICO-MSGone");
+    lose_link(&w);
+    forget_out(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGone");
+    world_deinit(&w);
+}
+
+/* The window sends the last one as it is; only when that is refused the one before is missing. */
+static void another_broker_is_told_what_stands_when_the_last_one_is_refused(void **state UNUSED)
+{
+    struct world w;
+    uint64_t id;
+
+    world_init(&w);
+    link_up(&w);
+    retain(&w, "g/x", "one");
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    retain(&w, "g/x", "two");
+    say_refuse(&w, sent(&w, RECORD_PUBLISH, 1)->id, AICO_EQUOTA);
+    retain(&w, "g/x", "three");
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 3); /* "one" is there */
+    lose_link(&w);
+    forget_out(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGthree");
+    id = sent(&w, RECORD_PUBLISH, 0)->id;
+    forget_out(&w);
+    say_refuse(&w, id, AICO_EQUOTA);
+    pull(&w);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    assert_string_equal(sent(&w, RECORD_PUBLISH, 0)->text, "AICO-MSGone");
+    assert_true(sent(&w, RECORD_PUBLISH, 0)->publish.again);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
 /* It was told that nobody has it: then nobody gets it later, from us or another broker. */
 static void a_value_that_was_refused_is_none(void **state UNUSED)
 {
@@ -581,6 +652,8 @@ int main(void)
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
         cmocka_unit_test(a_value_that_was_refused_is_none),
+        cmocka_unit_test(the_value_before_one_that_was_refused_stands),
+        cmocka_unit_test(another_broker_is_told_what_stands_when_the_last_one_is_refused),
         cmocka_unit_test(a_value_that_has_a_successor_is_not_told_again),
         cmocka_unit_test(a_kept_value_is_asked_for_and_shown_once),
         cmocka_unit_test(a_stored_value_is_opened_by_itself),
