@@ -116,6 +116,15 @@ static bool is_final(const struct world *w, const struct sim_message *m)
     return false;
 }
 
+/* Its publisher had been told so. */
+static void deny(struct world *w, const struct sim_message *m)
+{
+    struct sim_message *said = &w->messages[m - w->messages];
+
+    w->broke = said->refused = true;
+    said->refused_code = AICO_EQUOTA;
+}
+
 bool later_break(struct node *node, struct aico_message *message, const struct sim_message *m)
 {
     struct world *w = node->world;
@@ -149,6 +158,10 @@ bool later_break(struct node *node, struct aico_message *message, const struct s
     case BREAK_UNMARKED:
         w->broke = message->will;
         message->will = false;
+        return true;
+    case BREAK_DENIED:
+        if (lane == LANE_VALUE && m->pushed_step > w->broker_lost_step)
+            deny(w, m);
         return true;
     default:
         return true;

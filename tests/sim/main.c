@@ -18,10 +18,10 @@
 #define JOBS_MAX 64
 
 const char *const breakage_names[BREAKAGES] = {
-    "nothing", "duplicate", "loss",    "swap",     "leak",     "sender",    "payload", "topic",
-    "gap",     "double",    "refusal", "hang",     "reply",    "value",     "again",   "job",
-    "jobs",    "will",      "wills",   "unmarked", "unstored", "forgotten", "repeat",  "books",
-    "mail",    "mails",     "mailbox", "late",     "older",    "deleted",
+    "nothing", "duplicate", "loss",    "swap",     "leak",   "sender",   "payload",   "topic",
+    "gap",     "double",    "refusal", "hang",     "reply",  "value",    "again",     "job",
+    "jobs",    "will",      "wills",   "unmarked", "denied", "unstored", "forgotten", "repeat",
+    "books",   "mail",      "mails",   "mailbox",  "late",   "older",    "deleted",   "revived",
 };
 
 static void world_begin(struct world *w, uint64_t seed, const struct options *options)
@@ -320,7 +320,7 @@ static bool is_found(uint64_t from, uint64_t to, const struct options *options)
     uint64_t seed = from;
     int happened = 0;
 
-    with.stores |= options->breakage >= BREAK_UNSTORED && options->breakage <= BREAK_DELETED;
+    with.stores |= options->breakage >= BREAK_UNSTORED && options->breakage <= BREAK_REVIVED;
 
     while (!(result.broke && result.failed) && seed <= to) {
         sim_run(seed++, &with, &result);

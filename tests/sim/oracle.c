@@ -228,8 +228,7 @@ static void check_message(struct node *reader, struct aico_message *message)
     else if (!is_listening(reader, m))
         sim_fail(w, "%s got message %u on %s without a subscription", reader->name, number,
                  message->topic);
-    else if (m->refused && m->lane != LANE_VALUE && m->refused_code != AICO_ECLOSED &&
-             m->pushed_step > w->broker_lost_step)
+    else if (m->refused && m->refused_code != AICO_ECLOSED && m->pushed_step > w->broker_lost_step)
         sim_fail(w, "%s got message %u of %s, which was refused: %s", reader->name, number,
                  message->sender, aico_error_name(m->refused_code));
     else if (is_void(reader, m))
@@ -512,7 +511,7 @@ void oracle_delivered(struct node *node, struct aico_message *message)
                             message->kind == AICO_MESSAGE_REQUEST;
     node->tally_gaps += message->kind == AICO_MESSAGE_GAP ? message->count : 0;
     node->tally_unopened += message->kind == AICO_MESSAGE_UNOPENED ? message->count : 0;
-    if (swap(node, message))
+    if (swap(node, message) || values_hold(node, message, identify(node->world, message)))
         return;
     if (break_message(node, message))
         oracle_tell(node, message);

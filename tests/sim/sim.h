@@ -118,6 +118,7 @@ enum breakage {
     BREAK_WILL,      /* one will is not told */
     BREAK_WILLS,     /* one will is told again */
     BREAK_UNMARKED,  /* one will looks like a message of the living */
+    BREAK_DENIED,    /* one retained value is shown although it was refused */
     BREAK_UNSTORED,  /* one message is called stored, and is not */
     BREAK_FORGOTTEN, /* one stored message is not shown, and settled */
     BREAK_REPEAT,    /* one stored message is shown again without the mark */
@@ -128,6 +129,7 @@ enum breakage {
     BREAK_LATE,      /* one stored value is not shown to who comes later */
     BREAK_OLDER,     /* one stored value is shown after a later one */
     BREAK_DELETED,   /* one empty stored value is shown to who comes later */
+    BREAK_REVIVED,   /* one stored value is shown to who comes later after another's later one */
     BREAKAGES
 };
 extern const char *const breakage_names[BREAKAGES];
@@ -462,6 +464,8 @@ void values_delivered(struct node *node, const struct aico_message *message,
                       const struct sim_message *m);
 void values_answered(struct world *w, const struct sim_message *m);
 bool values_break(struct node *node, struct aico_message *message, const struct sim_message *m);
+/* Whether @message was taken over, not to be shown by the caller. */
+bool values_hold(struct node *node, struct aico_message *message, const struct sim_message *m);
 /* Near the end: values are published, the broker or their publishers may die, and who comes later
  * has the last ones. */
 void values_late(struct world *w);

@@ -134,6 +134,50 @@ bool values_break(struct node *node, struct aico_message *message, const struct 
     return true;
 }
 
+static bool is_by(const struct aico_message *message, const struct aico_message *other)
+{
+    return strcmp(message->sender, other->sender) == 0;
+}
+
+static bool is_on(const struct aico_message *message, const struct aico_message *other)
+{
+    return strcmp(message->topic, other->topic) == 0;
+}
+
+static void show_held(struct world *w, struct node *node)
+{
+    oracle_tell(node, w->held);
+    aico_message_free(&w->held);
+}
+
+/* BREAK_REVIVED: the last one of a publisher is held back until the end, and shown behind another's
+ * later one. */
+bool values_hold(struct node *node, struct aico_message *message, const struct sim_message *m)
+{
+    struct world *w = node->world;
+
+    if (w->options.breakage != BREAK_REVIVED || w->broke || !m || m->lane != LANE_KEPT ||
+        message->kind != AICO_MESSAGE_RETAINED || m->size == 0 ||
+        (w->held && (w->held_by != node->index || !is_on(message, w->held))))
+        return false;
+    if (w->values_step == 0) {
+        if (w->held && !is_by(message, w->held))
+            return false;
+        if (w->held)
+            show_held(w, node);
+        w->held = message;
+        w->held_by = node->index;
+        return true;
+    }
+    if (!w->held || is_by(message, w->held))
+        return false;
+    w->broke = true;
+    oracle_tell(node, message);
+    aico_message_free(&message);
+    show_held(w, node);
+    return true;
+}
+
 /* --- who comes later -------------------------------------------------------------------------- */
 
 static bool is_there(const struct node *node)
