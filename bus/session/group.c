@@ -559,13 +559,14 @@ int group_write_key(struct group *group, struct moment now, const struct group_m
 {
     static const struct secret none;
     const struct chain_sender *chain = &group->secret->chain;
-    bool previous = epoch < chain->epoch && epoch == group_first_epoch(group, now);
+    uint32_t first = group_first_epoch(group, now);
+    bool previous = epoch < chain->epoch && first < chain->epoch;
     bool has_slot = member->slot != ENVELOPE_NO_SLOT;
     struct control key = {
         .authenticity = group->trailer,
         .filter = bytes_of(group->filter, group->filter_size),
         .generation = group->generation,
-        .epoch = previous ? epoch : chain->epoch,
+        .epoch = previous ? first : chain->epoch,
         .chain_key = secret_view(previous ? &group->secret->previous : &chain->key),
         .id = bytes_of(group->id, GROUP_ID_SIZE),
         .slot = member->slot,

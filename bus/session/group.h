@@ -159,8 +159,8 @@ AICO_MUST_USE int group_seal_batch(struct group *group, struct moment now, uint8
  * epoch or the generation is over. As group_seal(). */
 AICO_MUST_USE int group_seal_will(struct group *group, struct moment now, struct bytes topic,
                                   struct bytes payload, struct writer *out);
-/* Appends GROUP_KEY for @member to @out: of @epoch if that chain key is still held, else of the
- * current one. 0, AICO_EFORKED, AICO_ENOMEM. Wipe the buffer. */
+/* Appends GROUP_KEY for @member to @out: of the earliest epoch from @epoch on whose chain key is
+ * held, or of the current one. 0, AICO_EFORKED, AICO_ENOMEM. Wipe the buffer. */
 AICO_MUST_USE int group_write_key(struct group *group, struct moment now,
                                   const struct group_member *member, uint32_t epoch,
                                   struct buffer *out);

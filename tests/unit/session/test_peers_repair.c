@@ -106,6 +106,49 @@ static void the_former_generation_is_not_given_for_long(void **state UNUSED)
     net_close(&net);
 }
 
+static bool is_no_control(struct net *n, struct parcel *parcel, void *context)
+{
+    (void)n;
+    (void)context;
+    return strcmp(parcel->topic, SESSION_TOPIC_CONTROL) != 0;
+}
+
+/* Two epochs end before a reader has a channel to get the key over: the publisher has erased the
+ * first (PROTOCOL 8, decision 122). What was sealed in that is told, each message once, and no gap
+ * of it; the second is held still, and opens, though it is the first that the reader asks for. */
+static void of_two_epochs_that_ended_the_first_is_told_and_the_second_opens(void **state UNUSED)
+{
+    static const char *const said[] = {"first", "second"};
+
+    open_net();
+    net.nodes[PUBLISHER].settings.group_epoch_ms = 3000;
+    net.nodes[PUBLISHER].settings.keepalive_interval_ms = 60000; /* HEADS are sealed as well */
+    net_stop_node(&net, PUBLISHER);
+    net_start_node(&net, PUBLISHER);
+    net_prepare(&net, PUBLISHER, LOGS);
+    net_stop_node(&net, READER);
+    net_start_node(&net, READER);
+    net_forget_notes(&net);
+    net.pass = is_no_control;
+    for (size_t epoch = 0; epoch < COUNT_OF(said); epoch++) {
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(net_publish(&net, PUBLISHER, LOGS, said[epoch]), 0);
+        net_advance(&net, 3100);
+    }
+    net.pass = NULL;
+    net_advance(&net, 10000);
+    assert_int_equal(count_notes(&net, READER, SESSION_FAILED), 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(note_at(&net, READER, SESSION_FAILED, i)->code, AICO_EEPOCHBACK);
+        assert_heard(&net, READER, i, "second");
+    }
+    assert_int_equal(net_publish(&net, PUBLISHER, LOGS, "after"), 0);
+    net_advance(&net, 100);
+    assert_heard(&net, READER, 2, "after");
+    assert_int_equal(count_notes(&net, READER, SESSION_GAP), 0);
+    net_close(&net);
+}
+
 static void keep_out_other(struct registry_draft *draft)
 {
     assert_int_equal(
@@ -367,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sealed_just_before_a_rotation_opens),
         cmocka_unit_test(the_former_generation_is_not_given_for_long),
+        cmocka_unit_test(of_two_epochs_that_ended_the_first_is_told_and_the_second_opens),
         cmocka_unit_test(what_waits_for_a_former_key_stays_in_front),
         cmocka_unit_test(what_is_behind_a_key_that_never_comes_is_read),
         cmocka_unit_test(what_waits_and_comes_again_is_one_message),
