@@ -127,9 +127,10 @@ int verb_ledger(struct cli *cli)
         return cli_fail(cli, r, &err);
     if (is_balanced && unexplained > 0)
         return cli_fail(cli,
-                        aico_error_set(&err, AICO_EINTERNAL,
-                                       "%lld messages are in some books and not in others",
-                                       (long long)unexplained),
+                        aico_error_set(&err, AICO_EUNEXPLAINED,
+                                       "%lld message%s in some books and not in others: is one of "
+                                       "a run since the broker's start missing here?",
+                                       (long long)unexplained, unexplained == 1 ? " is" : "s are"),
                         &err);
     if (is_balanced)
         return 0;

@@ -132,10 +132,11 @@ extern "C" {
     X(ESIGNATUREFILE, 123, "E_SIGNATURE_FORMAT", 9, "not a signature file of ours")                \
     X(EMASTERFILE, 124, "E_MASTER_FORMAT", 5, "not the salt of a master passphrase")               \
     X(EAUDIT, 130, "E_AUDIT", 5, "audit log does not verify")                                      \
-    /* receipts */                                                                                 \
+    /* receipts and books */                                                                       \
     X(ENORECEIPT, 140, "E_NO_RECEIPT", 7, "no receipt came in time")                               \
     X(ENORECEIVER, 141, "E_NO_RECEIVER", 8, "nobody was there to receive it")                      \
-    X(ERECEIPT, 142, "E_RECEIPT_FORMAT", 9, "not a receipt of ours")
+    X(ERECEIPT, 142, "E_RECEIPT_FORMAT", 9, "not a receipt of ours")                               \
+    X(EUNEXPLAINED, 143, "E_UNEXPLAINED", 1, "the books of broker and clients differ")
 
 enum aico_error_code {
 #define AICO_ERROR_ENUM(symbol, number, name, exit_code, text) AICO_##symbol = -(number),

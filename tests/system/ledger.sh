@@ -117,6 +117,8 @@ json.dump(book, open(sys.argv[1], "w"))
 PY
 check_exit "one message too few is seen" 1 aico-bus --as boss --timeout 30s ledger "${WITH[@]}"
 grep -q 'fast' "$WORK/out" && passed "and whose" || failed "and whose" "$WORK/out"
+grep -q '1 message is in some books and not in others.*E_UNEXPLAINED' "$WORK/err" && passed "and that it is the books" ||
+    failed "and that it is the books" "$WORK/err"
 echo '{}' >"$WORK/empty"
 check_exit "a file that holds no books" 2 aico-bus --as boss --timeout 30s ledger --with "$WORK/empty"
 finish
