@@ -16,6 +16,8 @@ struct open_item {
     uint32_t session;       /* of the follow: that in which it came last */
     bool done;              /* settled, and remembered: the broker may not have heard of it */
     bool retry;             /* one of them is wanted again */
+    bool wanted;            /* it is, and has not come since: want_again() */
+    uint16_t attempt;       /* how often it was handed out when it came last */
     uint64_t token;         /* it is stored no more: answered when it is settled; 0: it is */
     struct seen_place seen; /* its durable name is the follow's */
     uint8_t identity[SIGN_PUBLIC_SIZE]; /* of `seen` */
@@ -257,6 +259,8 @@ void follow_handed(struct client *client, const struct stored_place *place, size
         memcpy(item->identity, seen->identity, sizeof(item->identity));
     item->seen.identity = item->identity;
     item->session = s->follow->session;
+    item->wanted = false;
+    item->attempt = place->attempt;
     item->left += count; /* it came again before the application had settled it */
 }
 
@@ -307,13 +311,26 @@ static void note_settled(struct client_follow *f, uint64_t number)
     f->settled = MAX(f->settled, number);
 }
 
+/* Of a reader with a name, or of a group, the broker knows what is still to come. Of others it goes
+ * on behind note_settled() after a new link, and gives up what was handed out often enough. */
+static void want_again(struct client_follow *f, struct open_item *item)
+{
+    if (f->name_size > 0 || f->queue_size > 0 ||
+        (f->attempts > 0 && item->attempt >= f->attempts)) {
+        item_remove(f, item);
+        return;
+    }
+    item->retry = false;
+    item->wanted = true;
+}
+
 void client_settle(struct client *client, uint32_t subscription, uint64_t number, int code,
                    struct bytes reason)
 {
     struct client_subscription *s = find(client, subscription);
     struct open_item *item = s ? find_item(s->follow, number) : NULL;
 
-    if (!item || item->done)
+    if (!item || item->done || item->wanted)
         return;
     if (code == AICO_ESTATE)
         item->retry = true;
@@ -330,7 +347,7 @@ void client_settle(struct client *client, uint32_t subscription, uint64_t number
         tell(client, subscription, number, item->code, item->retry && item->code == 0,
              bytes_of(item->reason, item->code < 0 ? item->reason_size : 0));
     if (item->retry && item->code == 0) {
-        item_remove(s->follow, item);
+        want_again(s->follow, item);
         return;
     }
     if (item->token > 0)
@@ -369,7 +386,7 @@ bool follow_is_done(struct client *client, uint32_t subscription, uint64_t numbe
     struct client_subscription *s = find(client, subscription);
     struct open_item *item = s ? find_item(s->follow, number) : NULL;
 
-    if (!item || (!item->done && item->session == s->follow->session))
+    if (!item || item->wanted || (!item->done && item->session == s->follow->session))
         return false;
     if (!item->done) { /* the application has it since before the link was lost */
         item->session = s->follow->session;

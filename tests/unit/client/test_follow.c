@@ -312,6 +312,47 @@ static void what_the_application_holds_is_not_shown_again_after_a_new_link(void 
     world_deinit(&w);
 }
 
+/* Of a nameless reader nobody but us knows what is still to come. What was handed out as often as
+ * it may be does not come. */
+static void what_is_wanted_again_is_not_passed_over_by_a_new_link(void **state UNUSED)
+{
+    const struct {
+        bool is_down; /* when it is wanted again */
+        uint16_t attempts, from;
+    } cases[] = {{false, 0, 2}, {true, 0, 2}, {false, 2, 2}, {false, 1, 4}};
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct world w;
+        uint32_t s;
+
+        world_init(&w);
+        link_up(&w);
+        s = follow_as(&w, (struct follow_request){.filter = bytes_text("**"),
+                                                  .start = FOLLOW_ALL,
+                                                  .attempts = cases[i].attempts});
+        for (uint64_t number = 1; number <= 3; number++)
+            comes(&w, s, number);
+        settle(&w, s, 1, 0, "");
+        if (cases[i].is_down)
+            lose_link(&w);
+        settle(&w, s, 2, AICO_ESTATE, "");
+        settle(&w, s, 2, 0, ""); /* there is nothing to settle until it comes */
+        settle(&w, s, 3, 0, "");
+        if (!cases[i].is_down)
+            lose_link(&w);
+        link_with(&w, WINDOW, 0);
+        assert_int_equal(sent(&w, RECORD_FOLLOW, 0)->start, FOLLOW_NUMBER);
+        assert_int_equal(sent(&w, RECORD_FOLLOW, 0)->value, cases[i].from);
+        comes(&w, s, 2);
+        assert_int_equal(shown(&w), 4);
+        settle(&w, s, 2, 0, "");
+        expect_settled(&w, 2, 0, false, "");
+        comes(&w, s, 3);
+        assert_int_equal(shown(&w), 4);
+        world_deinit(&w);
+    }
+}
+
 /* Handed out before its key was here, and again, marked, with the key: who had the second does not
  * get the first behind it, which bears no mark, nor is it told that the first did not open. */
 static void
@@ -543,6 +584,7 @@ int main(void)
         cmocka_unit_test(a_batch_is_settled_when_all_of_it_is),
         cmocka_unit_test(one_that_came_again_before_it_was_settled_is_settled_twice),
         cmocka_unit_test(what_the_application_holds_is_not_shown_again_after_a_new_link),
+        cmocka_unit_test(what_is_wanted_again_is_not_passed_over_by_a_new_link),
         cmocka_unit_test(an_earlier_copy_that_waits_for_its_key_is_not_shown_behind_a_later_one),
         cmocka_unit_test(copies_that_wait_for_the_same_key_are_shown_in_their_order),
         cmocka_unit_test(the_books_have_what_came_and_what_came_again),
