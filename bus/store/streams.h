@@ -210,7 +210,8 @@ struct stored_value {
     struct stored_message message; /* without count and key */
     int64_t expires_ms;            /* ms since 1970, the clock of stored_ms */
     uint64_t limit;                /* bytes of all values of its sender, topics included */
-    bool again;                    /* said again: it does not replace one of another sender */
+    bool again; /* said again: it does not replace one of another sender, nor one that is gone and
+                   was in the place of another sender's */
 };
 /* Replaces the value of its topic. *ret_number: 0 when this one was there before, or a later one.
  * *ret_used: bytes of all values of its sender with it; 0 when it was there. AICO_EQUOTA: that
@@ -228,8 +229,7 @@ AICO_MUST_USE int streams_value_read(struct streams *streams, const struct strea
 AICO_MUST_USE int streams_value_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
                                        uint64_t *ret_removed, bool *ret_more,
                                        struct aico_error *err);
-/* Deletes every value of @sender. Until one would have been void, none of another sender that is
- * said again replaces it. Within a transaction. */
+/* Deletes every value of @sender. Within a transaction. */
 AICO_MUST_USE int streams_value_drop(struct streams *streams,
                                      const uint8_t sender[SIGN_PUBLIC_SIZE], uint64_t *ret_removed,
                                      struct aico_error *err);

@@ -10,7 +10,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 4
+#define LAYOUT 5
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -79,6 +79,10 @@ static const char layout_4[] =
     " WHERE one=0 AND told=0;"
     "CREATE INDEX missed_one ON missed(reader, number) WHERE one=1;"
     "CREATE INDEX missed_reader ON missed(reader, box, token);";
+
+/* What layout 5 has more: whether a value took the place of another sender's, now or before. Of
+ * those that were there nobody knows. */
+static const char layout_5[] = "ALTER TABLE value ADD COLUMN over INTEGER NOT NULL DEFAULT 1;";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -206,7 +210,7 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
 /* Of an empty file (@version 0), or of one of an earlier layout. */
 static int make_layout(struct streams *s, int64_t version, struct aico_error *err)
 {
-    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3, layout_4};
+    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3, layout_4, layout_5};
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 

@@ -105,11 +105,16 @@
     X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \
     X(BOX_GROW, "INSERT INTO box(receiver, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
                 "bytes=bytes+excluded.bytes RETURNING bytes")                                      \
-    X(VALUE_FORMER, "SELECT i.number, i.size, i.scope, i.position, s.identity FROM value i JOIN "  \
-                    "topic t ON t.id=i.topic JOIN sender s ON s.id=i.sender WHERE t.name=?1")      \
+    X(VALUE_FORMER, "SELECT i.number, i.size, i.scope, i.position, s.identity, i.over FROM "       \
+                    "value i JOIN topic t ON t.id=i.topic JOIN sender s ON s.id=i.sender WHERE "   \
+                    "t.name=?1")                                                                   \
     X(VALUE_ADD, "INSERT INTO value(topic, stream, sender, scope, position, publish_id, "          \
-                 "stored_ms, expires_ms, size, payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")   \
+                 "stored_ms, expires_ms, size, over, payload) "                                    \
+                 "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")                                     \
     X(VALUE_DROP, "DELETE FROM value WHERE number=?1 RETURNING sender, size")                      \
+    X(VALUE_CLEAR, "UPDATE value SET payload=x'', expires_ms=9223372036854775807 WHERE "           \
+                   "number=?1 AND over=1 RETURNING sender, size")                                  \
+    X(VALUE_MARK, "UPDATE value SET size=0 WHERE number=?1")                                       \
     X(VALUE_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "    \
                   "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "      \
                   "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND "          \
@@ -120,8 +125,10 @@
                  "AND i.size>0")                                                                   \
     X(VALUE_VOID, "SELECT number FROM value WHERE expires_ms<?1 LIMIT 1")                          \
     X(VALUE_OF, "SELECT number FROM value WHERE stream=?1 LIMIT 1")                                \
-    X(VALUE_EMPTY, "UPDATE value SET size=0, payload=x'' WHERE sender=(SELECT id FROM sender "     \
-                   "WHERE identity=?1) AND size>0")                                                \
+    X(VALUE_DROP_BY, "DELETE FROM value WHERE over=0 AND sender=(SELECT id FROM sender WHERE "     \
+                     "identity=?1)")                                                               \
+    X(VALUE_MARK_BY, "UPDATE value SET size=0, payload=x'', expires_ms=9223372036854775807 "       \
+                     "WHERE size>0 AND sender=(SELECT id FROM sender WHERE identity=?1)")          \
     X(HELD_FIND, "SELECT bytes FROM held WHERE sender=(SELECT id FROM sender WHERE identity=?1)")  \
     X(HELD_EMPTY, "UPDATE held SET bytes=0 WHERE sender=(SELECT id FROM sender WHERE "             \
                   "identity=?1)")                                                                  \
@@ -188,11 +195,10 @@ int missed_note_one(struct streams *s, const struct removed *removed, struct byt
 /* For @reader, or if that is 0 the mailbox of @box. @one: it may still be settled. */
 int missed_add(struct streams *s, uint64_t reader, const uint8_t *box, bool one, int code,
                const struct removed *removed, struct aico_error *err);
-/* The first row of @which, with @number, as long as there is one, is taken out with its bytes;
- * @rows_max at most. *ret_removed: values among them. *ret_more: there is another row. */
-int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
-                          size_t rows_max, uint64_t *ret_removed, bool *ret_more,
-                          struct aico_error *err);
+/* Deletes the values of the stream @id, and what stands for some that are gone. *ret_removed: the
+ * values. */
+int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
+                         struct aico_error *err);
 /* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
 int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);

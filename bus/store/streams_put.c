@@ -374,7 +374,6 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
 {
     struct extent e = {0};
     uint64_t values = 0, missed = 0;
-    bool more = false;
     int r = find_stream(s, stream, &e, err);
 
     if (r < 0)
@@ -384,7 +383,7 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
     if (r == 0)
         r = cut(s, &e, AICO_EPURGED, &missed, err);
     if (r == 0 && up_to == 0)
-        r = streams_values_remove(s, SQL_VALUE_OF, e.id, SIZE_MAX, &values, &more, err);
+        r = streams_values_purge(s, e.id, &values, err);
     if (r == 0)
         *ret = (struct streams_removed){e.cut_count + values, missed};
     return r;

@@ -2,8 +2,8 @@
 /*
  * Retained values: the last one of each topic. What a repetition is known by stands in the row
  * itself, so an earlier value of a sender's run never replaces a later one, however late it comes.
- * Of a sender that was revoked the row stays as long as its value would have, of size 0, so that no
- * earlier one of another sender, said again, takes its place.
+ * Where several senders say one topic, a row of size 0 stays of a value that is gone, with its
+ * sender or by its time, until the next is said: no earlier one, said again, takes its place.
  */
 #include "base/cleanup.h"
 #include "store/streams_internal.h"
@@ -13,6 +13,7 @@
 struct former {
     uint64_t number, size; /* number 0: nothing */
     bool is_own;           /* of the same sender */
+    bool is_over;          /* it took the place of another sender's */
     bool is_there;         /* what is put now was there before, or a later one of the same run */
 };
 
@@ -32,6 +33,7 @@ static int find_former(struct streams *s, const struct stored_message *m, struct
         ret->number = column_number(q, 0);
         ret->size = column_number(q, 1);
         ret->is_own = bytes_equal(column_bytes(q, 4), bytes_of(m->identity, SIGN_PUBLIC_SIZE));
+        ret->is_over = column_number(q, 5) > 0;
         ret->is_there = ret->is_own && m->position <= column_number(q, 3) &&
                         bytes_equal(column_bytes(q, 2), bytes_of(m->scope, sizeof(m->scope)));
     }
@@ -55,11 +57,13 @@ static int grow(struct streams *s, uint64_t sender, uint64_t bytes, uint64_t *re
     return sqlite3_step(q) == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-/* *ret_size: its bytes. */
-static int drop(struct streams *s, uint64_t number, uint64_t *ret_size, struct aico_error *err)
+/* @which, SQL_VALUE_DROP or SQL_VALUE_CLEAR, of value @number; its bytes are its sender's no more.
+ * *ret_size: how many, 0 when there is none that it is for. */
+static int take_out(struct streams *s, enum streams_statement which, uint64_t number,
+                    uint64_t *ret_size, struct aico_error *err)
 {
     CLEANUP(statement_end)
-    sqlite3_stmt *q = streams_statement(s, SQL_VALUE_DROP, err);
+    sqlite3_stmt *q = streams_statement(s, which, err);
     uint64_t sender = 0, size = 0, held;
     int r;
 
@@ -78,7 +82,22 @@ static int drop(struct streams *s, uint64_t number, uint64_t *ret_size, struct a
     return size > 0 ? grow(s, sender, 0 - size, &held, err) : 0;
 }
 
-static int add(struct streams *s, const struct stored_value *value, uint64_t size,
+/* Its value is gone; that it was later than another sender's stays. */
+static int retire(struct streams *s, uint64_t number, uint64_t *ret_size, struct aico_error *err)
+{
+    int r = take_out(s, SQL_VALUE_CLEAR, number, ret_size, err);
+    sqlite3_stmt *q;
+
+    if (r < 0 || *ret_size == 0)
+        return r < 0 ? r : take_out(s, SQL_VALUE_DROP, number, ret_size, err);
+    q = streams_statement(s, SQL_VALUE_MARK, err);
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    return streams_run(s, q, err);
+}
+
+static int add(struct streams *s, const struct stored_value *value, uint64_t size, bool is_over,
                uint64_t *ret_number, uint64_t *ret_held, struct aico_error *err)
 {
     const struct stored_message *m = &value->message;
@@ -102,7 +121,8 @@ static int add(struct streams *s, const struct stored_value *value, uint64_t siz
     bind_number(q, 7, (uint64_t)m->stored_ms);
     bind_number(q, 8, (uint64_t)value->expires_ms);
     bind_number(q, 9, size);
-    bind_bytes(q, 10, m->payload);
+    bind_number(q, 10, is_over);
+    bind_bytes(q, 11, m->payload);
     r = streams_run(s, q, err);
     *ret_number = (uint64_t)sqlite3_last_insert_rowid(s->db);
     return r < 0 ? r : grow(s, ids.sender, size, ret_held, err);
@@ -128,9 +148,10 @@ int streams_value_put(struct streams *s, const struct stored_value *value, uint6
         return aico_error_set(err, AICO_EQUOTA, "its sender's values take too much");
     }
     if (former.number > 0)
-        r = drop(s, former.number, &former.size, err);
+        r = take_out(s, SQL_VALUE_DROP, former.number, &former.size, err);
     if (r == 0)
-        r = add(s, value, size, &number, &held, err);
+        r = add(s, value, size, former.is_over || (former.number > 0 && !former.is_own), &number,
+                &held, err);
     if (r < 0)
         return r;
     *ret_number = number;
@@ -157,9 +178,12 @@ int streams_value_read(struct streams *s, const struct streams_query *query, int
 
 /* --- deleted ---------------------------------------------------------------------------------- */
 
-int streams_values_remove(struct streams *s, enum streams_statement which, uint64_t number,
-                          size_t rows_max, uint64_t *ret_removed, bool *ret_more,
-                          struct aico_error *err)
+/* The first row of @which, with @number, as long as there is one, is taken out by @take; @rows_max
+ * at most. *ret_removed: values among them. *ret_more: there is another row. */
+static int take_all(struct streams *s, enum streams_statement which, uint64_t number,
+                    int (*take)(struct streams *s, uint64_t number, uint64_t *ret_size,
+                                struct aico_error *err),
+                    size_t rows_max, uint64_t *ret_removed, bool *ret_more, struct aico_error *err)
 {
     uint64_t found = 1, removed = 0, size = 0;
     int r = 0;
@@ -168,7 +192,7 @@ int streams_values_remove(struct streams *s, enum streams_statement which, uint6
         r = streams_number(s, which, number, NULL, &found, err);
         if (r < 0 || found == 0)
             break;
-        r = drop(s, found, &size, err);
+        r = take(s, found, &size, err);
         removed += size > 0;
     }
     if (r < 0)
@@ -178,17 +202,32 @@ int streams_values_remove(struct streams *s, enum streams_statement which, uint6
     return 0;
 }
 
+static int drop(struct streams *s, uint64_t number, uint64_t *ret_size, struct aico_error *err)
+{
+    return take_out(s, SQL_VALUE_DROP, number, ret_size, err);
+}
+
+int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
+                         struct aico_error *err)
+{
+    bool more = false;
+
+    return take_all(s, SQL_VALUE_OF, id, drop, SIZE_MAX, ret_removed, &more, err);
+}
+
 int streams_value_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
                          bool *ret_more, struct aico_error *err)
 {
-    return streams_values_remove(s, SQL_VALUE_VOID, (uint64_t)now_ms, rows_max, ret_removed,
-                                 ret_more, err);
+    return take_all(s, SQL_VALUE_VOID, (uint64_t)now_ms, retire, rows_max, ret_removed, ret_more,
+                    err);
 }
 
 int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE],
                        uint64_t *ret_removed, struct aico_error *err)
 {
-    static const enum streams_statement steps[] = {SQL_HELD_EMPTY, SQL_VALUE_EMPTY};
+    static const enum streams_statement steps[] = {SQL_VALUE_DROP_BY, SQL_VALUE_MARK_BY,
+                                                   SQL_HELD_EMPTY};
+    uint64_t removed = 0;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < COUNT_OF(steps); i++) {
@@ -198,7 +237,9 @@ int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE]
             return streams_fail(s, err);
         bind_bytes(q, 1, bytes_of(sender, SIGN_PUBLIC_SIZE));
         r = streams_run(s, q, err);
+        if (r == 0 && steps[i] != SQL_HELD_EMPTY)
+            removed += (uint64_t)sqlite3_changes(s->db);
     }
-    *ret_removed = r == 0 ? (uint64_t)sqlite3_changes(s->db) : 0;
+    *ret_removed = removed;
     return r;
 }

@@ -294,54 +294,106 @@ static void a_purge_and_a_revocation_take_them(void **state UNUSED)
     streams_close(&s);
 }
 
-/* What was later than another's value, and went with its sender, is still later. */
-static void after_a_revoked_senders_value_no_earlier_one_comes_back(void **state UNUSED)
+static uint64_t drop_all(struct streams *s, const uint8_t *who)
+{
+    uint64_t removed = 0;
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_value_drop(s, who, &removed, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    return removed;
+}
+
+static uint64_t expire(struct streams *s, int64_t now_ms)
+{
+    uint64_t removed = 0;
+    bool more = true;
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_value_expire(s, now_ms, 10, &removed, &more, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_false(more);
+    return removed;
+}
+
+static int64_t say_again(struct streams *s, const char *topic, const char *payload,
+                         uint64_t position)
+{
+    return say(
+        s, (struct say){.topic = topic, .payload = payload, .position = position, .again = true},
+        NULL);
+}
+
+/* What was later than another's value is still later when it is gone, with its sender or by its
+ * time. */
+static void after_a_later_value_that_is_gone_no_earlier_one_comes_back(void **state UNUSED)
 {
     CLEANUP(buffer_deinit)
     struct buffer json = {0};
     struct streams *s = open_store();
-    uint64_t removed = 0, used = 0;
-    bool more = true;
+    struct say later = {
+        .who = bob, .topic = "v/r", .payload = "b", .position = 1, .expires_ms = 2000};
+    struct streams_removed purged;
+    uint64_t used = 0;
 
     assert_true(say(s, (struct say){.topic = "v/r", .payload = "a", .position = 1}, NULL) > 0);
-    assert_true(
-        say(s,
-            (struct say){
-                .who = bob, .topic = "v/r", .payload = "b", .position = 1, .expires_ms = 2000},
-            NULL) > 0);
-    assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
-    assert_int_equal(removed, 1);
-    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
-    assert_int_equal(removed, 0);
-    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_true(say(s, later, NULL) > 0);
+    assert_int_equal(drop_all(s, bob), 1);
+    assert_int_equal(drop_all(s, bob), 0);
     streams_close(&s);
     s = open_store();
     expect(s, "v/r", NULL);
+    assert_int_equal(expire(s, 3000), 0);
     assert_int_equal(look_at(s, "v/*", 1000).count, 1); /* v/q */
     assert_int_equal(streams_json(s, bytes_of(NULL, 0), &json, NULL), 0);
     assert_non_null(memmem(json.at, json.size, "\"values\":1}", 11));
-    assert_int_equal(
-        say(s, (struct say){.topic = "v/r", .payload = "a", .position = 2, .again = true}, NULL),
-        0);
+    assert_int_equal(say_again(s, "v/r", "a", 2), 0);
     expect(s, "v/r", NULL);
-    /* What it says anew is a value, and so is what is said when that one would have been void. */
+    /* What it says anew is a value. */
     assert_true(say(s, (struct say){.topic = "v/r", .payload = "c", .position = 3}, &used) > 0);
     assert_int_equal(used, 4 + 4);
     expect(s, "v/r", "v/r=c");
-    assert_true(
-        say(s,
-            (struct say){
-                .who = bob, .topic = "v/r", .payload = "d", .position = 2, .expires_ms = 2000},
-            &used) > 0);
+
+    later.position = 2;
+    assert_true(say(s, later, &used) > 0);
     assert_int_equal(used, 4);
+    later.position = 3; /* by now it is in the place of its own, and still of another's */
+    assert_true(say(s, later, &used) > 0);
+    assert_int_equal(used, 4);
+    assert_int_equal(expire(s, 2001), 1);
+    assert_int_equal(say_again(s, "v/r", "c", 4), 0);
+    expect(s, "v/r", NULL);
+    assert_int_equal(expire(s, 9000), 0);
+    later.position = 4;
+    assert_true(say(s, later, &used) > 0);
+    assert_int_equal(used, 4);
+    expect(s, "v/r", "v/r=b");
+
+    /* A purge takes that too. */
+    assert_int_equal(drop_all(s, bob), 1);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_value_drop(s, bob, &removed, NULL), 0);
-    assert_int_equal(streams_value_expire(s, 2001, 10, &removed, &more, NULL), 0);
+    assert_int_equal(streams_purge(s, bytes_text("v/**"), 0, &purged, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
-    assert_true(say(s, (struct say){.topic = "v/r", .payload = "c", .position = 4, .again = true},
-                    NULL) > 0);
+    assert_int_equal(purged.count, 1); /* v/q */
+    assert_true(say_again(s, "v/r", "c", 5) > 0);
     expect(s, "v/r", "v/r=c");
+    streams_close(&s);
+}
+
+/* Nothing stays of a value that was nobody's but its sender's. */
+static void of_the_only_senders_value_nothing_stays(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    struct say one = {.topic = "v/s", .payload = "1", .position = 1, .expires_ms = 2000};
+
+    assert_true(say(s, one, NULL) > 0);
+    one.position = 2;
+    assert_true(say(s, one, NULL) > 0);
+    assert_int_equal(expire(s, 2001), 1);
+    assert_true(
+        say(s, (struct say){.who = bob, .topic = "v/s", .payload = "b", .again = true}, NULL) > 0);
+    assert_int_equal(drop_all(s, bob), 1);
+    assert_true(say_again(s, "v/s", "1", 3) > 0);
     streams_close(&s);
 }
 
@@ -362,6 +414,30 @@ static void a_store_without_values_gets_them(void **state UNUSED)
     s = open_store();
     assert_true(say(s, (struct say){.topic = "v/a", .payload = "1", .position = 1}, NULL) > 0);
     expect(s, "v/a", "v/a=1");
+    streams_close(&s);
+}
+
+/* Of a value of the layout before nobody knows whether another one's was there before it. */
+static void what_was_there_before_stays_the_last(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    sqlite3 *db = NULL;
+
+    assert_true(say(s,
+                    (struct say){.topic = "v/o", .payload = "1", .position = 1, .expires_ms = 2000},
+                    NULL) > 0);
+    streams_close(&s);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4;",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)sqlite3_close(db);
+    s = open_store();
+    expect(s, "v/o", "v/o=1");
+    assert_int_equal(expire(s, 2001), 1);
+    assert_int_equal(
+        say(s, (struct say){.who = bob, .topic = "v/o", .payload = "b", .again = true}, NULL), 0);
+    expect(s, "v/o", NULL);
     streams_close(&s);
 }
 
@@ -393,8 +469,10 @@ int main(void)
         cmocka_unit_test(what_is_void_is_not_found_and_goes),
         cmocka_unit_test(what_opens_a_value_stays_with_it),
         cmocka_unit_test(a_purge_and_a_revocation_take_them),
-        cmocka_unit_test(after_a_revoked_senders_value_no_earlier_one_comes_back),
+        cmocka_unit_test(after_a_later_value_that_is_gone_no_earlier_one_comes_back),
+        cmocka_unit_test(of_the_only_senders_value_nothing_stays),
         cmocka_unit_test(a_store_without_values_gets_them),
+        cmocka_unit_test(what_was_there_before_stays_the_last),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
