@@ -388,7 +388,7 @@ static bool may_expire(const struct sim_message *m)
 {
     return !m->closing &&
            (m->lane == LANE_BY_GROUP || m->lane == LANE_IN_CLEAR || m->lane == LANE_TO_READERS ||
-            m->lane == LANE_TO_ONE || m->lane == LANE_MAIL);
+            m->lane == LANE_TO_ONE || m->lane == LANE_MAIL || m->lane == LANE_KEPT);
 }
 
 static uint8_t delivery_of(const struct sim_message *m)

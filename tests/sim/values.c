@@ -66,6 +66,12 @@ static bool may_be_last(const struct world *w, const struct sim_message *m)
     return true;
 }
 
+/* Whether its time may be over, by the clock of anybody. */
+static bool may_be_void(const struct world *w, const struct sim_message *m)
+{
+    return m->expires_ms > 0 && w->now_ms + w->session.synchrony_bound_ms > m->expires_ms;
+}
+
 /* The bytes of the values that surely stand and are @sender's. */
 static size_t standing(const struct world *w, int sender)
 {
@@ -82,7 +88,7 @@ static size_t standing(const struct world *w, int sender)
                 last = &w->messages[i];
                 count++;
             }
-        if (count == 1 && last->sender == sender && last->settled_step)
+        if (count == 1 && last->sender == sender && last->settled_step && !may_be_void(w, last))
             bytes += last->size;
     }
     return bytes;
@@ -233,8 +239,8 @@ static bool still_stands(const struct world *w, const struct sim_message *m, int
     return owner_allows(w, w->version, m->sender, reader, m->topic);
 }
 
-/* What is shown is one that may be the last; nothing only where the last one may be empty (there is
- * none any more) or may be forbidden it. */
+/* What is shown is one that may be the last; nothing only where the last one may be empty or void
+ * (there is none any more) or may be forbidden it. */
 static void account(struct node *reader, int topic)
 {
     struct world *w = reader->world;
@@ -247,7 +253,7 @@ static void account(struct node *reader, int topic)
         if (!is_value(m, topic) || !may_be_last(w, m))
             continue;
         acknowledged |= m->settled_step > 0;
-        none |= m->size == 0 || !still_stands(w, m, reader->index);
+        none |= m->size == 0 || may_be_void(w, m) || !still_stands(w, m, reader->index);
         told |= reader->told[m->sender][topic].step > 0;
         if (shown == i + 1) {
             w->values_owed++;
