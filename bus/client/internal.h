@@ -334,6 +334,7 @@ struct client {
     uint64_t topic_acked;     /* of them, told to the broker as one of a queue group */
     size_t queue_count;       /* subscriptions as one of a queue group */
     struct arrival *arrivals; /* envelopes the sessions have not answered yet */
+    size_t arrivals_stored;   /* items among them */
     uint64_t arrival_count;
 
     struct buffer registry_document; /* REGISTRY pieces */

@@ -307,6 +307,7 @@ static void arrival_free(struct client *client, struct arrival *arrival)
     if (!arrival)
         return;
     client->receive_owed += arrival->credit;
+    client->arrivals_stored -= arrival->stored.number > 0;
     DL_DELETE(client->arrivals, arrival);
     free(arrival);
 }
@@ -455,6 +456,7 @@ static void deliver_item(struct client *client, struct moment now, struct client
     }
     arrival->stored = (struct stored_place){item->number, item->subscription, item->attempt,
                                             (int64_t)item->stored_ms};
+    client->arrivals_stored += item->number > 0;
     arrival->mail = item->delivery == DELIVERY_MAILBOX;
     if (arrival->mail)
         sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
@@ -692,9 +694,10 @@ static struct seen_place place_of(struct client *client, const struct session_ev
 static void hand_item(struct client *client, const struct arrival *arrival,
                       const struct seen_place *place)
 {
-    struct arrival *earlier;
+    struct arrival *earlier = client->arrivals;
 
-    for (earlier = client->arrivals; earlier != arrival; earlier = earlier->next)
+    /* Most often it is the only one. */
+    for (; client->arrivals_stored > 1 && earlier != arrival; earlier = earlier->next)
         earlier->overtaken |= earlier->stored.number == arrival->stored.number &&
                               earlier->stored.subscription == arrival->stored.subscription;
     follow_handed(client, &arrival->stored, arrival->count, place);
