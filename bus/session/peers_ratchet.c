@@ -471,7 +471,8 @@ static int deliver(struct sessions *s, struct moment now, const struct arrival *
 static void note_failure(struct sessions *s, struct moment now, const struct arrival *a,
                          struct bond *bond, int code)
 {
-    if (!bucket_take(&a->peer->failures, now.boot_ms, FAILURES_PER_SECOND, FAILURES_PER_SECOND))
+    if (code != AICO_ERATCHET && /* that costs nothing */
+        !bucket_take(&a->peer->failures, now.boot_ms, FAILURES_PER_SECOND, FAILURES_PER_SECOND))
         a->peer->pause_ms = now.boot_ms + FAILURES_PAUSE_MS;
     if (bond && ++bond->failures >= FAILURES_RESET && code != AICO_EPADDING) {
         bond->failures = 0;

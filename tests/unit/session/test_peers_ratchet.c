@@ -1256,6 +1256,29 @@ static void what_a_ratchet_that_was_given_up_would_have_opened_is_told(void **st
     }
 }
 
+/* To find that there is no ratchet costs nothing, so it is no reason to stop listening: what lies
+ * in a mailbox would come again only with the next session. */
+static void of_much_mail_without_a_ratchet_each_is_told(void **state UNUSED)
+{
+    enum { MUCH = 20 };
+
+    (void)mail("0");
+    take(BOB);
+    give_up(false);
+    for (int i = 0; i < MUCH; i++) {
+        struct writer w = writer_over(room, sizeof(room));
+
+        assert_int_equal(seal_as(ALICE, DELIVERY_MAILBOX, "1", &w), 0);
+        post(BOB, TOPIC, DELIVERY_MAILBOX, writer_view(&w));
+    }
+    run();
+    assert_int_equal(ends[BOB].failed, MUCH);
+    assert_int_equal(ends[BOB].failed_code, AICO_ERATCHET);
+    advance(1000);
+    (void)mail("2");
+    assert_true(handed[1] == 0 && handed[2] == 1);
+}
+
 /* Both ends turned: what came with the Init was all of the first chain. A sender whose state is an
  * old one uses numbers of it again, and says so. */
 static void of_a_ratchet_that_turned_and_was_given_up_repetitions_are_known(void **state UNUSED)
@@ -1378,6 +1401,7 @@ int main(void)
         RATCHET_TEST(reset_of_an_unknown_ratchet_changes_nothing),
         RATCHET_TEST(the_revoked_lose_their_ratchets),
         RATCHET_TEST(what_a_ratchet_that_was_given_up_would_have_opened_is_told),
+        RATCHET_TEST(of_much_mail_without_a_ratchet_each_is_told),
         RATCHET_TEST(of_a_ratchet_that_turned_and_was_given_up_repetitions_are_known),
         RATCHET_TEST(forged_envelopes_are_not_listened_to_for_long),
     };
