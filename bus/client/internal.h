@@ -24,10 +24,17 @@ struct client_topic {
     char name[];
 };
 
+/* Who asked for a value that the broker had not answered yet. */
+struct value_asker {
+    struct value_asker *next;
+    struct client_component *to;
+};
+
 /* The last value we published on a topic: sealed again for who comes later. */
 struct own_value {
     UT_hash_handle hh;        /* by topic; of the last one */
     struct own_value *former; /* stands when this one is refused; NULL: none */
+    struct value_asker *askers;
     uint64_t number;
     bool accepted;      /* by a broker, for good */
     bool told;          /* the broker in force has it from us */
@@ -304,7 +311,8 @@ struct client {
     struct own_value *values;
     size_t values_bytes;
     uint64_t last_value;
-    int64_t values_due_ms; /* boot clock: a value that was asked for is given up; 0: none is */
+    int64_t values_due_ms; /* boot clock: a value that was asked for is given up, or (1) one of ours
+                              has an answer that is waited for; 0: none is */
     struct client_subscription *subscriptions;
     uint32_t next_subscription;
     struct operation *operations;

@@ -38,12 +38,23 @@ static struct own_value *find(struct client *client, struct bytes topic)
     return v;
 }
 
+static void forget_askers(struct own_value *v)
+{
+    while (v->askers) {
+        struct value_asker *asker = v->askers;
+
+        LL_DELETE(v->askers, asker);
+        free(asker);
+    }
+}
+
 /* @v, with all before it. */
 static void release(struct own_value *v)
 {
     while (v) {
         struct own_value *former = v->former;
 
+        forget_askers(v);
         memory_wipe(v, size_of(v));
         free(v);
         v = former;
@@ -147,6 +158,19 @@ bool values_is_current(struct client *client, struct bytes topic, uint64_t numbe
     return v && v->number == number;
 }
 
+/* Who waits for the answer to @from is given @to. */
+static void pass_askers(struct own_value *from, struct own_value *to)
+{
+    LL_CONCAT(to->askers, from->askers);
+    from->askers = NULL;
+}
+
+static void give_soon(struct client *client, const struct own_value *v)
+{
+    if (v->accepted && v->askers)
+        client->values_due_ms = 1;
+}
+
 void values_accepted(struct client *client, struct bytes topic, uint64_t number)
 {
     struct own_value *last = find(client, topic), **at = place_of(&last, number);
@@ -154,6 +178,9 @@ void values_accepted(struct client *client, struct bytes topic, uint64_t number)
     if (!at)
         return;
     (*at)->accepted = (*at)->told = true;
+    for (struct own_value *former = (*at)->former; former; former = former->former)
+        pass_askers(former, *at);
+    give_soon(client, *at);
     release((*at)->former);
     (*at)->former = NULL;
 }
@@ -189,6 +216,10 @@ void values_refused(struct client *client, struct bytes topic, uint64_t number)
         take_out(client, v);
     *at = v->former;
     v->former = NULL;
+    if (*at) {
+        pass_askers(v, *at);
+        give_soon(client, *at);
+    }
     release(v);
     if (!is_last || !last)
         return;
@@ -220,10 +251,52 @@ void values_resend(struct client *client, struct moment now)
     }
 }
 
-void values_again(struct client *client, struct moment now, struct bytes name, struct bytes topic)
+/* Whoever may not read it is not told either; that is for the sessions to say. */
+static void give(struct client *client, struct moment now, struct client_component *to,
+                 const struct own_value *v)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer block = {0};
+
+    if (!is_over(v, now) && number_headers(v->number, headers_of(v), &block) == 0)
+        (void)!publish_value(client, now, to, v, buffer_view(&block));
+}
+
+/* It may be refused, or be another broker's that does not know it yet. */
+static void let_wait(struct client *client, struct own_value *v, struct client_component *to)
+{
+    struct value_asker *asker;
+
+    LL_FOREACH(v->askers, asker)
+    if (asker->to == to)
+        return;
+    asker = calloc(1, sizeof(*asker));
+    if (!asker) {
+        client_end(client, AICO_ENOMEM, "out of memory");
+        return;
+    }
+    asker->to = to;
+    LL_PREPEND(v->askers, asker);
+}
+
+/* Those whose value has its answer now. */
+static void give_to_askers(struct client *client, struct moment now)
+{
+    struct own_value *last, *next;
+    struct value_asker *asker;
+
+    HASH_ITER(hh, client->values, last, next)
+    for (struct own_value *v = last; v; v = v->former) {
+        if (!v->accepted)
+            continue;
+        LL_FOREACH(v->askers, asker)
+        give(client, now, asker->to, v);
+        forget_askers(v);
+    }
+}
+
+void values_again(struct client *client, struct moment now, struct bytes name, struct bytes topic)
+{
     struct client_component *to = component_get(client, name);
     struct own_value *v = find(client, topic);
 
@@ -232,9 +305,10 @@ void values_again(struct client *client, struct moment now, struct bytes name, s
             forget(client, v);
         v = NULL;
     }
-    /* Whoever may not read it is not told either; that is for the sessions to say. */
-    if (v && to && number_headers(v->number, headers_of(v), &block) == 0)
-        (void)!publish_value(client, now, to, v, buffer_view(&block));
+    if (v && to && v->accepted)
+        give(client, now, to, v);
+    else if (v && to)
+        let_wait(client, v, to);
 }
 
 /* --- of others ------------------------------------------------------------------------------ */
@@ -387,6 +461,7 @@ void values_tick(struct client *client, struct moment now)
     if (client->values_due_ms == 0 || now.boot_ms < client->values_due_ms)
         return;
     client->values_due_ms = 0;
+    give_to_askers(client, now);
     HASH_ITER(hh, client->components, peer, next)
     LL_FOREACH(peer->values, v)
     if (v->until_ms > 0 && now.boot_ms >= v->until_ms) {
