@@ -219,9 +219,9 @@ int publish_control(struct client *client, struct client_component *to, struct c
  * have passed the message on before the link broke). */
 static uint32_t time_left(struct moment now, int64_t expires_ms)
 {
-    if (expires_ms == 0)
-        return 0;
-    return (uint32_t)MIN(MAX(expires_ms - now.boot_ms, (int64_t)1), (int64_t)UINT32_MAX);
+    if (expires_ms == 0 || expires_ms - now.boot_ms > (int64_t)UINT32_MAX)
+        return 0; /* so far away only a rule's age is, which the broker knows */
+    return (uint32_t)MAX(expires_ms - now.boot_ms, (int64_t)1);
 }
 
 /* Puts what is left of @sent into the frame; true when all of it is in. */

@@ -109,6 +109,19 @@ static int number_headers(uint64_t number, struct bytes headers, struct buffer *
     return 0;
 }
 
+/* Boot clock; 0: never. As the broker does, by the rule in force when it is said. */
+static int64_t end_of(struct client *client, struct moment now, const struct outgoing *out,
+                      struct bytes topic)
+{
+    const struct rule *rule = registry_rule_for(client->registry, topic);
+    int64_t end_ms;
+
+    if (!rule || !rule->store.on || rule->store.age_s == 0)
+        return out->expires_ms;
+    end_ms = now.boot_ms + (int64_t)rule->store.age_s * 1000;
+    return out->expires_ms > 0 ? MIN(out->expires_ms, end_ms) : end_ms;
+}
+
 int values_keep(struct client *client, struct moment now, const struct outgoing *out,
                 struct bytes topic, struct bytes headers, struct bytes payload,
                 struct buffer *ret_headers)
@@ -132,7 +145,7 @@ int values_keep(struct client *client, struct moment now, const struct outgoing 
     /* Rises over restarts as well, as far as the clock does. */
     v->number = client->last_value =
         MAX((uint64_t)MAX(now.real_ms, (int64_t)1), client->last_value + 1);
-    v->expires_ms = out->expires_ms;
+    v->expires_ms = end_of(client, now, out, topic);
     v->topic_size = (uint8_t)topic.size;
     v->headers_size = (uint16_t)headers.size;
     v->payload_size = (uint32_t)payload.size;

@@ -240,6 +240,55 @@ static void a_broker_that_does_not_know_us_is_told_our_values_again(void **state
     world_deinit(&w);
 }
 
+/* What is said under g/ is stored for a thousand seconds. */
+static void store_for_a_while(struct world *w)
+{
+    struct registry_draft *draft = world_draft(w, w->registry);
+    struct registry *second;
+
+    assert_int_equal(
+        registry_draft_set_rule(draft,
+                                &(struct rule_line){.filter = bytes_text("g/**"),
+                                                    .publish = "*",
+                                                    .subscribe = "*",
+                                                    .seal = SEAL_GROUP,
+                                                    .authenticity = AUTHENTICITY_GROUP,
+                                                    .store = {.on = true, .age_s = 1000}},
+                                NULL),
+        0);
+    second = registry_make(draft);
+    assert_int_equal(client_offer_registry(w->client, w->now, registry_document(second)), 0);
+    registry_unref(&second);
+    registry_draft_free(&draft);
+}
+
+/* The next broker would give it a life of its own. */
+static void a_value_older_than_its_rule_says_is_not_said_again(void **state UNUSED)
+{
+    uint32_t ttl_ms;
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    store_for_a_while(&w);
+    retain(&w, "g/x", "one");
+    assert_int_equal(sent(&w, RECORD_PUBLISH, 0)->publish.ttl_ms, 0);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    pass(&w, 400000);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 1);
+    ttl_ms = sent(&w, RECORD_PUBLISH, 0)->publish.ttl_ms;
+    assert_in_range(ttl_ms, 1, 600000);
+    say_ack(&w, sent(&w, RECORD_PUBLISH, 0)->id);
+    pass(&w, ttl_ms);
+    lose_link(&w);
+    link_with(&w, WINDOW, 0);
+    assert_int_equal(sent_count(&w, RECORD_PUBLISH), 0);
+    expect_balance(&w);
+    world_deinit(&w);
+}
+
 /* What bob, who asks for the value of g/x, is sent. */
 static const char *asked(struct world *w)
 {
@@ -704,6 +753,7 @@ int main(void)
         cmocka_unit_test(who_is_in_no_group_does_not_say_it),
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
+        cmocka_unit_test(a_value_older_than_its_rule_says_is_not_said_again),
         cmocka_unit_test(a_value_that_was_refused_is_none),
         cmocka_unit_test(the_value_before_one_that_was_refused_stands),
         cmocka_unit_test(who_asks_for_a_value_that_has_no_answer_waits_for_it),
