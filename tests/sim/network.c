@@ -313,19 +313,40 @@ static void look_at_frame(struct world *w, struct link *link, struct bytes frame
         look_at_record(w, link, &record);
 }
 
+/* The oldest session of @name that the broker has ended by itself. */
+static void note_ended(struct world *w, const char *name)
+{
+    struct link *ended = NULL;
+
+    for (struct link *link = w->links; link; link = link->next)
+        if (link->peer && !link->ended && strcmp(link->node->name, name) == 0)
+            ended = link;
+    if (ended)
+        ended->ended = true;
+}
+
+void broker_events(struct world *w)
+{
+    struct broker_event event;
+
+    while (broker_next_event(w->broker, &event)) {
+        if (event.kind != BROKER_EVENT_DENIED)
+            sim_note(w, "broker: %s %s", event.name, event.text);
+        if (event.kind == BROKER_EVENT_KICKED)
+            note_ended(w, event.name);
+    }
+}
+
 /* One frame, or one link to cut. */
 void broker_output(struct world *w)
 {
     struct broker_peer *peer;
-    struct broker_event event;
     struct bytes frame;
     struct link *link;
     bool has_more;
     int code;
 
-    while (broker_next_event(w->broker, &event))
-        if (event.kind != BROKER_EVENT_DENIED)
-            sim_note(w, "broker: %s %s", event.name, event.text);
+    broker_events(w);
     has_more = broker_work(w->broker, broker_moment(w));
     store_take(w);
     if (broker_next_frame(w->broker, broker_moment(w), &peer, &frame)) {

@@ -196,10 +196,11 @@ static void say_goodbye(struct node *node)
 
         while (link->up.head && link->peer)
             pipe_up_deliver(node->world, link);
+        broker_events(node->world);
         if (link->peer)
             (void)broker_peer_receive(node->world->broker, broker_moment(node->world), link->peer,
                                       writer_view(&w));
-        if (node->will) /* taken back */
+        if (node->will && !link->ended) /* taken back; else it was too late */
             node->world->messages[node->will - 1].sessions--;
         node->world->broker_dirty = true;
     }

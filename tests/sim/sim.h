@@ -280,7 +280,7 @@ struct link {
     struct node *node;
     struct broker_peer *peer;
     bool client_side, broker_side; /* who still holds it */
-    bool cut;
+    bool cut, ended;               /* ended: by the broker, which may not have told yet */
     int64_t client_notices_ms, broker_notices_ms; /* MOMENT_NEVER: does not */
     bool broker_blocked;
     struct pipe up, down;
@@ -370,6 +370,8 @@ void pipe_down_deliver(struct world *w, struct link *link);
 void pipe_up_deliver(struct world *w, struct link *link);
 void client_output(struct node *node);
 void broker_output(struct world *w);
+/* What happened in the broker since. */
+void broker_events(struct world *w);
 void broker_start(struct world *w);
 enum store_end { STORE_END_ORDERLY, STORE_END_KILLED, STORE_END_POWER };
 void broker_stop(struct world *w, enum store_end end);
