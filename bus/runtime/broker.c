@@ -158,12 +158,15 @@ static struct broker_peer *welcome(struct aico_broker *b, struct moment now,
     return peer;
 }
 
-/* Whether more may be waiting. */
-static bool take_input(struct aico_broker *b, struct moment now)
+/* Whether more may be waiting. @events: of router_wait(). */
+static bool take_input(struct aico_broker *b, struct moment now, unsigned events)
 {
-    size_t bytes = 0;
+    bool is_one = events & ROUTER_ONE;
+    size_t bytes = 0, frames_max = is_one ? 1 : TURN_FRAMES_IN;
 
-    for (size_t frames = 0; frames < TURN_FRAMES_IN && bytes < TURN_BYTES_IN; frames++) {
+    if (!(events & ROUTER_INPUT))
+        return false;
+    for (size_t frames = 0; frames < frames_max && bytes < TURN_BYTES_IN; frames++) {
         struct router_input input;
         struct broker_peer *peer;
 
@@ -175,7 +178,7 @@ static bool take_input(struct aico_broker *b, struct moment now)
         if (peer)
             (void)broker_peer_receive(b->core, now, peer, input.frame);
     }
-    return true;
+    return !is_one;
 }
 
 static void let_go_of_lost_links(struct aico_broker *b, struct moment now)
@@ -313,8 +316,8 @@ static int64_t wait_ms(const struct aico_broker *b, struct moment now)
     return MAX(until - now.boot_ms, (int64_t)0);
 }
 
-/* One turn; returns how long to wait for the next. */
-static int64_t turn(struct aico_broker *b, struct moment now)
+/* One turn after @events of router_wait(); returns how long to wait for the next. */
+static int64_t turn(struct aico_broker *b, struct moment now, unsigned events)
 {
     bool has_more;
 
@@ -324,7 +327,7 @@ static int64_t turn(struct aico_broker *b, struct moment now)
         start_draining(b, now);
     broker_follow_registry(b, now);
 
-    has_more = take_input(b, now);
+    has_more = take_input(b, now, events);
     if (now.boot_ms >= broker_deadline(b->core))
         broker_tick(b->core, now);
     has_more |= broker_work(b->core, now);
@@ -367,13 +370,14 @@ int aico_broker_run(struct aico_broker *b, struct aico_error *err)
 
     (void)err;
     for (;;) {
+        unsigned events = router_wait(b->router, b->wake.fd, timeout_ms);
         struct moment now;
 
-        if (router_wait(b->router, b->wake.fd, timeout_ms) & ROUTER_WOKEN)
+        if (events & ROUTER_WOKEN)
             wake_clear(&b->wake);
         (void)pthread_mutex_lock(&b->lock);
         now = moment_now();
-        timeout_ms = turn(b, now);
+        timeout_ms = turn(b, now, events);
         (void)pthread_mutex_unlock(&b->lock);
         tell_pulse(b, now);
         if (is_over(b, now))

@@ -192,14 +192,13 @@ static void dial(struct aico_client *c, struct moment now)
         link_failed(c, now, r, err.text);
 }
 
-/* Whether more may be waiting. */
-static bool take_frames(struct aico_client *c, struct moment now)
+static void take_frames(struct aico_client *c, struct moment now, int count)
 {
     struct bytes frame;
 
-    for (int i = 0; i < TURN_FRAMES_IN; i++) {
+    for (int i = 0; i < count; i++) {
         if (dealer_receive(c->dealer, &frame) < 0)
-            return false;
+            return;
         if (client_receive(c->core, now, frame) < 0) { /* the core knows that it is over */
             const char *text;
             int code;
@@ -224,7 +223,7 @@ static void handle_link(struct aico_client *c, struct moment now, unsigned event
     if (events & DEALER_WRITABLE)
         c->is_blocked = false;
     if (events & DEALER_FRAME)
-        (void)take_frames(c, now);
+        take_frames(c, now, events & DEALER_ONE ? 1 : TURN_FRAMES_IN);
     if (c->dealer && events & DEALER_DOWN) {
         int code = dealer_reason(c->dealer, &err);
 

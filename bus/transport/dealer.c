@@ -28,7 +28,6 @@ struct dealer {
     enum state state;
     bool up_told;
     bool asked;         /* what listens there */
-    bool is_drained;    /* dealer_receive() found nothing last, and nothing was sent since */
     bool is_full;       /* dealer_send() said so and DEALER_WRITABLE was not told since */
     int64_t timeout_ms; /* of the settings */
     int64_t give_up_ms; /* boot_ms at which CONNECTING or SHAKING ends, should libzmq not say */
@@ -257,10 +256,9 @@ int dealer_open(struct transport *transport, const struct dealer_settings *setti
     return 0;
 }
 
-/* Everything that is true now. */
-static unsigned collect(struct dealer *dealer, bool is_woken)
+unsigned dealer_look(struct dealer *dealer)
 {
-    unsigned result = is_woken ? DEALER_WOKEN : 0;
+    unsigned result = DEALER_NONE;
     uint16_t event;
     uint32_t value;
     int events;
@@ -269,19 +267,17 @@ static unsigned collect(struct dealer *dealer, bool is_woken)
         on_event(dealer, event, value);
     on_time(dealer);
 
-    /* Asked after the monitor: what arrived before the link was lost is seen before its loss. Who
-     * found nothing to receive has been told, as long as no other call took commands since. */
-    if (dealer->state == UP && dealer->up_told && dealer->is_drained && !dealer->is_full)
-        events = 0;
+    /* Asked after the monitor: what arrived before the link was lost is seen before its loss. */
+    if (dealer->state == UP && dealer->up_told && !dealer->is_full)
+        events = waiter_has_input(&dealer->waiter) ? ZMQ_POLLIN : 0;
     else
         events = waiter_events(&dealer->waiter);
-    dealer->is_drained = false;
     if (dealer->state == UP && !dealer->up_told) {
         dealer->up_told = true;
         result |= DEALER_UP;
     }
     if (events & ZMQ_POLLIN)
-        result |= DEALER_FRAME;
+        result |= waiter_expects_one(&dealer->waiter) ? DEALER_FRAME | DEALER_ONE : DEALER_FRAME;
     if (dealer->state == UP && dealer->is_full && events & ZMQ_POLLOUT) {
         dealer->is_full = false;
         result |= DEALER_WRITABLE;
@@ -291,20 +287,43 @@ static unsigned collect(struct dealer *dealer, bool is_woken)
     return result;
 }
 
+bool dealer_has_frame(struct dealer *dealer)
+{
+    return waiter_has_input(&dealer->waiter);
+}
+
+void dealer_get_fds(const struct dealer *dealer, int ret_fds[2])
+{
+    memcpy(ret_fds, dealer->waiter.fds, sizeof(dealer->waiter.fds));
+}
+
+unsigned dealer_sleep(const int fds[2], int wake_fd, int64_t timeout_ms)
+{
+    return waiter_poll(fds, wake_fd, timeout_ms, 0);
+}
+
+unsigned dealer_slept(struct dealer *dealer, unsigned found)
+{
+    waiter_polled(&dealer->waiter, found);
+    if (found & WAITER_FAILED)
+        go_down(dealer, AICO_ESYSTEM, zmq_strerror(errno));
+    return dealer_look(dealer) | (found & WAITER_WOKEN ? DEALER_WOKEN : DEALER_NONE);
+}
+
 unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms)
 {
     int64_t now = moment_now().boot_ms;
     int64_t deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now + timeout_ms;
-    bool is_woken = false, is_last = false;
-    unsigned result;
+    unsigned result = dealer_look(dealer);
+    bool is_last = false;
 
-    while ((result = collect(dealer, is_woken)) == DEALER_NONE && !is_last) {
+    while (result == DEALER_NONE && !is_last) {
         int64_t until_ms = next_time(dealer, deadline_ms);
         int64_t wait_ms = until_ms == MOMENT_NEVER ? -1 : MAX(until_ms - now, (int64_t)0);
 
         is_last = deadline_ms <= now;
-        if (!waiter_wait(&dealer->waiter, wake_fd, wait_ms, &is_woken))
-            go_down(dealer, AICO_ESYSTEM, zmq_strerror(errno));
+        result = dealer_slept(
+            dealer, waiter_poll(dealer->waiter.fds, wake_fd, wait_ms, dealer->waiter.busy_us));
         now = moment_now().boot_ms;
     }
     return result;
@@ -333,9 +352,9 @@ int dealer_send(struct dealer *dealer, struct bytes frame)
 
     if (frame.size == 0)
         return AICO_EINVAL;
-    dealer->is_drained = false;
     if (dealer->state != UP)
         return AICO_ECLOSED;
+    waiter_sent(&dealer->waiter);
     do
         r = zmq_send(dealer->socket, frame.at, frame.size, ZMQ_DONTWAIT);
     while (r < 0 && errno == EINTR);
@@ -364,9 +383,12 @@ int dealer_receive(struct dealer *dealer, struct bytes *ret_frame)
     do
         r = zmq_msg_recv(&dealer->frame, dealer->socket, ZMQ_DONTWAIT);
     while (r < 0 && errno == EINTR);
-    dealer->is_drained = r < 0 && errno == EAGAIN;
-    if (r < 0)
+    if (r < 0) {
+        if (errno == EAGAIN)
+            waiter_received(&dealer->waiter, false);
         return AICO_ENOTFOUND;
+    }
+    waiter_received(&dealer->waiter, true);
     if (zmq_msg_more(&dealer->frame) || zmq_msg_size(&dealer->frame) == 0) {
         skip_parts(dealer);
         go_down(dealer, AICO_EPROTO, "the broker sent something that is not a frame");

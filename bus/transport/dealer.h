@@ -50,6 +50,8 @@ enum dealer_event {
                             perhaps not while frames come */
     DEALER_DOWN = 16,    /* over, for the reason of dealer_reason(); told only when every frame
                             that arrived before was taken, and then at every call */
+    DEALER_ONE = 32,     /* with DEALER_FRAME: after a wait, and it is probably one, see
+                            waiter_expects_one() */
 };
 
 /*
@@ -59,6 +61,19 @@ enum dealer_event {
  * @timeout_ms  0: only look; -1: for ever
  */
 unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms);
+/*
+ * Its parts, for who lets another thread use a dealer that is up while it sleeps itself:
+ * dealer_look() tells what is true now, and only after one that told nothing may be slept.
+ * dealer_sleep() sleeps on descriptors alone, so the dealer may even be closed meanwhile; what it
+ * returns is for dealer_slept(), which looks again and adds DEALER_WOKEN.
+ */
+unsigned dealer_look(struct dealer *dealer);
+/* Whether dealer_receive() has a frame, and no more than that: what dealer_look() would have told
+ * besides, the next one tells. When there is none, dealer_sleep() wakes for what comes. */
+bool dealer_has_frame(struct dealer *dealer);
+void dealer_get_fds(const struct dealer *dealer, int ret_fds[2]);
+unsigned dealer_sleep(const int fds[2], int wake_fd, int64_t timeout_ms);
+unsigned dealer_slept(struct dealer *dealer, unsigned found);
 /* From now on dealer_wait() asks for so many microseconds without pause before it sleeps; 0, as it
  * is at first: it sleeps at once. */
 void dealer_set_busy_poll(struct dealer *dealer, int64_t us);

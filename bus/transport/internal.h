@@ -40,14 +40,18 @@ static inline void socket_close(void **socket)
 /*
  * Waits for a socket, its monitor and a descriptor with one system call, where zmq_poll() asks each
  * socket before and after it. The descriptor of a socket of ZeroMQ tells of commands that nobody
- * has taken, and every call of the socket may take them. So waiter_events() is asked before every
- * wait, and only who finds there nothing may wait.
+ * has taken, and every call of the socket may take them. So only who found nothing to receive, and
+ * has called nothing since, may wait: waiter_events() is asked before, unless that is known.
  */
 struct waiter {
     void *socket, *monitor; /* the owner's */
-    int socket_fd, monitor_fd;
-    unsigned passed;     /* calls of waiter_events() since the monitor was looked at */
+    int fds[2];             /* of both */
+    unsigned passed;        /* calls of waiter_events() since the monitor was looked at */
     bool is_monitor_due; /* it may have events: until waiter_next_event() says that it has none */
+    bool is_empty;       /* nothing was there to receive; its descriptor tells of what comes */
+    bool is_fresh;       /* a wait ended with input, and nobody has looked for more of it */
+    bool is_lone;        /* the input of the last such wait was one frame */
+    unsigned taken;      /* frames since that wait */
     int64_t busy_us;     /* so long a wait asks without pause before it sleeps; 0: not at all */
 };
 /* False when libzmq does not give its descriptors. */
@@ -55,13 +59,27 @@ bool waiter_init(struct waiter *waiter, void *socket, void *monitor);
 /* ZMQ_EVENTS of the socket as they are now. Who never waits sees its monitor all the same, after
  * some calls. */
 int waiter_events(struct waiter *waiter);
+/* Whether there is something to receive; asks only if that is not known. */
+bool waiter_has_input(struct waiter *waiter);
+/* The socket was called: to send, or to receive, which brought a frame or found nothing. */
+void waiter_sent(struct waiter *waiter);
+void waiter_received(struct waiter *waiter, bool is_frame);
 /*
- * @wake_fd       -1: none
- * @timeout_ms    -1: for ever
- * @ret_is_woken  whether @wake_fd is readable
- * False when the wait failed (errno), for another reason than a signal.
+ * After a wait that ended with input: whether it is probably one frame. Who takes only that one
+ * spares the look for a second, because it has to look before the next wait anyway.
  */
-bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *ret_is_woken);
+bool waiter_expects_one(const struct waiter *waiter);
+enum waiter_found { WAITER_INPUT = 1, WAITER_MONITOR = 2, WAITER_WOKEN = 4, WAITER_FAILED = 8 };
+/*
+ * Sleeps until the socket or its monitor may have something or @wake_fd (-1: none) is readable.
+ *
+ * @fds         of the waiter, which meanwhile may be another thread's, and even end
+ * @timeout_ms  -1: for ever
+ * @busy_us     of the waiter
+ * What was found, for waiter_polled(); WAITER_FAILED (errno) for another reason than a signal.
+ */
+unsigned waiter_poll(const int fds[2], int wake_fd, int64_t timeout_ms, int64_t busy_us);
+void waiter_polled(struct waiter *waiter, unsigned found);
 /* The next event of the monitor, if it may have one. */
 bool waiter_next_event(struct waiter *waiter, uint16_t *ret_event, uint32_t *ret_value);
 

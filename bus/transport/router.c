@@ -252,18 +252,30 @@ int router_bind(struct router *router, const char *endpoint, int listener, char 
     return 0;
 }
 
+/* A lost link is named after a look that found nothing left of it: then what is known is too old.
+ */
+static bool has_input(struct router *router)
+{
+    if (router->waiter.is_empty && !router->gone)
+        return false;
+    if (waiter_events(&router->waiter) & ZMQ_POLLIN)
+        return true;
+    router->drained++;
+    return false;
+}
+
 unsigned router_wait(struct router *router, int wake_fd, int64_t timeout_ms)
 {
-    bool is_woken = false;
-    unsigned result = ROUTER_NONE;
+    unsigned result = ROUTER_NONE, found;
 
-    if (waiter_events(&router->waiter) & ZMQ_POLLIN)
+    if (has_input(router))
         return ROUTER_INPUT;
-    (void)waiter_wait(&router->waiter, wake_fd, timeout_ms, &is_woken);
-    if (is_woken)
+    found = waiter_poll(router->waiter.fds, wake_fd, timeout_ms, router->waiter.busy_us);
+    waiter_polled(&router->waiter, found);
+    if (found & WAITER_WOKEN)
         result |= ROUTER_WOKEN;
-    if (waiter_events(&router->waiter) & ZMQ_POLLIN)
-        result |= ROUTER_INPUT;
+    if (has_input(router))
+        result |= waiter_expects_one(&router->waiter) ? ROUTER_INPUT | ROUTER_ONE : ROUTER_INPUT;
     return result;
 }
 
@@ -564,14 +576,18 @@ static int read_message(struct router *router, uint8_t *routing_id, size_t *ret_
         do
             r = zmq_msg_recv(frame, router->socket, ZMQ_DONTWAIT);
         while (r < 0 && errno == EINTR);
-        if (r < 0)
+        if (r < 0) {
+            if (errno == EAGAIN)
+                waiter_received(&router->waiter, false);
             return AICO_ENOTFOUND;
+        }
         if (parts++ == 0) {
             size = zmq_msg_size(frame);
             *ret_id_size = size;
             memcpy(routing_id, zmq_msg_data(frame), MIN(size, (size_t)ROUTING_ID_SIZE));
         }
     } while (zmq_msg_more(frame));
+    waiter_received(&router->waiter, true);
     if (parts == 2 && zmq_msg_size(frame) > 0)
         return 0;
     router->counters.refused_shape++;
@@ -733,6 +749,7 @@ int router_send(struct router *router, struct link *link, struct bytes frame)
 {
     if (link->state >= LINK_CUT)
         return AICO_ECLOSED;
+    waiter_sent(&router->waiter);
     /* Only the first part can be refused: then nothing of the message was taken. */
     if (send_part(router, link->routing_id, ROUTING_ID_SIZE, ZMQ_SNDMORE) < 0) {
         if (errno == EAGAIN)

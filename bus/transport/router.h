@@ -50,6 +50,8 @@ enum router_event {
     ROUTER_NONE = 0,
     ROUTER_INPUT = 1, /* router_receive() has something */
     ROUTER_WOKEN = 2, /* @wake_fd is readable; the caller clears it */
+    ROUTER_ONE = 4, /* with ROUTER_INPUT: after a wait, and it is probably one frame. Who takes only
+                       that, and waits again, loses nothing: what is left is seen then */
 };
 /* @timeout_ms: 0 only looks, -1 waits for ever. Returns the sum of what is true; may return
  * ROUTER_NONE early, and while there is input does not look at @wake_fd. */

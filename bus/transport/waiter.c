@@ -19,7 +19,17 @@ static bool get_fd(void *socket, int *ret_fd)
 bool waiter_init(struct waiter *waiter, void *socket, void *monitor)
 {
     *waiter = (struct waiter){.socket = socket, .monitor = monitor, .is_monitor_due = true};
-    return get_fd(socket, &waiter->socket_fd) && get_fd(monitor, &waiter->monitor_fd);
+    return get_fd(socket, &waiter->fds[0]) && get_fd(monitor, &waiter->fds[1]);
+}
+
+static void looked(struct waiter *waiter, bool is_empty)
+{
+    waiter->is_empty = is_empty;
+    if (!waiter->is_fresh || (waiter->taken == 0 && !is_empty))
+        return;
+    waiter->is_fresh = false;
+    if (waiter->taken > 0)
+        waiter->is_lone = is_empty && waiter->taken == 1;
 }
 
 int waiter_events(struct waiter *waiter)
@@ -28,9 +38,35 @@ int waiter_events(struct waiter *waiter)
     size_t size = sizeof(events);
 
     (void)zmq_getsockopt(waiter->socket, ZMQ_EVENTS, &events, &size);
+    looked(waiter, !(events & ZMQ_POLLIN));
     if (++waiter->passed >= PASSED_MAX)
         waiter->is_monitor_due = true;
     return events;
+}
+
+bool waiter_has_input(struct waiter *waiter)
+{
+    return !waiter->is_empty && (waiter_events(waiter) & ZMQ_POLLIN);
+}
+
+void waiter_sent(struct waiter *waiter)
+{
+    waiter->is_empty = false;
+}
+
+void waiter_received(struct waiter *waiter, bool is_frame)
+{
+    if (!is_frame) {
+        looked(waiter, true);
+        return;
+    }
+    waiter->is_empty = false;
+    waiter->taken++;
+}
+
+bool waiter_expects_one(const struct waiter *waiter)
+{
+    return waiter->is_fresh && waiter->is_lone && waiter->taken == 0;
 }
 
 static int64_t now_us(void)
@@ -58,26 +94,37 @@ static int poll_busily(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int
     return poll(fds, count, (int)MIN(timeout_ms, (int64_t)INT32_MAX));
 }
 
-bool waiter_wait(struct waiter *waiter, int wake_fd, int64_t timeout_ms, bool *ret_is_woken)
+unsigned waiter_poll(const int fds[2], int wake_fd, int64_t timeout_ms, int64_t busy_us)
 {
-    struct pollfd fds[] = {
-        {.fd = waiter->socket_fd, .events = POLLIN},
-        {.fd = waiter->monitor_fd, .events = POLLIN},
+    struct pollfd polled[] = {
+        {.fd = fds[0], .events = POLLIN},
+        {.fd = fds[1], .events = POLLIN},
         {.fd = wake_fd, .events = POLLIN}, /* a negative one is passed over */
     };
+    unsigned found = 0;
     int r;
 
-    *ret_is_woken = false;
-    if (waiter->busy_us > 0)
-        r = poll_busily(fds, COUNT_OF(fds), timeout_ms, waiter->busy_us);
+    if (busy_us > 0)
+        r = poll_busily(polled, COUNT_OF(polled), timeout_ms, busy_us);
     else
-        r = poll(fds, COUNT_OF(fds), (int)MIN(timeout_ms, (int64_t)INT32_MAX));
+        r = poll(polled, COUNT_OF(polled), (int)MIN(timeout_ms, (int64_t)INT32_MAX));
     if (r < 0)
-        return errno == EINTR;
-    if (fds[1].revents)
+        return errno == EINTR ? 0 : WAITER_FAILED;
+    for (size_t i = 0; i < COUNT_OF(polled); i++)
+        if (polled[i].revents)
+            found |= 1u << i; /* in the order of enum waiter_found */
+    return found;
+}
+
+void waiter_polled(struct waiter *waiter, unsigned found)
+{
+    if (found & WAITER_MONITOR)
         waiter->is_monitor_due = true;
-    *ret_is_woken = fds[2].revents != 0;
-    return true;
+    if (!(found & WAITER_INPUT))
+        return;
+    waiter->is_empty = false;
+    waiter->is_fresh = true;
+    waiter->taken = 0;
 }
 
 bool waiter_next_event(struct waiter *waiter, uint16_t *ret_event, uint32_t *ret_value)
