@@ -108,6 +108,8 @@ static int init_locks(struct aico_client *c, struct aico_error *err)
         r = wait_cond_init(&c->has_room);
     if (r == 0)
         r = wait_cond_init(&c->left);
+    if (r == 0)
+        r = wait_cond_init(&c->returned);
     return r < 0 ? aico_error_set(err, r, "out of memory") : 0;
 }
 
@@ -148,6 +150,7 @@ static void client_dispose(struct aico_client **client)
     (void)pthread_cond_destroy(&c->arrived);
     (void)pthread_cond_destroy(&c->has_room);
     (void)pthread_cond_destroy(&c->left);
+    (void)pthread_cond_destroy(&c->returned);
     (void)pthread_mutex_destroy(&c->lock);
     free(c);
     *client = NULL;

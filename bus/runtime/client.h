@@ -43,8 +43,9 @@
 #define CLIENT_OUTBOX_LIMIT                                                                        \
     ((size_t)64 * 1024 * 1024) /* of the file, unless the application says */
 #define CLIENT_VERDICTS 32     /* topics whose rule is remembered */
-#define CLIENT_BUSY_COUNT 4    /* so many messages of one turn keep the application busy */
-#define CLIENT_CALM_TURNS 8    /* so many turns with no more than those: it is not busy */
+#define CLIENT_BUSY_COUNT 4    /* so many messages of one turn keep the application busy, */
+#define CLIENT_BUSY_BYTES ((size_t)32 * 1024) /* and so much memory of them */
+#define CLIENT_CALM_TURNS 8 /* so many turns with no more than those: it is not busy */
 
 /* Everything an opening reads from the home. */
 struct client_home {
@@ -123,6 +124,8 @@ struct drive {
     bool is_taken;               /* by the thread, or by an application thread */
     bool is_parked;              /* the thread leaves them to others */
     bool is_possible;            /* as of the last turn: the session stands */
+    bool is_asleep;              /* the thread has taken it, sleeps and lends it */
+    bool is_lent;                /* ... to an application thread that sends */
     bool is_due;                 /* something waits for the next turn that may wait for GRACE_MS */
     bool has_more;               /* the last turn had more to do */
     bool is_armed;               /* timer_fd */
@@ -131,7 +134,7 @@ struct drive {
     int timer_fd;                /* when the parked thread looks again */
     struct wake wake;            /* for the parked thread */
     int64_t left_ms;             /* wait_clock_ms() at which somebody drove last */
-    int64_t sent_us;             /* wait_clock_us() at which an application thread sent itself */
+    int64_t sent_us;             /* wait_clock_us() at which a turn that sent was over */
     int64_t taken_ms;            /* wait_clock_ms() at which an application thread took it */
     struct candidate *candidate; /* an application thread that would drive; NULL: none */
 };
@@ -153,6 +156,7 @@ struct aico_client {
     pthread_cond_t arrived;  /* the inbox, or the end */
     pthread_cond_t has_room; /* the publish queue, or the end */
     pthread_cond_t left;     /* callers is 0 */
+    pthread_cond_t returned; /* drive.is_lent is over */
     unsigned callers;        /* application threads that wait inside */
     struct drive drive;
     unsigned waiters;    /* of the callers: for a message or an answer, without driving */
@@ -195,6 +199,7 @@ struct aico_client {
     struct dealer *dealer; /* NULL: no link */
     bool is_linked;        /* the core knows of the link */
     bool is_blocked;       /* the dealer has no room */
+    bool has_sent;         /* in this turn */
     size_t keyless;        /* as struct aico_unsent says, and the first one's name */
     char keyless_name[COMPONENT_NAME_MAX + 1];
     struct inbox delivered;    /* by this turn */
@@ -237,6 +242,8 @@ AICO_MUST_USE int client_chains_load(const struct client_home *home, struct clie
 /* Waits for link and orders, at most @limit_ms and until the next turn is due, and for @busy_us of
  * it without sleeping; what happened. */
 unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t busy_us);
+/* The same by the thread, which meanwhile lends what it owns to who sends: client_send(). */
+unsigned client_wait_lending(struct aico_client *c, int64_t limit_ms);
 /* One turn by an application thread that drives: it neither dials nor closes. */
 void client_turn(struct aico_client *c, unsigned events);
 /* Makes core and transport; aico_client_open() starts client_thread() then. */
@@ -265,7 +272,7 @@ bool client_park(struct aico_client *c);
 bool client_await(struct aico_client *c, const struct call *call, pthread_cond_t *cond,
                   int64_t deadline_ms);
 /* With the lock held, which is free meanwhile, by a caller that has entered and queued something:
- * sends it, if nobody drives and nothing was sent just before; else wakes who does. */
+ * sends it, if nobody does a turn and nothing was sent just before; else wakes who drives. */
 void client_send(struct aico_client *c);
 /* With the lock held: as client_wake(), for what may wait until the caller waits, or 2 ms. */
 void client_wake_later(struct aico_client *c);

@@ -25,8 +25,8 @@
 #include "runtime/client.h"
 
 #define GRACE_MS 2
-/* Who published so short a time ago and was not answered may be about to publish in numbers. */
-#define BURST_US 250
+/* Who publishes so short a time after something was sent may be about to publish in numbers. */
+#define BURST_US 50
 
 /* An application thread that waits and would drive; lives on its stack. */
 struct candidate {
@@ -235,16 +235,56 @@ static bool is_in_burst(const struct aico_client *c)
     return c->unacknowledged > 0 && wait_clock_us() - c->drive.sent_us < BURST_US;
 }
 
-void client_send(struct aico_client *c)
+static bool may_send(const struct aico_client *c)
 {
-    if (c->drive.is_taken || !is_drivable(c) || c->waiters > 0 || is_in_burst(c)) {
-        client_wake(c);
-        return;
-    }
-    c->drive.sent_us = wait_clock_us();
-    c->drive.is_taken = true;
+    return (!c->drive.is_taken || (c->drive.is_asleep && !c->drive.is_lent)) && is_drivable(c) &&
+           !c->is_woken && !c->drive.has_more && c->waiters == 0 && !is_in_burst(c);
+}
+
+/* Sends, and looks: nobody else may do so for a while, and a descriptor whose sign was taken by the
+ * way would wake nobody. Of what came it takes one frame, acknowledgements most likely; who only
+ * says something is not held up by more, which is left to the thread. */
+static void send_and_look(struct aico_client *c)
+{
+    unsigned events;
+    bool has_more;
+
     client_unlock(c);
     client_turn(c, DEALER_NONE);
+    events = c->dealer ? dealer_look(c->dealer) : DEALER_NONE;
+    if (events != DEALER_NONE)
+        client_turn(c, events | DEALER_ONE);
+    has_more = c->dealer && dealer_has_frame(c->dealer);
     client_lock(c);
+    c->is_woken |= has_more;
+}
+
+static void send_driving(struct aico_client *c)
+{
+    c->drive.is_taken = true;
+    send_and_look(c);
     let_go(c);
+}
+
+/* The thread has the drive and sleeps. */
+static void send_borrowing(struct aico_client *c)
+{
+    int64_t due_ms = c->due_ms;
+
+    c->drive.is_lent = true;
+    send_and_look(c);
+    c->drive.is_lent = false;
+    if (is_urgent(c) || c->due_ms < due_ms)
+        wake_signal(&c->wake);
+    (void)pthread_cond_signal(&c->returned);
+}
+
+void client_send(struct aico_client *c)
+{
+    if (!may_send(c))
+        client_wake(c);
+    else if (c->drive.is_taken)
+        send_borrowing(c);
+    else
+        send_driving(c);
 }

@@ -206,10 +206,9 @@ static void take_frames(struct aico_client *c, struct moment now, int count)
             if (client_is_ended(c->core, &code, &text))
                 note_failure(c, code, text);
             link_close(c, 0);
-            return false;
+            return;
         }
     }
-    return true;
 }
 
 static void handle_link(struct aico_client *c, struct moment now, unsigned events)
@@ -255,6 +254,7 @@ static bool give_frames(struct aico_client *c, struct moment now)
             return false;
         }
         client_frame_sent(c->core, now);
+        c->has_sent = true;
     }
     return true;
 }
@@ -380,7 +380,7 @@ static void hand_out_messages(struct aico_client *c)
         return;
     if (!c->inbox.head && c->is_watched)
         wake_signal(&c->ready);
-    if (c->delivered.messages > CLIENT_BUSY_COUNT)
+    if (c->delivered.messages > CLIENT_BUSY_COUNT && c->delivered.bytes > CLIENT_BUSY_BYTES)
         c->drive.calm = 0;
     else
         c->drive.calm = MIN(c->drive.calm + 1, (unsigned)CLIENT_CALM_TURNS);
@@ -419,6 +419,9 @@ static void hand_out(struct aico_client *c, bool has_more)
     client_lock(c);
     c->drive.is_possible = c->is_linked && client_is_ready(c->core);
     c->drive.has_more = has_more || c->is_blocked;
+    if (c->has_sent)
+        c->drive.sent_us = wait_clock_us();
+    c->has_sent = false;
     client_get_stats(c->core, &c->stats);
     c->unsent = client_queued(c->core);
     c->unacknowledged = client_unacknowledged(c->core);
@@ -544,10 +547,16 @@ static enum closing step_closing(struct aico_client *c, struct moment now, enum 
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
+/* How long who drives may wait, at most @limit_ms. */
+static int64_t wait_ms(const struct aico_client *c, int64_t limit_ms)
+{
+    return MIN(limit_ms, MAX(c->due_ms - moment_now().boot_ms, (int64_t)0));
+}
+
 unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t busy_us)
 {
     struct pollfd wake = {.fd = c->wake.fd, .events = POLLIN};
-    int64_t timeout_ms = MIN(limit_ms, MAX(c->due_ms - moment_now().boot_ms, (int64_t)0));
+    int64_t timeout_ms = wait_ms(c, limit_ms);
 
     if (c->dealer) {
         dealer_set_busy_poll(c->dealer, busy_us);
@@ -556,6 +565,31 @@ unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t
     if (poll(&wake, 1, (int)MIN(timeout_ms, (int64_t)INT32_MAX)) > 0)
         return DEALER_WOKEN;
     return DEALER_NONE;
+}
+
+unsigned client_wait_lending(struct aico_client *c, int64_t limit_ms)
+{
+    int64_t timeout_ms = wait_ms(c, limit_ms);
+    unsigned events, found;
+    int fds[2];
+
+    if (!c->is_linked || timeout_ms == 0)
+        return client_wait_for_events(c, limit_ms, 0);
+    events = dealer_look(c->dealer);
+    if (events != DEALER_NONE)
+        return events;
+    dealer_get_fds(c->dealer, fds);
+    client_lock(c);
+    c->drive.is_asleep = true;
+    client_unlock(c);
+    found = dealer_sleep(fds, c->wake.fd, timeout_ms);
+    client_lock(c);
+    c->drive.is_asleep = false;
+    while (c->drive.is_lent)
+        (void)client_wait(c, &c->returned, MOMENT_NEVER);
+    client_unlock(c);
+    /* Whoever had it may have found the link lost. */
+    return c->dealer ? dealer_slept(c->dealer, found) : DEALER_WOKEN;
 }
 
 static int64_t due_ms(struct aico_client *c, struct moment now, enum closing closing)
@@ -610,7 +644,7 @@ void *client_thread(void *client)
     int code = AICO_ECLOSED;
 
     for (;;) {
-        unsigned events = client_wait_for_events(c, limit_ms, 0);
+        unsigned events = client_wait_lending(c, limit_ms);
         struct moment now = begin_turn(c, events);
         bool has_more;
 

@@ -280,6 +280,106 @@ static void who_drives_lets_go_of_a_client_that_is_closed(void **state)
     leave(&alice);
 }
 
+#define ANSWERED 100
+
+/* Its own thread is parked meanwhile, and nobody waits. */
+static void who_publishes_and_never_waits_hears_that_it_was_taken(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct aico_client_stats stats = {0};
+    int64_t end = clock_ms() + WAIT_MS;
+
+    (void)subscribe(alice, TOPIC);
+    publish(bob, TOPIC, "alice drives");
+    expect_text(alice, TOPIC, "bob", "alice drives");
+    while (stats.acknowledged < ANSWERED && clock_ms() < end) {
+        publish(alice, PING, "again");
+        (void)poll(NULL, 0, 1);
+        aico_client_get_stats(alice, &stats);
+    }
+    assert_true(stats.acknowledged >= ANSWERED);
+    leave(&alice);
+    leave(&bob);
+}
+
+struct speaker {
+    struct aico_client *client;
+    int count;
+};
+
+/* Now and then, so that the client's thread sleeps in between. */
+static void *speak(void *context)
+{
+    struct speaker *speaker = context;
+
+    for (int i = 0; i < speaker->count; i++) {
+        struct aico_publish_options options = {.wait_ms = WAIT_MS};
+
+        if (aico_publish(speaker->client, TOPIC, "x", 1, &options, NULL, NULL) < 0)
+            return speaker;
+        (void)poll(NULL, 0, i % 3);
+    }
+    return NULL;
+}
+
+/* Each may find the drive with the thread, asleep or not, with another one, or with nobody. */
+static void several_that_publish_now_and_then_lose_nothing(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    struct speaker speaker = {alice, 200};
+    pthread_t threads[3];
+    void *result;
+
+    (void)subscribe(bob, TOPIC);
+    (void)subscribe(alice, PONG);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, speak, &speaker), 0);
+    for (int i = 0; i < 3 * speaker.count; i++) {
+        if (i % 50 == 0)
+            publish(bob, PONG, "alice has to look as well");
+        expect_text(bob, TOPIC, "alice", "x");
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_null(result);
+    }
+    for (int i = 0; i < 3 * speaker.count; i += 50)
+        expect_text(alice, PONG, "bob", "alice has to look as well");
+    expect_nothing(bob);
+    leave(&alice);
+    leave(&bob);
+}
+
+/* Whoever sends meanwhile may be the one who finds that the broker has gone, while the thread
+ * sleeps on descriptors of that link. */
+static void a_link_that_is_lost_while_lent_is_made_again(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE), *bob;
+    struct speaker speaker = {alice, 300};
+    pthread_t thread;
+    void *result;
+
+    assert_int_equal(pthread_create(&thread, NULL, speak, &speaker), 0);
+    for (int i = 0; i < 3; i++) {
+        bool is_up = false;
+
+        world_stop(world, i % 2 == 0);
+        world_start(world);
+        for (int64_t end = clock_ms() + WAIT_MS; !is_up && clock_ms() < end;)
+            is_up = aico_ping(alice, NULL, WAIT_MS, NULL, NULL) == 0; /* or on the way: again */
+        assert_true(is_up);
+    }
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_null(result);
+    bob = join(world, BOB);
+    (void)subscribe(bob, PING);
+    publish(alice, PING, "after");
+    expect_text(bob, PING, "alice", "after");
+    leave(&alice);
+    leave(&bob);
+}
+
 /* Who polls is told without asking, also after others have waited. */
 static void who_watches_a_descriptor_is_told_by_the_client(void **state)
 {
@@ -319,6 +419,9 @@ int main(void)
         TEST(a_link_that_is_lost_while_driving_is_made_again),
         TEST(who_asks_drives_alone_or_is_served),
         TEST(who_drives_lets_go_of_a_client_that_is_closed),
+        TEST(who_publishes_and_never_waits_hears_that_it_was_taken),
+        TEST(several_that_publish_now_and_then_lose_nothing),
+        TEST(a_link_that_is_lost_while_lent_is_made_again),
         TEST(who_watches_a_descriptor_is_told_by_the_client),
     };
 

@@ -43,8 +43,10 @@ static const char *const role_names[ROLES] = {"nobody", "publisher", "broker", "
 
 static _Thread_local enum role role;
 static atomic_ulong allocations[ROLES], calls[ROLES], bytes_sent[ROLES];
-static atomic_ulong parked[ROLES];    /* waits of a client's thread that leaves it to others */
-static _Thread_local bool is_watched; /* its waits for a socket are counted: */
+static atomic_ulong parked[ROLES];         /* waits of a client's thread that leaves it to others */
+static atomic_int wake_fd[ROLES];          /* of a client whose thread waits */
+static _Thread_local unsigned long handed; /* times this thread woke the one of its client */
+static _Thread_local bool is_watched;      /* its waits for a socket are counted: */
 static atomic_ulong looks, sleeps;
 static _Thread_local bool is_holding; /* wakes of the publisher's thread are held back */
 static _Thread_local int held_fd = -1;
@@ -112,6 +114,8 @@ ssize_t write(int fd, const void *at, size_t size)
         held_fd = fd;
         return (ssize_t)size;
     }
+    if (fd == atomic_load(&wake_fd[role]))
+        handed++;
     return REAL(write)(fd, at, size);
 }
 
@@ -135,11 +139,16 @@ ssize_t recv(int fd, void *at, size_t size, int flags)
     return REAL(recv)(fd, at, size, flags);
 }
 
-/* A client waits for three descriptors, and its parked thread for two. */
+/* A client waits for three descriptors, of which the last wakes it, and its parked thread for two.
+ */
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
+    struct pollfd *volatile at = fds; /* glibc declares that nobody reads them */
+
     if (count == 2)
         (void)atomic_fetch_add(&parked[role], 1);
+    if (count == 3)
+        atomic_store(&wake_fd[role], at[2].fd);
     if (count == 3 && is_watched)
         (void)atomic_fetch_add(timeout_ms == 0 ? &looks : &sleeps, 1);
     return REAL(poll)(fds, count, timeout_ms);
@@ -322,9 +331,10 @@ static void neither_allocator_nor_kernel_is_asked_per_message(void **state)
 /* --- round trips ------------------------------------------------------------------------------ */
 
 #define TRIPS 500 /* of a round */
-/* Calls per round trip: when every message changed threads, and zmq_poll() waited, there were 80.
- * Most are libzmq's, which asks for its process at every look into a mailbox. */
-#define TRIP_CALLS_MAX 64
+/* Calls per round trip, with those of libzmq's threads: when every message changed threads, and
+ * zmq_poll() waited, there were 80, and 84 of the broker; now there are 27 and 51. Looks are
+ * counted exactly by unit/transport/test_looks; here is room for a machine that has no time. */
+static const double trip_calls_max[ROLES] = {[PUBLISHER] = 40, [BROKER_SIDE] = 64, [READER] = 40};
 
 /* Answers every message, on a thread of its own, until there is an empty one. */
 static void *echo(void *context)
@@ -376,7 +386,7 @@ static void a_round_trip_asks_the_kernel_little(void **state)
         is_below = round > 0;
         for (int i = PUBLISHER; i < ROLES; i++) {
             trips[i] = (double)(after.calls[i] - before.calls[i]) / TRIPS;
-            is_below &= i == BROKER_SIDE || trips[i] <= TRIP_CALLS_MAX;
+            is_below &= trips[i] <= trip_calls_max[i];
         }
     }
     ask(alice, 0);
@@ -395,6 +405,8 @@ static void a_round_trip_asks_the_kernel_little(void **state)
 #define PAUSE_MS 10 /* between two of them: longer than a client is left alone */
 /* What else it costs, 100 messages wake a reader's second thread so often. */
 #define PARKED_MAX 50
+/* And so often 100 messages are handed to the publisher's second thread. */
+#define HANDED_MAX 50
 
 static atomic_int taken;
 
@@ -410,11 +422,11 @@ static void *take_paced(void *context)
     return NULL;
 }
 
-static void a_message_now_and_then_wakes_one_thread_of_its_reader(void **state)
+static void a_message_now_and_then_wakes_one_thread_at_each_side(void **state)
 {
     struct seen before, after;
     struct aico_client *alice, *bob;
-    unsigned long woken = PACED;
+    unsigned long woken = PACED, told = PACED;
     pthread_t thread;
 
     role = READER;
@@ -422,9 +434,12 @@ static void a_message_now_and_then_wakes_one_thread_of_its_reader(void **state)
     (void)subscribe(bob, TOPIC);
     role = PUBLISHER;
     alice = join_at(*state, ALICE, ((struct world *)*state)->tcp);
-    for (int round = 0; round < ROUNDS && woken * 100 > PARKED_MAX * PACED; round++) {
+    for (int round = 0;
+         round < ROUNDS && (woken * 100 > PARKED_MAX * PACED || told * 100 > HANDED_MAX * PACED);
+         round++) {
         look(&before);
         woken = atomic_load(&parked[READER]);
+        handed = 0;
         atomic_store(&taken, 0);
         assert_int_equal(pthread_create(&thread, NULL, take_paced, bob), 0);
         for (int i = 0; i < PACED; i++) {
@@ -435,13 +450,17 @@ static void a_message_now_and_then_wakes_one_thread_of_its_reader(void **state)
         }
         assert_int_equal(pthread_join(thread, NULL), 0);
         woken = atomic_load(&parked[READER]) - woken;
+        told = handed;
         look(&after);
     }
     for (int i = PUBLISHER; i < ROLES; i++)
         print_message("%s: %.1f system calls per message now and then\n", role_names[i],
                       (double)(after.calls[i] - before.calls[i]) / PACED);
-    print_message("the reader's thread was woken %lu times by %d\n", woken, PACED);
+    print_message(
+        "the reader's thread was woken %lu times by %d, and the publisher's told %lu times\n",
+        woken, PACED, told);
     assert_true(woken * 100 <= PARKED_MAX * PACED);
+    assert_true(told * 100 <= HANDED_MAX * PACED);
     leave(&alice);
     leave(&bob);
 }
@@ -516,8 +535,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(neither_allocator_nor_kernel_is_asked_per_message, begin,
                                         world_free),
         cmocka_unit_test_setup_teardown(a_round_trip_asks_the_kernel_little, begin, world_free),
-        cmocka_unit_test_setup_teardown(a_message_now_and_then_wakes_one_thread_of_its_reader,
-                                        begin, world_free),
+        cmocka_unit_test_setup_teardown(a_message_now_and_then_wakes_one_thread_at_each_side, begin,
+                                        world_free),
         cmocka_unit_test_setup_teardown(busy_poll_asks_without_pause_before_it_sleeps, begin,
                                         world_free),
     };
