@@ -14,10 +14,14 @@
  *   signature HEX128                   the document ends here
  *
  * Fields are separated by exactly one space, lines end with one \n. A struct registry is written
- * once by registry_parse() and then only read; its count is atomic.
+ * once by registry_parse() and then only read; its count is atomic. Who parses what another holder
+ * in this process has parsed gets the same one.
  */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include <utlist.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -44,7 +48,8 @@ struct rule_entry {
 };
 
 struct registry {
-    atomic_uint count;
+    atomic_uint count;            /* 0: being freed */
+    struct registry *prev, *next; /* in `live`, under live_lock */
     uint8_t *document;
     size_t document_size;
     struct bytes namespace;
@@ -596,6 +601,57 @@ static int verify(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
     return r == AICO_ESIGNATURE ? AICO_EREGISTRYSIGNATURE : r;
 }
 
+/* --- those this process holds ----------------------------------------------------------------- */
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct registry *live;
+
+static bool is_same(const struct registry *g, struct bytes document,
+                    const uint8_t owner[SIGN_PUBLIC_SIZE], struct bytes namespace)
+{
+    return bytes_equal(bytes_of(g->document, g->document_size), document) &&
+           memcmp(g->owner, owner, SIGN_PUBLIC_SIZE) == 0 && bytes_equal(g->namespace, namespace);
+}
+
+/* A reference, unless the last one is gone. */
+static bool try_ref(struct registry *g)
+{
+    unsigned count = atomic_load(&g->count);
+
+    while (count > 0)
+        if (atomic_compare_exchange_weak(&g->count, &count, count + 1))
+            return true;
+    return false;
+}
+
+static struct registry *live_find(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
+                                  struct bytes namespace)
+{
+    struct registry *g;
+
+    (void)pthread_mutex_lock(&live_lock);
+    for (g = live; g; g = g->next)
+        if (is_same(g, document, owner, namespace) && try_ref(g))
+            break;
+    (void)pthread_mutex_unlock(&live_lock);
+    return g;
+}
+
+static void live_add(struct registry *g)
+{
+    (void)pthread_mutex_lock(&live_lock);
+    DL_PREPEND(live, g);
+    (void)pthread_mutex_unlock(&live_lock);
+}
+
+static void live_remove(struct registry *g)
+{
+    (void)pthread_mutex_lock(&live_lock);
+    if (g->prev)
+        DL_DELETE(live, g);
+    (void)pthread_mutex_unlock(&live_lock);
+}
+
 int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
                    struct bytes namespace, struct registry **ret_registry, struct aico_error *err)
 {
@@ -603,8 +659,14 @@ int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
     struct registry *g = NULL;
     struct parser p = {.err = err};
     struct bytes signed_part;
-    int r = verify(document, owner, &signed_part);
+    int r;
 
+    g = live_find(document, owner, namespace);
+    if (g) {
+        *ret_registry = STEAL(g);
+        return 0;
+    }
+    r = verify(document, owner, &signed_part);
     if (r < 0)
         return aico_error_set(err, r, "registry: %s", aico_error_string(r));
 
@@ -630,6 +692,7 @@ int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
         (void)aico_error_set(err, r, "registry: out of memory");
     if (r < 0)
         return r;
+    live_add(g);
     *ret_registry = STEAL(g);
     return 0;
 }
@@ -654,6 +717,7 @@ void registry_unref(struct registry **registry)
     *registry = NULL;
     if (!g || atomic_fetch_sub(&g->count, 1) > 1)
         return;
+    live_remove(g);
     HASH_CLEAR(by_name, g->by_name);
     HASH_CLEAR(by_identity, g->by_identity);
     HASH_CLEAR(by_transport, g->by_transport);

@@ -80,7 +80,8 @@ bool rule_store_parse(struct bytes text, struct rule_store *ret_store);
 struct registry; /* opaque; counted */
 
 /*
- * Verifies and parses @document (copied).
+ * Verifies and parses @document (copied). What somebody in this process holds already, by the same
+ * bytes, owner and namespace, is shared: a hundred clients of a process hold one. Any thread.
  *
  * @owner      the pinned owner key
  * @namespace  ours

@@ -2,6 +2,7 @@
 /* The registry: byte-exact against the vectors, signature before parse, roles and rules. */
 #include "vectors.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -122,6 +123,55 @@ static void every_truncation_and_trailing_line_is_refused(void **state UNUSED)
     assert_int_equal(buffer_append_text(&longer, "rule x\n"), 0);
     assert_int_equal(parse(buffer_view(&longer), &registry), AICO_EREGISTRYSIGNATURE);
     assert_int_equal(registry_parse_count(), parsed);
+}
+
+static void what_is_held_already_is_shared(void **state UNUSED)
+{
+    struct registry *first = NULL, *second = NULL;
+    struct bytes document = vector_document();
+    uint8_t other[SIGN_PUBLIC_SIZE];
+    uint64_t parsed = registry_parse_count();
+
+    memset(other, 9, sizeof(other));
+    assert_int_equal(parse(document, &first), 0);
+    assert_int_equal(parse(document, &second), 0);
+    assert_ptr_equal(first, second);
+    assert_int_equal(registry_parse_count(), parsed + 1);
+
+    registry_unref(&second);
+    assert_int_equal(registry_parse(document, other, bytes_text("aico"), &second, NULL),
+                     AICO_EREGISTRYSIGNATURE);
+    assert_int_equal(registry_parse(document, owner, bytes_text("other"), &second, NULL),
+                     AICO_ENAMESPACE);
+    assert_null(second);
+
+    registry_unref(&first);
+    parsed = registry_parse_count();
+    assert_int_equal(parse(document, &first), 0);
+    assert_int_equal(registry_parse_count(), parsed + 1);
+    registry_unref(&first);
+}
+
+static void *share_and_release(void *unused)
+{
+    for (int i = 0; i < 300; i++) {
+        struct registry *registry = NULL;
+
+        assert_int_equal(parse(vector_document(), &registry), 0);
+        assert_int_equal(registry_component_count(registry), 4);
+        registry_unref(&registry);
+    }
+    return unused;
+}
+
+static void threads_share_and_release(void **state UNUSED)
+{
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, share_and_release, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
 static void wrong_owner_and_namespace_are_told_apart(void **state UNUSED)
@@ -479,6 +529,8 @@ int main(void)
         cmocka_unit_test(a_rotated_name_has_two_keys_until_the_overlap_ends),
         cmocka_unit_test(a_key_that_stands_twice_is_refused),
         cmocka_unit_test(a_rotation_nobody_signed_is_refused),
+        cmocka_unit_test(what_is_held_already_is_shared),
+        cmocka_unit_test(threads_share_and_release),
         cmocka_unit_test(an_owner_is_announced_by_its_own_signature_only),
         cmocka_unit_test(the_announced_owner_is_verified),
         cmocka_unit_test(rules_are_set_in_place_before_or_behind),
