@@ -50,6 +50,7 @@ struct rule_entry {
 struct registry {
     atomic_uint count;            /* 0: being freed */
     struct registry *prev, *next; /* in `live`, under live_lock */
+    bool is_live;                 /* in it */
     uint8_t *document;
     size_t document_size;
     struct bytes namespace;
@@ -603,6 +604,8 @@ static int verify(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
 
 /* --- those this process holds ----------------------------------------------------------------- */
 
+/* Who finds it taken holds a registry of its own: nobody waits, and a process that was forked while
+ * it was taken goes on without sharing. */
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct registry *live;
 
@@ -629,7 +632,8 @@ static struct registry *live_find(struct bytes document, const uint8_t owner[SIG
 {
     struct registry *g;
 
-    (void)pthread_mutex_lock(&live_lock);
+    if (pthread_mutex_trylock(&live_lock) != 0)
+        return NULL;
     for (g = live; g; g = g->next)
         if (is_same(g, document, owner, namespace) && try_ref(g))
             break;
@@ -639,16 +643,19 @@ static struct registry *live_find(struct bytes document, const uint8_t owner[SIG
 
 static void live_add(struct registry *g)
 {
-    (void)pthread_mutex_lock(&live_lock);
+    if (pthread_mutex_trylock(&live_lock) != 0)
+        return;
+    g->is_live = true;
     DL_PREPEND(live, g);
     (void)pthread_mutex_unlock(&live_lock);
 }
 
 static void live_remove(struct registry *g)
 {
+    if (!g->is_live)
+        return;
     (void)pthread_mutex_lock(&live_lock);
-    if (g->prev)
-        DL_DELETE(live, g);
+    DL_DELETE(live, g);
     (void)pthread_mutex_unlock(&live_lock);
 }
 

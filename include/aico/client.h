@@ -9,9 +9,10 @@
  * Messages are received on the caller's thread. The library runs one thread of its own per client,
  * which always drains the socket; a thread that waits in a call does that work meanwhile, and one
  * that publishes sends its message itself while the library's sleeps. It never aborts the host
- * process, never writes to stdout or stderr, installs no signal handler and keeps no global state.
- * Do not use a client in a forked child. aico_client_close() ends calls that wait in other threads
- * with AICO_ECLOSED; no call may begin after it.
+ * process, never writes to stdout or stderr, installs no signal handler and keeps no global state
+ * but registries, which never change and are shared by the clients that hold the same. Do not use a
+ * client in a forked child. aico_client_close() ends calls that wait in other threads with
+ * AICO_ECLOSED; no call may begin after it.
  *
  * Once a connection has ended for good, every function returns the code that ended it (AICO_ECLOSED
  * below stands for it: AICO_EREVOKED, AICO_EUNREACHABLE...), with its text in @err.
