@@ -232,7 +232,8 @@ bool client_await(struct aico_client *c, const struct call *call, pthread_cond_t
 /* Then the thread had better seal what comes while the first of it is on its way. */
 static bool is_in_burst(const struct aico_client *c)
 {
-    return c->unacknowledged > 0 && wait_clock_us() - c->drive.sent_us < BURST_US;
+    return c->drive.alone < CLIENT_CALM_TURNS ||
+           (c->unacknowledged > 0 && wait_clock_us() - c->drive.sent_us < BURST_US);
 }
 
 static bool may_send(const struct aico_client *c)

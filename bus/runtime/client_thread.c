@@ -329,6 +329,10 @@ static struct moment take_orders(struct aico_client *c, struct moment now)
     fifo_splice(&missed, &c->missed);
     c->core_bytes += c->orders.bytes;
     c->unsent += c->orders.count;
+    if (c->orders.count > 1)
+        c->drive.alone = 0;
+    else if (c->orders.count == 1)
+        c->drive.alone = MIN(c->drive.alone + 1, (unsigned)CLIENT_CALM_TURNS);
     asked = c->asked;
     c->asked = NULL;
     c->asked_end = &c->asked;
@@ -573,7 +577,7 @@ unsigned client_wait_lending(struct aico_client *c, int64_t limit_ms)
     unsigned events, found;
     int fds[2];
 
-    if (!c->is_linked || timeout_ms == 0)
+    if (!c->is_linked || timeout_ms == 0 || c->drive.alone < CLIENT_CALM_TURNS)
         return client_wait_for_events(c, limit_ms, 0);
     events = dealer_look(c->dealer);
     if (events != DEALER_NONE)
