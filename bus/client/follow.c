@@ -300,6 +300,18 @@ bool follow_failed(struct client *client, const struct stored_place *place, int 
     return true;
 }
 
+void follow_visit_open(struct client *client, struct bytes durable,
+                       void (*visit)(void *context, const struct seen_place *place), void *context)
+{
+    for (const struct client_subscription *s = client->subscriptions; s; s = s->hh.next) {
+        if (!s->follow || !bytes_equal(seen_name(s->follow), durable))
+            continue;
+        for (const struct open_item *item = s->follow->items; item; item = item->hh.next)
+            if (!item->done)
+                visit(context, &item->seen);
+    }
+}
+
 /* Below every item that is open, and as far as any was settled. */
 static void note_settled(struct client_follow *f, uint64_t number)
 {

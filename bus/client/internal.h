@@ -417,6 +417,9 @@ void follow_free(struct client_follow **follow);
 /* @count messages of the item at @place, the envelope at @seen, are the application's now. */
 void follow_handed(struct client *client, const struct stored_place *place, size_t count,
                    const struct seen_place *seen);
+/* The places of what the application has, and has not settled, as the reader @durable. */
+void follow_visit_open(struct client *client, struct bytes durable,
+                       void (*visit)(void *context, const struct seen_place *place), void *context);
 /* The durable name of a subscription; empty: it has none. */
 struct bytes follow_name(struct client *client, uint32_t subscription);
 /* The broker is told that @number is done with, or with a negative @code why it never will be. */

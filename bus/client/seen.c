@@ -24,10 +24,12 @@
 
 #define VALUES_NAME "\x01values" /* where the last values that were shown stand */
 #define SEEN_MAX 65536 /* topics of readers; what comes on further ones is not known again */
-#define RANGES_MAX 64  /* of one topic; then its oldest hole counts as settled */
+/* Of one topic; then the oldest hole in which the application holds nothing counts as settled. */
+#define RANGES_KEPT 512
+#define RANGES_MAX ((size_t)UINT16_MAX) /* with those in which it does */
 #define ROW_VERSION 1
 #define RANGE_SIZE 16
-#define ROW_SIZE_MAX (1 + 4 * 8 + 2 + RANGES_MAX * RANGE_SIZE)
+#define ROW_HEAD_SIZE (1 + 4 * 8 + 2)
 
 struct seen_range {
     uint64_t generation;
@@ -40,8 +42,8 @@ struct seen {
     bool is_dirty;
     struct once_place once;
     uint64_t floor; /* envelopes of earlier generations are settled */
-    struct seen_range ranges[RANGES_MAX + 1];
-    size_t count;
+    struct seen_range *ranges;
+    size_t count, room;
     size_t key_size;
     uint8_t key[];
 };
@@ -91,18 +93,84 @@ static void range_join(struct seen *seen, size_t at)
     range_remove(seen, at + 1);
 }
 
-/* The oldest hole is given up: what is missing there for so long was buried, or has expired. */
-static void range_forget(struct seen *seen)
-{
-    struct seen_range *first = &seen->ranges[0];
+/* --- holes ------------------------------------------------------------------------------------ */
 
-    if (first[1].generation == first->generation) {
-        first->last = first[1].last;
-        range_remove(seen, 1);
+/* Hole @at is what lies between range @at and the next, hole 0 of two generations also what lies
+ * before: what the floor then settles. */
+struct holes {
+    const struct seen *seen;
+    const struct seen_place *place; /* of the topic */
+    uint8_t held[RANGES_MAX / 8 + 1];
+};
+
+static bool is_within(const struct seen *seen, size_t at)
+{
+    return seen->ranges[at].generation == seen->ranges[at + 1].generation;
+}
+
+/* What the application holds may come again, if it dies. */
+static void hole_of(void *context, const struct seen_place *open)
+{
+    struct holes *holes = context;
+    const struct seen *seen = holes->seen;
+    size_t at;
+
+    if (open->generation == 0 ||
+        !bytes_equal(topic_name(open->topic), topic_name(holes->place->topic)) ||
+        memcmp(open->identity, holes->place->identity, SIGN_PUBLIC_SIZE) != 0 ||
+        seen_holds(seen, open->generation, open->sequence))
+        return;
+    at = range_find(seen, open->generation, open->sequence);
+    if (at == 0 && is_within(seen, 0)) /* before all of them */
+        return;
+    at = at > 0 ? at - 1 : 0;
+    holes->held[at / 8] |= (uint8_t)(1u << at % 8);
+}
+
+static void hole_settle(struct seen *seen, size_t at)
+{
+    struct seen_range *range = &seen->ranges[at];
+
+    if (is_within(seen, at)) {
+        range->last = range[1].last;
+        range_remove(seen, at + 1);
         return;
     }
-    seen->floor = first[1].generation;
-    range_remove(seen, 0);
+    seen->floor = range[1].generation;
+    range_remove(seen, at);
+}
+
+/* The oldest hole that may be given up: what is missing there was buried long ago, or has expired.
+ * One between generations only after all before it. */
+static void hole_give_up(struct client *client, struct seen *seen, const struct seen_place *place)
+{
+    struct holes holes = {.seen = seen, .place = place};
+
+    follow_visit_open(client, place->durable, hole_of, &holes);
+    for (size_t at = 0; at + 1 < seen->count; at++) {
+        if (holes.held[at / 8] & 1u << at % 8 || (at > 0 && !is_within(seen, at)))
+            continue;
+        hole_settle(seen, at);
+        return;
+    }
+}
+
+/* Whether one more fits; else it will not be known if it comes again. */
+static bool has_room(struct seen *seen)
+{
+    size_t room = seen->room > 0 ? 2 * seen->room : 4;
+    struct seen_range *ranges;
+
+    if (seen->count < seen->room)
+        return true;
+    if (seen->count >= RANGES_MAX)
+        return false;
+    ranges = reallocarray(seen->ranges, room, sizeof(*ranges));
+    if (!ranges)
+        return false;
+    seen->ranges = ranges;
+    seen->room = room;
+    return true;
 }
 
 static void seen_insert(struct seen *seen, uint64_t generation, uint32_t sequence)
@@ -115,8 +183,6 @@ static void seen_insert(struct seen *seen, uint64_t generation, uint32_t sequenc
     range_join(seen, at);
     if (at > 0)
         range_join(seen, at - 1);
-    if (seen->count > RANGES_MAX)
-        range_forget(seen);
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
@@ -144,6 +210,7 @@ static struct seen *seen_by_key(struct client *client, struct bytes key)
 static void forget(struct client *client, struct seen *seen)
 {
     HASH_DEL(client->seen, seen);
+    free(seen->ranges);
     free(seen);
 }
 
@@ -181,9 +248,11 @@ void seen_settled(struct client *client, const struct seen_place *place)
 {
     struct seen *seen = seen_of(client, place);
 
-    if (!seen || seen_holds(seen, place->generation, place->sequence))
+    if (!seen || seen_holds(seen, place->generation, place->sequence) || !has_room(seen))
         return;
     seen_insert(seen, place->generation, place->sequence);
+    if (seen->count > RANGES_KEPT)
+        hole_give_up(client, seen, place);
     mark_dirty(client, seen);
 }
 
@@ -220,6 +289,11 @@ bool seen_is_latest(struct client *client, struct seen_place place)
 
 /* --- the disk --------------------------------------------------------------------------------- */
 
+static size_t row_size(const struct seen *seen)
+{
+    return ROW_HEAD_SIZE + seen->count * RANGE_SIZE;
+}
+
 static void row_write(const struct seen *seen, struct writer *w)
 {
     writer_u8(w, ROW_VERSION);
@@ -241,6 +315,7 @@ static int take_row(void *context, struct bytes key, struct bytes value)
     struct reader r = reader_over(value);
     uint8_t version = reader_u8(&r);
     struct seen *seen = seen_by_key(client, key);
+    size_t count;
 
     if (!seen)
         return HASH_COUNT(client->seen) >= SEEN_MAX ? 0 : AICO_ENOMEM;
@@ -248,12 +323,17 @@ static int take_row(void *context, struct bytes key, struct bytes value)
     seen->once.generation = reader_u64(&r);
     seen->once.sequence = reader_u64(&r);
     seen->floor = reader_u64(&r);
-    seen->count = reader_u16(&r);
-    if (version != ROW_VERSION || r.failed || seen->count > RANGES_MAX ||
-        r.left != seen->count * RANGE_SIZE) {
+    count = reader_u16(&r);
+    if (version != ROW_VERSION || r.failed || r.left != count * RANGE_SIZE) {
         forget(client, seen);
         return AICO_EFORMAT;
     }
+    seen->ranges = calloc(MAX(count, (size_t)1), sizeof(*seen->ranges));
+    if (!seen->ranges) {
+        forget(client, seen);
+        return AICO_ENOMEM;
+    }
+    seen->count = seen->room = count;
     for (size_t i = 0; i < seen->count; i++) {
         seen->ranges[i].generation = reader_u64(&r);
         seen->ranges[i].first = reader_u32(&r);
@@ -280,20 +360,22 @@ static int commit_some(struct client *client, struct aico_error *err)
     const struct keeper *keeper = client->settings.replay;
     struct keep_change changes[ROWS_MAX];
     CLEANUP(free_memory)
-    uint8_t *room = malloc((size_t)ROWS_MAX * ROW_SIZE_MAX);
-    size_t count = 0;
+    uint8_t *room = NULL;
+    size_t count = 0, size = 0, used = 0;
 
+    for (const struct seen *s = client->seen_dirty; s && count < ROWS_MAX; s = s->dirty, count++)
+        size += row_size(s);
+    room = malloc(size);
     if (!room)
         return AICO_ENOMEM;
-    while (client->seen_dirty && count < ROWS_MAX) {
+    for (count = 0; client->seen_dirty && count < ROWS_MAX; used += changes[count++].value.size) {
         struct seen *seen = client->seen_dirty;
-        struct writer w = writer_over(room + count * ROW_SIZE_MAX, ROW_SIZE_MAX);
+        struct writer w = writer_over(room + used, row_size(seen));
 
         client->seen_dirty = seen->dirty;
         seen->is_dirty = false;
         row_write(seen, &w);
-        changes[count++] =
-            (struct keep_change){bytes_of(seen->key, seen->key_size), writer_view(&w)};
+        changes[count] = (struct keep_change){bytes_of(seen->key, seen->key_size), writer_view(&w)};
     }
     return keeper->commit(keeper->context, changes, count, err);
 }

@@ -13,7 +13,7 @@
 #include "session/peers.h"
 #include "wire/stream_record.h"
 
-#define TOLD_MAX 256
+#define TOLD_MAX 2048
 #define OUT_MAX 512
 
 /* --- the scripted session manager ---------------------------------------------------------------
