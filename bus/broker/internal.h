@@ -281,6 +281,13 @@ struct subscription {
     char filter[]; /* canonical */
 };
 
+/* What becomes of values that were kept and find no room. Who would be disconnected is not slow,
+ * and would be sent the same again after the next link. */
+static inline uint8_t kept_policy(const struct subscription *s)
+{
+    return s->policy == SLOW_DISCONNECT ? SLOW_DROP_NEW : s->policy;
+}
+
 /* A set of numbers, grown as needed. */
 struct bitmap {
     uint64_t *words;

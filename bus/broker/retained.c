@@ -117,7 +117,7 @@ static void send(struct broker *b, struct broker_peer *peer, const struct subscr
     }
     row = ledger_row(b, message->sender, topic_rule(b, topic), peer->member);
     count_routed(b, peer, row, 1);
-    lane_push(b, peer, LANE_TOPIC, message, s->policy, row, NULL, NULL, 0);
+    lane_push(b, peer, LANE_TOPIC, message, kept_policy(s), row, NULL, NULL, 0);
 }
 
 void retained_catch_up(struct broker *b, struct broker_peer *peer, const struct subscription *s)

@@ -123,7 +123,7 @@ static int hand_out(struct broker *b, struct broker_peer *peer, const struct sub
         *last_key = row->key;
         message->kept = true;
         count_routed(b, peer, ledger, 1);
-        lane_push(b, peer, LANE_TOPIC, message, s->policy, ledger, NULL, NULL, 0);
+        lane_push(b, peer, LANE_TOPIC, message, kept_policy(s), ledger, NULL, NULL, 0);
         message_unref(message);
     }
     topic_unref(topic);

@@ -299,6 +299,47 @@ static void a_disconnect_reader_is_cut_when_it_is_slow(void **state)
     world_deinit(&w);
 }
 
+/* It would be sent them again after each new link, and never stay. */
+static void a_disconnect_reader_is_not_cut_by_the_values_it_finds(void **state)
+{
+    struct broker_settings settings = small_settings();
+    uint8_t payload[10000] = {0};
+    struct world w;
+    struct client *a, *b;
+    size_t shown, values;
+    struct item *gap;
+
+    (void)state;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    for (int i = 0; i < 30; i++) {
+        char topic[16];
+
+        (void)snprintf(topic, sizeof(topic), "open/%d", i);
+        send_publish(a, (struct record_publish){.delivery = DELIVERY_RETAINED,
+                                                .topic_name = bytes_text(topic),
+                                                .payload = bytes_of(payload, sizeof(payload))});
+        pump(&w);
+    }
+    b = connect_as(&w, "b");
+    subscribe_with(b, "open/#", SLOW_DISCONNECT, false);
+    pump(&w);
+    expect_nothing(b, RECORD_BYE);
+    values = shown = count_items(b, RECORD_DELIVER);
+    assert_in_range(shown, 10, 29);
+    while ((gap = take(b, RECORD_GAP)) != NULL) {
+        assert_true(gap->kept);
+        assert_int_equal(gap->code, AICO_EFULL);
+        values += gap->count;
+        item_free(gap);
+    }
+    assert_int_equal(values, 30);
+    publish(a, "open/x", "it is still there");
+    pump(&w);
+    assert_int_equal(count_items(b, RECORD_DELIVER), shown + 1);
+    world_deinit(&w);
+}
+
 static void a_blocking_reader_loses_nothing_and_holds_the_publishers_credit(void **state)
 {
     struct broker_settings settings = small_settings();
@@ -900,6 +941,7 @@ int main(void)
         cmocka_unit_test(gaps_of_different_topics_are_told_apart),
         cmocka_unit_test(a_disconnect_reader_is_cut_when_it_is_slow),
         cmocka_unit_test(who_did_not_read_why_it_was_cut_off_is_told_when_it_comes_back),
+        cmocka_unit_test(a_disconnect_reader_is_not_cut_by_the_values_it_finds),
         cmocka_unit_test(a_blocking_reader_loses_nothing_and_holds_the_publishers_credit),
         cmocka_unit_test(a_full_blocking_reader_refuses_the_publish_before_anybody_gets_it),
         cmocka_unit_test(the_most_careful_of_several_policies_holds),
