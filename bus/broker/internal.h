@@ -693,6 +693,8 @@ void queue_unref(struct queue *queue);
  * may be NULL; @only NULL: of every group. */
 void queue_choose(struct broker *broker, struct topic *topic, const struct broker_peer *from,
                   const struct queue *only);
+/* After that: whether @reader gets the message; one of no group always does while it is there. */
+bool queue_lets(const struct recipient *reader);
 /* A message of a group was handed to the transport for @peer. */
 void queue_handed(struct broker *broker, struct broker_peer *peer, struct queue *queue,
                   const struct message *message);

@@ -87,6 +87,11 @@ void queue_choose(struct broker *b, struct topic *topic, const struct broker_pee
     }
 }
 
+bool queue_lets(const struct recipient *reader)
+{
+    return reader->peer->state == PEER_READY && (!reader->queue || reader->chosen);
+}
+
 /* --- what has left -------------------------------------------------------------------------- */
 
 static void handed_free(struct broker_peer *peer, struct handed_over *handed)

@@ -251,8 +251,7 @@ static void show_piece(struct broker *b, struct store_order *order, struct fligh
         struct recipient *reader = &topic->readers[i];
         struct ledger_row *row;
 
-        if (reader->peer == publisher || reader->peer->state != PEER_READY ||
-            (reader->queue && !reader->chosen))
+        if (reader->peer == publisher || !queue_lets(reader))
             continue;
         row = ledger_row(b, order->member, rule, reader->peer->member);
         if (offset == 0)
@@ -299,8 +298,7 @@ static void show_loss(struct broker *b, struct store_order *order,
         struct recipient *reader = &topic->readers[i];
         struct ledger_row *row;
 
-        if (reader->peer == publisher || reader->peer->state != PEER_READY ||
-            (reader->queue && !reader->chosen))
+        if (reader->peer == publisher || !queue_lets(reader))
             continue;
         row = ledger_row(b, order->member, topic_rule(b, topic), reader->peer->member);
         (void)entries_reserve(b, 1); /* without memory the reader is ended, which tells it too */

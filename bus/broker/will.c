@@ -108,8 +108,7 @@ static void route(struct broker *b, struct topic *topic, struct member *sender,
         struct recipient *reader = &topic->readers[i];
         struct ledger_row *row;
 
-        if (reader->peer->state != PEER_READY || reader->peer->member == sender ||
-            (reader->queue && !reader->chosen))
+        if (reader->peer->member == sender || !queue_lets(reader))
             continue;
         row = ledger_row(b, sender, topic_rule(b, topic), reader->peer->member);
         count_routed(b, reader->peer, row, 1);
