@@ -48,7 +48,7 @@ struct rule_entry {
 };
 
 struct registry {
-    atomic_uint count;            /* 0: being freed */
+    atomic_uint count;
     struct registry *prev, *next; /* in `live`, under live_lock */
     bool is_live;                 /* in it */
     uint8_t *document;
@@ -604,8 +604,8 @@ static int verify(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
 
 /* --- those this process holds ----------------------------------------------------------------- */
 
-/* Who finds it taken holds a registry of its own: nobody waits, and a process that was forked while
- * it was taken goes on without sharing. */
+/* Who finds it taken parses a registry of its own: nobody waits to open a client, and a process
+ * that was forked while it was taken goes on without sharing. */
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct registry *live;
 
@@ -616,17 +616,6 @@ static bool is_same(const struct registry *g, struct bytes document,
            memcmp(g->owner, owner, SIGN_PUBLIC_SIZE) == 0 && bytes_equal(g->namespace, namespace);
 }
 
-/* A reference, unless the last one is gone. */
-static bool try_ref(struct registry *g)
-{
-    unsigned count = atomic_load(&g->count);
-
-    while (count > 0)
-        if (atomic_compare_exchange_weak(&g->count, &count, count + 1))
-            return true;
-    return false;
-}
-
 static struct registry *live_find(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
                                   struct bytes namespace)
 {
@@ -635,8 +624,10 @@ static struct registry *live_find(struct bytes document, const uint8_t owner[SIG
     if (pthread_mutex_trylock(&live_lock) != 0)
         return NULL;
     for (g = live; g; g = g->next)
-        if (is_same(g, document, owner, namespace) && try_ref(g))
+        if (is_same(g, document, owner, namespace))
             break;
+    if (g)
+        (void)registry_ref(g);
     (void)pthread_mutex_unlock(&live_lock);
     return g;
 }
@@ -650,13 +641,19 @@ static void live_add(struct registry *g)
     (void)pthread_mutex_unlock(&live_lock);
 }
 
-static void live_remove(struct registry *g)
+/* Lets go of one reference; whether it was the last. What is in the list has one. */
+static bool live_release(struct registry *g)
 {
+    bool is_last;
+
     if (!g->is_live)
-        return;
+        return atomic_fetch_sub(&g->count, 1) == 1;
     (void)pthread_mutex_lock(&live_lock);
-    DL_DELETE(live, g);
+    is_last = atomic_fetch_sub(&g->count, 1) == 1;
+    if (is_last)
+        DL_DELETE(live, g);
     (void)pthread_mutex_unlock(&live_lock);
+    return is_last;
 }
 
 int registry_parse(struct bytes document, const uint8_t owner[SIGN_PUBLIC_SIZE],
@@ -722,9 +719,8 @@ void registry_unref(struct registry **registry)
     struct registry *g = *registry;
 
     *registry = NULL;
-    if (!g || atomic_fetch_sub(&g->count, 1) > 1)
+    if (!g || !live_release(g))
         return;
-    live_remove(g);
     HASH_CLEAR(by_name, g->by_name);
     HASH_CLEAR(by_identity, g->by_identity);
     HASH_CLEAR(by_transport, g->by_transport);
