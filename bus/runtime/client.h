@@ -131,7 +131,7 @@ struct drive {
     bool is_armed;               /* timer_fd */
     bool is_paced;               /* who drove last waited for longer than the timer */
     unsigned calm;               /* turns in a row that brought few messages */
-    unsigned alone;              /* turns in a row that were given one message to send */
+    unsigned alone;              /* turns in a row that had one message to send */
     int timer_fd;                /* when the parked thread looks again */
     struct wake wake;            /* for the parked thread */
     int64_t left_ms;             /* wait_clock_ms() at which somebody drove last */

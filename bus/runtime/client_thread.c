@@ -329,7 +329,7 @@ static struct moment take_orders(struct aico_client *c, struct moment now)
     fifo_splice(&missed, &c->missed);
     c->core_bytes += c->orders.bytes;
     c->unsent += c->orders.count;
-    if (c->orders.count > 1)
+    if (c->orders.count > 0 && c->unsent > 1)
         c->drive.alone = 0;
     else if (c->orders.count == 1)
         c->drive.alone = MIN(c->drive.alone + 1, (unsigned)CLIENT_CALM_TURNS);

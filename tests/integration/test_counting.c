@@ -46,6 +46,7 @@ static atomic_ulong allocations[ROLES], calls[ROLES], bytes_sent[ROLES];
 static atomic_ulong parked[ROLES];         /* waits of a client's thread that leaves it to others */
 static atomic_int wake_fd[ROLES];          /* of a client whose thread waits */
 static _Thread_local unsigned long handed; /* times this thread woke the one of its client */
+static atomic_bool is_deaf;                /* the broker, to what its links bring */
 static _Thread_local bool is_watched;      /* its waits for a socket are counted: */
 static atomic_ulong looks, sleeps;
 static _Thread_local bool is_holding; /* wakes of the publisher's thread are held back */
@@ -136,6 +137,10 @@ ssize_t send(int fd, const void *at, size_t size, int flags)
 
 ssize_t recv(int fd, void *at, size_t size, int flags)
 {
+    if (role == BROKER_SIDE && atomic_load(&is_deaf)) {
+        errno = EAGAIN;
+        return -1;
+    }
     return REAL(recv)(fd, at, size, flags);
 }
 
@@ -465,6 +470,38 @@ static void a_message_now_and_then_wakes_one_thread_at_each_side(void **state)
     leave(&bob);
 }
 
+#define BEHIND 100 /* of a round */
+
+/* A turn that only adds to what waits sends nothing: the thread does them, many in one. */
+static void behind_what_waits_the_thread_is_told(void **state)
+{
+    static const char large[32 * 1024]; /* the broker's credit is used up by a part of them */
+    struct aico_client *alice;
+    unsigned long told = 0;
+
+    role = PUBLISHER;
+    alice = join_at(*state, ALICE, ((struct world *)*state)->tcp);
+    for (int round = 0; round < ROUNDS && told < BEHIND / 2; round++) {
+        for (int i = 0; i < PACED; i++) { /* it sends by itself */
+            publish(alice, TOPIC, "alone");
+            flush(alice);
+        }
+        atomic_store(&is_deaf, true);
+        handed = 0;
+        for (int i = 0; i < BEHIND; i++) {
+            assert_int_equal(aico_publish(alice, TOPIC, large, sizeof(large), NULL, NULL, NULL), 0);
+            (void)poll(NULL, 0, 1);
+        }
+        told = handed;
+        atomic_store(&is_deaf, false);
+        flush(alice);
+    }
+    print_message("of %d messages behind others the publisher's thread was told %lu times\n",
+                  BEHIND, told);
+    assert_true(told >= BEHIND / 2);
+    leave(&alice);
+}
+
 static void *take_watched(void *context)
 {
     struct aico_message *m;
@@ -537,6 +574,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_round_trip_asks_the_kernel_little, begin, world_free),
         cmocka_unit_test_setup_teardown(a_message_now_and_then_wakes_one_thread_at_each_side, begin,
                                         world_free),
+        cmocka_unit_test_setup_teardown(behind_what_waits_the_thread_is_told, begin, world_free),
         cmocka_unit_test_setup_teardown(busy_poll_asks_without_pause_before_it_sleeps, begin,
                                         world_free),
     };
