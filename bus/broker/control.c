@@ -230,6 +230,7 @@ static void subscription_free(struct broker *b, struct subscription *s)
 
     if (s->node)
         route_remove(b, s);
+    values_forget(s);
     queue_unref(s->queue);
     HASH_DEL(peer->subscriptions, s);
     peer->subscription_count--;

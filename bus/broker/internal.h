@@ -275,8 +275,9 @@ struct subscription {
     uint32_t number;
     uint8_t policy;
     bool serve;
-    bool values_reading, values_more; /* stored values: an order is out; there may be more */
-    uint64_t values_after;            /* the last number of them it got */
+    bool values_more;      /* there may be more stored values: it is in broker_peer.values */
+    uint64_t values_after; /* the last number of them it got */
+    struct subscription *values_prev, *values_next;
     uint8_t size;
     char filter[]; /* canonical */
 };
@@ -332,7 +333,8 @@ struct broker_peer {
     int64_t resume_ms;          /* its input waits until then, 0: it does not */
 
     struct subscription *subscriptions;
-    bool values_due; /* one of them waits for stored values */
+    struct subscription *values; /* those of them that wait for stored values, the next one first */
+    bool values_reading;         /* an order of one of them is out */
     size_t subscription_count;
     size_t request_count; /* of its own that wait for a reply */
     uint64_t mark;        /* route.c: in the walk of this number ... */
@@ -779,6 +781,8 @@ void values_catch_up(struct broker *broker, struct broker_peer *peer,
                      struct subscription *subscription);
 /* Something of @peer's outbox was sent. */
 void values_pump_peer(struct broker *broker, struct broker_peer *peer);
+/* @subscription goes. */
+void values_forget(struct subscription *subscription);
 /* Whose components were revoked have no value any more. */
 void values_recheck(struct broker *broker);
 /* durable.c */

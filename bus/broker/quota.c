@@ -110,6 +110,30 @@ bool quota_take_publish(struct broker *b, struct broker_peer *peer)
     return bucket_take(bucket, b->now.boot_ms, rate, rate);
 }
 
+bool quota_take_scarce(struct broker *b, struct broker_peer *peer, enum scarce scarce,
+                       const struct rule *rule)
+{
+    static const char *const names[SCARCES] = {[SCARCE_READING] = "READING"};
+    struct scarce_state *state = &peer->member->quotas.scarce[scarce];
+    char text[HINT_SIZE_MAX + 1];
+
+    if (!bucket_take(&state->bucket, b->now.boot_ms, 1, SCARCE_BURST)) {
+        (void)snprintf(text, sizeof(text),
+                       "%s: at most %d other ones at once and 1 a second; rule %.*s (registry "
+                       "line %zu)",
+                       names[scarce], SCARCE_BURST, rule ? (int)rule->filter.size : 1,
+                       rule ? (const char *)rule->filter.at : "-", rule ? rule->line : 0);
+        peer_end_later(b, peer, AICO_ERATE, text);
+        return false;
+    }
+    if (bucket_spent(&state->bucket) >= SCARCE_BURST * NEAR_PERCENT / 100 &&
+        may_log(b, &state->warned_ms))
+        event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, peer, AICO_ERATE,
+              "%s: %s has changed its own %lld times at once, at most %d are taken", names[scarce],
+              peer->member->name, (long long)bucket_spent(&state->bucket), SCARCE_BURST);
+    return true;
+}
+
 void quota_watch_links(struct broker *b)
 {
     size_t limit = b->settings.max_connections;

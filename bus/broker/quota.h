@@ -17,6 +17,7 @@ struct broker;
 struct broker_peer;
 struct json;
 struct member;
+struct rule;
 
 enum quota {
     QUOTA_CONNECTIONS,   /* links at once */
@@ -29,12 +30,24 @@ enum quota {
     QUOTAS
 };
 
+/* What a component changes once in days, each change with work for others: SCARCE_BURST at once,
+ * and one a second. */
+enum scarce {
+    SCARCE_READING, /* its reading key */
+    SCARCES
+};
+#define SCARCE_BURST 20
+
 /* Of one member; zero-initialised. */
 struct quotas {
     size_t links;
     struct bucket publish; /* QUOTA_PUBLISH_RATE */
     struct bucket control; /* control messages and questions: fixed, see TOKENS_PER_SECOND */
     struct bucket links_opened;
+    struct scarce_state {
+        struct bucket bucket;
+        int64_t warned_ms; /* as in quota_state */
+    } scarce[SCARCES];
     struct quota_state {
         bool was_warned, was_refused;  /* since the broker started */
         int64_t warned_ms, refused_ms; /* boot_ms of the last line in the log about it */
@@ -54,6 +67,10 @@ bool quota_allows(struct broker *broker, struct member *member, const struct bro
                   enum quota quota, uint64_t used);
 /* The same for QUOTA_PUBLISH_RATE, and the token is taken. */
 bool quota_take_publish(struct broker *broker, struct broker_peer *peer);
+/* The same for a change by @peer of what is scarce, as @rule (NULL: none) lets it; else its session
+ * ends, for such records are not answered. */
+bool quota_take_scarce(struct broker *broker, struct broker_peer *peer, enum scarce scarce,
+                       const struct rule *rule);
 /* @used is in use now: warns if that is near the limit. For what is not refused. */
 void quota_watch(struct broker *broker, struct member *member, const struct broker_peer *peer,
                  enum quota quota, uint64_t used);

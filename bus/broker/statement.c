@@ -13,6 +13,18 @@ struct statement {
     uint8_t *at;
 };
 
+/* A rule that stores for readers who are away and lets @reader read; NULL: there is none. */
+static const struct rule *rule_of_reader(const struct broker *b, const struct component *reader)
+{
+    for (size_t i = 0; reader && i < registry_rule_count(b->registry); i++) {
+        const struct rule *rule = registry_rule_at(b->registry, i);
+
+        if (rule->store.on && rule->history && rule_allows(rule, reader, RIGHT_SUBSCRIBE))
+            return rule;
+    }
+    return NULL;
+}
+
 /* Whether some rule that stores for readers who are away lets @publisher publish what @reader
  * (NULL: whoever) reads. */
 static bool concerns(const struct broker *b, const struct component *publisher,
@@ -65,14 +77,19 @@ static struct statement *find(struct broker *b, const uint8_t *identity)
     return s;
 }
 
-/* Keeps @bytes as the statement of @identity; 1: it is another one than before. */
+static bool is_kept(struct broker *b, const uint8_t *identity, struct bytes bytes)
+{
+    const struct statement *s = find(b, identity);
+
+    return s && bytes_equal(bytes_of(s->at, s->size), bytes);
+}
+
+/* Keeps @bytes as the statement of @identity. 0 or AICO_ENOMEM. */
 static int keep(struct broker *b, const uint8_t *identity, struct bytes bytes)
 {
     struct statement *s = find(b, identity);
     uint8_t *at;
 
-    if (s && bytes_equal(bytes_of(s->at, s->size), bytes))
-        return 0;
     at = malloc(bytes.size);
     if (!s && at && (s = calloc(1, sizeof(*s))) != NULL) {
         memcpy(s->identity, identity, sizeof(s->identity));
@@ -90,7 +107,7 @@ static int keep(struct broker *b, const uint8_t *identity, struct bytes bytes)
     free(s->at);
     s->at = at;
     s->size = bytes.size;
-    return 1;
+    return 0;
 }
 
 void statements_loaded(struct broker *b, struct store_order *order)
@@ -121,8 +138,10 @@ static int give_statement(struct broker *b, const uint8_t *identity, struct byte
     return 0;
 }
 
+/* Of a component with a right to read that we do not know of yet, it is kept until we do. */
 int on_reading(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
+    const struct rule *rule = rule_of_reader(b, peer->member->component);
     struct record_reading m;
     struct broker_peer *other, *next;
     int r = record_parse_reading(record, &m);
@@ -132,17 +151,17 @@ int on_reading(struct broker *b, struct broker_peer *peer, const struct record *
     if (m.statement.size == 0 ||
         !bytes_equal(m.identity, bytes_of(peer->member->identity, SIGN_PUBLIC_SIZE)))
         return AICO_EPROTO;
-    if (!b->settings.has_store)
+    if (!b->settings.has_store || is_kept(b, peer->member->identity, m.statement) ||
+        !quota_take_scarce(b, peer, SCARCE_READING, rule))
         return 0;
-    r = keep(b, peer->member->identity, m.statement);
-    if (r == 1)
-        r = give_statement(b, peer->member->identity, m.statement) < 0 ? AICO_ENOMEM : 1;
-    if (r < 0)
+    if (keep(b, peer->member->identity, m.statement) < 0 ||
+        give_statement(b, peer->member->identity, m.statement) < 0) {
         peer_end_later(b, peer, AICO_ENOMEM, "no memory for a reading key");
-    if (r != 1)
         return 0;
+    }
     HASH_ITER(hh, b->sessions, other, next)
     {
+        work_add(b, WORK_PRESENCE);
         if (other != peer && concerns(b, other->member->component, peer->member->component))
             tell(b, other, peer->member->identity, m.statement);
     }

@@ -40,12 +40,16 @@ static bool may_have_values(const struct broker *b, const struct component *comp
     return false;
 }
 
-static void pump(struct broker *b, struct broker_peer *peer, struct subscription *s)
+/* One order of a link is out at a time, however many subscriptions it has: the others wait in a
+ * row, each knowing how far it is, and what is read takes neither memory nor the store from others.
+ */
+void values_pump_peer(struct broker *b, struct broker_peer *peer)
 {
+    struct subscription *s = peer->values;
     struct store_order *order;
     size_t used = 0;
 
-    if (!s->values_more || s->values_reading || peer->state != PEER_READY || b->draining ||
+    if (!s || peer->values_reading || peer->state != PEER_READY || b->draining ||
         peer->lanes[LANE_TOPIC].bytes > b->settings.outbox_limit / 2)
         return;
     order = order_new(STORE_VALUE_READ, s->size);
@@ -61,8 +65,22 @@ static void pump(struct broker *b, struct broker_peer *peer, struct subscription
     order->serial = peer->serial;
     order->handle = s->number;
     order->id = s->id;
-    s->values_reading = true;
+    peer->values_reading = true;
     order_give(b, order);
+}
+
+static void wait_in_row(struct subscription *s)
+{
+    s->values_more = true;
+    DL_APPEND2(s->peer->values, s, values_prev, values_next);
+}
+
+void values_forget(struct subscription *s)
+{
+    if (!s->values_more)
+        return;
+    s->values_more = false;
+    DL_DELETE2(s->peer->values, s, values_prev, values_next);
 }
 
 void values_catch_up(struct broker *b, struct broker_peer *peer, struct subscription *s)
@@ -70,23 +88,8 @@ void values_catch_up(struct broker *b, struct broker_peer *peer, struct subscrip
     if (!b->settings.has_store || s->queue || topic_is_internal(bytes_of(s->filter, s->size)) ||
         !may_have_values(b, peer->member->component))
         return;
-    s->values_more = true;
-    peer->values_due = true;
-    pump(b, peer, s);
-}
-
-void values_pump_peer(struct broker *b, struct broker_peer *peer)
-{
-    struct subscription *s, *next;
-
-    if (!peer->values_due)
-        return;
-    peer->values_due = false;
-    HASH_ITER(hh, peer->subscriptions, s, next)
-    {
-        pump(b, peer, s);
-        peer->values_due |= s->values_more;
-    }
+    wait_in_row(s);
+    values_pump_peer(b, peer);
 }
 
 static int hand_out(struct broker *b, struct broker_peer *peer, const struct subscription *s,
@@ -130,36 +133,48 @@ static int hand_out(struct broker *b, struct broker_peer *peer, const struct sub
     return r;
 }
 
-void values_read(struct broker *b, struct store_order *order)
+/* What came for @s. 0, AICO_ENOMEM, or as the order ended. */
+static int take_values(struct broker *b, struct broker_peer *peer, struct subscription *s,
+                       struct store_order *order)
 {
-    struct broker_peer *peer = peer_by_serial(b, order->serial);
     struct bytes rest = buffer_view(&order->out), key = {0};
-    uint32_t number = (uint32_t)order->handle;
-    struct subscription *s = NULL;
     struct store_row row;
     int r = 0;
 
-    if (peer && !peer->end_noted)
-        HASH_FIND(hh, peer->subscriptions, &number, sizeof(number), s);
-    if (!s || s->id != order->id)
-        return;
-    s->values_reading = false;
     while (r == 0 && store_row_next(&rest, &row))
         r = hand_out(b, peer, s, &row, &key);
     if (r < 0) {
         peer_end_later(b, peer, r, "no memory for the values of its topics");
-        return;
+        return r;
     }
-    peer->values_due |= s->values_more;
-    if (order->code < 0) {
+    if (order->code < 0)
+        return order->code;
+    s->values_after = order->after;
+    values_forget(s);
+    if (order->more)
+        wait_in_row(s); /* behind the others */
+    return 0;
+}
+
+void values_read(struct broker *b, struct store_order *order)
+{
+    struct broker_peer *peer = peer_by_serial(b, order->serial);
+    uint32_t number = (uint32_t)order->handle;
+    struct subscription *s = NULL;
+
+    if (!peer)
+        return;
+    peer->values_reading = false;
+    if (peer->end_noted)
+        return;
+    HASH_FIND(hh, peer->subscriptions, &number, sizeof(number), s);
+    if (s && s->id == order->id && take_values(b, peer, s, order) < 0) {
         /* Tried again in a while: the log says why. */
         b->streams.retry_ms = b->now.boot_ms + STREAMS_SAY_MS;
         wake_at(b, b->streams.retry_ms);
         return;
     }
-    s->values_after = order->after;
-    s->values_more = order->more;
-    pump(b, peer, s);
+    values_pump_peer(b, peer);
 }
 
 /* --- in time ---------------------------------------------------------------------------------- */

@@ -4,8 +4,8 @@
 #include "store/streams_internal.h"
 #include "wire/topic.h"
 
-#define SCAN_MAX 20000 /* rows a read looks at before it lets others in */
-#define KEY_ID_AT 8    /* in an envelope: behind its magic */
+#define SCAN_MAX 4000 /* rows a read looks at before it lets others in: some 10 ms */
+#define KEY_ID_AT 8   /* in an envelope: behind its magic */
 #define MAGIC "AICO-MSG"
 
 /* --- messages ------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  * Streams in the broker core where they end: messages in pieces, keys that are handed in, limits,
  * a store that fails, readers that go in the middle.
  */
+#include "broker/quota.h"
 #include "stream_world.h"
 
 #define HISTORY_RULES                                                                              \
@@ -237,6 +238,65 @@ static void a_reading_key_is_not_replaced_by_the_one_it_replaced(void **state)
     a = connect_as(&w, "a");
     expect_reading(a, "b", "newer");
     expect_reading(a, "", "");
+    world_deinit(&w);
+}
+
+/* Whoever changes its reading key again and again takes neither the publishers' time nor the room
+ * for what they are to be told, and is told why it is sent away; another's key still gets there. */
+static void a_flood_of_reading_keys_ends_its_sender_and_nobody_else(void **state)
+{
+    struct broker_event logged;
+    struct world w;
+    struct client *a, *b, *c;
+    struct item *bye;
+    char text[16];
+    size_t warned = 0;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, "h/** publish a,d subscribe b,c seal group| history store count=100\n");
+    work(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    drop_items(a);
+    for (int i = 0; i < 1000; i++) { /* the same one again costs nothing */
+        hand_in_reading(c, "c", "mine");
+        work(&w);
+    }
+    expect_reading(a, "c", "mine");
+    for (int i = 0; i < 1000 && b->kicked == 1; i++) {
+        (void)snprintf(text, sizeof(text), "key %d", i);
+        hand_in_reading(b, "b", text);
+        work(&w);
+        while (i == SCARCE_BURST - 2 && broker_next_event(w.broker, &logged))
+            warned += strstr(logged.text, "READING") != NULL;
+    }
+    assert_int_equal(warned, 1);
+    bye = take(b, RECORD_BYE);
+    assert_non_null(bye);
+    assert_int_equal(bye->code, AICO_ERATE);
+    assert_non_null(strstr(bye->text, "READING"));
+    assert_non_null(strstr(bye->text, "h/**"));
+    item_free(bye);
+    assert_int_equal(count_items(a, RECORD_READING), SCARCE_BURST);
+    drop_items(a);
+
+    hand_in_reading(c, "c", "another");
+    work(&w);
+    expect_reading(a, "c", "another");
+    b->instance++; /* a new link is no way round it, time is */
+    client_go(b);
+    drop_items(b);
+    hand_in_reading(b, "b", "key once more");
+    work(&w);
+    expect_bye(b, AICO_ERATE);
+    advance(&w, 5000);
+    b->instance++;
+    client_go(b);
+    hand_in_reading(b, "b", "after a while");
+    work(&w);
+    expect_reading(a, "b", "after a while");
     world_deinit(&w);
 }
 
@@ -607,6 +667,7 @@ int main(void)
         cmocka_unit_test(a_reading_key_of_another_ends_the_link),
         cmocka_unit_test(stored_reading_keys_are_told_after_a_restart),
         cmocka_unit_test(a_reading_key_is_not_replaced_by_the_one_it_replaced),
+        cmocka_unit_test(a_flood_of_reading_keys_ends_its_sender_and_nobody_else),
         cmocka_unit_test(keys_of_a_generation_go_to_the_store),
         cmocka_unit_test(a_filter_must_be_one),
         cmocka_unit_test(a_number_in_use_ends_the_link),

@@ -24,6 +24,7 @@ static struct kept {
 } kept[KEPT_MAX];
 static size_t kept_count;
 static uint64_t last_number, dropped;
+static size_t reads; /* orders to read values, ever */
 
 static void put(struct store_order *o)
 {
@@ -69,20 +70,25 @@ static void read_values(struct store_order *o)
     o->after = last_number;
 }
 
+static void finish(struct world *w, struct store_order *o)
+{
+    if (o->kind == STORE_VALUE)
+        put(o);
+    else if (o->kind == STORE_VALUE_READ)
+        read_values(o);
+    reads += o->kind == STORE_VALUE_READ;
+    dropped += o->kind == STORE_VALUE_DROP;
+    o->next = NULL;
+    o->prev = o;
+    broker_orders_done(w->broker, w->now, o);
+}
+
 static void work(struct world *w)
 {
     struct store_order *o;
 
-    while ((o = broker_next_order(w->broker)) != NULL) {
-        if (o->kind == STORE_VALUE)
-            put(o);
-        else if (o->kind == STORE_VALUE_READ)
-            read_values(o);
-        dropped += o->kind == STORE_VALUE_DROP;
-        o->next = NULL;
-        o->prev = o;
-        broker_orders_done(w->broker, w->now, o);
-    }
+    while ((o = broker_next_order(w->broker)) != NULL)
+        finish(w, o);
     pump(w);
 }
 
@@ -286,6 +292,55 @@ static void what_its_publisher_may_no_longer_say_is_not_shown(void **state)
     world_deinit(&w);
 }
 
+/* What a component asks of the store waits at its own link: one with many subscriptions has one
+ * read out, whose answer is all that is held for it, and another waits for no more than that. */
+static void many_subscriptions_read_one_after_the_other(void **state)
+{
+    struct store_order *orders[8];
+    size_t count = 0;
+    struct world w;
+    struct client *a, *b, *c;
+    uint32_t numbers[100];
+    uint8_t identity[32];
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000, true);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    c = connect_as(&w, "c");
+    (void)say(a, "v/x", 0, false);
+    work(&w);
+    drop_items(b);
+    drop_items(c);
+    for (size_t i = 0; i < COUNT_OF(numbers); i++)
+        numbers[i] = subscribe(c, "v/**");
+    subscribe(b, "v/**");
+    while (count < COUNT_OF(orders) && (orders[count] = broker_next_order(w.broker)) != NULL)
+        count++;
+    assert_int_equal(count, 2);
+    identity_of("b", identity);
+    assert_memory_equal(orders[1]->identity, identity, sizeof(identity));
+
+    /* The one that is being read for goes meanwhile, and so does one that waits. */
+    for (size_t i = 0; i < 2; i++) {
+        struct writer frame = frame_begin();
+
+        record_write_unsubscribe(&frame, c->next_id++, numbers[i]);
+        client_send(c, &frame);
+    }
+    pump(&w);
+    reads = 0;
+    for (size_t i = 0; i < count; i++)
+        finish(&w, orders[i]);
+    pump(&w);
+    expect_shown(b, "v/x", "a", true);
+    work(&w);
+    assert_int_equal(reads, 2 + COUNT_OF(numbers) - 2);
+    assert_int_equal(count_items(c, RECORD_DELIVER), COUNT_OF(numbers) - 2);
+    world_deinit(&w);
+}
+
 static void what_lost_its_right_on_the_way_to_the_disk_is_told_and_not_shown(void **state)
 {
     static const char revoked[] = "a revoked user\nb active user\nc active user\nd active user\n";
@@ -356,6 +411,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_stored_is_refused_and_shown_to_nobody),
         cmocka_unit_test(who_was_revoked_has_none_and_who_may_not_read_gets_none),
         cmocka_unit_test(what_its_publisher_may_no_longer_say_is_not_shown),
+        cmocka_unit_test(many_subscriptions_read_one_after_the_other),
         cmocka_unit_test(what_lost_its_right_on_the_way_to_the_disk_is_told_and_not_shown),
         cmocka_unit_test(a_value_in_memory_that_is_said_again_replaces_nobody_elses),
     };
