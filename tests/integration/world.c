@@ -33,7 +33,7 @@ void world_write(const char *home, const char *name, struct bytes text)
 
 /* --- the owner -------------------------------------------------------------------------------- */
 
-static void publish_registry(struct world *world, struct registry_draft *draft)
+void world_publish(struct world *world, struct registry_draft *draft)
 {
     CLEANUP(buffer_deinit)
     struct buffer document = {0};
@@ -84,7 +84,7 @@ static void first_registry(struct world *world)
     draft_rule(draft, "channel/**", "*", "*", SEAL_CHANNEL);
     draft_rule(draft, "service/**", "*", "*", SEAL_CHANNEL);
     draft_rule(draft, "private/**", "alice", "bob", SEAL_GROUP);
-    publish_registry(world, draft);
+    world_publish(world, draft);
 }
 
 void world_revoke(struct world *world, enum person who)
@@ -93,7 +93,7 @@ void world_revoke(struct world *world, enum person who)
     struct registry_draft *draft = registry_draft_new(world->registry, bytes_text("aico"));
 
     assert_int_equal(registry_draft_set_state(draft, names[who], COMPONENT_REVOKED), 0);
-    publish_registry(world, draft);
+    world_publish(world, draft);
 }
 
 void world_set_rule(struct world *world, const char *filter, const char *publish_by,
@@ -103,7 +103,7 @@ void world_set_rule(struct world *world, const char *filter, const char *publish
     struct registry_draft *draft = registry_draft_new(world->registry, bytes_text("aico"));
 
     draft_rule(draft, filter, publish_by, subscribe_by, seal);
-    publish_registry(world, draft);
+    world_publish(world, draft);
 }
 
 void world_replace_broker(struct world *world, enum person who)
@@ -120,7 +120,7 @@ void world_replace_broker(struct world *world, enum person who)
 
     assert_int_equal(registry_draft_set_state(draft, names[BROKER], COMPONENT_RETIRED), 0);
     assert_int_equal(registry_draft_add(draft, &line), 0);
-    publish_registry(world, draft);
+    world_publish(world, draft);
 }
 
 /* --- homes ------------------------------------------------------------------------------------ */
@@ -176,6 +176,19 @@ void world_copy_home(struct world *world, const char *suffix, char home[80])
     world_write(home, "registry", registry_document(world->registry));
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)st;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+void world_remove(const char *folder)
+{
+    (void)nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 int world_new(void **state)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -198,14 +211,6 @@ int world_new(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
-{
-    (void)st;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 int world_free(void **state)
 {
     struct world *world = *state;
@@ -215,7 +220,7 @@ int world_free(void **state)
     registry_unref(&world->registry);
     for (int i = OWNER; i < PEOPLE; i++)
         identity_free(&world->identities[i]);
-    (void)nftw(world->home, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    world_remove(world->home);
     free(world);
     return 0;
 }

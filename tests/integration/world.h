@@ -53,6 +53,8 @@ void world_stop(struct world *world, bool at_once);
 
 /* --- the owner --- */
 
+/* Signs what was drafted from world->registry, and puts it in the home. */
+void world_publish(struct world *world, struct registry_draft *draft);
 void world_revoke(struct world *world, enum person who);
 void world_set_rule(struct world *world, const char *filter, const char *publish,
                     const char *subscribe, enum rule_seal seal);
@@ -62,6 +64,8 @@ void world_replace_broker(struct world *world, enum person who);
  * path. world_free() removes it. */
 void world_copy_home(struct world *world, const char *suffix, char home[80]);
 void world_configure(const char *home, const struct world *world, const char *more);
+/* A folder with all that is in it. */
+void world_remove(const char *folder);
 /* Writes a file of @home. */
 void world_write(const char *home, const char *name, struct bytes text);
 
