@@ -370,7 +370,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r;
 
-    memory_keep_freed();
+    memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
     guard_process();
     guard_files();

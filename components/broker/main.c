@@ -223,7 +223,7 @@ int main(int argc, char **argv)
     struct command command = {0};
     int r;
 
-    memory_keep_freed();
+    memory_keep_freed(MEMORY_OF_FRAMES);
     pid_remember();
     guard_process();
     guard_files();

@@ -348,7 +348,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int r, status;
 
-    memory_keep_freed();
+    memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);

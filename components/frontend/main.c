@@ -254,7 +254,7 @@ int main(int argc, char **argv)
     struct aico_error err = {0};
     int status, r;
 
-    memory_keep_freed();
+    memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);

@@ -26,7 +26,7 @@ void cheap_begin(void)
     cheap = true;
     /* Memory that was freed is kept: a run allocates and frees the same megabytes again and again.
      */
-    (void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 512 << 20);
     (void)mallopt(M_TOP_PAD, 16 << 20);
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,8 +16,10 @@
 
 #define FRAME_SIZE ((size_t)64 * 1024)
 #define FRAMES 64 /* 4 MiB, what a broker may send ahead */
+#define MESSAGE_SIZE ((size_t)16 * 1024 * 1024)
+#define COPIES 3 /* of a message, in an arena */
 #define ROUNDS 4
-#define PAGES (FRAMES * FRAME_SIZE / 4096)
+#define PAGE 4096
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ALLOCATOR_IS_GLIBCS 0
@@ -37,56 +40,89 @@ static long faults(void)
     return usage.ru_minflt;
 }
 
-/* A burst: frames are there together, and all are gone after it. */
-static void burst(void)
-{
-    void *frames[FRAMES];
+/* Blocks that are there together, and all are gone after it. */
+struct burst {
+    size_t size, count;
+    long faults; /* of ROUNDS after the first */
+};
 
-    for (size_t i = 0; i < FRAMES; i++) {
-        frames[i] = malloc(FRAME_SIZE);
-        assert_non_null(frames[i]);
-        memset(frames[i], 1, FRAME_SIZE);
-        __asm__ volatile("" ::"r"(frames[i]) : "memory");
+static void happen(const struct burst *burst)
+{
+    void *blocks[FRAMES];
+
+    for (size_t i = 0; i < burst->count; i++) {
+        blocks[i] = malloc(burst->size);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], 1, burst->size);
+        __asm__ volatile("" ::"r"(blocks[i]) : "memory");
     }
-    for (size_t i = FRAMES; i > 0; i--)
-        free(frames[i - 1]);
+    for (size_t i = burst->count; i > 0; i--)
+        free(blocks[i - 1]);
 }
 
-static void *bursts(void *ret)
+static void *happen_often(void *context)
 {
+    struct burst *burst = context;
     long before;
 
-    burst();
+    happen(burst);
     before = faults();
     for (int i = 0; i < ROUNDS; i++)
-        burst();
-    *(long *)ret = faults() - before;
+        happen(burst);
+    burst->faults = faults() - before;
     return NULL;
+}
+
+/* Who gives everything back has ROUNDS times as many. */
+static bool is_kept(const struct burst *burst)
+{
+    return burst->faults < (long)(burst->count * burst->size / PAGE);
 }
 
 static void bursts_after_the_first_fault_nothing_in(void **state)
 {
-    long count = 0;
+    struct burst burst = {FRAME_SIZE, FRAMES};
 
     (void)state;
     if (!ALLOCATOR_IS_GLIBCS)
         skip();
-    bursts(&count);
-    assert_true(count < (long)PAGES); /* each gave everything back: ROUNDS times as many */
+    memory_keep_freed(MEMORY_OF_FRAMES);
+    happen_often(&burst);
+    assert_true(is_kept(&burst));
 }
 
 /* Threads have arenas of their own. */
 static void nor_do_those_of_another_thread(void **state)
 {
+    struct burst burst = {FRAME_SIZE, FRAMES};
     pthread_t thread;
-    long count = 0;
 
     (void)state;
     if (!ALLOCATOR_IS_GLIBCS)
         skip();
-    assert_int_equal(pthread_create(&thread, NULL, bursts, &count), 0);
+    memory_keep_freed(MEMORY_OF_FRAMES);
+    assert_int_equal(pthread_create(&thread, NULL, happen_often, &burst), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_true(count < (long)PAGES);
+    assert_true(is_kept(&burst));
+}
+
+/* Only where messages are whole: the broker has no use for them. */
+static void nor_do_the_largest_messages(void **state)
+{
+    struct burst burst = {MESSAGE_SIZE, COPIES};
+    pthread_t thread;
+
+    (void)state;
+    if (!ALLOCATOR_IS_GLIBCS)
+        skip();
+    memory_keep_freed(MEMORY_OF_FRAMES);
+    assert_int_equal(pthread_create(&thread, NULL, happen_often, &burst), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_false(is_kept(&burst));
+    memory_keep_freed(MEMORY_OF_MESSAGES);
+    assert_int_equal(pthread_create(&thread, NULL, happen_often, &burst), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(is_kept(&burst));
 }
 
 int main(void)
@@ -94,8 +130,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bursts_after_the_first_fault_nothing_in),
         cmocka_unit_test(nor_do_those_of_another_thread),
+        cmocka_unit_test(nor_do_the_largest_messages),
     };
 
-    memory_keep_freed();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
