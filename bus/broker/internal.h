@@ -389,9 +389,9 @@ enum ledger_way {
 };
 
 struct ledger_key {
-    uint32_t sender, reader; /* member numbers; by topic, reader 0 has what the sender said */
-    uint64_t rule_line;
-    uint64_t way; /* no padding bytes in a hash key */
+    uint32_t sender, reader;    /* member numbers; by topic, reader 0 has what the sender said */
+    uint8_t rule[RULE_ID_SIZE]; /* zeros: none */
+    uint64_t way;               /* no padding bytes in a hash key */
 };
 
 struct ledger_cause {
@@ -403,6 +403,7 @@ struct ledger_cause {
 struct ledger_row {
     UT_hash_handle hh;
     struct ledger_key key;
+    struct bytes filter; /* of the rule, which may be gone; behind the row */
     uint64_t published, refused, stored;
     uint64_t asked, answered, unanswered;        /* requests */
     struct ledger_cause *refused_for, *left_for; /* left: unanswered */

@@ -8,8 +8,10 @@
 
 /* --- counting ------------------------------------------------------------------------------- */
 
-static struct ledger_row *row_of(struct broker *b, struct ledger_key key)
+/* @rule: NULL, none. */
+static struct ledger_row *row_of(struct broker *b, struct ledger_key key, const struct rule *rule)
 {
+    struct bytes filter = rule ? rule->filter : bytes_of(NULL, 0);
     bool by_topic = key.way == LEDGER_BY_TOPIC;
     /* The table is bounded; what does not fit is counted together. */
     struct ledger_row *rest = by_topic ? &b->ledger_rest : &b->ledger_rest_direct;
@@ -17,13 +19,17 @@ static struct ledger_row *row_of(struct broker *b, struct ledger_key key)
     size_t rows_max = by_topic ? LEDGER_ROWS_MAX : LEDGER_DIRECT_ROWS_MAX;
     struct ledger_row *row = NULL;
 
+    if (rule)
+        memcpy(key.rule, rule->id, sizeof(key.rule));
     HASH_FIND(hh, b->ledger, &key, sizeof(key), row);
     if (row)
         return row;
-    row = *rows < rows_max ? calloc(1, sizeof(*row)) : NULL;
+    row = *rows < rows_max ? calloc(1, sizeof(*row) + filter.size) : NULL;
     if (!row)
         return rest;
     row->key = key;
+    row->filter = bytes_of(row + 1, filter.size);
+    bytes_copy((uint8_t *)(row + 1), filter);
     HASH_ADD(hh, b->ledger, key, sizeof(row->key), row);
     if (!HASH_ADDED(hh, row)) {
         free(row);
@@ -36,8 +42,11 @@ static struct ledger_row *row_of(struct broker *b, struct ledger_key key)
 struct ledger_row *ledger_row(struct broker *b, const struct member *sender,
                               const struct rule *rule, const struct member *reader)
 {
-    return row_of(b, (struct ledger_key){sender->number, reader ? reader->number : 0,
-                                         rule ? rule->line : 0, LEDGER_BY_TOPIC});
+    return row_of(b,
+                  (struct ledger_key){.sender = sender->number,
+                                      .reader = reader ? reader->number : 0,
+                                      .way = LEDGER_BY_TOPIC},
+                  rule);
 }
 
 struct ledger_row *direct_row(struct broker *b, const struct member *sender,
@@ -46,8 +55,11 @@ struct ledger_row *direct_row(struct broker *b, const struct member *sender,
 {
     bool is_own = way == LEDGER_CONTROL;
 
-    return row_of(b, (struct ledger_key){sender->number, reader && !is_own ? reader->number : 0,
-                                         rule && !is_own ? rule->line : 0, way});
+    return row_of(b,
+                  (struct ledger_key){.sender = sender->number,
+                                      .reader = reader && !is_own ? reader->number : 0,
+                                      .way = way},
+                  is_own ? NULL : rule);
 }
 
 enum ledger_way direct_way(uint8_t delivery)
@@ -344,14 +356,6 @@ static bool is_balanced(const struct broker *b, const struct sums *topic, const 
            direct->unanswered == t.requests.unanswered && broker_totals_balance(&t) && is_queued(b);
 }
 
-static struct bytes filter_of(const struct broker *b, uint64_t line)
-{
-    for (size_t i = 0; line > 0 && i < registry_rule_count(b->registry); i++)
-        if (registry_rule_at(b->registry, i)->line == line)
-            return registry_rule_at(b->registry, i)->filter;
-    return bytes_of(NULL, 0);
-}
-
 static const char *way_name(enum ledger_way way)
 {
     static const char *const names[] = {
@@ -384,12 +388,13 @@ static void put_row(const struct broker *b, struct json *json, const struct ledg
 {
     bool rest = row == &b->ledger_rest || row == &b->ledger_rest_direct;
     uint32_t reader = row->key.reader; /* 0: by topic, the sender's own row */
+    const struct rule *rule = registry_rule_named(b->registry, row->filter);
 
     json_open_object(json, NULL);
     json_put_text(json, "sender",
                   bytes_text(rest ? "*" : b->member_by_number[row->key.sender]->name));
-    json_put_u64(json, "rule_line", row->key.rule_line);
-    json_put_text(json, "rule", filter_of(b, row->key.rule_line));
+    json_put_u64(json, "rule_line", rule ? rule->line : 0);
+    json_put_text(json, "rule", row->filter);
     json_put_text(json, "way", bytes_text(way_name((enum ledger_way)row->key.way)));
     json_put_text(json, "reader",
                   bytes_text(rest     ? "*"
@@ -441,6 +446,7 @@ void ledger_json(const struct broker *b, struct json *json)
     add_all(b, &topic, &direct);
     json_open_object(json, NULL);
     json_put_bool(json, "balanced", is_balanced(b, &topic, &direct));
+    json_put_u64(json, "registries", b->registry_generation - 1);
     json_put_u64(json, "published", topic.published);
     json_put_u64(json, "refused", topic.refused + direct.refused);
     json_put_u64(json, "stored", topic.stored);

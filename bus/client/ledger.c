@@ -14,7 +14,7 @@
 struct ledger_key {
     const struct client_component *sender;   /* NULL: we */
     const struct client_component *receiver; /* to whom it was addressed; NULL: to subscribers */
-    uint64_t rule_line;                      /* 0: no rule, or it is not known */
+    uint8_t rule[RULE_ID_SIZE];              /* zeros: no rule, or it is not known */
     uint64_t way;                            /* enum ledger_way; no padding */
 };
 
@@ -28,6 +28,7 @@ struct ledger_loss {
 struct ledger_row {
     UT_hash_handle hh;
     struct ledger_key key;
+    struct bytes filter;              /* of the rule, which may be gone; behind the row */
     uint64_t published, acknowledged; /* of ours */
     uint64_t answered;                /* of our requests */
     uint64_t copies;                  /* for one reader of what went to subscribers: acknowledged */
@@ -41,14 +42,20 @@ static struct ledger_row *row_of(struct client *client, const struct client_comp
                                  const struct client_component *receiver, enum ledger_way way,
                                  const struct rule *rule)
 {
-    struct ledger_key key = {sender, receiver, rule ? rule->line : 0, way};
+    struct bytes filter = rule ? rule->filter : bytes_of(NULL, 0);
+    struct ledger_key key = {.sender = sender, .receiver = receiver, .way = way};
     struct ledger_row *row = client->ledger_last;
 
+    if (rule)
+        memcpy(key.rule, rule->id, sizeof(key.rule));
     if (row && memcmp(&row->key, &key, sizeof(key)) == 0)
         return row;
     HASH_FIND(hh, client->ledger, &key, sizeof(key), row);
-    if (!row && HASH_COUNT(client->ledger) < ROWS_MAX && (row = calloc(1, sizeof(*row))) != NULL) {
+    if (!row && HASH_COUNT(client->ledger) < ROWS_MAX &&
+        (row = calloc(1, sizeof(*row) + filter.size)) != NULL) {
         row->key = key;
+        row->filter = bytes_of(row + 1, filter.size);
+        bytes_copy((uint8_t *)(row + 1), filter);
         HASH_ADD(hh, client->ledger, key, sizeof(row->key), row);
         if (!HASH_ADDED(hh, row)) {
             free(row);
@@ -310,14 +317,6 @@ static void put_losses(struct json *json, const char *key, const struct ledger_r
     json_close_object(json);
 }
 
-static struct bytes filter_of(const struct client *client, uint64_t line)
-{
-    for (size_t i = 0; line > 0 && i < registry_rule_count(client->registry); i++)
-        if (registry_rule_at(client->registry, i)->line == line)
-            return registry_rule_at(client->registry, i)->filter;
-    return bytes_of(NULL, 0);
-}
-
 static const char *way_name(enum ledger_way way)
 {
     static const char *const names[] = {
@@ -330,11 +329,13 @@ static const char *way_name(enum ledger_way way)
 
 static void put_row(const struct client *client, struct json *json, const struct ledger_row *row)
 {
+    const struct rule *rule = registry_rule_named(client->registry, row->filter);
+
     json_open_object(json, NULL);
     json_put_text(json, "sender",
                   bytes_text(row->key.sender ? row->key.sender->name : client->self->name));
-    json_put_u64(json, "rule_line", row->key.rule_line);
-    json_put_text(json, "rule", filter_of(client, row->key.rule_line));
+    json_put_u64(json, "rule_line", rule ? rule->line : 0);
+    json_put_text(json, "rule", row->filter);
     json_put_text(json, "receiver", bytes_text(row->key.receiver ? row->key.receiver->name : ""));
     json_put_text(json, "way", bytes_text(way_name((enum ledger_way)row->key.way)));
     json_put_u64(json, "published", row->published);

@@ -520,10 +520,12 @@ static int parse_rule(struct parser *p)
     }
     g->rules[g->rule_count++] = entry;
     entry->rule.line = p->line;
+    entry->rule.text = bytes_of(p->fields[0].at, (size_t)(p->rest.at - p->fields[0].at) - 1);
 
     if (!decode_filter(p->fields[1], entry->filter, &size))
         return refuse(p, "not a filter");
     entry->rule.filter = bytes_of(entry->filter, size);
+    hash_tagged_n("rule", entry->rule.filter, entry->rule.id, sizeof(entry->rule.id));
     for (size_t i = 0; i + 1 < g->rule_count; i++)
         if (bytes_equal(g->rules[i]->rule.filter, entry->rule.filter))
             return refuse(p, "this filter has a rule already");

@@ -17,6 +17,7 @@
 
 #define REGISTRY_SIZE_MAX (1024 * 1024)
 #define REGISTRY_HASH_SIZE 16 /* H16(TAG("registry hash") || document) */
+#define RULE_ID_SIZE 16       /* H16(TAG("rule") || filter) */
 #define NAMESPACE_MAX 64
 #define ROLE_NAME_MAX 64
 #define REGISTRY_ROLE_BROKER "broker" /* the component that is the broker of this bus */
@@ -60,10 +61,14 @@ struct rule_store {
 #define RULE_STORE_AGE_MAX ((uint64_t)10 * 366 * 86400)
 #define RULE_STORE_MAX ((uint64_t)1 << 50) /* of count and bytes */
 
-/* One `rule` line; `line` is its 1-based line in the document: the name a refusal gives it. */
+/* One `rule` line; `line` is its 1-based line in the document: the name a refusal gives it. The
+ * next version may have it in another line: what counts by rule goes by `id`, which is its filter's
+ * in every version. */
 struct rule {
     struct bytes filter; /* decoded (%XX undone); borrowed from the registry */
+    struct bytes text;   /* the whole line; borrowed from the registry */
     size_t line;
+    uint8_t id[RULE_ID_SIZE];
     struct who publish;
     struct who subscribe;
     enum rule_seal seal;

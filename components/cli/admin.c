@@ -78,8 +78,8 @@ static void name_losses(json_t *row)
 static void print_ledger(json_t *answer)
 {
     static const struct cli_column differences[] = {
-        {"sender", "SENDER"}, {"rule_line", "LINE"}, {"way", "WAY"}, {"reader", "READER"},
-        {"broker", "BROKER"}, {"client", "CLIENT"},  {NULL, NULL},
+        {"sender", "SENDER"}, {"rule", "RULE"},     {"way", "WAY"}, {"reader", "READER"},
+        {"broker", "BROKER"}, {"client", "CLIENT"}, {NULL, NULL},
     };
     static const struct cli_column columns[] = {
         {"sender", "SENDER"},  {"rule", "RULE"},           {"way", "WAY"},
@@ -103,6 +103,10 @@ static void print_ledger(json_t *answer)
         (void)printf("%lld messages unexplained, %lld to readers without books\n",
                      (long long)json_integer_value(json_object_get(answer, "unexplained")),
                      (long long)json_integer_value(json_object_get(answer, "unseen")));
+    if (json_integer_value(json_object_get(answer, "moved")) > 0)
+        (void)printf("%lld messages were on their way when the registry changed, and are under "
+                     "another rule in some books\n",
+                     (long long)json_integer_value(json_object_get(answer, "moved")));
 }
 
 int verb_ledger(struct cli *cli)

@@ -3,7 +3,7 @@
  * The books of clients, kept with --ledger and held against the broker's by `ledger --with`. What
  * the broker says of a sender and rule must be what its publishers say was acknowledged; what it
  * says of a reader, delivered or dropped, what that reader says it received, missed or could not
- * open. Only messages by subscription that nobody kept are in the rows of both.
+ * open. Rules are compared by their filters: their lines are other ones in the next registry.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,24 +65,30 @@ static json_int_t sum_of(const json_t *counts)
 }
 
 /* Who compares with whom. What goes straight to one component is reported to it without its kind
- * and, where the channel shows it, without its topic: there the receiver has one sum of @sender. */
-static void key_of(char to[300], const char *sender, int64_t line, const char *reader,
-                   const char *way)
+ * and, where the channel shows it, without its topic: there the receiver has one sum of @sender,
+ * way "any", without rule. */
+struct place {
+    const char *sender, *rule, *way, *reader;
+};
+
+/* What both sides say of one place: between @sure and @sure + @maybe. */
+static void add(json_t *sums, const struct place *at, const char *side, json_int_t sure,
+                json_int_t maybe)
 {
-    bool is_sum = strcmp(way, "any") == 0;
+    char group[200], unsure[32];
+    json_t *rules, *sum;
 
-    (void)snprintf(to, 300, "%.80s %" PRId64 " %s %.80s", sender, is_sum ? 0 : line, way, reader);
-}
-
-/* What both sides say of one key: between @sure and @sure + @maybe. */
-static void add(json_t *sums, const char *key, const char *side, json_int_t sure, json_int_t maybe)
-{
-    json_t *sum = json_object_get(sums, key);
-    char unsure[32];
-
+    (void)snprintf(group, sizeof(group), "%.80s %s %.80s", at->sender, at->way, at->reader);
+    rules = json_object_get(sums, group);
+    if (!rules) {
+        rules = json_object();
+        (void)json_object_set_new(sums, group, rules);
+    }
+    sum = json_object_get(rules, at->rule);
     if (!sum) {
-        sum = json_object();
-        (void)json_object_set_new(sums, key, sum);
+        sum = json_pack("{s:s, s:s, s:s, s:s}", "sender", at->sender, "rule", at->rule, "way",
+                        at->way, "reader", at->reader);
+        (void)json_object_set_new(rules, at->rule, sum);
     }
     (void)snprintf(unsure, sizeof(unsure), "%s maybe", side);
     (void)json_object_set_new(sum, side, json_integer(number_of(sum, side) + sure));
@@ -103,13 +109,12 @@ static bool is_to_one(const json_t *row)
 static void take_own_row(json_t *sums, const char *component, const json_t *row)
 {
     bool to_one = is_to_one(row);
-    char key[300];
+    struct place at = {component, text_of(row, "rule"), to_one ? text_of(row, "way") : "topic",
+                       to_one ? text_of(row, "receiver") : ""};
 
-    if (is_way(row, "copies") || number_of(row, "rule_line") == 0)
+    if (is_way(row, "copies") || !*at.rule)
         return;
-    key_of(key, component, number_of(row, "rule_line"), to_one ? text_of(row, "receiver") : "",
-           to_one ? text_of(row, "way") : "topic");
-    add(sums, key, "client", number_of(row, "acknowledged") + number_of(row, "copies"),
+    add(sums, &at, "client", number_of(row, "acknowledged") + number_of(row, "copies"),
         number_of(row, "unsure"));
 }
 
@@ -119,14 +124,13 @@ static void take_row(json_t *sums, const char *component, const json_t *row)
     json_int_t count = number_of(row, "received") - number_of(row, "kept") +
                        number_of(row, "repeated") + sum_of(json_object_get(row, "missing")) +
                        sum_of(json_object_get(row, "unopened"));
-    bool is_known = number_of(row, "rule_line") != 0;
-    char key[300];
+    bool is_known = *text_of(row, "rule") != '\0', to_one = is_to_one(row);
+    struct place at = {text_of(row, "sender"), to_one ? "" : text_of(row, "rule"),
+                       to_one ? "any" : "topic", component};
 
-    if (!is_known && !is_to_one(row))
+    if (!is_known && !to_one)
         return;
-    key_of(key, text_of(row, "sender"), number_of(row, "rule_line"), component,
-           is_to_one(row) ? "any" : "topic");
-    add(sums, key, "client", is_known ? count : 0, is_known ? 0 : count);
+    add(sums, &at, "client", is_known ? count : 0, is_known ? 0 : count);
 }
 
 /* Adds one file to @sums, and whose it is to @known. */
@@ -170,22 +174,21 @@ static json_int_t take_broker(const json_t *rows, json_t *sums, const json_t *kn
 {
     json_int_t unseen = 0;
     const json_t *row;
-    char key[300];
     size_t i;
 
     json_array_foreach(rows, i, row)
     {
-        const char *sender = text_of(row, "sender"), *reader = text_of(row, "reader");
+        const char *reader = text_of(row, "reader");
+        struct place at = {text_of(row, "sender"), text_of(row, "rule"), text_of(row, "way"),
+                           reader};
         const json_t *dropped = json_object_get(row, "dropped");
-        json_int_t line = number_of(row, "rule_line"), maybe = number_of(row, "returned");
+        json_int_t maybe = number_of(row, "returned");
         json_int_t got = number_of(row, "delivered") + sum_of(dropped);
 
-        if (line == 0) /* what the bus says to itself */
+        if (!*at.rule) /* what the bus says to itself */
             continue;
-        if ((!*reader || is_to_one(row)) && json_object_get(known, sender)) {
-            key_of(key, sender, line, reader, text_of(row, "way"));
-            add(sums, key, "broker", number_of(row, "published"), 0);
-        }
+        if ((!*reader || is_to_one(row)) && json_object_get(known, at.sender))
+            add(sums, &at, "broker", number_of(row, "published"), 0);
         if (is_to_one(row)) /* it waited for a link that broke: nobody was told */
             maybe += number_of(dropped, "link lost");
         if (!*reader)
@@ -194,51 +197,77 @@ static json_int_t take_broker(const json_t *rows, json_t *sums, const json_t *kn
             unseen += got;
             continue;
         }
-        key_of(key, sender, line, reader, is_to_one(row) ? "any" : "topic");
-        add(sums, key, "broker", got - maybe, maybe);
+        at.way = is_to_one(row) ? "any" : "topic";
+        at.rule = is_to_one(row) ? "" : at.rule;
+        add(sums, &at, "broker", got - maybe, maybe);
     }
     return unseen;
 }
 
-/* How far apart the two sides of a sum are at least. */
-static json_int_t apart_of(const json_t *sum)
+/* How many more the clients have of @sum than the broker, at least; negative: the broker. */
+static json_int_t excess_of(const json_t *sum)
 {
     json_int_t broker = number_of(sum, "broker"), client = number_of(sum, "client");
     json_int_t above = client - (broker + number_of(sum, "broker maybe"));
     json_int_t below = broker - (client + number_of(sum, "client maybe"));
 
-    return above > 0 ? above : below > 0 ? below : 0;
+    return above > 0 ? above : below > 0 ? -below : 0;
 }
 
-static json_int_t differ(const json_t *sums, json_t *differences)
+static void differ(const json_t *rules, json_t *differences)
 {
-    json_int_t all = 0;
     const json_t *sum;
-    const char *key;
+    const char *rule;
 
-    json_object_foreach((json_t *)(uintptr_t)sums, key, sum)
+    json_object_foreach((json_t *)(uintptr_t)rules, rule, sum)
     {
-        json_int_t apart = apart_of(sum);
-        char sender[81] = "", way[16] = "", reader[81] = "";
-        int64_t line = 0;
+        json_t *difference;
 
-        all += apart;
-        if (apart == 0)
+        if (excess_of(sum) == 0)
             continue;
-        (void)sscanf(key, "%80s %" SCNd64 " %15s %80s", sender, &line, way, reader);
-        (void)json_array_append_new(
-            differences,
-            json_pack("{s:s, s:I, s:s, s:s, s:I, s:I}", "sender", sender, "rule_line",
-                      (json_int_t)line, "way", way, "reader", reader, "broker",
+        difference =
+            json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "sender", text_of(sum, "sender"), "rule",
+                      rule, "way", text_of(sum, "way"), "reader", text_of(sum, "reader"), "broker",
                       number_of(sum, "broker") + number_of(sum, "broker maybe"), "client",
-                      number_of(sum, "client") + number_of(sum, "client maybe")));
+                      number_of(sum, "client") + number_of(sum, "client maybe"));
+        (void)json_array_append_new(differences, difference);
     }
-    return all;
+}
+
+/* A registry is in force at the broker a moment before it is at its clients: what was on its way
+ * then is under one rule here and under another there. Where @registries changed, that is
+ * `moved`, and what is left over is unexplained. */
+static void compare(json_t *answer, const json_t *sums)
+{
+    bool has_moved = number_of(answer, "registries") > 0;
+    json_int_t unexplained = 0, moved = 0;
+    json_t *differences = json_array();
+    const json_t *rules, *sum;
+    const char *group, *rule;
+
+    json_object_foreach((json_t *)(uintptr_t)sums, group, rules)
+    {
+        json_int_t above = 0, below = 0, both;
+
+        json_object_foreach((json_t *)(uintptr_t)rules, rule, sum)
+        {
+            above += excess_of(sum) > 0 ? excess_of(sum) : 0;
+            below -= excess_of(sum) < 0 ? excess_of(sum) : 0;
+        }
+        both = !has_moved ? 0 : above < below ? above : below;
+        moved += both;
+        unexplained += above + below - 2 * both;
+        if (above + below > 2 * both)
+            differ(rules, differences);
+    }
+    (void)json_object_set_new(answer, "unexplained", json_integer(unexplained));
+    (void)json_object_set_new(answer, "moved", json_integer(moved));
+    (void)json_object_set_new(answer, "differences", differences);
 }
 
 int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *err)
 {
-    json_t *sums = json_object(), *known = json_object(), *differences = json_array();
+    json_t *sums = json_object(), *known = json_object();
     int r = 0;
 
     if (cli->book_count > 0 && number_of(answer, "left_out") > 0)
@@ -250,12 +279,10 @@ int cli_compare_books(const struct cli *cli, json_t *answer, struct aico_error *
     if (r == 0 && cli->book_count > 0) {
         json_int_t unseen = take_broker(json_object_get(answer, "rows"), sums, known);
 
-        (void)json_object_set_new(answer, "unexplained", json_integer(differ(sums, differences)));
+        compare(answer, sums);
         (void)json_object_set_new(answer, "unseen", json_integer(unseen));
-        (void)json_object_set(answer, "differences", differences);
     }
     json_decref(sums);
     json_decref(known);
-    json_decref(differences);
     return r;
 }

@@ -108,6 +108,12 @@ done
 check "together nothing is unexplained" books "${WITH[@]}"
 grep -q '"unexplained":0,' "$WORK/check.out" && passed "0 unexplained" || failed "0 unexplained" "$WORK/check.out"
 grep -q '"unseen":0,' "$WORK/check.out" && failed "who was killed has no books" "$WORK/check.out" || passed "who was killed has no books"
+# Under another rule in one book, and no registry has changed.
+cp "$WORK/short.book" "$WORK/kept.book"
+sed -i 's,"l/\*\*","l/other",' "$WORK/short.book"
+check_exit "what is under another rule is seen" 1 aico-bus --as boss --timeout 30s ledger "${WITH[@]}"
+grep -q 'l/other' "$WORK/out" && passed "and which" || failed "and which" "$WORK/out"
+cp "$WORK/kept.book" "$WORK/short.book"
 # One message less in one book, and it shows.
 python3 - "$WORK/fast.book" <<'PY'
 import json, sys

@@ -316,6 +316,58 @@ static void more_rows_than_there_is_room_for_are_one(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* Of the row with what @sender said by topic under the rule @filter; -1: there is none. */
+static json_int_t said(const struct world *w, const char *sender, const char *filter,
+                       const char *path)
+{
+    json_t *all = books(w), *row;
+    json_int_t found = -1;
+    size_t i;
+
+    json_array_foreach(json_object_get(all, "rows"), i, row)
+    {
+        if (has(row, "sender", sender) && has(row, "rule", filter) && has(row, "way", "topic") &&
+            has(row, "reader", ""))
+            found = json_integer_value(json_object_get(row, path));
+    }
+    json_decref(all);
+    return found;
+}
+
+/* A registry may have its rules in other lines than the one before. */
+static void a_row_keeps_the_name_of_its_rule(void **state UNUSED)
+{
+    json_int_t line;
+    struct client *a;
+    struct world w;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    publish(a, "open/x", "one");
+    publish(a, "up/x", "two");
+    pump(&w);
+    line = said(&w, "a", "open/**", "rule_line");
+    registry_unref(&w.registry);
+    w.registry = registry_make(2, COMPONENTS,
+                               "first/** publish * subscribe * seal none\n"
+                               "sealed/** publish * subscribe * seal group\n"
+                               "open/** publish * subscribe * seal none\n");
+    broker_set_registry(w.broker, w.now, w.registry);
+    publish(a, "open/x", "three");
+    publish(a, "first/x", "four");
+    publish(a, "first/x", "five");
+    publish(a, "first/x", "six");
+    pump(&w);
+    assert_int_equal(said(&w, "a", "open/**", "published"), 2);
+    assert_int_equal(said(&w, "a", "first/**", "published"), 3);
+    assert_int_equal(said(&w, "a", "open/**", "rule_line"), line);
+    /* It is gone, and what it let through was let through. */
+    assert_int_equal(said(&w, "a", "up/**", "published"), 1);
+    assert_int_equal(said(&w, "a", "up/**", "rule_line"), 0);
+    check_balance(&w);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +381,7 @@ int main(void)
         cmocka_unit_test(the_bus_itself_has_one_row_a_sender),
         cmocka_unit_test(a_message_in_fragments_is_counted_under_its_rule),
         cmocka_unit_test(more_rows_than_there_is_room_for_are_one),
+        cmocka_unit_test(a_row_keeps_the_name_of_its_rule),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

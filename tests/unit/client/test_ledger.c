@@ -233,6 +233,64 @@ static void a_reply_that_does_not_open_is_named(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* Of our row by topic under the rule @filter; -1: there is none. */
+static json_int_t said(struct world *w, const char *filter, const char *path)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    json_int_t found = -1;
+    json_t *all, *row;
+    size_t i;
+
+    assert_int_equal(client_ledger(w->client, &text), 0);
+    all = json_loadb((const char *)text.at, text.size, 0, NULL);
+    assert_true(json_is_true(json_object_get(all, "balanced")));
+    json_array_foreach(json_object_get(all, "rows"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "rule")), filter) == 0 &&
+            strcmp(json_string_value(json_object_get(row, "sender")), "alice") == 0)
+            found = json_integer_value(json_object_get(row, path));
+    }
+    json_decref(all);
+    return found;
+}
+
+static void a_row_keeps_the_name_of_its_rule(void **state UNUSED)
+{
+    struct registry_draft *draft;
+    struct registry *second;
+    struct bytes before = bytes_text("g/**");
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    publish(&w, "n/x", "one");
+    publish(&w, "g/x", "two");
+    pull(&w);
+    draft = world_draft(&w, w.registry);
+    assert_int_equal(registry_draft_remove_rule(draft, bytes_text("n/**")), 0);
+    assert_int_equal(registry_draft_set_rule(draft,
+                                             &(struct rule_line){.filter = bytes_text("first/**"),
+                                                                 .publish = "*",
+                                                                 .subscribe = "*",
+                                                                 .seal = SEAL_NONE},
+                                             &before),
+                     0);
+    second = registry_make(draft);
+    assert_int_equal(client_offer_registry(w.client, w.now, registry_document(second)), 0);
+    publish(&w, "g/x", "three");
+    for (int i = 0; i < 3; i++)
+        publish(&w, "first/x", "four");
+    pull(&w);
+    assert_int_equal(said(&w, "first/**", "published"), 3);
+    assert_int_equal(said(&w, "g/**", "published"), 2);
+    assert_int_equal(said(&w, "n/**", "published"), 1);
+    assert_int_equal(said(&w, "n/**", "rule_line"), 0);
+    registry_unref(&second);
+    registry_draft_free(&draft);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_value_is_received_or_repeated),
         cmocka_unit_test(a_request_is_answered_or_not_for_a_cause),
         cmocka_unit_test(a_reply_that_does_not_open_is_named),
+        cmocka_unit_test(a_row_keeps_the_name_of_its_rule),
     };
 
     if (crypto_start() < 0)
