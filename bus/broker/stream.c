@@ -475,6 +475,22 @@ static bool forget_reader(struct broker *b, struct bytes whose, struct bytes nam
     return true;
 }
 
+/* What an admin has done to the store, for the audit log: when it is asked, for who asks may not
+ * wait for the answer. Who forgets a reader of its own is no admin. */
+static void note_act(struct broker *b, const struct broker_peer *peer,
+                     const struct store_order *order)
+{
+    bool is_of_a_group = order->data.size > 0 && order->data.at[0] == '$';
+
+    if (bytes_equal_text(order->name, "purge"))
+        event(b, BROKER_NOTICE, BROKER_EVENT_ADMIN, peer, 0, "purge %.*s", (int)order->filter.size,
+              (const char *)order->filter.at);
+    else if (bytes_equal_text(order->name, "forget") && is_of_a_group)
+        event(b, BROKER_NOTICE, BROKER_EVENT_ADMIN, peer, 0, "forget %.*s of group %.*s",
+              (int)order->filter.size, (const char *)order->filter.at, (int)order->data.size - 1,
+              (const char *)order->data.at + 1);
+}
+
 bool stream_ask(struct broker *b, struct broker_peer *peer, const struct record_query *m)
 {
     struct bytes own = bytes_text(peer->member->name), argument = m->argument;
@@ -505,6 +521,7 @@ bool stream_ask(struct broker *b, struct broker_peer *peer, const struct record_
     order->data = order_keep(order, &used, own);
     order->id = m->id;
     order->serial = peer->serial;
+    note_act(b, peer, order);
     order_give(b, order);
     return true;
 }

@@ -40,6 +40,8 @@ const char *aico_broker_event_name(enum aico_broker_event_kind kind)
         [AICO_BROKER_CONFIG] = "config",       [AICO_BROKER_RELOADED] = "reloaded",
         [AICO_BROKER_DRAINING] = "draining",   [AICO_BROKER_STOPPED] = "stopped",
         [AICO_BROKER_LOST] = "lost",           [AICO_BROKER_ADMIN] = "admin",
+        [AICO_BROKER_ADDED] = "added",         [AICO_BROKER_ROTATED] = "rotated",
+        [AICO_BROKER_REVOKED] = "revoked",     [AICO_BROKER_RETIRED] = "retired",
     };
 
     return (size_t)kind < COUNT_OF(names) && names[kind] ? names[kind] : "event";

@@ -160,6 +160,10 @@ void broker_free_passes(struct aico_broker *b);
 void broker_follow_registry(struct aico_broker *b, struct moment now);
 /* Has ZAP ask for that. */
 void broker_look_before_refusing(struct aico_broker *b);
+/* Logs what the registry in force has that @former had not. */
+void broker_say_changes(struct aico_broker *b, const struct registry *former);
+/* The one that was in force last, also before this start; NULL: not known. The caller owns it. */
+struct registry *broker_former_registry(const struct aico_broker *b);
 /* Looks at the registry's file when it is time, or now. */
 void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked);
 /* Logs the keys that were not let in. */

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/hex.h"
 #include "runtime/broker.h"
+#include "trust/changes.h"
 
 #define STALE_SAY_MS (60 * 60 * 1000)
 #define REFUSALS_PER_SECOND 5
@@ -138,6 +139,35 @@ static void say_if_rotated(struct aico_broker *b, const struct registry *former)
                    registry_version(b->home.registry), is->name);
 }
 
+static void say_change(void *context, const struct registry_change *change)
+{
+    static const enum aico_broker_event_kind kinds[] = {
+        [CHANGE_ADDED] = AICO_BROKER_ADDED,     [CHANGE_ROTATED] = AICO_BROKER_ROTATED,
+        [CHANGE_REVOKED] = AICO_BROKER_REVOKED, [CHANGE_RETIRED] = AICO_BROKER_RETIRED,
+        [CHANGE_OTHER] = AICO_BROKER_REGISTRY,
+    };
+
+    broker_say(context, AICO_LOG_INFO, kinds[change->kind], change->component, NULL, 0, "%s",
+               change->text);
+}
+
+void broker_say_changes(struct aico_broker *b, const struct registry *former)
+{
+    registry_changes(former, b->home.registry, say_change, b);
+}
+
+struct registry *broker_former_registry(const struct aico_broker *b)
+{
+    CLEANUP(free_memory)
+    char *path = home_path(b->home.config->home, "state/" BROKER_NAME "/registry");
+    struct registry *former = NULL;
+
+    if (!path || registry_load_file(b->home.config->home, BROKER_NAME,
+                                    registry_namespace(b->home.registry), path, &former, NULL) < 0)
+        return NULL;
+    return former;
+}
+
 /* From now on @registry is in force (a reference is taken over). */
 static int adopt(struct aico_broker *b, struct moment now, struct registry **registry,
                  struct aico_error *err)
@@ -156,6 +186,7 @@ static int adopt(struct aico_broker *b, struct moment now, struct registry **reg
     }
     *registry = former; /* the caller lets go of it */
     broker_set_registry(b->core, now, b->home.registry);
+    broker_say_changes(b, *registry);
     say_if_rotated(b, *registry);
     b->stale_say_ms = 0;
     return 0;

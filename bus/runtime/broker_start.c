@@ -294,6 +294,8 @@ static void say_if_few_descriptors(struct aico_broker *b)
 
 int broker_start(struct aico_broker *b, struct aico_error *err)
 {
+    CLEANUP(registry_unref)
+    struct registry *former = NULL;
     char fingerprint[FINGERPRINT_TEXT_SIZE];
     int r;
 
@@ -306,8 +308,10 @@ int broker_start(struct aico_broker *b, struct aico_error *err)
     if (!b->registry_path)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     r = take_lock(b, err);
-    if (r == 0)
+    if (r == 0) {
+        former = broker_former_registry(b);
         r = registry_keep(b->home.config->home, BROKER_NAME, b->home.registry, err);
+    }
     if (r == 0)
         r = broker_start_store(b, err);
     if (r == 0)
@@ -319,6 +323,8 @@ int broker_start(struct aico_broker *b, struct aico_error *err)
     if (r == 0)
         r = audit_writer_start(b->home.config->home, bytes_text(b->home.config->bus_namespace),
                                &b->home.identity, &b->audit, err);
+    if (r == 0 && former)
+        broker_say_changes(b, former);
     if (r == 0)
         say_if_few_descriptors(b);
     return r;

@@ -44,6 +44,10 @@ enum aico_broker_event_kind {
     AICO_BROKER_STOPPED,   /* nobody is connected any more */
     AICO_BROKER_LOST,      /* more happened than could be noted */
     AICO_BROKER_ADMIN,     /* a component with role admin made the broker do something */
+    AICO_BROKER_ADDED,     /* the registry in force has a component that the one before had not */
+    AICO_BROKER_ROTATED,   /* ... another key of a component */
+    AICO_BROKER_REVOKED,   /* ... a component that was revoked */
+    AICO_BROKER_RETIRED,   /* ... a key that is out of use */
 };
 /** One word: "ready", "connected"...; never NULL. */
 AICO_API const char *aico_broker_event_name(enum aico_broker_event_kind kind);

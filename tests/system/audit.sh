@@ -18,6 +18,21 @@ check "another registry is noted" until_true 20 noted '^[0-9]+ [^ ]+ registry '
 check_exit "a revoked component is refused" 5 aico-bus --home "$WORK/away" --broker "ipc://$AICO_HOME/run/bus.sock" \
     --as frontend pub logs/x/v1 hello
 check "and it is noted" until_true 20 noted '^[0-9]+ [^ ]+ refused '
+check "who was revoked is named" until_true 20 noted '^[0-9]+ [^ ]+ revoked frontend - 0 registry [0-9]+: key aico:[^ ]+ is revoked'
+aico-keytool new fresh -q >"$WORK/out" 2>&1 </dev/null
+aico-keytool rotate cli -q >"$WORK/out" 2>&1 </dev/null || failed "cli is rotated" "$WORK/out"
+aico-keytool rule set 'audited/**' --publish cli --subscribe fresh -q >"$WORK/out" 2>&1 </dev/null || failed "a rule" "$WORK/out"
+check "who came is named" until_true 20 noted '^[0-9]+ [^ ]+ added fresh - 0 registry [0-9]+: key aico:'
+check "who has another key is named" until_true 20 noted '^[0-9]+ [^ ]+ rotated cli - 0 registry [0-9]+: key aico:[^ ]+ takes the place of aico:'
+check "and what may be said" until_true 20 noted '^[0-9]+ [^ ]+ registry - - 0 registry [0-9]+: new: rule audited/\*\* publish cli subscribe fresh '
+aico-keytool new boss --role admin -q >"$WORK/out" 2>&1 </dev/null || failed boss "$WORK/out"
+start fresh aico-bus --as fresh sub 'audited/**' || failed "fresh is there" "$WORK/fresh.err"
+check "somebody is kicked" until_true 20 aico-bus --as boss kick fresh
+aico-keytool rule set 'kept/**' --publish boss --subscribe boss --store age=1d -q --before 'logs/**' >"$WORK/out" 2>&1 </dev/null || failed "a stored rule" "$WORK/out"
+check "something is stored" until_true 20 aico-bus --as boss pub kept/x x --ack stored
+check "and purged" aico-bus --as boss stream purge 'kept/**'
+check "which is noted" until_true 20 noted '^[0-9]+ [^ ]+ admin boss [^ ]+ 0 purge kept/\*\*$'
+check "by whom is named" until_true 20 noted '^[0-9]+ [^ ]+ admin boss [^ ]+ 0 kick fresh$'
 check "the log of a running broker verifies" verify
 seen() { aico-bus --as cli pub logs/x/v1 again >/dev/null 2>&1 && [ -s "$AICO_HOME/state/cli/witness" ]; }
 check "a component keeps the head it was shown" until_true 20 seen
@@ -36,6 +51,8 @@ changed() { # NAME SED...: a copy that is changed by sed is found
     check_exit "$1" 5 aico-keytool audit verify --witness "$WORK/witness" "$WORK/log"
 }
 changed "another name is found" '0,/ connected cli /s// connected bob /'
+changed "another name of who was revoked is found" 's/ revoked frontend / revoked somebody /'
+changed "a rotation taken away is found" '/ rotated cli /d'
 changed "an entry taken away is found" '/ refused /d'
 changed "a head taken away is found" '0,/^head/{/^head/d}'
 changed "an entry put in is found" '/ refused /p'
@@ -56,7 +73,9 @@ check "and the whole log has it" verify --witness "$AICO_HOME"
 check_exit "a home whose components saw nothing is no witness" 5 aico-keytool audit verify --witness "$WORK"
 
 # --- going on -----------------------------------------------------------------------------------------
+aico-keytool revoke fresh --reason test >"$WORK/out" 2>&1 </dev/null || failed "fresh is revoked" "$WORK/out"
 check "the broker starts again" broker_start
+check "who was revoked while it was down is named" until_true 20 noted '^[0-9]+ [^ ]+ revoked fresh - 0 '
 kill -9 "$BROKER_PID"
 wait "$BROKER_PID" 2>/dev/null
 printf '99 torn' >>"$LOG"
