@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The file of the message store: opened, its layout, transactions, and what its failures mean. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -225,6 +226,55 @@ static int make_layout(struct streams *s, int64_t version, struct aico_error *er
     return r;
 }
 
+/* What a later layout has more, without the indexes: empty, and gone with the connection. */
+static int lay_tables_over(struct streams *s, const char *more, struct aico_error *err)
+{
+    static const char prefix[] = "CREATE TABLE ";
+    int r = 0;
+
+    while (r == 0 && *more) {
+        int size = (int)strcspn(more, ";");
+        bool is_table = strncmp(more, prefix, sizeof(prefix) - 1) == 0;
+        char text[1024];
+        int need =
+            snprintf(text, sizeof(text), "CREATE TEMP TABLE %.*s",
+                     is_table ? size - (int)sizeof(prefix) + 1 : 0, more + sizeof(prefix) - 1);
+
+        assert(need > 0 && (size_t)need < sizeof(text)); /* they are those above */
+        if (is_table)
+            r = streams_text(s, text, err);
+        more += more[size] ? size + 1 : size;
+    }
+    return r;
+}
+
+/*
+ * A file of layout @version that can only be read cannot be taken over. What its layout lacks lies
+ * beside it, in memory and empty, so that everything can be read as ever; nothing is written, or it
+ * would count as stored there.
+ */
+static int lay_over(struct streams *s, int64_t version, struct aico_error *err)
+{
+    int r = 0;
+
+    if (version < 2)
+        r = lay_tables_over(s, layout_2, err);
+    if (r == 0 && version < 3)
+        r = lay_tables_over(s, layout_3, err);
+    if (r == 0 && version < 4)
+        r = lay_tables_over(s, layout_4, err);
+    if (r == 0)
+        r = streams_text(s,
+                         version < 3 ? layout_5
+                                     : "CREATE TEMP VIEW value AS SELECT *, 1 AS over FROM "
+                                       "main.value",
+                         err);
+    if (r == 0)
+        r = streams_text(s, "PRAGMA query_only=1", err);
+    s->older = version;
+    return r;
+}
+
 static int check_layout(struct streams *s, struct aico_error *err)
 {
     int64_t application = 0, version = 0, tables = 0;
@@ -240,8 +290,10 @@ static int check_layout(struct streams *s, struct aico_error *err)
         return make_layout(s, 0, err);
     if (application != APPLICATION_ID)
         return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: not a message store of ours", s->path);
-    if (version >= 1 && version < LAYOUT)
-        return make_layout(s, version, err);
+    if (version >= 1 && version < LAYOUT) {
+        r = make_layout(s, version, err);
+        return r == AICO_ESTOREREADONLY ? lay_over(s, version, err) : r;
+    }
     if (version != LAYOUT)
         return aico_error_set(err, AICO_EVERSION, "%s: layout %lld, this program knows %d", s->path,
                               (long long)version, LAYOUT);
@@ -343,6 +395,11 @@ int streams_begin(struct streams *s, struct aico_error *err)
 
     if (r < 0)
         return r;
+    if (s->older > 0)
+        return aico_error_set(err, AICO_ESTOREREADONLY,
+                              "%s: it can only be read, and has layout %lld, which a start takes "
+                              "over where it can be written",
+                              s->path, (long long)s->older);
     return q ? streams_run(s, q, err) : streams_fail(s, err);
 }
 

@@ -160,6 +160,7 @@ enum streams_statement {
 struct streams {
     sqlite3 *db;
     char *path;
+    int64_t older;   /* of an earlier layout that can only be read: which one; else 0 */
     bool is_unsound; /* a sync has failed: see streams_begin() */
     sqlite3_stmt *statements[SQL_COUNT];
 };

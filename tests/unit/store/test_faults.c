@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "base/cleanup.h"
 #include "store/streams.h"
 
@@ -219,6 +221,90 @@ static void a_store_that_can_only_be_read(void **state UNUSED)
     streams_close(&s);
 }
 
+/* In bob's mailbox. */
+static int leave_mail(struct streams *s, struct aico_error *err)
+{
+    static const uint8_t bob[SIGN_PUBLIC_SIZE] = {2};
+    struct stored_mail m = {
+        .message = {.topic = bytes_text("mail/a"),
+                    .identity = alice,
+                    .sender = bytes_text("alice"),
+                    .publish_id = 1,
+                    .stored_ms = 1000,
+                    .scope = {7},
+                    .position = 1,
+                    .payload = bytes_text("payload")},
+        .receiver = bob,
+        .expires_ms = 5000,
+    };
+    uint64_t number, used;
+    int r = streams_begin(s, err);
+
+    if (r == 0)
+        r = streams_mail_put(s, &m, &number, &used, err);
+    if (r == 0)
+        r = streams_commit(s, err);
+    if (r < 0)
+        streams_rollback(s);
+    return r;
+}
+
+/* As a program of that layout left it, its log beside it. */
+static void leave_layout(const char *change)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, change, NULL, NULL, NULL), SQLITE_OK);
+    disk_cut_after(0);
+    (void)sqlite3_close(db);
+    disk_restore_power(1);
+}
+
+/* It cannot be taken over there; what is stored stays readable, and nothing is taken for stored
+ * that would lie beside it. */
+static void a_store_of_an_older_layout_that_can_only_be_read(void **state UNUSED)
+{
+    static const char *const changes[] = {
+        "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4",
+        "ALTER TABLE value DROP COLUMN over; DROP TABLE item_end; DROP TABLE missed;"
+        "PRAGMA user_version=3",
+        "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
+        "DROP TABLE missed; PRAGMA user_version=2",
+        "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
+        "DROP TABLE missed; DROP TABLE mail; DROP TABLE box; PRAGMA user_version=1",
+    };
+
+    for (size_t i = 0; i < COUNT_OF(changes); i++) {
+        struct streams_reader reader = {0};
+        struct aico_error err = {0};
+        struct streams *s;
+
+        (void)fresh_disk(NULL);
+        s = open_store();
+        assert_int_equal(store(s, 10, NULL), 0);
+        streams_close(&s);
+        leave_layout(changes[i]);
+        disk_set_fault(DISK_READ_ONLY);
+        s = open_store();
+        assert_int_equal(look(s), 0);
+        assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text(""), bytes_text(STREAM),
+                                        STREAMS_ALL, 0, &reader, NULL),
+                         0);
+        assert_int_equal(store(s, 1, &err), AICO_ESTOREREADONLY);
+        assert_non_null(strstr(err.text, "layout"));
+        assert_int_equal(leave_mail(s, NULL), AICO_ESTOREREADONLY);
+        assert_int_equal(look(s), 0);
+        streams_close(&s);
+        disk_set_fault(DISK_SOUND);
+        s = open_store(); /* it is taken over */
+        assert_int_equal(store(s, 1, NULL), 0);
+        assert_int_equal(leave_mail(s, NULL), 0);
+        assert_int_equal(look(s), 0);
+        streams_close(&s);
+    }
+}
+
 static int set_up(void **state UNUSED)
 {
     return disk_begin(path);
@@ -234,9 +320,13 @@ static int tear_down(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_full_disk),        TEST(writing_that_fails),
-        TEST(syncing_that_fails), TEST(a_hole_in_the_log_hides_nothing),
-        TEST(reading_that_fails), TEST(a_store_that_can_only_be_read),
+        TEST(a_full_disk),
+        TEST(writing_that_fails),
+        TEST(syncing_that_fails),
+        TEST(a_hole_in_the_log_hides_nothing),
+        TEST(reading_that_fails),
+        TEST(a_store_that_can_only_be_read),
+        TEST(a_store_of_an_older_layout_that_can_only_be_read),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
