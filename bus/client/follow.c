@@ -18,6 +18,7 @@ struct open_item {
     bool retry;             /* one of them is wanted again */
     bool wanted;            /* it is, and has not come since: want_again() */
     uint16_t attempt;       /* how often it was handed out when it came last */
+    uint16_t shown;         /* the attempt the application was told then */
     uint64_t token;         /* it is stored no more: answered when it is settled; 0: it is */
     struct seen_place seen; /* its durable name is the follow's */
     uint8_t identity[SIGN_PUBLIC_SIZE]; /* of `seen` */
@@ -38,6 +39,7 @@ struct client_follow {
     uint32_t deadline_ms;
     uint16_t attempts, window;
     uint64_t settled;        /* everything up to there is, as far as we know */
+    uint64_t forgotten;      /* of settled items up to there some are not known any more */
     struct open_item *items; /* in the order they came */
     struct keyless_item *keyless;
     uint32_t session; /* how often it was followed */
@@ -88,8 +90,10 @@ static void keep_done(struct client_follow *f, struct open_item *item)
     {
         if (f->done_count <= DONE_MAX)
             return;
-        if (other->done)
+        if (other->done) {
+            f->forgotten = MAX(f->forgotten, other->number);
             item_remove(f, other);
+        }
     }
 }
 
@@ -228,15 +232,36 @@ void follow_tell(struct client *client, uint32_t subscription, uint64_t number, 
              bytes_text(code < 0 ? aico_error_string(code) : ""));
 }
 
+uint16_t follow_attempt(struct client *client, const struct stored_place *place)
+{
+    struct client_subscription *s = find(client, place->subscription);
+    const struct open_item *item = s ? find_item(s->follow, place->number) : NULL;
+
+    return item ? item->shown : place->attempt;
+}
+
+/* The next of an @item that came before, or (NULL) did not as far as we know. */
+static uint16_t next_attempt(const struct client_follow *f, const struct open_item *item,
+                             const struct stored_place *place)
+{
+    int least = item ? item->shown + 1 : place->number <= f->forgotten ? 2 : 1;
+
+    if (f->name_size > 0 || f->queue_size > 0)
+        return place->attempt;
+    return (uint16_t)MIN(MAX((int)place->attempt, least), UINT16_MAX);
+}
+
 void follow_handed(struct client *client, const struct stored_place *place, size_t count,
                    const struct seen_place *seen)
 {
     struct client_subscription *s = find(client, place->subscription);
     struct open_item *item = s ? find_item(s->follow, place->number) : NULL;
     struct keyless_item *keyless = s ? find_keyless(s->follow, place->number) : NULL;
+    uint16_t shown;
 
     if (!s)
         return;
+    shown = next_attempt(s->follow, item, place);
     if (keyless)
         keyless_remove(s->follow, keyless);
     if (!item) {
@@ -261,6 +286,7 @@ void follow_handed(struct client *client, const struct stored_place *place, size
     item->session = s->follow->session;
     item->wanted = false;
     item->attempt = place->attempt;
+    item->shown = shown;
     item->left += count; /* it came again before the application had settled it */
 }
 

@@ -417,6 +417,9 @@ void follow_free(struct client_follow **follow);
 /* @count messages of the item at @place, the envelope at @seen, are the application's now. */
 void follow_handed(struct client *client, const struct stored_place *place, size_t count,
                    const struct seen_place *seen);
+/* Which attempt the application is told of a message at @place that it has: a nameless reader's
+ * broker counts anew on each link. */
+uint16_t follow_attempt(struct client *client, const struct stored_place *place);
 /* The places of what the application has, and has not settled, as the reader @durable. */
 void follow_visit_open(struct client *client, struct bytes durable,
                        void (*visit)(void *context, const struct seen_place *place), void *context);

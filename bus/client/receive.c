@@ -493,9 +493,9 @@ static void deliver_clear_item(struct client *client, struct client_topic *topic
     message->sequence = item->id;
     message->number = place.number;
     message->subscription = place.subscription;
-    message->attempt = place.attempt;
     message->stored_ms = place.stored_ms;
     follow_handed(client, &place, 1, &in_clear);
+    message->attempt = follow_attempt(client, &place);
     deliver(client, message, sender, topic, LEDGER_BY_TOPIC, false);
 }
 
@@ -814,10 +814,11 @@ static void report_message(struct client *client, struct moment now,
     if (!arrival->mail) { /* a mailbox's has nothing to settle: it is kept here already */
         message->number = arrival->stored.number;
         message->subscription = arrival->stored.subscription;
-        message->attempt = arrival->stored.attempt;
     }
     if (message->number > 0 && event->index == 0)
         hand_item(client, arrival, &place);
+    if (message->number > 0)
+        message->attempt = follow_attempt(client, &arrival->stored);
     message->id = arrival->id;
     *message_kept(message) = event->kept;
     memcpy(message->reference, event->ref, sizeof(event->ref));
