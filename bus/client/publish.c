@@ -316,12 +316,14 @@ static struct receipt_asked asked_of(const struct outgoing *out, const struct ou
                                      struct client_topic *topic)
 {
     struct bytes headers = parts->headers;
+    uint64_t once;
     struct receipt_asked asked = {.id = out->id,
                                   .timeout_ms = out->receipt_ms,
                                   .is_addressed = out->to_size > 0,
                                   .topic = topic,
                                   .payload = parts->payload};
 
+    (void)header_take_once(&headers, &once);
     (void)header_take_receipt(&headers, &asked.receipt);
     return asked;
 }

@@ -16,6 +16,11 @@
 
 #define AWAITED_MAX 4096 /* messages; then the queue waits */
 
+/* One message of one run: an outbox sends what a former run has numbered. */
+struct receipt_key {
+    uint64_t run, number;
+};
+
 struct awaited_reader {
     struct awaited_reader *next;
     struct client_component *component;
@@ -28,7 +33,7 @@ struct awaited {
     UT_hash_handle hh;        /* client->awaited by id: in the order of publishing */
     UT_hash_handle hh_number; /* client->awaited_numbers */
     uint64_t id;              /* the application's */
-    uint64_t number;          /* of `$receipt` */
+    struct receipt_key key;   /* of `$receipt` */
     int64_t until_ms;         /* boot clock */
     enum receipt_level level;
     bool is_addressed; /* nobody else has it */
@@ -118,7 +123,7 @@ int receipts_begin(struct client *client, struct moment now, const struct receip
     if (!a)
         return AICO_ENOMEM;
     a->id = asked->id;
-    a->number = asked->receipt.number;
+    a->key = (struct receipt_key){asked->receipt.run, asked->receipt.number};
     a->level = asked->receipt.level;
     a->is_stored = asked->receipt.until_ms > 0;
     a->until_ms = now.boot_ms + (a->is_stored ? MAX(asked->receipt.until_ms - now.real_ms, 0)
@@ -133,7 +138,7 @@ int receipts_begin(struct client *client, struct moment now, const struct receip
         free(a);
         return AICO_ENOMEM;
     }
-    HASH_ADD(hh_number, client->awaited_numbers, number, sizeof(a->number), a);
+    HASH_ADD(hh_number, client->awaited_numbers, key, sizeof(a->key), a);
     if (!HASH_ADDED(hh_number, a)) {
         HASH_DELETE(hh, client->awaited, a);
         free(a);
@@ -287,13 +292,14 @@ static void take_receipt(struct client *client, struct moment now, struct client
     CLEANUP(buffer_deinit)
     struct buffer document = {0};
     const struct component *from = registry_find_identity(client->registry, identity);
+    const struct receipt_key key = {said->run, said->number};
     const struct rule *rule;
     struct awaited_reader *reader;
     struct awaited *a = NULL;
     int r = 0;
 
-    HASH_FIND(hh_number, client->awaited_numbers, &said->number, sizeof(said->number), a);
-    if (!a || said->run != client->settings.instance || said->level != a->level || !from ||
+    HASH_FIND(hh_number, client->awaited_numbers, &key, sizeof(key), a);
+    if (!a || said->level != a->level || !from ||
         !component_is_active(client->registry, from, now.real_ms))
         return;
     reader = reader_of(a, peer);

@@ -10,6 +10,7 @@
 #include "base/reader.h"
 #include "base/writer.h"
 #include "client/client.h"
+#include "envelope/headers.h"
 #include "store/kept.h"
 #include "wire/record.h"
 #include "wire/topic.h"
@@ -17,7 +18,8 @@
 #define ROW_VERSION 1
 #define ROW_FIXED (1 + 8 + 1 + 2)
 #define NUMBER_SIZE 8
-#define ERASE_MANY 256 /* answered messages are erased together */
+#define OUTBOX_RECEIPT_MS 30000 /* for what a former run wanted; as if it had not said how long */
+#define ERASE_MANY 256          /* answered messages are erased together */
 
 /* A message that was accepted and not answered. */
 struct waiting {
@@ -77,6 +79,20 @@ struct loading {
     struct moment now;
 };
 
+/* Whether receipts of it are still worth waiting for: for the run that sends it, under the number
+ * that the former one gave. */
+static uint8_t receipt_of(struct bytes headers, struct moment now)
+{
+    struct header_receipt receipt = {0};
+    uint64_t once;
+
+    (void)header_take_once(&headers, &once);
+    if (!header_take_receipt(&headers, &receipt))
+        return RECEIPT_NONE;
+    return receipt.until_ms == 0 || receipt.until_ms > now.real_ms ? (uint8_t)receipt.level
+                                                                   : RECEIPT_NONE;
+}
+
 /* One row into the queue. */
 static int take_row(void *context, struct bytes key, struct bytes value)
 {
@@ -99,6 +115,8 @@ static int take_row(void *context, struct bytes key, struct bytes value)
         return AICO_EFORMAT;
     if (until_ms > 0) /* at least 1: 0 would be for ever */
         out.expires_ms = MAX(loading->now.boot_ms + (until_ms - loading->now.real_ms), (int64_t)1);
+    out.receipt = receipt_of(headers, loading->now);
+    out.receipt_ms = OUTBOX_RECEIPT_MS;
     block = fifo_push(loading->queue, outgoing_size(&out));
     if (!block || wait_for_answer(outbox, out.id, number, value.size) < 0)
         return AICO_ENOMEM;

@@ -221,10 +221,13 @@ static int check_receipt(struct aico_client *c, const struct aico_publish_option
 {
     const struct rule *rule = verdict_of(c, topic)->rule;
 
-    if (c->outbox || options->retain)
-        return aico_error_set(err, AICO_EINVAL, "there are no receipts for %s",
-                              c->outbox ? "what an outbox sends: its process may be gone by then"
-                                        : "a retained value: who reads it may come much later");
+    if (options->retain)
+        return aico_error_set(
+            err, AICO_EINVAL,
+            "%.*s: there are no receipts for a retained value: nobody can be asked "
+            "who has it, and who is shown it may come at any time; publish it "
+            "without retain, too, and have a receipt of that",
+            (int)topic.size, (const char *)topic.at);
     if (rule->seal == SEAL_NONE)
         return aico_error_set(err, AICO_EINVAL,
                               "%.*s: rule %.*s does not seal, so nothing could vouch for a receipt",
@@ -506,8 +509,11 @@ static int publish_by_outbox(struct aico_client *c, struct said *said, struct ai
     struct buffer probe = {0};
     size_t cost = 0;
     uint64_t number;
-    int r = take_headers(said, UINT64_MAX / 2, &probe, err); /* no number is longer */
+    int r;
 
+    if (said->receipt.level)
+        number_receipt(c, said);
+    r = take_headers(said, UINT64_MAX / 2, &probe, err); /* no number is longer */
     if (r == 0)
         r = check_size(c, said->topic, probe.size, said->payload.size, err);
     if (r < 0)

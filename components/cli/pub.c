@@ -45,7 +45,7 @@ static void remember(struct pub *pub, int code, const char *text)
 static void take(struct pub *pub, const struct aico_message *message)
 {
     if (message->kind == AICO_MESSAGE_REFUSED) {
-        pub->refused++;
+        pub->refused += receipts_are_ours(&pub->receipts, message);
         remember(pub, message->code, message->text);
     } else if (message->kind == AICO_MESSAGE_RECEIPT) {
         receipts_take(&pub->receipts, message);
@@ -103,20 +103,22 @@ static void say_waits_for(struct pub *pub)
 static int publish(struct pub *pub, const void *at, size_t size, struct aico_error *err)
 {
     struct aico_publish_options options = pub->options;
+    uint64_t id = 0;
     bool is_patient = options.wait_ms < 0 || options.wait_ms > WAIT_SAID_MS;
     int r;
 
     if (is_patient)
         options.wait_ms = WAIT_SAID_MS;
-    r = aico_publish(pub->cli->client, pub->topic, at, size, &options, NULL, err);
+    r = aico_publish(pub->cli->client, pub->topic, at, size, &options, &id, err);
     if (r == AICO_EFULL && is_patient) {
         say_waits_for(pub);
         options.wait_ms = pub->options.wait_ms < 0 ? -1 : pub->options.wait_ms - WAIT_SAID_MS;
-        r = aico_publish(pub->cli->client, pub->topic, at, size, &options, NULL, err);
+        r = aico_publish(pub->cli->client, pub->topic, at, size, &options, &id, err);
     }
     if (r < 0)
         return r;
-    pub->published++;
+    if (pub->published++ == 0)
+        pub->receipts.first = id;
     if (pub->published % CHECK_EVERY == 0)
         collect(pub);
     return 0;

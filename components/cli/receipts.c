@@ -20,6 +20,11 @@ int receipts_open(struct receipts *receipts, const struct cli *cli, struct aico_
     return 0;
 }
 
+bool receipts_are_ours(const struct receipts *receipts, const struct aico_message *m)
+{
+    return receipts->first > 0 && m->id >= receipts->first;
+}
+
 static void print_json(const struct aico_message *m)
 {
     json_t *object, *body = json_pack("{s:I, s:s}", "id", (json_int_t)m->id, "topic", m->topic);
@@ -41,7 +46,7 @@ void receipts_take(struct receipts *receipts, const struct aico_message *m)
 {
     const struct cli *cli = receipts->cli;
 
-    receipts->complete += m->count == 0;
+    receipts->complete += m->count == 0 && receipts_are_ours(receipts, m);
     receipts->count += m->code == 0 && *m->sender;
     if (cli->connect.is_json)
         print_json(m);

@@ -117,7 +117,8 @@ enum aico_ack {
     AICO_ACK_DELIVERED, /* each reader says that its application has taken it: AICO_MESSAGE_RECEIPT.
                            For events (to subscribers or one component) of rules that seal; where
                            the rule stores, of all that have a durable reader, there or not. Not
-                           with retain or an outbox: AICO_EINVAL */
+                           with retain: AICO_EINVAL. With an outbox of what is sent, by this client
+                           or, under the same numbers, by the next one */
     AICO_ACK_SIGNED,    /* the same, signed by the reader: the receipt can be kept and checked by
                            whoever has the registry, `aico-keytool receipt` */
 };

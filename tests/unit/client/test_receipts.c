@@ -21,23 +21,25 @@ static void start(struct world *w)
     fake.has_channel = true;
 }
 
-/* Publishes message @number of those that ask, and returns its PUBLISH. @until_ms 0: it is not
- * stored. */
-static struct out *ask_as(struct world *w, const char *topic, const char *to,
-                          enum receipt_level level, uint64_t number, int64_t until_ms)
+/* Publishes what asks for @receipt, number @once of the outbox (0: of none), and returns its
+ * PUBLISH. */
+static struct out *ask_by(struct world *w, const char *topic, const char *to,
+                          const struct header_receipt *receipt, uint64_t once)
 {
-    uint8_t block[80];
+    uint8_t block[120];
     struct writer h = writer_over(block, sizeof(block));
     struct outgoing head = {.id = w->next_app_id++,
                             .payload_size = 5,
                             .topic_size = (uint8_t)strlen(topic),
                             .to_size = (uint8_t)strlen(to),
-                            .receipt = (uint8_t)level,
+                            .receipt = (uint8_t)receipt->level,
                             .receipt_ms = 5000,
                             .delivery = DELIVERY_EVENT};
     struct fifo queue = {0};
 
-    header_write_receipt(&h, &(struct header_receipt){level, RUN, number, until_ms});
+    if (once > 0)
+        header_write_once(&h, once);
+    header_write_receipt(&h, receipt);
     head.headers_size = (uint16_t)h.size;
     outgoing_write(fifo_push(&queue, outgoing_size(&head)), &head, bytes_text(topic),
                    bytes_text(to), writer_view(&h), bytes_text("hello"));
@@ -46,6 +48,13 @@ static struct out *ask_as(struct world *w, const char *topic, const char *to,
     forget_out(w);
     pull(w);
     return sent(w, RECORD_PUBLISH, 0);
+}
+
+/* Message @number of those that ask. @until_ms 0: it is not stored. */
+static struct out *ask_as(struct world *w, const char *topic, const char *to,
+                          enum receipt_level level, uint64_t number, int64_t until_ms)
+{
+    return ask_by(w, topic, to, &(struct header_receipt){level, RUN, number, until_ms}, 0);
 }
 
 static struct out *ask(struct world *w, const char *topic, const char *to, enum receipt_level level,
@@ -133,6 +142,42 @@ static void whom_the_broker_names_is_waited_for(void **state UNUSED)
     pass(&w, 60000);
     assert_int_equal(told_count(&w, AICO_MESSAGE_RECEIPT), 2);
     expect_balance(&w);
+    world_deinit(&w);
+}
+
+/* It was numbered by the run that accepted it, and there may be one of ours with that number. */
+static void what_an_outbox_kept_is_waited_for_by_who_sends_it(void **state UNUSED)
+{
+    const struct header_receipt former = {RECEIPT_DELIVERED, RUN - 1, 1, 0};
+    struct aico_message *m;
+    struct world w;
+    struct out *out;
+    uint64_t id;
+
+    start(&w);
+    out = ask_by(&w, "g/x", "", &former, 77);
+    assert_true(out->publish.receipt);
+    id = out->id;
+    assert_int_equal(say_receivers(&w, id, 2, both, 2), 0);
+    say_ack(&w, id);
+    out = ask(&w, "g/x", "", RECEIPT_DELIVERED, 1);
+    assert_int_equal(say_receivers(&w, out->id, 1, both, 1), 0);
+    say_ack(&w, out->id);
+    delivered(&w, w.bob, RUN - 1, 1);
+    m = last_receipt(&w, 1);
+    assert_string_equal(m->sender, "bob");
+    assert_int_equal(m->id, 1);
+    assert_int_equal(m->count, 1);
+    delivered(&w, w.bob, RUN, 1);
+    m = last_receipt(&w, 2);
+    assert_int_equal(m->id, 2);
+    assert_int_equal(m->count, 0);
+    delivered(&w, w.carol, RUN - 2, 1); /* of neither */
+    assert_int_equal(told_count(&w, AICO_MESSAGE_RECEIPT), 2);
+    delivered(&w, w.carol, RUN - 1, 1);
+    m = last_receipt(&w, 3);
+    assert_int_equal(m->id, 1);
+    assert_int_equal(m->count, 0);
     world_deinit(&w);
 }
 
@@ -600,6 +645,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whom_the_broker_names_is_waited_for),
+        cmocka_unit_test(what_an_outbox_kept_is_waited_for_by_who_sends_it),
         cmocka_unit_test(that_nobody_was_there_is_told),
         cmocka_unit_test(who_is_silent_is_named),
         cmocka_unit_test(a_broker_that_names_nobody_does_not_end_the_waiting),

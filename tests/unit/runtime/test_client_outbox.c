@@ -233,6 +233,51 @@ static void an_empty_one_takes_the_next_key(void **state UNUSED)
     fifo_deinit(&queue);
 }
 
+/* The first of @queue asks for @level and leaves it. */
+static void assert_asks(struct fifo *queue, enum receipt_level level)
+{
+    const struct outgoing *out = fifo_front(queue, NULL);
+
+    assert_non_null(out);
+    assert_int_equal(out->receipt, level);
+    assert_true(level == RECEIPT_NONE || out->receipt_ms > 0);
+    fifo_pop(queue);
+}
+
+/* Who sends it waits for the receipts, unless the time that was given is over. */
+static void what_wanted_receipts_wants_them_still(void **state UNUSED)
+{
+    const struct header_receipt wants[] = {
+        {RECEIPT_DELIVERED, 5, 1, 0},
+        {RECEIPT_SIGNED, 5, 2, start.real_ms + 10000},
+        {RECEIPT_SIGNED, 5, 3, start.real_ms + 1000},
+    };
+    struct fifo queue = {0};
+    struct outbox *outbox = open_at(start, 0, &queue);
+
+    assert_int_equal(queue.count, 0);
+    for (size_t i = 0; i < COUNT_OF(wants); i++) {
+        uint64_t number = outbox_begin(outbox);
+        uint8_t block[120];
+        struct writer h = writer_over(block, sizeof(block));
+
+        header_write_once(&h, number);
+        header_write_receipt(&h, &wants[i]);
+        assert_int_equal(outbox_put(outbox, number, 0, bytes_text("s/a"), writer_view(&h),
+                                    bytes_text("text"), NULL),
+                         0);
+        outbox_end(outbox, number, i + 1, outbox_cost(3, h.size, 4));
+    }
+    outbox_close(&outbox);
+    outbox = open_at((struct moment){.real_ms = start.real_ms + 5000, .boot_ms = 1}, 0, &queue);
+    assert_asks(&queue, RECEIPT_DELIVERED);
+    assert_asks(&queue, RECEIPT_SIGNED);
+    assert_asks(&queue, RECEIPT_NONE);
+    (void)outbox_answered(outbox, 4, true);
+    outbox_close(&outbox);
+    fifo_deinit(&queue);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -244,6 +289,7 @@ int main(void)
         TEST(the_file_shows_nothing),
         TEST(rows_of_a_former_key_are_not_thrown_away),
         TEST(an_empty_one_takes_the_next_key),
+        TEST(what_wanted_receipts_wants_them_still),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
