@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The file of the message store: opened, its layout, transactions, and what its failures mean. */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -240,7 +239,8 @@ static int lay_tables_over(struct streams *s, const char *more, struct aico_erro
             snprintf(text, sizeof(text), "CREATE TEMP TABLE %.*s",
                      is_table ? size - (int)sizeof(prefix) + 1 : 0, more + sizeof(prefix) - 1);
 
-        assert(need > 0 && (size_t)need < sizeof(text)); /* they are those above */
+        if (need < 0 || (size_t)need >= sizeof(text)) /* they are those above, and shorter */
+            return AICO_EINTERNAL;
         if (is_table)
             r = streams_text(s, text, err);
         more += more[size] ? size + 1 : size;
