@@ -3,7 +3,9 @@
  * (https://rfc.zeromq.org/spec/26/). */
 #include "transport/greeting.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -157,6 +159,50 @@ static enum greeting read_greeting(int fd, int64_t deadline_ms)
     return GREETING_BROKER;
 }
 
+/* Of one thread, by /proc: it is running, or would if it were let. */
+static bool is_runnable(pid_t process, const char *thread)
+{
+    char path[64], text[512], *state;
+    CLEANUP(fd_close)
+    int fd = -1;
+    ssize_t size;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%.20s/stat", (int)process, thread);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (size <= 0)
+        return false;
+    text[size] = '\0';
+    state = strrchr(text, ')'); /* behind the name, which may be anything */
+    return state && strncmp(state, ") R", 3) == 0;
+}
+
+/*
+ * Who is silent and sleeps has nothing to say. Who wants the processor, and has not been let for so
+ * long, may yet answer: a broker on a machine that does much else. Only a socket of this machine
+ * says whose it is.
+ */
+static bool is_listener_running(int fd)
+{
+    struct ucred peer = {0};
+    socklen_t size = sizeof(peer);
+    const struct dirent *thread;
+    char path[64];
+    bool is_running = false;
+    DIR *threads;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0 ||
+        peer.pid == getpid())
+        return false;
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)peer.pid);
+    threads = opendir(path);
+    while (threads && !is_running && (thread = readdir(threads)) != NULL)
+        is_running = thread->d_name[0] != '.' && is_runnable(peer.pid, thread->d_name);
+    if (threads)
+        (void)closedir(threads);
+    return is_running;
+}
+
 static bool send_hello(int fd, const uint8_t broker_public[DH_PUBLIC_SIZE],
                        const uint8_t ours[DH_PUBLIC_SIZE], const struct secret *secret)
 {
@@ -225,5 +271,7 @@ enum greeting greeting_ask(const char *endpoint, const uint8_t broker_public[32]
     if (send(fd, ours, sizeof(ours), MSG_NOSIGNAL) != (ssize_t)sizeof(ours))
         return GREETING_CLOSED;
     greeting = read_greeting(fd, deadline_ms);
+    if (greeting == GREETING_SILENT && is_listener_running(fd))
+        return GREETING_BUSY;
     return greeting == GREETING_BROKER ? ask_for_key(fd, broker_public, deadline_ms) : greeting;
 }

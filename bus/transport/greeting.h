@@ -16,7 +16,8 @@ enum greeting {
     GREETING_SILENT,    /* no answer in time */
     GREETING_OTHER,     /* something else than CURVE over ZMTP 3 */
     GREETING_OTHER_KEY, /* CURVE, and it cannot open what was sealed for this key */
-    GREETING_BUSY,      /* CURVE, and no answer to HELLO in time */
+    GREETING_BUSY,      /* CURVE, and no answer to HELLO in time; or who listens (ipc) waits for
+                           the processor and has not come to it */
     GREETING_BROKER,    /* whoever has this key answers there */
 };
 

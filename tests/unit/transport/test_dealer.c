@@ -3,7 +3,12 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "net.h"
 #include "transport/wake.h"
@@ -223,6 +228,59 @@ static void a_silent_port_is_not_a_broker(void **state)
     expect_not_broker(*state, &stranger);
 }
 
+/* Another process that listens at @path and accepts nobody. It ends with us. */
+static pid_t listen_elsewhere(const char *path, bool is_busy)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int ready[2];
+    char byte;
+    pid_t child;
+
+    assert_int_equal(pipe(ready), 0);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0 ||
+            write(ready[1], "r", 1) != 1)
+            _exit(1);
+        while (true)
+            if (!is_busy)
+                (void)pause();
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    return child;
+}
+
+/* It may be a broker that is not let. Who sleeps, or was stopped, is told from it at once. */
+static void who_has_not_got_to_it_is_waited_for(void **state)
+{
+    struct net *net = *state;
+    char path[128], endpoint[160];
+
+    (void)snprintf(path, sizeof(path), "%s.elsewhere", net->ipc + strlen("ipc://"));
+    (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s", path);
+    for (int i = 0; i < 3; i++) {
+        bool is_busy = i == 0;
+        pid_t child = listen_elsewhere(path, i != 1);
+        struct dealer *dealer;
+
+        if (i == 2)
+            assert_int_equal(kill(child, SIGSTOP), 0);
+        dealer = dial(net, endpoint, &net->alice, &net->broker);
+        assert_int_equal(down_code(&dealer, is_busy ? DEADLINE_MS : TOLD_WITHIN_MS),
+                         is_busy ? AICO_ETIMEOUT : AICO_ENOTBROKER);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 static void a_port_that_closes_at_once_is_not_a_broker(void **state)
 {
     struct stranger stranger = {.closes = true};
@@ -382,6 +440,7 @@ int main(void)
         TEST(a_web_server_is_not_a_broker),
         TEST(a_mail_server_is_not_a_broker),
         TEST(a_silent_port_is_not_a_broker),
+        TEST(who_has_not_got_to_it_is_waited_for),
         TEST(a_port_that_closes_at_once_is_not_a_broker),
         TEST(a_zeromq_socket_without_curve_is_not_a_broker),
         TEST(a_lost_link_is_closed_and_is_not_made_again),
