@@ -164,6 +164,18 @@ static void log_denied(struct broker *b, struct broker_peer *peer, const char *w
     peer->denied_unlogged = 0;
 }
 
+void log_unanswered(struct broker *b, struct broker_peer *peer, const char *record)
+{
+    log_denied(b, peer, "send", NULL, bytes_text(record));
+    if (-AICO_EDENIED < (int)COUNT_OF(b->refused_by_code))
+        b->refused_by_code[-AICO_EDENIED]++;
+}
+
+bool is_ahead(const struct broker *b, const struct broker_peer *peer)
+{
+    return peer->registry_told > registry_version(b->registry);
+}
+
 void refuse_denied(struct broker *b, struct broker_peer *peer, uint64_t id,
                    const struct record_publish *publish, const struct rule *rule,
                    struct bytes topic)

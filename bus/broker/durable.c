@@ -158,7 +158,8 @@ static int ask_store(struct broker *b, struct durable *d, const struct record_fo
 {
     const struct durable *whose = d->group ? d->group : d;
     struct store_order *order =
-        order_new(STORE_FOLLOW, d->size + whose->name_size + strlen(whose->component));
+        order_new(STORE_FOLLOW, d->size + whose->name_size + strlen(whose->component) +
+                                    strlen(d->peer->member->name));
     size_t used = 0;
 
     if (!order)
@@ -166,6 +167,7 @@ static int ask_store(struct broker *b, struct durable *d, const struct record_fo
     order->filter = order_keep(order, &used, bytes_of(d->filter, d->size));
     order->name = order_keep(order, &used, m->name);
     order->component = order_keep(order, &used, bytes_text(whose->component));
+    order->sender = order_keep(order, &used, bytes_text(d->peer->member->name));
     order->start = m->start;
     order->value = m->value;
     order->handle = d->handle;
@@ -275,6 +277,22 @@ int on_follow(struct broker *b, struct broker_peer *peer, const struct record *r
     return 0;
 }
 
+/* Nothing is kept of @d, nor of a group that was made for it. */
+static void follow_refused(struct broker *b, struct durable *d, const struct store_order *order)
+{
+    struct durable *group = d->group;
+    const struct rule *rule = NULL;
+
+    (void)may_subscribe(b, d->peer, bytes_of(d->filter, d->size), &rule);
+    if (order->code == AICO_EQUOTA)
+        quota_watch_rows(b, d->peer->member, ROWS_READERS, 0, true);
+    refuse(b, d->peer, order->id, order->code, order->code == AICO_EQUOTA ? rule : NULL, "%s",
+           order->text);
+    durable_free(b, d);
+    if (group && !group->own.known && group_members(b, group) == 0)
+        durable_free(b, group);
+}
+
 void durable_followed(struct broker *b, struct store_order *order)
 {
     struct durable *d = durable_by_handle(b, order->handle);
@@ -283,10 +301,10 @@ void durable_followed(struct broker *b, struct store_order *order)
     if (!peer || peer->serial != order->serial || d->follow_id != order->id)
         return;
     if (order->code < 0) {
-        refuse(b, peer, order->id, order->code, NULL, "%s", order->text);
-        durable_free(b, d);
+        follow_refused(b, d, order);
         return;
     }
+    quota_watch_rows(b, peer->member, ROWS_READERS, order->count, false);
     d->is_member = d->group != NULL;
     if (!d->group || !d->at->known)
         *d->at = (struct durable_place){.known = true,

@@ -87,6 +87,7 @@ struct member {
     uint64_t values_used;    /* the same of its stored values */
     struct prekeys *prekeys; /* it left; NULL: none */
     struct bucket bundles;   /* it fetched */
+    size_t keys_storing;     /* bytes of KEYS on their way to the store */
     size_t away_count;       /* of its instances */
 };
 
@@ -570,6 +571,10 @@ void refuse_publish(struct broker *broker, struct broker_peer *peer,
 void refuse_denied(struct broker *broker, struct broker_peer *peer, uint64_t id,
                    const struct record_publish *publish, const struct rule *rule,
                    struct bytes topic);
+/* The same of a record that is not answered. */
+void log_unanswered(struct broker *broker, struct broker_peer *peer, const char *record);
+/* @peer has a later registry than we: it may know of rights that we do not know yet. */
+bool is_ahead(const struct broker *broker, const struct broker_peer *peer);
 /* route.c */
 int route_add(struct broker *broker, struct subscription *subscription);
 void route_remove(struct broker *broker, struct subscription *subscription);

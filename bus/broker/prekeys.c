@@ -64,9 +64,24 @@ static void give_store(struct broker *b, const uint8_t *identity, struct bytes s
     order_give(b, order);
 }
 
+/* One under which a ratchet may be begun with @peer, which a high security_level does wherever
+ * something is sealed. NULL: there is none. */
+static const struct rule *rule_of(const struct broker *b, const struct broker_peer *peer)
+{
+    for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
+        const struct rule *rule = registry_rule_at(b->registry, i);
+
+        if (rule->seal != SEAL_NONE && peer->member->component &&
+            rule_allows(rule, peer->member->component, RIGHT_SUBSCRIBE))
+            return rule;
+    }
+    return NULL;
+}
+
 int on_prekeys(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
     struct member *member = peer->member;
+    const struct rule *rule;
     struct record_prekeys m;
     struct bytes identity;
     uint32_t number;
@@ -77,6 +92,15 @@ int on_prekeys(struct broker *b, struct broker_peer *peer, const struct record *
     number = read_statement(m.statement, &identity);
     if (!bytes_equal(identity, bytes_of(member->identity, SIGN_PUBLIC_SIZE)))
         return AICO_EPROTO;
+    rule = rule_of(b, peer);
+    if (!rule && !is_ahead(b, peer)) {
+        log_unanswered(b, peer, "PREKEYS");
+        return 0;
+    }
+    if (!(member->prekeys &&
+          bytes_equal(bytes_of(member->prekeys->statement, STATEMENT_SIZE), m.statement)) &&
+        !quota_take_scarce(b, peer, SCARCE_PREKEYS, rule))
+        return 0;
     if (!member->prekeys)
         member->prekeys = calloc(1, sizeof(*member->prekeys));
     if (!member->prekeys) {

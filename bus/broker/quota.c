@@ -110,10 +110,33 @@ bool quota_take_publish(struct broker *b, struct broker_peer *peer)
     return bucket_take(bucket, b->now.boot_ms, rate, rate);
 }
 
+void quota_watch_rows(struct broker *b, struct member *member, enum rows kind, uint64_t used,
+                      bool is_refused)
+{
+    static const struct {
+        const char *what;
+        uint64_t limit;
+    } kinds[ROW_KINDS] = {
+        [ROWS_READERS] = {"durable readers", ROWS_READERS_MAX},
+        [ROWS_TOPICS] = {"topics with stored messages", ROWS_TOPICS_MAX},
+        [ROWS_KEYS] = {"bytes of keys for readers of stored messages", ROWS_KEYS_MAX},
+    };
+    struct quotas *quotas = &member->quotas;
+
+    if (!is_refused && used < kinds[kind].limit / 100 * NEAR_PERCENT)
+        return;
+    if (may_log(b, is_refused ? &quotas->rows_refused_ms[kind] : &quotas->rows_warned_ms[kind]))
+        event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, NULL, AICO_EQUOTA,
+              "%s %s %s: %" PRIu64 " of at most %" PRIu64, member->name,
+              is_refused ? "is refused more" : "has", kinds[kind].what,
+              is_refused ? kinds[kind].limit : used, kinds[kind].limit);
+}
+
 bool quota_take_scarce(struct broker *b, struct broker_peer *peer, enum scarce scarce,
                        const struct rule *rule)
 {
-    static const char *const names[SCARCES] = {[SCARCE_READING] = "READING"};
+    static const char *const names[SCARCES] = {
+        [SCARCE_READING] = "READING", [SCARCE_PREKEYS] = "PREKEYS"};
     struct scarce_state *state = &peer->member->quotas.scarce[scarce];
     char text[HINT_SIZE_MAX + 1];
 

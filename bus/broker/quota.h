@@ -34,9 +34,21 @@ enum quota {
  * and one a second. */
 enum scarce {
     SCARCE_READING, /* its reading key */
+    SCARCE_PREKEYS, /* its prekey statement */
     SCARCES
 };
 #define SCARCE_BURST 20
+
+/* Rows of the store that no key of security.yaml bounds: the store itself does. */
+enum rows {
+    ROWS_READERS, /* durable readers, by number */
+    ROWS_TOPICS,  /* topics with stored messages, by number */
+    ROWS_KEYS,    /* keys left for readers, by bytes */
+    ROW_KINDS
+};
+#define ROWS_READERS_MAX 256
+#define ROWS_TOPICS_MAX 1000000
+#define ROWS_KEYS_MAX ((uint64_t)64 * 1024 * 1024)
 
 /* Of one member; zero-initialised. */
 struct quotas {
@@ -48,6 +60,7 @@ struct quotas {
         struct bucket bucket;
         int64_t warned_ms; /* as in quota_state */
     } scarce[SCARCES];
+    int64_t rows_warned_ms[ROW_KINDS], rows_refused_ms[ROW_KINDS];
     struct quota_state {
         bool was_warned, was_refused;  /* since the broker started */
         int64_t warned_ms, refused_ms; /* boot_ms of the last line in the log about it */
@@ -71,6 +84,10 @@ bool quota_take_publish(struct broker *broker, struct broker_peer *peer);
  * ends, for such records are not answered. */
 bool quota_take_scarce(struct broker *broker, struct broker_peer *peer, enum scarce scarce,
                        const struct rule *rule);
+/* @member has so many of @kind now, or (@is_refused) was refused more: a line in the log if it is
+ * near the limit. */
+void quota_watch_rows(struct broker *broker, struct member *member, enum rows kind, uint64_t used,
+                      bool is_refused);
 /* @used is in use now: warns if that is near the limit. For what is not refused. */
 void quota_watch(struct broker *broker, struct member *member, const struct broker_peer *peer,
                  enum quota quota, uint64_t used);

@@ -27,9 +27,10 @@ enum store_order_kind {
     STORE_LOAD_PREKEYS, /* the same of the directory of prekeys */
     STORE_PREKEYS,      /* data: prekey statement of `identity`; empty: it has none */
     STORE_PUT,          /* a message */
-    STORE_KEYS,         /* data: entries of a KEYS record, of `identity` and `key_id` */
+    STORE_KEYS,         /* data: entries of a KEYS record, of `identity` and `key_id`; what does not
+                           fit is AICO_EQUOTA, and so is a PUT or VALUE sealed with it */
     STORE_STATEMENT,    /* data: reading key of `identity` */
-    STORE_FOLLOW,       /* durable reader of component, name, filter */
+    STORE_FOLLOW,       /* durable reader of component, name, filter, as one of sender's */
     STORE_SETTLE,       /* reader is done with `number`, and everything up to `floor` */
     STORE_BURY,         /* the same, and it goes to the dead letters: bury_code, attempts, data;
                            `again`: its reader has not said so and is to be told */
@@ -81,8 +82,10 @@ struct store_order {
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ: looked at up
      * to there), `count` (TRIM, EXPIRE, MAIL_TRIM: messages that went),
-     * `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full)
-     * are set anew. */
+     * `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full;
+     * PUT: topics its sender has now, 0: no more than before; PUT, VALUE: UINT64_MAX, AICO_EQUOTA:
+     * it is sealed with keys that found no room; KEYS: bytes of its sender's) and
+     * `count` (FOLLOW: readers its sender has now, 0: no more than before) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;

@@ -356,13 +356,11 @@ static struct instance *instance_of(struct broker *b, const struct store_order *
 static void answer(struct broker *b, struct store_order *order, struct instance *instance,
                    struct broker_peer *peer)
 {
-    struct rule rule = {.line = 0};
+    const struct rule *rule = topic_rule(b, order->topic_ref);
 
     if (order->code < 0)
-        count_refused(
-            b, sender_row(b, member_find(b, order->identity), topic_rule(b, order->topic_ref)),
-            order->code);
-    if (order->code == AICO_EQUOTA && order->kind == STORE_VALUE &&
+        count_refused(b, sender_row(b, member_find(b, order->identity), rule), order->code);
+    if (order->code == AICO_EQUOTA && order->kind == STORE_VALUE && order->value != UINT64_MAX &&
         !quota_allows(b, order->member, NULL, QUOTA_VALUES, UINT64_MAX))
         (void)snprintf(order->text, sizeof(order->text),
                        "value_limit: the stored values of %s have %" PRIu64 " bytes, at most "
@@ -370,6 +368,7 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
                        "security.yaml",
                        order->member->name, order->value, order->limit);
     if (order->code == AICO_EQUOTA && order->kind == STORE_MAIL && /* counted and told in the log */
+        order->value + order->data.size > order->limit &&
         !quota_allows(b, order->receiver_ref, NULL, QUOTA_MAILBOX, UINT64_MAX))
         (void)snprintf(order->text, sizeof(order->text),
                        "mailbox_limit: the mailbox of %s holds %" PRIu64 " bytes, at most %" PRIu64
@@ -382,7 +381,8 @@ static void answer(struct broker *b, struct store_order *order, struct instance 
     if (order->code < 0) {
         instance_refused(b, instance, order->id, order->code, 0);
         if (peer)
-            refuse(b, peer, order->id, order->code, &rule, "%s", order->text);
+            refuse(b, peer, order->id, order->code, order->code == AICO_EQUOTA ? rule : NULL, "%s",
+                   order->text);
     }
     if (peer)
         peer->ack_pending = true;
@@ -394,6 +394,9 @@ void stream_put_done(struct broker *b, struct store_order *order)
     struct broker_peer *peer = instance ? instance->peer : NULL;
     struct broker_peer *same = peer && peer->serial == order->serial ? peer : NULL;
 
+    if (order->kind == STORE_PUT && order->value != UINT64_MAX &&
+        (order->code == 0 || order->code == AICO_EQUOTA))
+        quota_watch_rows(b, order->member, ROWS_TOPICS, order->value, order->code < 0);
     if (order->code == 0 && order->number > 0) {
         count_stored(b, member_find(b, order->identity), topic_rule(b, order->topic_ref),
                      order->count);
@@ -427,15 +430,36 @@ void stream_put_done(struct broker *b, struct store_order *order)
 
 /* --- questions, keys, retention --------------------------------------------------------------- */
 
+/* Whether @peer may publish what is stored with keys for its readers. */
+static bool leaves_keys(const struct broker *b, const struct broker_peer *peer)
+{
+    for (size_t i = 0; peer->member->component && i < registry_rule_count(b->registry); i++) {
+        const struct rule *rule = registry_rule_at(b->registry, i);
+
+        if (rule->store.on && rule->history &&
+            rule_allows(rule, peer->member->component, RIGHT_PUBLISH))
+            return true;
+    }
+    return false;
+}
+
 int on_keys(struct broker *b, struct broker_peer *peer, const struct record *record)
 {
+    struct member *member = peer->member;
     struct record_keys m;
     struct store_order *order;
-    size_t used = 0;
+    size_t used = 0, charge;
     int r = record_parse_keys(record, &m);
 
     if (r < 0 || !b->settings.has_store)
         return r;
+    if (!leaves_keys(b, peer) && !is_ahead(b, peer)) {
+        log_unanswered(b, peer, "KEYS");
+        return 0;
+    }
+    charge = sizeof(*order) + m.entries.size + strlen(member->name);
+    if (member->keys_storing + charge > KEYS_STORING_MAX)
+        return INGRESS_LATER;
     order = order_new(STORE_KEYS, m.entries.size + strlen(peer->member->name));
     if (!order) {
         peer_end_later(b, peer, AICO_ENOMEM, "no memory for keys to be stored");
@@ -445,8 +469,18 @@ int on_keys(struct broker *b, struct broker_peer *peer, const struct record *rec
     memcpy(order->key_id, m.key_id.at, sizeof(order->key_id));
     order->data = order_keep(order, &used, m.entries);
     order->sender = order_keep(order, &used, bytes_text(peer->member->name));
+    order->member = member;
+    order->charge = (uint32_t)charge;
+    member->keys_storing += charge;
     order_give(b, order);
     return 0;
+}
+
+static void keys_stored(struct broker *b, struct store_order *order)
+{
+    order->member->keys_storing -= order->charge;
+    if (order->code == 0 || order->code == AICO_EQUOTA)
+        quota_watch_rows(b, order->member, ROWS_KEYS, order->value, order->code < 0);
 }
 
 /* Whose reader is to be forgotten: "NAME" is of who asks, "$GROUP\nNAME" of a queue group. */
@@ -624,6 +658,8 @@ static void order_done(struct broker *b, struct store_order *order)
         b->totals.expired += order->code == 0 ? order->count : 0;
         break;
     case STORE_KEYS:
+        keys_stored(b, order);
+        break;
     case STORE_STATEMENT:
     case STORE_PREKEYS:
     case STORE_SETTLE:

@@ -12,6 +12,7 @@
 
 #define DURABLES_MAX 64 /* that one component follows at a time */
 #define DEADLINE_MIN_MS 100
+#define KEYS_STORING_MAX (ROWS_KEYS_MAX + ROWS_KEYS_MAX / 2) /* of one component on their way */
 #define READ_BYTES ((size_t)256 * 1024)
 #define LOSSES_OPEN_MAX 64
 #define STREAMS_SWEEP_MS 60000

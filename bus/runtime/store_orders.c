@@ -8,9 +8,14 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
+#include "broker/quota.h"
 #include "broker/store.h"
 #include "store/streams.h"
 #include "wire/stream_record.h"
+
+_Static_assert(ROWS_READERS_MAX == STREAMS_READERS_MAX && ROWS_TOPICS_MAX == STREAMS_MARKS_MAX &&
+                   ROWS_KEYS_MAX == STREAMS_KEYS_MAX,
+               "the core warns of what the store refuses");
 
 #define TRIM_ROWS 5000 /* deleted in one transaction */
 #define SWEEP_MS 3600000
@@ -44,6 +49,44 @@ static int name_reader(void *context, struct bytes component)
     return buffer_append(context, writer_view(&w));
 }
 
+static struct keys_refused *find_refused(struct store_hand *hand, const struct store_order *o,
+                                         const uint8_t *key_id)
+{
+    for (size_t i = 0; i < hand->refused_count; i++)
+        if (memcmp(hand->refused[i].identity, o->identity, sizeof(o->identity)) == 0 &&
+            memcmp(hand->refused[i].key_id, key_id, STORE_KEY_ID_SIZE) == 0)
+            return &hand->refused[i];
+    return NULL;
+}
+
+/* Whether the keys of @o, a KEYS order, found room. */
+static void note_keys(struct store_hand *hand, const struct store_order *o, bool is_refused)
+{
+    struct keys_refused *refused = find_refused(hand, o, o->key_id);
+
+    if (refused && !is_refused)
+        *refused = hand->refused[--hand->refused_count];
+    if (refused || !is_refused)
+        return;
+    hand->refused_next %= KEYS_REFUSED_KEPT;
+    refused = &hand->refused[hand->refused_count < KEYS_REFUSED_KEPT ? hand->refused_count++
+                                                                     : hand->refused_next++];
+    memcpy(refused->identity, o->identity, sizeof(refused->identity));
+    memcpy(refused->key_id, o->key_id, sizeof(refused->key_id));
+}
+
+/* What @o is sealed with was not kept for its readers. 0 or AICO_EQUOTA. */
+static int check_keys(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+{
+    if (hand->refused_count == 0 || !find_refused(hand, o, o->scope))
+        return 0;
+    o->value = UINT64_MAX;
+    return aico_error_set(err, AICO_EQUOTA,
+                          "its keys for readers found no room: %.*s keeps too many of them; let it "
+                          "publish on fewer topics, or have fewer readers",
+                          (int)o->sender.size, (const char *)o->sender.at);
+}
+
 static int put(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     int r;
@@ -62,7 +105,9 @@ static int put(struct store_hand *hand, struct store_order *o, struct aico_error
     };
 
     memcpy(m.scope, o->scope, sizeof(m.scope));
-    r = streams_put(hand->streams, &m, &o->number, err);
+    r = check_keys(hand, o, err);
+    if (r == 0)
+        r = streams_put(hand->streams, &m, &o->number, &o->value, err);
     if (r == 0 && o->names_readers)
         r = streams_readers_of(hand->streams, o->topic, name_reader, &o->out, err);
     return r;
@@ -109,6 +154,8 @@ static int put_value(struct store_hand *hand, struct store_order *o, struct aico
         .again = o->again,
     };
 
+    if (check_keys(hand, o, err) < 0)
+        return AICO_EQUOTA;
     memcpy(value.message.scope, o->scope, sizeof(o->scope));
     return streams_value_put(hand->streams, &value, &o->number, &o->value, err);
 }
@@ -163,14 +210,16 @@ static int put_keys(struct store_hand *hand, struct store_order *o, struct aico_
 
     while (r == 0 && record_next_key(&entries, &reader, &key))
         r = streams_put_key(hand->streams, o->identity, o->sender, o->key_id, reader.at, key,
-                            o->now_ms, err);
+                            o->now_ms, &o->value, err);
+    if (r == 0 || r == AICO_EQUOTA)
+        note_keys(hand, o, r < 0);
     return r;
 }
 
 static int follow(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_reader reader = {0};
-    int r = streams_follow(hand->streams, o->component, o->name, o->filter,
+    int r = streams_follow(hand->streams, o->component, o->sender, o->name, o->filter,
                            (enum streams_start)o->start, o->value, &reader, err);
 
     if (r < 0)
@@ -178,6 +227,7 @@ static int follow(struct store_hand *hand, struct store_order *o, struct aico_er
     o->reader = reader.id;
     o->floor = reader.floor;
     o->after = reader.handed;
+    o->count = (uint32_t)reader.count;
     return 0;
 }
 
@@ -399,7 +449,9 @@ static bool is_read(const struct store_order *o)
 /* What a question got wrong is its own business; every other failure is the batch's. */
 static bool is_own_failure(const struct store_order *o, int code)
 {
-    return ((o->kind == STORE_MAIL || o->kind == STORE_VALUE) && code == AICO_EQUOTA) ||
+    return ((o->kind == STORE_PUT || o->kind == STORE_MAIL || o->kind == STORE_VALUE ||
+             o->kind == STORE_KEYS || o->kind == STORE_FOLLOW) &&
+            code == AICO_EQUOTA) ||
            ((o->kind == STORE_ASK || o->kind == STORE_FOLLOW) &&
             (code == AICO_ENOTFOUND || code == AICO_EEXISTS || code == AICO_EINVAL));
 }

@@ -6,15 +6,25 @@
 #ifndef RUNTIME_STORE_ORDERS_H
 #define RUNTIME_STORE_ORDERS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-struct store_order;
+#include "broker/store.h"
+
 struct streams;
+
+#define KEYS_REFUSED_KEPT 64
 
 struct store_hand {
     struct streams *streams; /* borrowed */
     int64_t last_ms;         /* a message is not stored at an earlier time than the one before */
     int64_t swept_ms;        /* the broker's clock */
+    /* Generations whose keys found no room, the latest: what is sealed with them is refused, for
+     * its readers could not open it. */
+    struct keys_refused {
+        uint8_t identity[SIGN_PUBLIC_SIZE], key_id[STORE_KEY_ID_SIZE];
+    } refused[KEYS_REFUSED_KEPT];
+    size_t refused_count, refused_next;
 };
 
 /* All of @list, in its order: neighbours that store share a transaction, and what came of each

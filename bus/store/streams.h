@@ -27,6 +27,9 @@
 
 #define STREAMS_SCOPE_SIZE 16  /* of a sender's count: group id and zeros, or its instance */
 #define STREAMS_KEY_ID_SIZE 12 /* of a group */
+#define STREAMS_READERS_MAX 256
+#define STREAMS_MARKS_MAX 1000000
+#define STREAMS_KEYS_MAX ((uint64_t)64 * 1024 * 1024)
 
 struct streams; /* opaque; streams_open() .. streams_close() */
 
@@ -36,9 +39,19 @@ struct streams_removed {
     uint64_t missed; /* readers and senders for which streams_missed() has something new */
 };
 
+/* What one component may have of rows that no other limit counts. */
+struct streams_limits {
+    uint64_t readers; /* durable readers it has named, its own and those of queue groups */
+    uint64_t marks;   /* its topics, each as often as its publisher began anew, of a day and of what
+                         is stored */
+    uint64_t keys;    /* bytes of the keys it left for readers, and 64 for each */
+};
+
 /* Opens or makes the file (mode 0600). Also AICO_EVERSION: a later program's layout. */
 AICO_MUST_USE int streams_open(const char *path, struct streams **ret_streams,
                                struct aico_error *err);
+/* Other limits than STREAMS_..._MAX. Copied. */
+void streams_limit(struct streams *streams, const struct streams_limits *limits);
 void streams_close(struct streams **streams);
 
 /* After a sync that failed it first brings all that was committed into the file, and fails as long
@@ -70,9 +83,11 @@ struct stored_message {
     struct bytes payload;
     struct bytes key; /* read: what opens it for the reader asked for; empty: nothing is stored */
 };
-/* Appends. *ret_number: 0 when it was stored before (sent again, by whatever run of the broker). */
+/* Appends. *ret_number: 0 when it was stored before (sent again, by whatever run of the broker).
+ * *ret_marks (may be NULL): with it its sender has so many (see streams_limits), 0: as many as
+ * before. AICO_EQUOTA, with nothing done: too many. */
 AICO_MUST_USE int streams_put(struct streams *streams, const struct stored_message *message,
-                              uint64_t *ret_number, struct aico_error *err);
+                              uint64_t *ret_number, uint64_t *ret_marks, struct aico_error *err);
 
 struct streams_query {
     uint64_t after;              /* numbers above this */
@@ -109,17 +124,20 @@ struct streams_reader {
     uint64_t id;     /* 0: has no name and is not kept */
     uint64_t floor;  /* everything up to there is settled */
     bool existed;    /* it goes on where it was, wherever it would have started */
+    uint64_t count;  /* it did not: readers its maker has with it */
     uint64_t handed; /* up to there messages were handed out, settled or not */
 };
 /*
  * The durable reader @name (empty: none is kept, only the place is found) of @component. A new one
- * begins at @start, @value: ms since 1970, or the number.
+ * begins at @start, @value: ms since 1970, or the number, and is counted as one of @maker's, a
+ * component.
  *
  * Within a transaction if @name is not empty. Also AICO_EEXISTS: it reads another filter, which
- * @err names.
+ * @err names; AICO_EQUOTA: @maker has too many.
  */
-AICO_MUST_USE int streams_follow(struct streams *streams, struct bytes component, struct bytes name,
-                                 struct bytes filter, enum streams_start start, uint64_t value,
+AICO_MUST_USE int streams_follow(struct streams *streams, struct bytes component,
+                                 struct bytes maker, struct bytes name, struct bytes filter,
+                                 enum streams_start start, uint64_t value,
                                  struct streams_reader *ret_reader, struct aico_error *err);
 /* Messages up to @number are about to be handed out. Outside of a transaction; it outlives the
  * process, but is not waited for: after a power cut it may be forgotten. */
@@ -149,11 +167,12 @@ AICO_MUST_USE int streams_forget(struct streams *streams, struct bytes component
 /* --- keys, as the broker was given them ------------------------------------------------------ */
 
 /* What opens the messages of (@sender, @key_id) for @reader. Replaces an earlier one. @name: the
- * sender's; a key comes before its first message. */
+ * sender's; a key comes before its first message. *ret_used (may be NULL): what its keys take
+ * with it (see streams_limits). AICO_EQUOTA: too much; then it is not there. */
 AICO_MUST_USE int streams_put_key(struct streams *streams, const uint8_t sender[SIGN_PUBLIC_SIZE],
                                   struct bytes name, const uint8_t key_id[STREAMS_KEY_ID_SIZE],
                                   const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key,
-                                  int64_t now_ms, struct aico_error *err);
+                                  int64_t now_ms, uint64_t *ret_used, struct aico_error *err);
 /* The reading key of @identity, as it signed it. Replaces an earlier one. */
 AICO_MUST_USE int streams_put_statement(struct streams *streams,
                                         const uint8_t identity[SIGN_PUBLIC_SIZE],

@@ -10,7 +10,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 5
+#define LAYOUT 6
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -83,6 +83,21 @@ static const char layout_4[] =
 /* What layout 5 has more: whether a value took the place of another sender's, now or before. Of
  * those that were there nobody knows. */
 static const char layout_5[] = "ALTER TABLE value ADD COLUMN over INTEGER NOT NULL DEFAULT 1;";
+
+/* What layout 6 has more: what each sender has of `mark` and, with 64 bytes a row, of `key`; who
+ * made a reader, of a queue group a member (of those that were there nobody knows); and what a
+ * value that is gone still counts for. */
+static const char layout_6[] =
+    "ALTER TABLE sender ADD COLUMN marks INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sender ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE sender SET marks=(SELECT count(*) FROM mark WHERE mark.sender=sender.id),"
+    " keys=(SELECT coalesce(sum(length(key)+64),0) FROM key WHERE key.sender=sender.id);"
+    "UPDATE mark SET last=0 WHERE last=9223372036854775807;" /* of mail */
+    "ALTER TABLE reader ADD COLUMN maker TEXT NOT NULL DEFAULT '';"
+    "UPDATE reader SET maker=component WHERE substr(component,1,1)<>'$';"
+    "CREATE INDEX reader_maker ON reader(maker);"
+    "ALTER TABLE value ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX value_gone ON value(stored_ms) WHERE size=0;";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -210,7 +225,8 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
 /* Of an empty file (@version 0), or of one of an earlier layout. */
 static int make_layout(struct streams *s, int64_t version, struct aico_error *err)
 {
-    static const char *const layouts[LAYOUT] = {layout, layout_2, layout_3, layout_4, layout_5};
+    static const char *const layouts[LAYOUT] = {layout,   layout_2, layout_3,
+                                                layout_4, layout_5, layout_6};
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 
@@ -263,7 +279,7 @@ static int lay_over(struct streams *s, int64_t version, struct aico_error *err)
         r = lay_tables_over(s, layout_3, err);
     if (r == 0 && version < 4)
         r = lay_tables_over(s, layout_4, err);
-    if (r == 0)
+    if (r == 0 && version < 5) /* what layout 6 has more is of no use to who only reads */
         r = streams_text(s,
                          version < 3 ? layout_5
                                      : "CREATE TEMP VIEW value AS SELECT *, 1 AS over FROM "
@@ -359,6 +375,7 @@ int streams_open(const char *path, struct streams **ret_streams, struct aico_err
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
                         NULL) != SQLITE_OK)
         return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
+    s->limits = (struct streams_limits){STREAMS_READERS_MAX, STREAMS_MARKS_MAX, STREAMS_KEYS_MAX};
     (void)sqlite3_extended_result_codes(s->db, 1);
     (void)sqlite3_busy_timeout(s->db, BUSY_MS);
     r = streams_text(s,
@@ -372,6 +389,11 @@ int streams_open(const char *path, struct streams **ret_streams, struct aico_err
         return r;
     *ret_streams = STEAL(s);
     return 0;
+}
+
+void streams_limit(struct streams *s, const struct streams_limits *limits)
+{
+    s->limits = *limits;
 }
 
 void streams_close(struct streams **streams)

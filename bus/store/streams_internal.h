@@ -18,10 +18,18 @@
     X(TOPIC_FIND, "SELECT id FROM topic WHERE name=?1")                                            \
     X(TOPIC_ADD, "INSERT INTO topic(name) VALUES(?1)")                                             \
     X(SENDER_FIND, "SELECT id FROM sender WHERE identity=?1")                                      \
+    X(SENDER_MARKS, "SELECT marks FROM sender WHERE id=?1")                                        \
+    X(SENDER_KEYS, "SELECT keys FROM sender WHERE id=?1")                                          \
+    X(SENDER_MARKED, "UPDATE sender SET marks=marks+1 WHERE id=?1")                                \
+    X(SENDER_KEYED, "UPDATE sender SET keys=keys+?2 WHERE id=?1")                                  \
+    X(SENDER_COUNT, "UPDATE sender SET marks=(SELECT count(*) FROM mark WHERE "                    \
+                    "mark.sender=sender.id), keys=(SELECT coalesce(sum(length(key)+64),0) FROM "   \
+                    "key WHERE key.sender=sender.id)")                                             \
     X(SENDER_ADD, "INSERT INTO sender(identity, name) VALUES(?1, ?2)")                             \
     X(MARK, "INSERT INTO mark(sender, topic, scope, high, last, at_ms) VALUES(?1,?2,?3,?4,?5,?6) " \
             "ON CONFLICT DO UPDATE SET high=excluded.high, last=excluded.last, "                   \
             "at_ms=excluded.at_ms WHERE excluded.high > high")                                     \
+    X(MARK_FIND, "SELECT 1 FROM mark WHERE sender=?1 AND scope=?2 AND topic=?3")                   \
     X(MARK_NUMBER, "UPDATE mark SET last=?4 WHERE sender=?1 AND topic=?2 AND scope=?3")            \
     X(ITEM_ADD, "INSERT INTO item(stream, topic, sender, publish_id, stored_ms, count, size, "     \
                 "payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                        \
@@ -74,7 +82,9 @@
     X(READER_FIND, "SELECT id, filter, floor, handed FROM reader WHERE component=?1 AND "          \
                    "name=?2")                                                                      \
     X(READER_HANDED, "UPDATE reader SET handed=max(handed, ?2) WHERE id=?1")                       \
-    X(READER_ADD, "INSERT INTO reader(component, name, filter, floor) VALUES(?1,?2,?3,?4)")        \
+    X(READER_ADD, "INSERT INTO reader(component, name, filter, floor, maker) "                     \
+                  "VALUES(?1,?2,?3,?4,?5)")                                                        \
+    X(READER_COUNT, "SELECT count(*) FROM reader WHERE maker=?1")                                  \
     X(READER_FLOOR, "UPDATE reader SET floor=max(floor, ?2) WHERE id=?1")                          \
     X(READER_DROP, "DELETE FROM reader WHERE component=?1 AND name=?2 RETURNING id")               \
     X(SETTLED_ADD, "INSERT OR IGNORE INTO settled(reader, number) VALUES(?1, ?2)")                 \
@@ -86,13 +96,17 @@
                   "item.number=dead.number)")                                                      \
     X(KEY_ADD, "INSERT OR REPLACE INTO key(sender, key_id, reader, key, at_ms) "                   \
                "VALUES(?1,?2,?3,?4,?5)")                                                           \
+    X(KEY_SIZE, "SELECT length(key)+64 FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")      \
     X(KEY_FIND, "SELECT key FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")                 \
     X(KEY_SWEEP, "DELETE FROM key WHERE at_ms<?1 AND NOT EXISTS (SELECT 1 FROM mark WHERE "        \
                  "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id) AND NOT EXISTS "  \
                  "(SELECT 1 FROM value WHERE value.sender=key.sender AND "                         \
                  "substr(value.scope,1,12)=key.key_id AND value.size>0)")                          \
-    X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1 AND last<coalesce((SELECT min(number) FROM "    \
-                  "item), 9223372036854775807)")                                                   \
+    /* of mail, last=0, for as long as mail is kept: 13 days more */                               \
+    X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1-(last=0)*1123200000 AND "                       \
+                  "last<coalesce((SELECT min(number) FROM item), 9223372036854775807)")            \
+    X(TOPIC_SWEEP, "DELETE FROM topic WHERE id NOT IN (SELECT topic FROM mark UNION SELECT topic " \
+                   "FROM mail UNION SELECT topic FROM missed UNION SELECT topic FROM value)")      \
     X(MAIL_ADD, "INSERT INTO mail(receiver, topic, sender, publish_id, stored_ms, expires_ms, "    \
                 "size, payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                  \
     X(MAIL_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "     \
@@ -111,10 +125,12 @@
     X(VALUE_ADD, "INSERT INTO value(topic, stream, sender, scope, position, publish_id, "          \
                  "stored_ms, expires_ms, size, over, payload) "                                    \
                  "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")                                     \
-    X(VALUE_DROP, "DELETE FROM value WHERE number=?1 RETURNING sender, size")                      \
-    X(VALUE_CLEAR, "UPDATE value SET payload=x'', expires_ms=9223372036854775807 WHERE "           \
-                   "number=?1 AND over=1 RETURNING sender, size")                                  \
-    X(VALUE_MARK, "UPDATE value SET size=0 WHERE number=?1")                                       \
+    X(VALUE_DROP, "DELETE FROM value WHERE number=?1 RETURNING sender, size, gone")                \
+    X(VALUE_CLEAR, "UPDATE value SET payload=x'', stored_ms=expires_ms, "                          \
+                   "expires_ms=9223372036854775807 WHERE number=?1 AND over=1 RETURNING sender, "  \
+                   "size, gone")                                                                   \
+    X(VALUE_MARK, "UPDATE value SET size=0, gone=?2 WHERE number=?1 RETURNING sender")             \
+    X(VALUE_OLD, "SELECT number FROM value WHERE size=0 AND stored_ms<?1 LIMIT 1")                 \
     X(VALUE_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "    \
                   "i.payload, NULL, i.sender FROM value i JOIN topic t ON t.id=i.topic JOIN "      \
                   "sender s ON s.id=i.sender WHERE i.number>?1 AND i.expires_ms>=?2 AND "          \
@@ -127,8 +143,11 @@
     X(VALUE_OF, "SELECT number FROM value WHERE stream=?1 LIMIT 1")                                \
     X(VALUE_DROP_BY, "DELETE FROM value WHERE over=0 AND sender=(SELECT id FROM sender WHERE "     \
                      "identity=?1)")                                                               \
-    X(VALUE_MARK_BY, "UPDATE value SET size=0, payload=x'', expires_ms=9223372036854775807 "       \
-                     "WHERE size>0 AND sender=(SELECT id FROM sender WHERE identity=?1)")          \
+    X(VALUE_MARK_BY, "UPDATE value SET size=0, payload=x'', stored_ms=9223372036854775807, "       \
+                     "expires_ms=9223372036854775807 WHERE size>0 AND sender=(SELECT id FROM "     \
+                     "sender WHERE identity=?1)")                                                  \
+    X(VALUE_FREE_BY, "UPDATE value SET gone=0 WHERE gone>0 AND sender=(SELECT id FROM sender "     \
+                     "WHERE identity=?1)")                                                         \
     X(HELD_FIND, "SELECT bytes FROM held WHERE sender=(SELECT id FROM sender WHERE identity=?1)")  \
     X(HELD_EMPTY, "UPDATE held SET bytes=0 WHERE sender=(SELECT id FROM sender WHERE "             \
                   "identity=?1)")                                                                  \
@@ -162,16 +181,22 @@ struct streams {
     char *path;
     int64_t older;   /* of an earlier layout that can only be read: which one; else 0 */
     bool is_unsound; /* a sync has failed: see streams_begin() */
+    struct streams_limits limits;
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
 struct item_ids {
     uint64_t stream, topic, sender;
+    uint64_t marks; /* its sender has one more now: so many; else 0 */
 };
 /* The rows of its topic and sender, and whether it is above the sender's mark there, which then
- * moves. */
+ * moves. AICO_EQUOTA, with nothing done: it would have too many marks. */
 int streams_ids(struct streams *s, const struct stored_message *message, struct item_ids *ret_ids,
                 bool *ret_is_new, struct aico_error *err);
+/* Its mark stays as long as message @number of the stream, or one after it, is there; 0: as long as
+ * those that have none. */
+int streams_note_number(struct streams *s, const struct stored_message *message,
+                        const struct item_ids *ids, uint64_t number, struct aico_error *err);
 /* The rows of its topic and sender. */
 int streams_names(struct streams *s, const struct stored_message *message, struct item_ids *ret_ids,
                   struct aico_error *err);
@@ -196,6 +221,8 @@ int missed_note_one(struct streams *s, const struct removed *removed, struct byt
 /* For @reader, or if that is 0 the mailbox of @box. @one: it may still be settled. */
 int missed_add(struct streams *s, uint64_t reader, const uint8_t *box, bool one, int code,
                const struct removed *removed, struct aico_error *err);
+/* Forgets, of values that have been gone since before @before_ms, that they were there; some. */
+int streams_values_forget(struct streams *s, int64_t before_ms, struct aico_error *err);
 /* Deletes the values of the stream @id, and what stands for some that are gone. *ret_removed: the
  * values. */
 int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
@@ -208,6 +235,8 @@ int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identi
 int streams_scan(struct streams *s, sqlite3_stmt *q, const struct streams_query *query,
                  streams_sink sink, void *context, uint64_t *ret_after, bool *ret_more,
                  struct aico_error *err);
+/* The sender with this id has too much of @what, @limit at most. AICO_EQUOTA. */
+int streams_full(struct aico_error *err, struct bytes sender, uint64_t limit, const char *what);
 /* The number @which finds for @identity, or if that is NULL for @number; 0: none. */
 int streams_number(struct streams *s, enum streams_statement which, uint64_t number,
                    const uint8_t *identity, uint64_t *ret_number, struct aico_error *err);

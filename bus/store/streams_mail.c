@@ -58,6 +58,8 @@ int streams_mail_put(struct streams *s, const struct stored_mail *mail, uint64_t
         return 0;
     r = grow(s, mail->receiver, m->payload.size, &used, err);
     if (r == 0)
+        r = streams_note_number(s, m, &ids, 0, err);
+    if (r == 0)
         r = add(s, mail, ids.topic, ids.sender, ret_number, err);
     if (r == 0)
         *ret_used = used;

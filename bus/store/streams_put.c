@@ -4,6 +4,8 @@
 #include "store/streams_internal.h"
 
 #define KEPT_MS ((int64_t)24 * 3600 * 1000) /* counts and keys, after their last message */
+#define GONE_MS (30 * KEPT_MS)              /* that a value was there */
+#define KEY_ROW 64                          /* as in the statements */
 
 /* The id of a row that @find finds by its first value or @add makes; ?2 of @add is @second. */
 static int id_of(struct streams *s, enum streams_statement find, enum streams_statement add,
@@ -41,6 +43,68 @@ static int sender_id(struct streams *s, const uint8_t *identity, struct bytes na
                  name, ret_id, err);
 }
 
+int streams_full(struct aico_error *err, struct bytes sender, uint64_t limit, const char *what)
+{
+    return aico_error_set(err, AICO_EQUOTA, "%.*s: %llu %s, no more are kept of one component",
+                          (int)sender.size, (const char *)sender.at, (unsigned long long)limit,
+                          what);
+}
+
+static int run_one(struct streams *s, enum streams_statement which, uint64_t number,
+                   struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, which, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    return streams_run(s, q, err);
+}
+
+static int has_mark(struct streams *s, const struct stored_message *m, uint64_t sender,
+                    bool *ret_has, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *topic = streams_statement(s, SQL_TOPIC_FIND, err);
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_MARK_FIND, err);
+    int r;
+
+    if (!topic || !q)
+        return streams_fail(s, err);
+    *ret_has = false;
+    bind_text(topic, 1, m->topic);
+    r = sqlite3_step(topic);
+    if (r == SQLITE_ROW) {
+        bind_number(q, 1, sender);
+        bind_bytes(q, 2, bytes_of(m->scope, sizeof(m->scope)));
+        bind_number(q, 3, column_number(topic, 0));
+        r = sqlite3_step(q);
+        *ret_has = r == SQLITE_ROW;
+    }
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+/* Counts a mark the sender has not had; AICO_EQUOTA, with nothing done: it has too many. */
+static int count_mark(struct streams *s, const struct stored_message *m, uint64_t sender,
+                      uint64_t *ret_marks, struct aico_error *err)
+{
+    uint64_t marks = 0;
+    bool has;
+    int r = has_mark(s, m, sender, &has, err);
+
+    if (r < 0 || has)
+        return r;
+    r = streams_number(s, SQL_SENDER_MARKS, sender, NULL, &marks, err);
+    if (r < 0)
+        return r;
+    if (marks >= s->limits.marks)
+        return streams_full(err, m->sender, s->limits.marks,
+                            "topics with stored messages in a day");
+    *ret_marks = marks + 1;
+    return run_one(s, SQL_SENDER_MARKED, sender, err);
+}
+
 /* Moves the sender's mark on the topic; *ret_is_new: it was below. */
 static int move_mark(struct streams *s, const struct stored_message *m, const struct item_ids *ids,
                      bool *ret_is_new, struct aico_error *err)
@@ -61,8 +125,8 @@ static int move_mark(struct streams *s, const struct stored_message *m, const st
     return r;
 }
 
-static int note_number(struct streams *s, const struct stored_message *m,
-                       const struct item_ids *ids, uint64_t number, struct aico_error *err)
+int streams_note_number(struct streams *s, const struct stored_message *m,
+                        const struct item_ids *ids, uint64_t number, struct aico_error *err)
 {
     sqlite3_stmt *q = streams_statement(s, SQL_MARK_NUMBER, err);
 
@@ -122,8 +186,12 @@ int streams_names(struct streams *s, const struct stored_message *m, struct item
 int streams_ids(struct streams *s, const struct stored_message *m, struct item_ids *ids,
                 bool *ret_is_new, struct aico_error *err)
 {
-    int r = streams_names(s, m, ids, err);
+    int r = sender_id(s, m->identity, m->sender, &ids->sender, err);
 
+    if (r == 0)
+        r = count_mark(s, m, ids->sender, &ids->marks, err);
+    if (r == 0)
+        r = streams_names(s, m, ids, err);
     return r < 0 ? r : move_mark(s, m, ids, ret_is_new, err);
 }
 
@@ -144,7 +212,7 @@ static int add_end(struct streams *s, uint64_t number, int64_t expires_ms, struc
 }
 
 int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret_number,
-                struct aico_error *err)
+                uint64_t *ret_marks, struct aico_error *err)
 {
     struct item_ids ids = {0};
     bool is_new = false;
@@ -153,13 +221,15 @@ int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret
     if (r < 0)
         return r;
     *ret_number = 0;
+    if (ret_marks)
+        *ret_marks = ids.marks;
     if (!is_new)
         return 0;
     r = streams_stream(s, m->stream, &ids.stream, err);
     if (r == 0)
         r = add_item(s, m, &ids, ret_number, err);
     if (r == 0)
-        r = note_number(s, m, &ids, *ret_number, err);
+        r = streams_note_number(s, m, &ids, *ret_number, err);
     if (r == 0 && m->expires_ms > 0)
         r = add_end(s, *ret_number, m->expires_ms, err);
     if (r == 0)
@@ -169,15 +239,64 @@ int streams_put(struct streams *s, const struct stored_message *m, uint64_t *ret
 
 /* --- keys ----------------------------------------------------------------------------------- */
 
+/* What is there of it, for *ret_size. */
+static int key_size(struct streams *s, uint64_t sender, const uint8_t *key_id,
+                    const uint8_t *reader, uint64_t *ret_size, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_KEY_SIZE, err);
+    int r;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, sender);
+    bind_bytes(q, 2, bytes_of(key_id, STREAMS_KEY_ID_SIZE));
+    bind_bytes(q, 3, bytes_of(reader, SIGN_PUBLIC_SIZE));
+    r = sqlite3_step(q);
+    *ret_size = r == SQLITE_ROW ? column_number(q, 0) : 0;
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
+}
+
+/* Counts a key of @size bytes for its sender, in place of what is there. */
+static int count_key(struct streams *s, uint64_t sender, struct bytes name, const uint8_t *key_id,
+                     const uint8_t *reader, uint64_t size, uint64_t *ret_used,
+                     struct aico_error *err)
+{
+    uint64_t former = 0, used = 0;
+    sqlite3_stmt *q;
+    int r = key_size(s, sender, key_id, reader, &former, err);
+
+    if (r == 0)
+        r = streams_number(s, SQL_SENDER_KEYS, sender, NULL, &used, err);
+    if (r < 0)
+        return r;
+    used = used - former + size;
+    if (ret_used)
+        *ret_used = used;
+    if (former == size)
+        return 0;
+    if (size > former && used > s->limits.keys)
+        return streams_full(err, name, s->limits.keys,
+                            "bytes of keys for readers of stored messages");
+    q = streams_statement(s, SQL_SENDER_KEYED, err);
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, sender);
+    bind_number(q, 2, size - former);
+    return streams_run(s, q, err);
+}
+
 int streams_put_key(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE], struct bytes name,
                     const uint8_t key_id[STREAMS_KEY_ID_SIZE],
                     const uint8_t reader[SIGN_PUBLIC_SIZE], struct bytes key, int64_t now_ms,
-                    struct aico_error *err)
+                    uint64_t *ret_used, struct aico_error *err)
 {
     uint64_t id = 0;
     sqlite3_stmt *q;
     int r = sender_id(s, sender, name, &id, err);
 
+    if (r == 0)
+        r = count_key(s, id, name, key_id, reader, key.size + KEY_ROW, ret_used, err);
     if (r < 0)
         return r;
     q = streams_statement(s, SQL_KEY_ADD, err);
@@ -391,15 +510,17 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
 
 int streams_sweep(struct streams *s, int64_t now_ms, struct aico_error *err)
 {
-    static const enum streams_statement sweeps[] = {SQL_MARK_SWEEP, SQL_KEY_SWEEP, SQL_DEAD_SWEEP};
-    int r = 0;
+    /* Each message has the mark of its topic, so what no mark names has none. */
+    static const enum streams_statement sweeps[] = {SQL_MARK_SWEEP, SQL_KEY_SWEEP, SQL_DEAD_SWEEP,
+                                                    SQL_TOPIC_SWEEP, SQL_SENDER_COUNT};
+    int r = streams_values_forget(s, now_ms - GONE_MS, err);
 
     for (size_t i = 0; r == 0 && i < COUNT_OF(sweeps); i++) {
         sqlite3_stmt *q = streams_statement(s, sweeps[i], err);
 
         if (!q)
             return streams_fail(s, err);
-        if (sweeps[i] != SQL_DEAD_SWEEP)
+        if (sweeps[i] == SQL_MARK_SWEEP || sweeps[i] == SQL_KEY_SWEEP)
             bind_number(q, 1, (uint64_t)(now_ms - KEPT_MS));
         r = streams_run(s, q, err);
     }

@@ -232,14 +232,43 @@ static int find_floor(struct streams *s, struct bytes filter, enum streams_start
     return 0;
 }
 
-static int add_reader(struct streams *s, struct bytes component, struct bytes name,
-                      struct bytes filter, struct streams_reader *reader, struct aico_error *err)
+/* How many @maker has. */
+static int count_readers(struct streams *s, struct bytes maker, uint64_t *ret_count,
+                         struct aico_error *err)
 {
-    sqlite3_stmt *q = streams_statement(s, SQL_READER_ADD, err);
-    int r;
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_READER_COUNT, err);
 
     if (!q)
         return streams_fail(s, err);
+    bind_text(q, 1, maker);
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return streams_fail(s, err);
+    *ret_count = column_number(q, 0);
+    return 0;
+}
+
+static int add_reader(struct streams *s, struct bytes component, struct bytes maker,
+                      struct bytes name, struct bytes filter, struct streams_reader *reader,
+                      struct aico_error *err)
+{
+    int r = count_readers(s, maker, &reader->count, err);
+    sqlite3_stmt *q;
+
+    if (r < 0)
+        return r;
+    if (reader->count >= s->limits.readers)
+        return aico_error_set(
+            err, AICO_EQUOTA,
+            "%.*s has %llu durable readers, no more are kept for one component; "
+            "%.*s is not: forget one, aico-bus stream forget NAME [--queue GROUP]",
+            (int)maker.size, (const char *)maker.at, (unsigned long long)reader->count,
+            (int)name.size, (const char *)name.at);
+    reader->count++;
+    q = streams_statement(s, SQL_READER_ADD, err);
+    if (!q)
+        return streams_fail(s, err);
+    bind_text(q, 5, maker);
     bind_text(q, 1, component);
     bind_text(q, 2, name);
     bind_text(q, 3, filter);
@@ -249,7 +278,7 @@ static int add_reader(struct streams *s, struct bytes component, struct bytes na
     return r;
 }
 
-int streams_follow(struct streams *s, struct bytes component, struct bytes name,
+int streams_follow(struct streams *s, struct bytes component, struct bytes maker, struct bytes name,
                    struct bytes filter, enum streams_start start, uint64_t value,
                    struct streams_reader *ret_reader, struct aico_error *err)
 {
@@ -271,14 +300,16 @@ int streams_follow(struct streams *s, struct bytes component, struct bytes name,
                                   "durable reader %.*s reads %.*s; take another name, or forget it",
                                   (int)name.size, (const char *)name.at, (int)known.size,
                                   (const char *)known.at);
-        *ret_reader = (struct streams_reader){column_number(q, 0), column_number(q, 2), true,
-                                              column_number(q, 3)};
+        *ret_reader = (struct streams_reader){.id = column_number(q, 0),
+                                              .floor = column_number(q, 2),
+                                              .existed = true,
+                                              .handed = column_number(q, 3)};
         return 0;
     }
     r = r == SQLITE_DONE ? find_floor(s, filter, start, value, &reader.floor, err)
                          : streams_fail(s, err);
     if (r == 0 && name.size > 0)
-        r = add_reader(s, component, name, filter, &reader, err);
+        r = add_reader(s, component, maker, name, filter, &reader, err);
     if (r == 0)
         *ret_reader = reader;
     return r;

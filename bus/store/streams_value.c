@@ -9,6 +9,9 @@
 #include "store/streams_internal.h"
 #include "wire/topic.h"
 
+#define GONE_SIZE 128    /* what a value that is gone counts for */
+#define FORGET_MAX 20000 /* at a time */
+
 /* What a topic has now. */
 struct former {
     uint64_t number, size; /* number 0: nothing */
@@ -64,7 +67,7 @@ static int take_out(struct streams *s, enum streams_statement which, uint64_t nu
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, which, err);
-    uint64_t sender = 0, size = 0, held;
+    uint64_t sender = 0, size = 0, gone = 0, held;
     int r;
 
     if (!q)
@@ -74,27 +77,41 @@ static int take_out(struct streams *s, enum streams_statement which, uint64_t nu
     if (r == SQLITE_ROW) {
         sender = column_number(q, 0);
         size = column_number(q, 1);
+        gone = column_number(q, 2);
         r = sqlite3_step(q);
     }
     if (r != SQLITE_DONE)
         return streams_fail(s, err);
     *ret_size = size;
-    return size > 0 ? grow(s, sender, 0 - size, &held, err) : 0;
+    return size + gone > 0 ? grow(s, sender, 0 - size - gone, &held, err) : 0;
+}
+
+/* That it was there stays, and counts. */
+static int mark_gone(struct streams *s, uint64_t number, struct aico_error *err)
+{
+    CLEANUP(statement_end)
+    sqlite3_stmt *q = streams_statement(s, SQL_VALUE_MARK, err);
+    uint64_t sender, held;
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    bind_number(q, 2, GONE_SIZE);
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return streams_fail(s, err);
+    sender = column_number(q, 0);
+    return sqlite3_step(q) == SQLITE_DONE ? grow(s, sender, GONE_SIZE, &held, err)
+                                          : streams_fail(s, err);
 }
 
 /* Its value is gone; that it was later than another sender's stays. */
 static int retire(struct streams *s, uint64_t number, uint64_t *ret_size, struct aico_error *err)
 {
     int r = take_out(s, SQL_VALUE_CLEAR, number, ret_size, err);
-    sqlite3_stmt *q;
 
     if (r < 0 || *ret_size == 0)
         return r < 0 ? r : take_out(s, SQL_VALUE_DROP, number, ret_size, err);
-    q = streams_statement(s, SQL_VALUE_MARK, err);
-    if (!q)
-        return streams_fail(s, err);
-    bind_number(q, 1, number);
-    return streams_run(s, q, err);
+    return mark_gone(s, number, err);
 }
 
 static int add(struct streams *s, const struct stored_value *value, uint64_t size, bool is_over,
@@ -215,6 +232,14 @@ int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
     return take_all(s, SQL_VALUE_OF, id, drop, SIZE_MAX, ret_removed, &more, err);
 }
 
+int streams_values_forget(struct streams *s, int64_t before_ms, struct aico_error *err)
+{
+    uint64_t removed;
+    bool more;
+
+    return take_all(s, SQL_VALUE_OLD, (uint64_t)before_ms, drop, FORGET_MAX, &removed, &more, err);
+}
+
 int streams_value_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,
                          bool *ret_more, struct aico_error *err)
 {
@@ -226,7 +251,7 @@ int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE]
                        uint64_t *ret_removed, struct aico_error *err)
 {
     static const enum streams_statement steps[] = {SQL_VALUE_DROP_BY, SQL_VALUE_MARK_BY,
-                                                   SQL_HELD_EMPTY};
+                                                   SQL_VALUE_FREE_BY, SQL_HELD_EMPTY};
     uint64_t removed = 0;
     int r = 0;
 
@@ -237,7 +262,7 @@ int streams_value_drop(struct streams *s, const uint8_t sender[SIGN_PUBLIC_SIZE]
             return streams_fail(s, err);
         bind_bytes(q, 1, bytes_of(sender, SIGN_PUBLIC_SIZE));
         r = streams_run(s, q, err);
-        if (r == 0 && steps[i] != SQL_HELD_EMPTY)
+        if (r == 0 && (steps[i] == SQL_VALUE_DROP_BY || steps[i] == SQL_VALUE_MARK_BY))
             removed += (uint64_t)sqlite3_changes(s->db);
     }
     *ret_removed = removed;

@@ -30,8 +30,9 @@ static bool noted;                    /* one of them is new */
 static char statement[64];            /* the last reading key, and whose it is */
 static uint8_t statement_of[32], keys_of[32];
 static size_t keys_size; /* of the last KEYS */
-static int fails = -1;   /* the kind of order that fails */
-static int disk;         /* 0, or what every transaction ends with */
+static int fails = -1;   /* the kind of order that fails ... */
+static int fails_with = AICO_ESTORE;
+static int disk; /* 0, or what every transaction ends with */
 
 static inline void put(struct store_order *o)
 {
@@ -150,7 +151,7 @@ static inline void carry_out(struct store_order *o)
         return;
     }
     if ((int)o->kind == fails) {
-        o->code = AICO_ESTORE;
+        o->code = fails_with;
         return;
     }
     switch (o->kind) {

@@ -2,6 +2,7 @@
 /* The directory of prekeys: each key once, ten bundles a minute, nothing of the revoked. */
 #include "world.h"
 
+#include "broker/quota.h"
 #include "broker/store.h"
 
 /* A statement as far as the broker reads it. */
@@ -300,11 +301,50 @@ static void what_the_revoked_left_is_not_stored_any_more(void **state)
     world_deinit(&w);
 }
 
+/* A statement is new once in a week: who changes it without end is sent away, and the prekeys of
+ * others are there. Who reads nothing that is sealed leaves none. */
+static void a_flood_of_statements_ends_its_sender_and_nobody_else(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    struct item *bye;
+    uint32_t count = 0;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(leave(b, 7, 100, 100), MIN(100 * (i + 1), PREKEYS_MAX));
+    while (count < 1000 && leave(a, count + 1, 1, 1) == 1)
+        count++;
+    assert_int_equal(count, SCARCE_BURST);
+    bye = take(a, RECORD_BYE);
+    assert_non_null(bye);
+    assert_int_equal(bye->code, AICO_ERATE);
+    assert_non_null(strstr(bye->text, "PREKEYS"));
+    assert_non_null(strstr(bye->text, "sealed/**"));
+    item_free(bye);
+    a->instance++;
+    client_go(a);
+    assert_int_equal(fetch(a, "b"), 100);
+    world_deinit(&w);
+
+    world_init_with(&w, &w.settings, COMPONENTS, "open/** publish * subscribe * seal none\n");
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    assert_int_equal(leave(a, 7, 1, 1), -1);
+    assert_int_equal(a->kicked, 1);
+    assert_int_equal(fetch(b, "a"), AICO_ENOPREKEY);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_one_time_key_is_given_once_and_the_owner_hears_when_few_are_left),
         cmocka_unit_test(an_empty_shelf_still_gives_the_statement),
+        cmocka_unit_test(a_flood_of_statements_ends_its_sender_and_nobody_else),
         cmocka_unit_test(a_new_statement_takes_the_place_of_the_former_and_its_keys),
         cmocka_unit_test(a_drain_is_stopped_at_ten_a_minute),
         cmocka_unit_test(prekeys_in_another_name_end_the_link),

@@ -3,8 +3,10 @@
  * Streams in the broker core where they end: messages in pieces, keys that are handed in, limits,
  * a store that fails, readers that go in the middle.
  */
-#include "broker/quota.h"
 #include "stream_world.h"
+
+#include "base/hash.h"
+#include "broker/quota.h"
 
 #define HISTORY_RULES                                                                              \
     "h/** publish a,d subscribe b seal group| history store count=100\n"                           \
@@ -300,24 +302,136 @@ static void a_flood_of_reading_keys_ends_its_sender_and_nobody_else(void **state
     world_deinit(&w);
 }
 
+static void hand_in_keys(struct client *c, uint8_t count)
+{
+    static const uint8_t key_id[KEY_ID_BYTES] = {7};
+    static uint8_t entries[STORED_KEYS_MAX * (32 + 2 + STORED_KEY_MAX)];
+    struct writer w = writer_over(entries, sizeof(entries)), frame = frame_begin();
+
+    for (int i = 0; i < count; i++) {
+        writer_zeros(&w, 32);
+        writer_u16(&w, STORED_KEY_MAX);
+        writer_zeros(&w, STORED_KEY_MAX);
+    }
+    record_write_keys(
+        &frame, &(struct record_keys){bytes_of(key_id, sizeof(key_id)), count, writer_view(&w)});
+    client_send(c, &frame);
+}
+
 static void keys_of_a_generation_go_to_the_store(void **state)
 {
-    static const uint8_t key_id[KEY_ID_BYTES] = {7}, entry[32 + 2 + 4] = {[33] = 4};
-    struct writer frame = frame_begin();
     uint8_t identity[32];
     struct world w;
     struct client *a;
 
     (void)state;
-    begin_empty(&w);
+    empty_store();
+    begin_with(&w, HISTORY_RULES);
+    work(&w);
     a = connect_as(&w, "a");
-    record_write_keys(&frame, &(struct record_keys){bytes_of(key_id, sizeof(key_id)), 1,
-                                                    bytes_of(entry, sizeof(entry))});
-    client_send(a, &frame);
+    hand_in_keys(a, 1);
     work(&w);
     identity_of("a", identity);
-    assert_int_equal(keys_size, sizeof(entry));
+    assert_int_equal(keys_size, 32 + 2 + STORED_KEY_MAX);
     assert_memory_equal(keys_of, identity, 32);
+    world_deinit(&w);
+}
+
+/* Who publishes nothing that is stored with keys leaves none; but who has a later registry than we
+ * may have a right that we do not know yet. */
+static void keys_of_who_may_not_publish_are_not_stored(void **state)
+{
+    struct broker_event logged;
+    struct world w;
+    struct client *b;
+    size_t said = 0;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, HISTORY_RULES);
+    work(&w);
+    b = connect_as(&w, "b");
+    hand_in_keys(b, 1);
+    work(&w);
+    assert_int_equal(keys_size, 0);
+    while (broker_next_event(w.broker, &logged))
+        said += strstr(logged.text, "may not send KEYS") != NULL;
+    assert_int_equal(said, 1);
+    assert_int_equal(b->kicked, 1);
+    client_lose_link(b);
+    client_link(b);
+    client_hello(b, 1000);
+    hand_in_keys(b, 1);
+    work(&w);
+    assert_int_equal(keys_size, 32 + 2 + STORED_KEY_MAX);
+    world_deinit(&w);
+}
+
+/* The store is slow: what one leaves waits at its own link, and others' come at once. */
+static void keys_on_their_way_to_the_store_are_bounded(void **state)
+{
+    struct store_order *o, *mine, *list = NULL;
+    size_t bytes = 0, count = 0;
+    struct world w;
+    struct client *a, *d;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, HISTORY_RULES);
+    work(&w);
+    a = connect_as(&w, "a");
+    d = connect_as(&w, "d");
+    for (int i = 0; i < 2000 && a->kicked == 1; i++) {
+        hand_in_keys(a, STORED_KEYS_MAX);
+        pump(&w);
+        while ((o = broker_next_order(w.broker)) != NULL) {
+            bytes += o->data.size;
+            count++;
+            DL_APPEND(list, o);
+        }
+    }
+    assert_int_equal(a->kicked, AICO_ERATE); /* that, and what waits, is all that is held for it */
+    assert_in_range(bytes, ROWS_KEYS_MAX, 3 * ROWS_KEYS_MAX / 2);
+
+    hand_in_keys(d, 2);
+    pump(&w);
+    mine = broker_next_order(w.broker);
+    assert_non_null(mine);
+    assert_int_equal(mine->data.size, 2 * (32 + 2 + STORED_KEY_MAX));
+    DL_APPEND(list, mine);
+    broker_orders_done(w.broker, w.now, list);
+    a->instance++;
+    client_go(a);
+    hand_in_keys(a, 1);
+    work(&w);
+    assert_int_equal(keys_size, 32 + 2 + STORED_KEY_MAX);
+    world_deinit(&w);
+}
+
+static void what_the_store_refuses_to_keep_is_refused_by_name(void **state)
+{
+    struct world w;
+    struct client *b;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    fails = STORE_FOLLOW;
+    fails_with = AICO_EQUOTA;
+    for (int i = 0; i < 3; i++) {
+        struct item *item;
+
+        follow_by(b, (struct record_follow){.subscription = 1,
+                                            .name = bytes_text("jobs"),
+                                            .filter = bytes_text("st/**"),
+                                            .queue = i ? bytes_text("work") : bytes_of(NULL, 0)});
+        item = take(b, RECORD_REFUSE);
+        assert_non_null(item);
+        assert_int_equal(item->code, AICO_EQUOTA);
+        item_free(item);
+    }
+    fails = -1;
+    fails_with = AICO_ESTORE;
     world_deinit(&w);
 }
 
@@ -669,6 +783,9 @@ int main(void)
         cmocka_unit_test(a_reading_key_is_not_replaced_by_the_one_it_replaced),
         cmocka_unit_test(a_flood_of_reading_keys_ends_its_sender_and_nobody_else),
         cmocka_unit_test(keys_of_a_generation_go_to_the_store),
+        cmocka_unit_test(keys_of_who_may_not_publish_are_not_stored),
+        cmocka_unit_test(keys_on_their_way_to_the_store_are_bounded),
+        cmocka_unit_test(what_the_store_refuses_to_keep_is_refused_by_name),
         cmocka_unit_test(a_filter_must_be_one),
         cmocka_unit_test(a_number_in_use_ends_the_link),
         cmocka_unit_test(so_many_filters_are_followed_and_no_more),

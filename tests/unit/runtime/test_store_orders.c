@@ -386,7 +386,7 @@ static void retention_deletes_all_there_is_to_delete(void **state UNUSED)
                                          .payload = bytes_text("p")};
         uint64_t number;
 
-        assert_int_equal(streams_put(hand.streams, &m, &number, NULL), 0);
+        assert_int_equal(streams_put(hand.streams, &m, &number, NULL, NULL), 0);
     }
     assert_int_equal(streams_commit(hand.streams, NULL), 0);
     trim = order(STORE_TRIM);
@@ -586,9 +586,89 @@ static int tear_down(void **state UNUSED)
 
 #define ORDERS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static struct store_order *leave_key(uint8_t generation, char entry[32 + 2 + 6])
+{
+    struct store_order *o = order(STORE_KEYS);
+
+    memset(entry, 0, 32 + 2 + 6);
+    entry[33] = 6;
+    memcpy(o->key_id, key_id, sizeof(key_id));
+    o->key_id[0] = generation;
+    o->data = bytes_of(entry, 32 + 2 + 6);
+    return o;
+}
+
+static struct store_order *put_sealed(uint8_t generation)
+{
+    struct store_order *o = put(1, "AICO-MSG");
+
+    memset(o->scope, 0, sizeof(o->scope));
+    memcpy(o->scope, key_id, sizeof(key_id));
+    o->scope[0] = generation;
+    return o;
+}
+
+/* A message is not said to be stored where what opens it found no room. */
+static void what_is_sealed_with_keys_that_found_no_room_is_refused(void **state UNUSED)
+{
+    struct store_order *first, *second, *refused[2], *other, *value;
+    char entries[2][32 + 2 + 6];
+
+    streams_limit(hand.streams, &(struct streams_limits){.readers = 9, .marks = 9, .keys = 100});
+    clear();
+    (void)leave_key('1', entries[0]);
+    second = leave_key('2', entries[1]);
+    first = put_sealed('1');
+    refused[0] = put_sealed('2');
+    other = put_sealed('2');
+    memcpy(other->identity, bob, sizeof(bob));
+    value = put_sealed('2');
+    value->kind = STORE_VALUE;
+    carry_out();
+    assert_int_equal(second->code, AICO_EQUOTA);
+    assert_int_equal(first->code, 0);
+    assert_int_equal(refused[0]->code, AICO_EQUOTA);
+    assert_non_null(strstr(refused[0]->text, "alice"));
+    assert_int_equal(value->code, AICO_EQUOTA);
+    assert_int_equal(other->code, 0); /* who has the same, by chance or not */
+    clear();
+
+    /* Left again, with room: by then it is stored. */
+    streams_limit(hand.streams, &(struct streams_limits){.readers = 9, .marks = 9, .keys = 999});
+    refused[1] = put_sealed('2');
+    (void)leave_key('2', entries[1]);
+    first = put_sealed('2');
+    carry_out();
+    assert_int_equal(refused[1]->code, AICO_EQUOTA);
+    assert_int_equal(first->code, 0);
+    assert_true(first->number > 0);
+    clear();
+}
+
+static void a_reader_too_many_is_its_own_failure(void **state UNUSED)
+{
+    struct store_order *follow, *stored;
+
+    streams_limit(hand.streams, &(struct streams_limits){.readers = 0, .marks = 1, .keys = 0});
+    clear();
+    follow = order(STORE_FOLLOW);
+    follow->name = bytes_text("d");
+    stored = put(1, "one");
+    (void)put(1, "two");
+    batch.items[2].topic = bytes_text("a/y");
+    carry_out();
+    assert_int_equal(follow->code, AICO_EQUOTA);
+    assert_int_equal(stored->code, 0);
+    assert_true(stored->number > 0);
+    assert_int_equal(batch.items[2].code, AICO_EQUOTA);
+    clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ORDERS_TEST(what_is_sealed_with_keys_that_found_no_room_is_refused),
+        ORDERS_TEST(a_reader_too_many_is_its_own_failure),
         ORDERS_TEST(an_order_sees_what_those_before_it_did),
         ORDERS_TEST(a_failure_is_that_of_everything_that_was_to_be_stored_with_it),
         ORDERS_TEST(a_question_that_is_wrong_costs_the_others_nothing),

@@ -160,6 +160,39 @@ static void what_is_void_is_not_found_and_goes(void **state UNUSED)
     streams_close(&s);
 }
 
+/* What tells that it was there goes when no mail of its time is kept any more. */
+static void nothing_stays_of_mail_that_was_taken(void **state UNUSED)
+{
+    const int64_t day = (int64_t)24 * 3600 * 1000;
+    struct streams *s = open_store();
+    sqlite3_stmt *q = NULL;
+    sqlite3 *db = NULL;
+    uint64_t used, number;
+
+    number = leave(s, bob, 900, 5000, &used);
+    assert_true(number > 0);
+    take(s, bob, number);
+    for (struct seen rest = look(s, bob, 0); rest.count > 0; rest.count--)
+        take(s, bob, rest.numbers[rest.count - 1]);
+    for (struct seen rest = look(s, carol, 0); rest.count > 0; rest.count--)
+        take(s, carol, rest.numbers[rest.count - 1]);
+    assert_int_equal(leave(s, bob, 900, 5000, &used), 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, 13 * day, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(leave(s, bob, 900, 5000, &used), 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, 15 * day, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM mark", -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int64(q, 0), 0);
+    (void)sqlite3_finalize(q);
+    (void)sqlite3_close(db);
+    streams_close(&s);
+}
+
 /* A store of the version before has no mailboxes; it gets them, and keeps what it had. */
 static void a_store_without_mailboxes_gets_them(void **state UNUSED)
 {
@@ -171,7 +204,10 @@ static void a_store_without_mailboxes_gets_them(void **state UNUSED)
     assert_int_equal(sqlite3_exec(db,
                                   "DROP TABLE mail; DROP TABLE box; DROP TABLE value; "
                                   "DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end; "
-                                  "DROP TABLE missed; PRAGMA user_version=1;"
+                                  "DROP TABLE missed; DROP INDEX reader_maker; "
+                                  "ALTER TABLE reader DROP COLUMN maker; "
+                                  "ALTER TABLE sender DROP COLUMN marks; "
+                                  "ALTER TABLE sender DROP COLUMN keys; PRAGMA user_version=1;"
                                   "INSERT INTO topic(name) VALUES('kept')",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -210,6 +246,7 @@ int main(void)
         cmocka_unit_test(everybody_finds_his_own_in_order_until_he_has_taken_it),
         cmocka_unit_test(what_is_sent_again_is_there_once),
         cmocka_unit_test(what_is_void_is_not_found_and_goes),
+        cmocka_unit_test(nothing_stays_of_mail_that_was_taken),
         cmocka_unit_test(a_store_without_mailboxes_gets_them),
     };
 

@@ -79,7 +79,7 @@ static uint64_t say(struct streams *s, const char *topic, uint64_t position, int
     uint64_t number = 0;
 
     begin(s);
-    assert_int_equal(streams_put(s, &m, &number, NULL), 0);
+    assert_int_equal(streams_put(s, &m, &number, NULL, NULL), 0);
     commit(s);
     assert_true(number > 0);
     return number;
@@ -90,8 +90,8 @@ static uint64_t follow(struct streams *s, const char *name, const char *filter)
     struct streams_reader reader;
 
     begin(s);
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text(name), bytes_text(filter),
-                                    STREAMS_ALL, 0, &reader, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text(name),
+                                    bytes_text(filter), STREAMS_ALL, 0, &reader, NULL),
                      0);
     commit(s);
     return reader.id;

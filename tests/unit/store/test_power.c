@@ -105,7 +105,7 @@ static int store_some(struct streams *s)
     for (uint64_t p = first; r == 0 && p < first + count; p++) {
         struct stored_message m = message_of(p);
 
-        r = streams_put(s, &m, &model.number[p], NULL);
+        r = streams_put(s, &m, &model.number[p], NULL, NULL);
         model.fate[p] = UNSAID;
         model.positions = p;
     }
@@ -194,8 +194,8 @@ static int follow(struct streams *s)
     int r = streams_begin(s, NULL);
 
     if (r == 0)
-        r = streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text(STREAM), STREAMS_ALL,
-                           0, &reader, NULL);
+        r = streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                           bytes_text(STREAM), STREAMS_ALL, 0, &reader, NULL);
     if (r == 0)
         r = streams_commit(s, NULL);
     if (r < 0)
@@ -348,7 +348,7 @@ static void say_again(struct streams *s)
         if (model.fate[p] != UNSAID && p + 3 <= model.positions)
             continue;
         assert_int_equal(streams_begin(s, NULL), 0);
-        assert_int_equal(streams_put(s, &m, &number, NULL), 0);
+        assert_int_equal(streams_put(s, &m, &number, NULL, NULL), 0);
         assert_int_equal(streams_commit(s, NULL), 0);
         assert_int_equal(number > 0, model.fate[p] == UNSAID && !seen[p]);
         if (number > 0) {

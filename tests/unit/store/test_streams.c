@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -62,7 +63,7 @@ static uint64_t put(struct streams *s, const struct stored_message *m)
     uint64_t number = 0;
 
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_put(s, m, &number, NULL), 0);
+    assert_int_equal(streams_put(s, m, &number, NULL, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
     return number;
 }
@@ -74,7 +75,7 @@ static void fill(struct streams *s, uint64_t count)
         struct stored_message m = message("a/x", i, "payload");
         uint64_t number;
 
-        assert_int_equal(streams_put(s, &m, &number, NULL), 0);
+        assert_int_equal(streams_put(s, &m, &number, NULL, NULL), 0);
         assert_true(number > 0);
     }
     assert_int_equal(streams_commit(s, NULL), 0);
@@ -168,7 +169,7 @@ static void what_was_rolled_back_never_was(void **state UNUSED)
     uint64_t number;
 
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_put(s, &m, &number, NULL), 0);
+    assert_int_equal(streams_put(s, &m, &number, NULL, NULL), 0);
     streams_rollback(s);
     assert_int_equal(read_all(s, "**", 0, 0)->count, 0);
     assert_true(put(s, &m) > 0);
@@ -198,8 +199,8 @@ static void a_durable_reader_goes_on_where_it_was(void **state UNUSED)
 
     fill(s, 10);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text("a/**"),
-                                    STREAMS_ALL, 0, &r, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("a/**"), STREAMS_ALL, 0, &r, NULL),
                      0);
     assert_false(r.existed);
     assert_int_equal(r.floor, 0);
@@ -209,8 +210,8 @@ static void a_durable_reader_goes_on_where_it_was(void **state UNUSED)
     streams_close(&s);
 
     s = open_store();
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text("a/**"),
-                                    STREAMS_NEW, 0, &again, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("a/**"), STREAMS_NEW, 0, &again, NULL),
                      0);
     assert_true(again.existed);
     assert_int_equal(again.floor, 1);
@@ -219,8 +220,8 @@ static void a_durable_reader_goes_on_where_it_was(void **state UNUSED)
     assert_int_equal(seen->positions[0], 2);
     for (size_t i = 0; i < seen->count; i++)
         assert_int_not_equal(seen->positions[i], 5);
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text("a/x"),
-                                    STREAMS_NEW, 0, &again, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("a/x"), STREAMS_NEW, 0, &again, NULL),
                      AICO_EEXISTS);
     assert_int_equal(readers_of(s, "a/x"), 1);
     assert_int_equal(readers_of(s, "b/x"), 0);
@@ -236,8 +237,8 @@ static uint64_t floor_of(struct streams *s, enum streams_start start, uint64_t v
 {
     struct streams_reader r = {0};
 
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text(""), bytes_text("a/x"), start,
-                                    value, &r, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text(""),
+                                    bytes_text("a/x"), start, value, &r, NULL),
                      0);
     assert_int_equal(r.id, 0);
     return r.floor;
@@ -326,14 +327,15 @@ static void a_message_comes_with_the_key_of_who_asks(void **state UNUSED)
     assert_true(put(s, &m) > 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "");
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(
-        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
-        0);
-    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, alice,
-                                     bytes_text("for alice"), 9, NULL),
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                     bytes_text("for bob"), 9, NULL, NULL),
                      0);
-    assert_int_equal(
-        streams_put_key(s, bob, bytes_text("bob"), key_id, bob, bytes_text("another"), 9, NULL), 0);
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, alice,
+                                     bytes_text("for alice"), 9, NULL, NULL),
+                     0);
+    assert_int_equal(streams_put_key(s, bob, bytes_text("bob"), key_id, bob, bytes_text("another"),
+                                     9, NULL, NULL),
+                     0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob");
     streams_close(&s);
@@ -347,9 +349,9 @@ static void a_sender_keeps_its_name_when_its_key_came_first(void **state UNUSED)
     struct stored_message m = message("a/x", 1, "AICO-MSGkey-id-12345rest");
 
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(
-        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
-        0);
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                     bytes_text("for bob"), 9, NULL, NULL),
+                     0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_true(put(s, &m) > 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob"); /* and checks the name */
@@ -368,9 +370,9 @@ static void keys_go_when_their_messages_are_gone(void **state UNUSED)
     memset(m.scope + sizeof(key_id), 0, sizeof(m.scope) - sizeof(key_id));
     assert_true(put(s, &m) > 0);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(
-        streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("for bob"), 9, NULL),
-        0);
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                     bytes_text("for bob"), 9, NULL, NULL),
+                     0);
     assert_int_equal(streams_sweep(s, later, NULL), 0);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob");
@@ -385,6 +387,197 @@ static void keys_go_when_their_messages_are_gone(void **state UNUSED)
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_true(put(s, &m) > 0); /* the mark is gone */
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "");
+    streams_close(&s);
+}
+
+/* --- rows that no key of the settings bounds ----------------------------------------------------
+ */
+
+static int follow_as(struct streams *s, const char *component, const char *maker, const char *name,
+                     struct streams_reader *ret, struct aico_error *err)
+{
+    int r;
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    r = streams_follow(s, bytes_text(component), bytes_text(maker), bytes_text(name),
+                       bytes_text(STREAM), STREAMS_NEW, 0, ret, err);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    return r;
+}
+
+/* Also those of queue groups are of who made them, and take nothing from the group's others. */
+static void a_component_names_so_many_readers_and_no_more(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    struct streams_reader reader = {0};
+    struct aico_error err = {0};
+
+    streams_limit(s, &(struct streams_limits){.readers = 3, .marks = 99, .keys = 999});
+    assert_int_equal(follow_as(s, "mallory", "mallory", "1", &reader, NULL), 0);
+    assert_int_equal(follow_as(s, "$work", "mallory", "2", &reader, NULL), 0);
+    assert_int_equal(follow_as(s, "mallory", "mallory", "3", &reader, NULL), 0);
+    assert_int_equal(reader.count, 3);
+    assert_int_equal(follow_as(s, "mallory", "mallory", "4", &reader, &err), AICO_EQUOTA);
+    assert_non_null(strstr(err.text, "mallory has 3 durable readers"));
+    assert_non_null(strstr(err.text, "4 is not"));
+    assert_int_equal(follow_as(s, "$work", "mallory", "5", &reader, NULL), AICO_EQUOTA);
+
+    /* What is there goes on, and another has its own. */
+    assert_int_equal(follow_as(s, "mallory", "mallory", "3", &reader, NULL), 0);
+    assert_true(reader.existed);
+    assert_int_equal(follow_as(s, "$work", "bob", "2", &reader, NULL), 0);
+    assert_true(reader.existed);
+    assert_int_equal(follow_as(s, "$work", "bob", "6", &reader, NULL), 0);
+    assert_int_equal(reader.count, 1);
+
+    /* Forgetting one makes room. */
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_forget(s, bytes_text("mallory"), bytes_text("1"), NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(follow_as(s, "mallory", "mallory", "4", &reader, NULL), 0);
+    streams_close(&s);
+}
+
+static uint64_t count_rows(const char *table)
+{
+    sqlite3_stmt *q = NULL;
+    sqlite3 *db = NULL;
+    char text[128];
+    uint64_t count;
+
+    (void)snprintf(text, sizeof(text), "SELECT count(*) FROM %s", table);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    count = (uint64_t)sqlite3_column_int64(q, 0);
+    (void)sqlite3_finalize(q);
+    (void)sqlite3_close(db);
+    return count;
+}
+
+static int put_on(struct streams *s, const uint8_t *who, const char *topic, uint64_t position,
+                  uint64_t *ret_number, uint64_t *ret_marks)
+{
+    struct stored_message m = message(topic, position, "x");
+    int r;
+
+    m.identity = who;
+    m.sender = bytes_text(who == bob ? "bob" : "alice");
+    assert_int_equal(streams_begin(s, NULL), 0);
+    r = streams_put(s, &m, ret_number, ret_marks, NULL);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    return r;
+}
+
+static void a_sender_says_so_many_topics_and_no_more(void **state UNUSED)
+{
+    const int64_t later = (int64_t)3 * 24 * 3600 * 1000;
+    struct streams *s = open_store();
+    struct streams_removed removed;
+    uint64_t number, marks, last;
+    char topic[16];
+
+    streams_limit(s, &(struct streams_limits){.readers = 9, .marks = 5, .keys = 999});
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(topic, sizeof(topic), "a/%d", i);
+        assert_int_equal(put_on(s, alice, topic, 1, &number, &marks), 0);
+        assert_int_equal(marks, i + 1);
+    }
+    for (int i = 5; i < 20; i++) {
+        (void)snprintf(topic, sizeof(topic), "a/%d", i);
+        assert_int_equal(put_on(s, alice, topic, 1, &number, &marks), AICO_EQUOTA);
+    }
+    assert_int_equal(count_rows("topic"), 5);
+    assert_int_equal(count_rows("mark"), 5);
+    assert_int_equal(put_on(s, alice, "a/0", 2, &number, &marks), 0); /* what is there goes on */
+    assert_int_equal(marks, 0);
+    assert_int_equal(put_on(s, bob, "a/9", 1, &last, &marks), 0); /* and so do others */
+    assert_int_equal(marks, 1);
+
+    /* What retention takes makes room after a day, and its names go with it. */
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_purge(s, bytes_text(STREAM), number, &removed, NULL), 0);
+    assert_int_equal(streams_sweep(s, 2000, NULL), 0); /* too early */
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(count_rows("topic"), 6);
+    assert_int_equal(put_on(s, alice, "a/9", 1, &number, &marks), AICO_EQUOTA);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, later, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(count_rows("topic"), 1); /* bob's message is there */
+    assert_int_equal(count_rows("item JOIN topic ON topic.id=item.topic WHERE name='a/9'"), 1);
+    assert_int_equal(put_on(s, bob, "a/9", 1, &number, &marks), 0);
+    assert_int_equal(number, 0); /* and is known, and numbers go on */
+    assert_int_equal(put_on(s, alice, "a/9", 1, &number, &marks), 0);
+    assert_int_equal(number, last + 1);
+    assert_int_equal(marks, 1);
+    streams_close(&s);
+}
+
+/* What a store of the layout before holds counts as well. */
+static void what_was_there_before_counts(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    struct streams_reader reader = {0};
+    uint64_t number, marks;
+    sqlite3 *db = NULL;
+
+    assert_int_equal(put_on(s, alice, "a/0", 1, &number, &marks), 0);
+    assert_int_equal(put_on(s, alice, "a/1", 1, &number, &marks), 0);
+    assert_int_equal(follow_as(s, "bob", "bob", "1", &reader, NULL), 0);
+    streams_close(&s);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"
+                                  "ALTER TABLE sender DROP COLUMN marks;"
+                                  "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
+                                  "ALTER TABLE value DROP COLUMN gone; PRAGMA user_version=5;",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)sqlite3_close(db);
+    s = open_store();
+    streams_limit(s, &(struct streams_limits){.readers = 1, .marks = 2, .keys = 0});
+    assert_int_equal(put_on(s, alice, "a/2", 1, &number, &marks), AICO_EQUOTA);
+    assert_int_equal(put_on(s, alice, "a/1", 2, &number, &marks), 0);
+    assert_int_equal(follow_as(s, "bob", "bob", "2", &reader, NULL), AICO_EQUOTA);
+    assert_int_equal(follow_as(s, "bob", "bob", "1", &reader, NULL), 0);
+    streams_close(&s);
+}
+
+static void a_sender_leaves_so_many_keys_and_no_more(void **state UNUSED)
+{
+    const int64_t later = (int64_t)3 * 24 * 3600 * 1000;
+    struct streams *s = open_store();
+    uint8_t key_id[STREAMS_KEY_ID_SIZE] = {0};
+    uint64_t used = 0;
+
+    streams_limit(s, &(struct streams_limits){.readers = 9, .marks = 9, .keys = 4 * (64 + 6)});
+    assert_int_equal(streams_begin(s, NULL), 0);
+    for (key_id[0] = 0; key_id[0] < 20; key_id[0]++) {
+        int r = streams_put_key(s, alice, bytes_text("alice"), key_id, bob, bytes_text("secret"), 9,
+                                &used, NULL);
+
+        assert_int_equal(r, key_id[0] < 4 ? 0 : AICO_EQUOTA);
+    }
+    assert_int_equal(used, 5 * (64 + 6));
+    key_id[0] = 1; /* with every link the same ones are left again */
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                     bytes_text("secret"), 9, &used, NULL),
+                     0);
+    assert_int_equal(used, 4 * (64 + 6));
+    key_id[0] = 9;
+    assert_int_equal(
+        streams_put_key(s, bob, bytes_text("bob"), key_id, bob, bytes_text("key"), 9, NULL, NULL),
+        0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(count_rows("key"), 5);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, later, NULL), 0); /* no message was sealed with them */
+    assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                     bytes_text("secret"), 9, &used, NULL),
+                     0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(used, 64 + 6);
     streams_close(&s);
 }
 
@@ -408,7 +601,7 @@ static void a_full_disk_is_refused_and_what_is_stored_stays(void **state UNUSED)
     m.payload = bytes_of(large, 300 * 1024);
     r = streams_begin(s, &err);
     if (r == 0)
-        r = streams_put(s, &m, &number, &err);
+        r = streams_put(s, &m, &number, NULL, &err);
     if (r == 0)
         r = streams_commit(s, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
@@ -505,7 +698,7 @@ static void kill_loses_nothing_that_was_committed(void **state UNUSED)
                 for (uint64_t i = position; i < position + 3; i++) {
                     struct stored_message m = message("a/x", i, "payload");
 
-                    (void)!streams_put(s, &m, &number, NULL);
+                    (void)!streams_put(s, &m, &number, NULL, NULL);
                 }
                 if (streams_commit(s, NULL) < 0)
                     _exit(1);
@@ -586,8 +779,8 @@ static void dead_letters_are_listed_with_their_reason(void **state UNUSED)
 
     fill(s, 3);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("d"), bytes_text("a/**"),
-                                    STREAMS_ALL, 0, &r, NULL),
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("a/**"), STREAMS_ALL, 0, &r, NULL),
                      0);
     assert_int_equal(streams_bury(s, r.id, 2, AICO_EOPEN, 5, bytes_text("no \"key\""), 77, NULL),
                      0);
@@ -632,6 +825,10 @@ int main(void)
         TEST(a_sender_keeps_its_name_when_its_key_came_first),
         TEST(keys_go_when_their_messages_are_gone),
         TEST(dead_letters_are_listed_with_their_reason),
+        TEST(a_component_names_so_many_readers_and_no_more),
+        TEST(a_sender_says_so_many_topics_and_no_more),
+        TEST(what_was_there_before_counts),
+        TEST(a_sender_leaves_so_many_keys_and_no_more),
         TEST(a_full_disk_is_refused_and_what_is_stored_stays),
         TEST(a_damaged_page_is_named),
         TEST(a_file_that_is_none_of_ours_is_refused),

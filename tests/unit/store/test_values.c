@@ -247,7 +247,7 @@ static void what_opens_a_value_stays_with_it(void **state UNUSED)
     assert_int_equal(streams_begin(s, NULL), 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), i ? old : id, carol,
-                                         bytes_text("opens"), 1000, NULL),
+                                         bytes_text("opens"), 1000, NULL, NULL),
                          0);
     assert_int_equal(streams_value_put(s, &value, &number, &used, NULL), 0);
     assert_int_equal(streams_sweep(s, later, NULL), 0);
@@ -380,6 +380,49 @@ static void after_a_later_value_that_is_gone_no_earlier_one_comes_back(void **st
     streams_close(&s);
 }
 
+/* What stays of values that are gone counts for their sender, and ends after a month. */
+static void what_stays_of_values_that_are_gone_is_bounded(void **state UNUSED)
+{
+    const int64_t day = (int64_t)24 * 3600 * 1000;
+    struct streams *s = open_store();
+    int64_t r = 0;
+    uint64_t used = 0;
+    char topic[16];
+    int said = 0;
+
+    for (int i = 0; i < 100 && r >= 0; i++) {
+        (void)snprintf(topic, sizeof(topic), "g/%d", i);
+        assert_true(say(s, (struct say){.topic = topic, .payload = "a", .position = 1}, NULL) > 0);
+        r = say(s,
+                (struct say){.who = bob,
+                             .topic = topic,
+                             .payload = "b",
+                             .position = 1,
+                             .expires_ms = 2000,
+                             .limit = 1000},
+                NULL);
+        if (r > 0)
+            assert_int_equal(expire(s, 2001), 1);
+        said += r > 0;
+    }
+    assert_int_equal(r, AICO_EQUOTA);
+    assert_in_range(said, 5, 10);
+    /* Not before its time. */
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, 29 * day, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(say_again(s, "g/0", "a", 2), 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_sweep(s, 31 * day, NULL), 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_true(say(s,
+                    (struct say){
+                        .who = bob, .topic = "g/999", .payload = "b", .position = 1, .limit = 1000},
+                    &used) > 0);
+    assert_int_equal(used, 6);
+    streams_close(&s);
+}
+
 /* Nothing stays of a value that was nobody's but its sender's. */
 static void of_the_only_senders_value_nothing_stays(void **state UNUSED)
 {
@@ -405,10 +448,13 @@ static void a_store_without_values_gets_them(void **state UNUSED)
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
-        sqlite3_exec(db,
-                     "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
-                     "DROP TABLE missed; PRAGMA user_version=2;",
-                     NULL, NULL, NULL),
+        sqlite3_exec(
+            db,
+            "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
+            "DROP TABLE missed; DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"
+            "ALTER TABLE sender DROP COLUMN marks; ALTER TABLE sender DROP COLUMN keys;"
+            "PRAGMA user_version=2;",
+            NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
@@ -428,7 +474,12 @@ static void what_was_there_before_stays_the_last(void **state UNUSED)
                     NULL) > 0);
     streams_close(&s);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4;",
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"
+                                  "ALTER TABLE sender DROP COLUMN marks;"
+                                  "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
+                                  "ALTER TABLE value DROP COLUMN gone;"
+                                  "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4;",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     (void)sqlite3_close(db);
@@ -473,6 +524,7 @@ int main(void)
         cmocka_unit_test(of_the_only_senders_value_nothing_stays),
         cmocka_unit_test(a_store_without_values_gets_them),
         cmocka_unit_test(what_was_there_before_stays_the_last),
+        cmocka_unit_test(what_stays_of_values_that_are_gone_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
