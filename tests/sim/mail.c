@@ -11,6 +11,7 @@
 #include "session/keep.h"
 #include "sim.h"
 
+#define ON_ITS_WAY_MS 10000
 #define FILTER "mail/*"
 
 void mail_begin(struct world *w)
@@ -179,6 +180,13 @@ void mail_loss(struct node *node, int sender, int topic, uint64_t count)
         node->mail_told[sender] += MAX(count, (uint64_t)1);
 }
 
+/* Whether @m may have left the mailbox unheard: it was on its way to who had just unsubscribed, and
+ * waits on its own disk. */
+static bool may_have_left(const struct node *node, const struct sim_message *m)
+{
+    return node->unheard_ms > 0 && m->pushed_ms <= node->unheard_ms + ON_ITS_WAY_MS;
+}
+
 /* What surely lies in the mailbox of @to. */
 static size_t lying(const struct world *w, int to)
 {
@@ -189,7 +197,7 @@ static size_t lying(const struct world *w, int to)
 
         if (m->lane == LANE_MAIL && m->to == to && m->settled_step && !m->refused &&
             m->delivered_to[to] == 0 && m->expires_ms == 0 && oracle_allowed_throughout(w, m, to) &&
-            w->nodes[to].mail_told[m->sender] == 0)
+            w->nodes[to].mail_told[m->sender] == 0 && !may_have_left(&w->nodes[to], m))
             bytes += m->size;
     }
     return bytes;

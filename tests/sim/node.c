@@ -561,8 +561,10 @@ void node_unsubscribe(struct node *node, int index)
     s->used = false;
     if (s->durable)
         book_lost(node);
-    if (index == SUBSCRIPTION_MAIL)
+    if (index == SUBSCRIPTION_MAIL) {
         mail_lost(node);
+        node->unheard_ms = node->world->now_ms;
+    }
     client_unsubscribe(node->client, node_moment(node), number, 40000, ticket);
     node_settle(node);
 }

@@ -246,6 +246,7 @@ struct node {
     uint64_t mail_told[NODES]; /* how many of whose messages it was told that it will not get */
     uint32_t mail_order[NODES][TOPICS]; /* number + 1 of the last */
     int64_t listen_ms, take_ms;
+    int64_t unheard_ms;                 /* when it unsubscribed from its mailbox last; 0: never */
     uint64_t got;                       /* message_kept() of what came last */
     uint32_t kept_shown[NODES][TOPICS]; /* number + 1 of the last stored value, ever */
     uint32_t late[TOPICS]; /* number + 1 of the stored value shown since it subscribed at last */
