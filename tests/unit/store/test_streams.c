@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "store/streams.h"
+#include "store/streams_internal.h"
 
 #define STREAM "a/**"
 
@@ -794,6 +794,103 @@ static void dead_letters_are_listed_with_their_reason(void **state UNUSED)
     streams_close(&s);
 }
 
+/* --- starting with much in it -------------------------------------------------------------------
+ */
+
+/* A broker that stored @count messages, of which its reader has all but ten, and was killed. */
+static void store_and_die(uint64_t count)
+{
+    pid_t child = fork();
+    struct streams_reader r;
+    struct streams *s;
+    int status;
+
+    if (child != 0) {
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        return;
+    }
+    s = open_store();
+    if (streams_text(s, "PRAGMA synchronous=OFF", NULL) < 0) /* no power goes here */
+        _exit(1);
+    for (uint64_t i = 1; i <= count; i++) {
+        struct stored_message m = message("a/x", i, "payload");
+        uint64_t number;
+
+        if ((i % 20 == 1 && streams_begin(s, NULL) < 0) ||
+            streams_put(s, &m, &number, NULL, NULL) < 0 ||
+            ((i % 20 == 0 || i == count) && streams_commit(s, NULL) < 0))
+            _exit(1);
+    }
+    if (streams_begin(s, NULL) < 0 ||
+        streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"), bytes_text("a/**"),
+                       STREAMS_NUMBER, count - 9, &r, NULL) < 0 ||
+        streams_commit(s, NULL) < 0)
+        _exit(1);
+    _exit(0);
+}
+
+struct cost {
+    int pages, steps; /* read, and of SQLite's machine */
+    off_t log;        /* bytes that are read again to find out what was committed */
+};
+
+static int no_statement(void *context UNUSED, const uint8_t identity[SIGN_PUBLIC_SIZE] UNUSED,
+                        struct bytes statement UNUSED)
+{
+    return 0;
+}
+
+/* What a broker asks of its store before it has given a reader its first message. */
+static struct cost cost_of_start(uint64_t count)
+{
+    struct streams_query query = {.filter = bytes_text("a/**"), .count_max = 1, .bytes_max = 1000};
+    struct cost cost = {0};
+    struct seen seen = {0};
+    struct streams_reader r;
+    struct streams *s;
+    struct stat st;
+    uint64_t last = 0;
+    bool more;
+    char log[104];
+    int most;
+
+    (void)fresh_path(NULL);
+    store_and_die(count);
+    (void)snprintf(log, sizeof(log), "%s-wal", path);
+    assert_int_equal(stat(log, &st), 0);
+    cost.log = st.st_size;
+    s = open_store();
+    assert_int_equal(streams_statements(s, no_statement, NULL, NULL), 0);
+    assert_int_equal(streams_prekeys(s, no_statement, NULL, NULL), 0);
+    assert_int_equal(streams_last(s, &last, NULL), 0);
+    assert_int_equal(last, count);
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("a/**"), STREAMS_ALL, 0, &r, NULL),
+                     0);
+    query.after = r.floor;
+    query.reader = r.id;
+    assert_int_equal(streams_read(s, &query, take, &seen, &query.after, &more, NULL), 0);
+    assert_int_equal(seen.numbers[0], count - 9);
+    assert_int_equal(sqlite3_db_status(s->db, SQLITE_DBSTATUS_CACHE_MISS, &cost.pages, &most, 0),
+                     SQLITE_OK);
+    for (size_t i = 0; i < SQL_COUNT; i++)
+        if (s->statements[i])
+            cost.steps += sqlite3_stmt_status(s->statements[i], SQLITE_STMTSTATUS_VM_STEP, 0);
+    streams_close(&s);
+    return cost;
+}
+
+static void what_a_start_costs_does_not_grow_with_what_is_stored(void **state UNUSED)
+{
+    struct cost few = cost_of_start(1000), many = cost_of_start(50000);
+
+    assert_true(few.pages > 0 && few.steps > 0);
+    assert_in_range(many.pages, 0, few.pages + 8); /* a tree is a page or two higher */
+    assert_in_range(many.steps, 0, few.steps + 8);
+    assert_in_range(many.log, 1, 5000 * 4120); /* 4000 pages, and what one transaction writes */
+}
+
 static int set_up(void **state UNUSED)
 {
     return mkdtemp(folder) ? 0 : -1;
@@ -833,6 +930,7 @@ int main(void)
         TEST(a_damaged_page_is_named),
         TEST(a_file_that_is_none_of_ours_is_refused),
         TEST(kill_loses_nothing_that_was_committed),
+        TEST(what_a_start_costs_does_not_grow_with_what_is_stored),
         TEST(random_steps_agree_with_a_model),
     };
 
