@@ -249,6 +249,39 @@ static void forged_refuse(void **state UNUSED)
     assert_heard(&net, BACKEND, 0, "as if nothing had been");
 }
 
+/* PROTOCOL 4 has Resume1 and Resume2, types 7 and 8, under allow_key_reuse, which is not spoken
+ * here: whatever bits they have, nothing is answered, derived or lost. */
+static void a_resume_is_not_taken(void **state UNUSED)
+{
+    enum { SIZE = 80 };
+    struct sessions_stats before, after;
+    struct channel *channel;
+
+    connect_both(CLI, BACKEND);
+    net_run(&net);
+    net_forget_notes(&net);
+    sessions_get_stats(net.nodes[BACKEND].sessions, &before);
+    channel = line_best(peer_at(BACKEND, CLI))->channel;
+    for (uint8_t type = 7; type <= 8; type++)
+        for (size_t bit = 0; bit <= SIZE * 8; bit++) { /* the last one changes nothing */
+            uint8_t resume[SIZE + 1] = {1, type};
+
+            memcpy(resume + 4, channel->id, CHANNEL_ID_SIZE);
+            resume[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            net_post(&net, CLI, BACKEND, DELIVERY_CONTROL, bytes_text(SESSION_TOPIC_CONTROL), NULL,
+                     bytes_of(resume, SIZE));
+            net.handed = 0;
+            net_run(&net);
+            assert_int_equal(net.handed, 1); /* nothing but itself */
+        }
+    sessions_get_stats(net.nodes[BACKEND].sessions, &after);
+    assert_int_equal(after.handshakes, before.handshakes);
+    assert_ptr_equal(line_best(peer_at(BACKEND, CLI))->channel, channel);
+    say(CLI, BACKEND, "as if nothing had been");
+    net_run(&net);
+    assert_heard(&net, BACKEND, 0, "as if nothing had been");
+}
+
 static void a_forged_channel_unknown_costs_a_handshake_and_loses_nothing(void **state UNUSED)
 {
     uint8_t refuse[REFUSE_SIZE], about[HASH_SIZE] = {0};
@@ -1307,6 +1340,7 @@ int main(void)
         TEST(hello1_replay_keeps_channel),
         TEST(everything_again_does_nothing_twice),
         TEST(forged_refuse),
+        TEST(a_resume_is_not_taken),
         TEST(a_forged_channel_unknown_costs_a_handshake_and_loses_nothing),
         cmocka_unit_test(both_dial),
         TEST(a_dialer_whose_answers_were_lost_is_not_shut_out),
