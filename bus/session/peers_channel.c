@@ -146,6 +146,14 @@ static void say_registry(struct sessions *s, struct moment now, struct peer *pee
     line_control(s, now, peer, line, writer_view(&w));
 }
 
+/* Until Hello3 is repeated: soon at first, then ever later. */
+static int64_t repeat_pause_ms(const struct sessions *s, struct moment now, const struct line *line)
+{
+    int64_t age_ms = now.boot_ms - line->channel->established_ms;
+
+    return MIN(s->settings.handshake_timeout_ms / 8, MAX(HANDSHAKE_AGAIN_MS, age_ms));
+}
+
 int line_add(struct sessions *s, struct moment now, struct peer *peer,
              const struct channel_keys *keys, const uint8_t *hello3)
 {
@@ -180,7 +188,7 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
         retire(s, now, peer, other);
     if (hello3) {
         say_ping(s, now, peer, line);
-        line->repeat_ms = now.boot_ms + s->settings.handshake_timeout_ms / 8;
+        line->repeat_ms = now.boot_ms + repeat_pause_ms(s, now, line);
     }
     if (registry_version(s->registry) > keys->peer_version)
         say_registry(s, now, peer, line);
@@ -787,7 +795,7 @@ static void tick_used(struct sessions *s, struct moment now, struct peer *peer, 
         event_send(s, peer, bytes_of(line->hello3, HELLO3_SIZE));
         say_ping(s, now, peer, line);
         line->unanswered = 0; /* the handshake, not the peer, is what is being waited for */
-        line->repeat_ms = now.boot_ms + s->settings.handshake_timeout_ms / 8;
+        line->repeat_ms = now.boot_ms + repeat_pause_ms(s, now, line);
         if (now.boot_ms - line->channel->established_ms >= s->settings.handshake_timeout_ms)
             line->repeat_ms = 0;
     }

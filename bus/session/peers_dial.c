@@ -59,6 +59,15 @@ static struct moment hello1_moment(const struct sessions *s, struct moment now,
     return now;
 }
 
+/* Until the next Hello1 of this attempt: soon at first, then ever later, so that a way on which
+ * answers take long is not filled with questions. */
+static int64_t hello_pause_ms(const struct sessions *s, struct moment now, const struct peer *peer)
+{
+    int64_t age_ms = now.boot_ms - (peer->attempt_end_ms - s->settings.handshake_timeout_ms);
+
+    return MIN(s->settings.handshake_timeout_ms / 4, MAX(HANDSHAKE_AGAIN_MS, age_ms / 2));
+}
+
 /* A new Hello1, with a key of its own: none is ever sent twice. */
 static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
 {
@@ -66,7 +75,7 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
     struct handshake_random random = {0};
     struct handshake_context context = peers_context(s);
     const struct component *component = peer_component(s, now, peer);
-    int64_t quarter = s->settings.handshake_timeout_ms / 4;
+    int64_t pause_ms = hello_pause_ms(s, now, peer);
     int r = handshake_may_meet(&context, now, component);
 
     if (r < 0)
@@ -81,18 +90,22 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
     if (r < 0)
         return r;
     event_send(s, peer, bytes_of(peer->dialer->hello1, HELLO1_SIZE));
-    peer->hello_ms = now.boot_ms + quarter * 3 / 4 + peers_jitter(s, quarter / 2);
+    peer->hello_ms = now.boot_ms + pause_ms * 3 / 4 + peers_jitter(s, pause_ms / 2);
     return 0;
 }
 
 static int begin_attempt(struct sessions *s, struct moment now, struct peer *peer)
 {
-    int r = send_hello1(s, now, peer);
+    int64_t end_ms = peer->attempt_end_ms;
+    int r;
 
-    if (r < 0)
-        return r;
-    peer->retargeted = false;
     peer->attempt_end_ms = now.boot_ms + s->settings.handshake_timeout_ms;
+    r = send_hello1(s, now, peer);
+    if (r < 0) {
+        peer->attempt_end_ms = end_ms;
+        return r;
+    }
+    peer->retargeted = false;
     peers_wake_at(s, MIN(peer->hello_ms, peer->attempt_end_ms));
     return 0;
 }

@@ -36,11 +36,12 @@
  * window never comes; a busy publisher sends more than 64 while the key is fetched. */
 #define WAITING_MAX 65536
 #define WAITING_BYTES_MAX ((size_t)32 << 20)
-#define ASKS_MAX 16          /* keys of one publisher wanted at a time: a member may invent ids */
-#define ASK_AGAIN_MS 1000    /* an unanswered KEY_REQUEST is repeated */
-#define REDIAL_MS 1000       /* after CHANNEL_UNKNOWN */
-#define PREPARE_MS 2000      /* a publisher waits so long for its readers' handshakes */
-#define KEY_REQUESTS_RATE 10 /* a second, of one reader */
+#define ASKS_MAX 16            /* keys of one publisher wanted at a time: a member may invent ids */
+#define ASK_AGAIN_MS 1000      /* an unanswered KEY_REQUEST is repeated, at first sooner */
+#define HANDSHAKE_AGAIN_MS 300 /* an unanswered Hello1 or Hello3, at first */
+#define REDIAL_MS 1000         /* after CHANNEL_UNKNOWN */
+#define PREPARE_MS 2000        /* a publisher waits so long for its readers' handshakes */
+#define KEY_REQUESTS_RATE 10   /* a second, of one reader */
 #define KEY_REQUESTS_BURST 20
 #define AGAINS_RATE 20 /* values one reader may ask for, a second */
 #define AGAINS_BURST 1000

@@ -87,7 +87,7 @@ static void ask_send(struct sessions *s, struct moment now, struct peer *peer, s
     uint8_t room[CONTROL_SMALL_MAX];
     struct writer w = writer_over(room, sizeof(room));
 
-    ask->next_ms = now.boot_ms + ASK_AGAIN_MS;
+    ask->next_ms = now.boot_ms + MIN(ASK_AGAIN_MS, ASK_AGAIN_MS / 4 * (1 + (int64_t)ask->out));
     control_write_key_request(&w, filter, ask->id, ask->epoch, generation_known(peer, filter));
     if (control_send(s, now, peer, writer_view(&w)) == 0) {
         ask->order = ++s->order;
