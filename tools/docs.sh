@@ -66,24 +66,24 @@ enum_of bus/session/control.h CONTROL >"$work/source"
 section docs/protocol.md "## 6 Channel" | sed -nE 's/^\| ([0-9]+) \| ([A-Z_]+) \|.*/\1 \2/p' >"$work/document"
 same "control messages" docs/protocol.md
 
-# docs/threats.md: | row | attack | promise | test, test | file, file |
-if [ -f docs/threats.md ]; then
-    grep -E '^\| [0-9]+ \|' docs/threats.md >"$work/rows"
-    seq 1 72 >"$work/source"
-    sed -E 's/^\| ([0-9]+) \|.*/\1/' "$work/rows" | sort -nu >"$work/document"
-    same "rows of threats" docs/threats.md
-    while IFS='|' read -r _ row _ _ tests files _; do
-        case $tests in *later:*) continue ;; esac
-        for file in $(echo "$files" | tr -d '`,'); do
-            [ -f "$file" ] || { echo "docs: threats row $row: no file $file" >&2 && bad=$((bad + 1)); }
-        done
-        for test in $(echo "$tests" | tr -d '`,'); do
-            # shellcheck disable=SC2046
-            grep -qwE "$test" $(echo "$files" | tr -d '`,') /dev/null ||
-                { echo "docs: threats row $row: no test $test in$files" >&2 && bad=$((bad + 1)); }
-        done
-    done <"$work/rows"
-fi
+# docs/threats.md: | row | attack | promise | `test`, "check" | file, file | not prevented |
+grep -E '^\| [A-Z]?[0-9]+ \|' docs/threats.md >"$work/rows"
+seq 1 72 >"$work/source"
+sed -nE 's/^\| ([0-9]+) \|.*/\1/p' "$work/rows" | sort -nu >"$work/document"
+same "rows of threats" docs/threats.md
+while IFS='|' read -r _ row _ _ tests files _; do
+    case $tests in " none: "*) continue ;; esac
+    for file in $(echo "$files" | tr -d '`,'); do
+        [ -f "$file" ] || { echo "docs: threats row $row: no file $file" >&2 && bad=$((bad + 1)); }
+    done
+    grep -oE '`[^`]+`|"[^"]+"' <<<"$tests" >"$work/tests" ||
+        { echo "docs: threats row $row names no test" >&2 && bad=$((bad + 1)); }
+    while read -r test; do
+        # shellcheck disable=SC2046
+        grep -qwF -- "${test:1:-1}" $(echo "$files" | tr -d '`,') /dev/null ||
+            { echo "docs: threats row $row: no test $test in$files" >&2 && bad=$((bad + 1)); }
+    done <"$work/tests"
+done <"$work/rows"
 
 # docs/guards.md: | trap | guard | where | test, test | file, file | ...
 while IFS='|' read -r _ trap _ where tests files _; do
