@@ -53,6 +53,7 @@ struct client_home {
     struct identity *identity;
     struct registry *registry;         /* what the component starts with */
     struct secret *psk;                /* guarded; NULL: none */
+    struct former_keys *former;        /* guarded; NULL: none */
     struct reading_keys *reading_keys; /* guarded; perhaps none */
     uint64_t generation;               /* the last one a message was sealed under */
     char *endpoint;
@@ -237,6 +238,9 @@ AICO_MUST_USE int client_chains_keep(const struct client_home *home, struct byte
                                      struct aico_error *err);
 AICO_MUST_USE int client_chains_load(const struct client_home *home, struct client *core,
                                      struct moment now, struct aico_error *err);
+
+/* Of a former key of ours, they are sealed for this one from now on. Errors as above. */
+AICO_MUST_USE int client_chains_follow(const struct client_home *home);
 
 /* --- client_thread.c --- */
 

@@ -63,10 +63,57 @@ void client_home_deinit(struct client_home *home)
     registry_unref(&home->registry);
     aico_config_free(&home->config);
     guarded_free(&home->psk);
+    guarded_free(&home->former);
     guarded_free(&home->reading_keys);
     free(home->endpoint);
     free(home->software);
     home->endpoint = home->software = NULL;
+}
+
+static int nothing_with(void *to UNUSED, struct bytes key UNUSED, struct bytes value UNUSED)
+{
+    return 0;
+}
+
+/* Opening seals it anew. */
+static int open_once(const struct client_home *home, const struct kept_kind *kind)
+{
+    CLEANUP(kept_free)
+    struct kept *kept = NULL;
+    CLEANUP(free_memory)
+    char *path = home_path(home->config->home, "state/%s/%s.db", home->identity->name, kind->file);
+    struct keeper keeper;
+
+    if (!path)
+        return AICO_ENOMEM;
+    if (access(path, F_OK) < 0)
+        return errno == ENOENT ? 0 : AICO_ESYSTEM;
+    kept = kept_new(home->config->home, home->identity->name, kind, home->identity, home->former);
+    if (!kept)
+        return AICO_ENOMEM;
+    keeper = kept_keeper(kept);
+    return keeper.load(keeper.context, nothing_with, NULL, NULL);
+}
+
+/* After the overlap nobody seals with the former key any more: all that there is goes under ours,
+ * and what opened it is erased. What cannot be opened now, as another process has it, keeps it
+ * until the next start. */
+static void settle_former(const struct client_home *home)
+{
+    static const struct kept_kind *const kinds[] = {&kept_outbox, &kept_replay};
+    const struct component *me = registry_find_identity(home->registry, home->identity->public);
+    const struct component *former = me ? registry_replaced(home->registry, me) : NULL;
+    int r = 0;
+
+    if (!home->former ||
+        (former && component_is_active(home->registry, former, moment_now().real_ms)))
+        return;
+    for (size_t i = 0; r == 0 && i < COUNT_OF(kinds); i++)
+        r = open_once(home, kinds[i]);
+    if (r == 0)
+        r = client_chains_follow(home);
+    if (r == 0)
+        (void)!former_erase(home->config->home, home->identity->name, home->identity->public, NULL);
 }
 
 static const char *identity_name(const struct aico_client_options *options)
@@ -105,9 +152,12 @@ int client_home_load(const struct aico_client_options *options, struct client_ho
     if (r == 0)
         r = generation_load(home.config->home, name, &home.generation, err);
     if (r == 0)
+        r = former_load(home.config->home, home.identity, &home.former, err);
+    if (r == 0)
         r = client_reading_load(&home, home.registry, err);
     if (r < 0)
         return r;
+    settle_former(&home);
     endpoint = options->broker ? options->broker : home.config->connect_endpoint;
     home.endpoint = strdup(endpoint);
     home.software = strdup(options->software ? options->software : "libaicobus " AICO_VERSION);

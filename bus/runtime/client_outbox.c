@@ -127,7 +127,8 @@ static int take_row(void *context, struct bytes key, struct bytes value)
     return 0;
 }
 
-static struct outbox *outbox_new(const char *home, const struct identity *identity)
+static struct outbox *outbox_new(const char *home, const struct identity *identity,
+                                 const struct former_keys *former)
 {
     struct outbox *outbox = calloc(1, sizeof(*outbox));
 
@@ -137,18 +138,18 @@ static struct outbox *outbox_new(const char *home, const struct identity *identi
         free(outbox);
         return NULL;
     }
-    outbox->kept = kept_new(home, identity->name, &kept_outbox, identity);
+    outbox->kept = kept_new(home, identity->name, &kept_outbox, identity, former);
     if (!outbox->kept)
         outbox_close(&outbox);
     return outbox;
 }
 
-int outbox_open(const char *home, const struct identity *identity, uint64_t last_generation,
-                struct moment now, struct fifo *queue, struct outbox **ret_outbox,
-                struct aico_error *err)
+int outbox_open(const char *home, const struct identity *identity, const struct former_keys *former,
+                uint64_t last_generation, struct moment now, struct fifo *queue,
+                struct outbox **ret_outbox, struct aico_error *err)
 {
     CLEANUP(outbox_close)
-    struct outbox *outbox = outbox_new(home, identity);
+    struct outbox *outbox = outbox_new(home, identity, former);
     struct loading loading = {outbox, queue, now};
     int r;
 

@@ -22,19 +22,22 @@
 #include "base/clock.h"
 #include "base/fifo.h"
 #include "crypto/identity.h"
+#include "store/former.h"
 
 struct outbox; /* opaque; outbox_open() .. outbox_close() */
 
 /*
  * Opens the file, and puts what it holds, as struct outgoing with ids from 1, into @queue.
  *
+ * @former           what is sealed with one of these is sealed anew; NULL: none
  * @last_generation  ms since 1970: numbers begin above it
  *
  * 0, the errors of kept_keeper().load(), AICO_ENOMEM.
  */
 AICO_MUST_USE int outbox_open(const char *home, const struct identity *identity,
-                              uint64_t last_generation, struct moment now, struct fifo *queue,
-                              struct outbox **ret_outbox, struct aico_error *err);
+                              const struct former_keys *former, uint64_t last_generation,
+                              struct moment now, struct fifo *queue, struct outbox **ret_outbox,
+                              struct aico_error *err);
 /* Erases what was answered, and closes. NULL inside is allowed. */
 void outbox_close(struct outbox **outbox);
 

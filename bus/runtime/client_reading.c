@@ -49,7 +49,8 @@ static int load(struct client_home *home, struct aico_error *err)
     struct buffer content = {0};
     struct reading_keys *keys = home->reading_keys;
     struct reader r;
-    int code = sealed_load(home->config->home, home->identity, FILE_NAME, &content, err);
+    int code =
+        sealed_load(home->config->home, home->identity, home->former, FILE_NAME, &content, err);
 
     if (code == AICO_ENOTFOUND)
         return 0;
@@ -158,12 +159,23 @@ int client_chains_keep(const struct client_home *home, struct bytes chains, stru
     return sealed_save(home->config->home, home->identity, CHAINS_FILE, &hedge, chains, err);
 }
 
+int client_chains_follow(const struct client_home *home)
+{
+    CLEANUP(buffer_wipe_deinit)
+    struct buffer chains = {0};
+    int r =
+        sealed_load(home->config->home, home->identity, home->former, CHAINS_FILE, &chains, NULL);
+
+    return r == AICO_ENOTFOUND ? 0 : r;
+}
+
 int client_chains_load(const struct client_home *home, struct client *core, struct moment now,
                        struct aico_error *err)
 {
     CLEANUP(buffer_wipe_deinit)
     struct buffer chains = {0};
-    int r = sealed_load(home->config->home, home->identity, CHAINS_FILE, &chains, err);
+    int r =
+        sealed_load(home->config->home, home->identity, home->former, CHAINS_FILE, &chains, err);
 
     if (r == AICO_ENOTFOUND)
         return 0;

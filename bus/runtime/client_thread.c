@@ -677,8 +677,10 @@ static int open_kept(struct aico_client *c, struct aico_error *err)
 {
     const char *home = c->home.config->home;
 
-    c->kept = kept_new(home, c->home.identity->name, &kept_sessions, c->home.identity);
-    c->replay = kept_new(home, c->home.identity->name, &kept_replay, c->home.identity);
+    c->kept =
+        kept_new(home, c->home.identity->name, &kept_sessions, c->home.identity, c->home.former);
+    c->replay =
+        kept_new(home, c->home.identity->name, &kept_replay, c->home.identity, c->home.former);
     if (!c->kept || !c->replay)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     c->keeper = kept_keeper(c->kept);
@@ -689,8 +691,8 @@ static int open_kept(struct aico_client *c, struct aico_error *err)
 static int open_outbox(struct aico_client *c, const struct aico_client_options *options,
                        struct aico_error *err)
 {
-    int r = outbox_open(c->home.config->home, c->home.identity, c->home.generation, moment_now(),
-                        &c->queue, &c->outbox, err);
+    int r = outbox_open(c->home.config->home, c->home.identity, c->home.former, c->home.generation,
+                        moment_now(), &c->queue, &c->outbox, err);
 
     if (r < 0)
         return r;

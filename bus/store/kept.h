@@ -18,6 +18,7 @@
 
 #include "base/keeper.h"
 #include "crypto/identity.h"
+#include "store/former.h"
 
 struct kept; /* opaque; kept_new() .. kept_free() */
 
@@ -26,18 +27,20 @@ struct kept_kind {
     const char *file;  /* without .db */
     const char *label; /* of the key that seals its rows */
     const char *loss;  /* what moving a damaged one away costs */
-    /* Rows of a former key of this component are a mistake; false: they are erased. */
-    bool is_for_one_key;
+    bool follows;      /* its rows go on under the next key of the component: sealed anew, all of
+                          them or none */
+    bool is_refused;   /* rows of a key that is none of ours are a mistake; false: erased */
 };
 extern const struct kept_kind kept_sessions, kept_outbox, kept_replay;
 
-/* Opens nothing yet: the first load() does. @identity: borrowed. NULL without memory. */
+/* Opens nothing yet: the first load() does. @identity, @former (NULL: none): borrowed. NULL without
+ * memory. */
 struct kept *kept_new(const char *home, const char *name, const struct kept_kind *kind,
-                      const struct identity *identity);
+                      const struct identity *identity, const struct former_keys *former);
 void kept_free(struct kept **kept);
 /*
  * load(): AICO_EKEPTLOCKED (another process), AICO_EKEPTDAMAGED (with the repair), AICO_EFULL,
- * AICO_ENOMEM, AICO_ESYSTEM, AICO_EOPEN (is_for_one_key, and there are rows of another).
+ * AICO_ENOMEM, AICO_ESYSTEM, AICO_EOPEN (is_refused, and there are such rows).
  * commit(): AICO_EFULL, AICO_ENOMEM, AICO_EKEPTDAMAGED, AICO_ESYSTEM.
  */
 struct keeper kept_keeper(struct kept *kept);

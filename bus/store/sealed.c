@@ -16,11 +16,31 @@ static void key_of(const struct identity *identity, const char *file, struct sec
     kdf(&identity->storage, label, bytes_of(NULL, 0), ret_key);
 }
 
-int sealed_load(const char *home, const struct identity *identity, const char *file,
-                struct buffer *ret_content, struct aico_error *err)
+/* AICO_EOPEN, or the content of @bytes at @to, which has room for it. */
+static int open_as(const struct identity *identity, const char *file, struct bytes bytes,
+                   uint8_t *to)
 {
     CLEANUP(secret_wipe)
     struct secret key = {0};
+
+    key_of(identity, file, &key);
+    return aead_open(&key, bytes.at, bytes_text(file), bytes_of(NULL, 0),
+                     bytes_of(bytes.at + AEAD_NONCE_SIZE, bytes.size - AEAD_NONCE_SIZE), to);
+}
+
+static int seal_anew(const char *home, const struct identity *identity, const char *file,
+                     struct bytes content, struct aico_error *err)
+{
+    CLEANUP(hedge_wipe)
+    struct hedge hedge;
+
+    hedge_init(&hedge, &identity->seed, random_system);
+    return sealed_save(home, identity, file, &hedge, content, err);
+}
+
+int sealed_load(const char *home, const struct identity *identity, const struct former_keys *former,
+                const char *file, struct buffer *ret_content, struct aico_error *err)
+{
     CLEANUP(buffer_deinit)
     struct buffer bytes = {0};
     CLEANUP(free_memory)
@@ -40,9 +60,15 @@ int sealed_load(const char *home, const struct identity *identity, const char *f
     to = buffer_reserve(ret_content, size > 0 ? size : 1);
     if (!to)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    key_of(identity, file, &key);
-    r = aead_open(&key, bytes.at, bytes_text(file), bytes_of(NULL, 0),
-                  bytes_of(bytes.at + AEAD_NONCE_SIZE, bytes.size - AEAD_NONCE_SIZE), to);
+    r = open_as(identity, file, buffer_view(&bytes), to);
+    for (size_t i = 0; r < 0 && former && i < former->count; i++) {
+        r = open_as(&former->items[i], file, buffer_view(&bytes), to);
+        if (r < 0)
+            continue;
+        r = seal_anew(home, identity, file, bytes_of(to, size), err);
+        if (r < 0)
+            return r;
+    }
     if (r < 0)
         return aico_error_set(err, r,
                               "%s: damaged, or of another key of %s; restore it, or remove it and "

@@ -849,6 +849,15 @@ const struct component *registry_find_transport(const struct registry *registry,
     return entry ? &entry->component : NULL;
 }
 
+const struct component *registry_replaced(const struct registry *registry,
+                                          const struct component *component)
+{
+    const struct component *former =
+        component->replaces ? registry_find_identity(registry, component->replaces_identity) : NULL;
+
+    return former && former->state != COMPONENT_REVOKED ? former : NULL;
+}
+
 const struct component *registry_broker(const struct registry *registry)
 {
     for (size_t i = 0; i < registry->component_count; i++) {

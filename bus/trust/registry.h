@@ -132,6 +132,10 @@ const struct component *registry_find_identity(const struct registry *registry,
                                                const uint8_t identity[SIGN_PUBLIC_SIZE]);
 const struct component *registry_find_transport(const struct registry *registry,
                                                 const uint8_t transport[DH_PUBLIC_SIZE]);
+/* The line whose key @component's took the place of, by its word and the owner's; NULL: none, or it
+ * was revoked. There is one at most: the rotation before it is forgotten. */
+const struct component *registry_replaced(const struct registry *registry,
+                                          const struct component *component);
 /* The active component with role `broker`; NULL when none. */
 const struct component *registry_broker(const struct registry *registry);
 /* Active now: state active, and not a line whose replacement's overlap has ended at @now_ms. */

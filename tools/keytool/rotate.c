@@ -13,6 +13,7 @@
 #include "crypto/random.h"
 #include "crypto/sign.h"
 #include "keytool/keytool.h"
+#include "store/former.h"
 #include "trust/keydoc.h"
 
 #define OVERLAP_DEFAULT_MS ((int64_t)24 * 60 * 60 * 1000)
@@ -69,20 +70,29 @@ static int renew_transport(const struct open_key *key, const uint8_t *registered
     return 0;
 }
 
-/* The new key file is there before the registry names it, and takes the old one's place after. */
+/* The new key file is there before the registry names it, and with it what opens the state of the
+ * former identity, if it is another; it takes the old one's place after. */
 static int commit_key(struct keytool *k, struct change *change, const struct open_key *key,
                       const struct identity *renewed, int64_t created_ms, struct aico_error *err)
 {
+    bool is_another = memcmp(renewed->public, key->identity->public, SIGN_PUBLIC_SIZE) != 0;
     int r =
         key_stage(key->path, change, renewed, created_ms, passphrase_view(&key->passphrase), err);
 
     if (r < 0)
         return r;
-    r = change_commit(k, change, err);
+    if (is_another)
+        r = former_leave(k->home, key->identity, renewed, err);
+    if (r == 0)
+        r = change_commit(k, change, err);
     if (r < 0) {
         key_unstage(key->path, change);
+        if (is_another)
+            (void)!former_erase(k->home, renewed->name, renewed->public, NULL);
         return r;
     }
+    if (is_another) /* what was left for the former one is in what it left */
+        (void)!former_erase(k->home, renewed->name, key->identity->public, NULL);
     return key_place(key->path, change->version, change->current, err);
 }
 

@@ -50,7 +50,7 @@ static struct outbox *open_at(struct moment now, uint64_t generation, struct fif
     struct outbox *outbox = NULL;
     struct aico_error err = {0};
 
-    if (outbox_open(home, identity, generation, now, queue, &outbox, &err) < 0)
+    if (outbox_open(home, identity, NULL, generation, now, queue, &outbox, &err) < 0)
         fail_msg("%s", err.text);
     return outbox;
 }
@@ -207,7 +207,8 @@ static void rows_of_a_former_key_are_not_thrown_away(void **state UNUSED)
     outbox_close(&outbox);
     identity_free(&identity);
     assert_int_equal(identity_new("shop", &seed, 0, &identity), 0);
-    assert_int_equal(outbox_open(home, identity, 0, start, &queue, &outbox, &err), AICO_EOPEN);
+    assert_int_equal(outbox_open(home, identity, NULL, 0, start, &queue, &outbox, &err),
+                     AICO_EOPEN);
     assert_non_null(strstr(err.text, "former key"));
     assert_null(outbox);
     fifo_deinit(&queue);

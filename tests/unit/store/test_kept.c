@@ -55,7 +55,7 @@ static int put(struct kept *kept, const char *key, const char *value)
 
 static struct kept *open_as(const struct identity *as)
 {
-    struct kept *kept = kept_new(home, "backend", &kept_sessions, as);
+    struct kept *kept = kept_new(home, "backend", &kept_sessions, as, NULL);
     struct rows rows;
 
     assert_non_null(kept);
@@ -65,7 +65,7 @@ static struct kept *open_as(const struct identity *as)
 
 static void assert_rows(const struct identity *as, const char *expected)
 {
-    struct kept *kept = kept_new(home, "backend", &kept_sessions, as);
+    struct kept *kept = kept_new(home, "backend", &kept_sessions, as, NULL);
     struct aico_error err = {0};
     struct rows rows;
 
@@ -173,7 +173,7 @@ static void a_changed_or_moved_row_is_damage(void **state)
     assert_non_null(at);
     at[6] = '2';
     assert_int_equal(file_write(path, 0600, true, buffer_view(&content), NULL), 0);
-    kept = kept_new(home, "backend", &kept_sessions, identity);
+    kept = kept_new(home, "backend", &kept_sessions, identity, NULL);
     assert_int_equal(load(kept, &rows, &err), AICO_EKEPTDAMAGED);
     assert_non_null(strstr(err.text, "mv "));
     assert_int_equal(rows.count, 0);
@@ -194,7 +194,7 @@ static void a_file_of_something_else_is_damage(void **state)
                    bytes_text("this is a text and has nothing to do with any database at all"),
                    NULL),
         0);
-    kept = kept_new(home, "backend", &kept_sessions, identity);
+    kept = kept_new(home, "backend", &kept_sessions, identity, NULL);
     assert_int_equal(load(kept, &rows, &err), AICO_EKEPTDAMAGED);
     kept_free(&kept);
 }
@@ -215,7 +215,7 @@ static void the_state_of_a_former_key_is_erased(void **state)
 static void a_second_process_is_told(void **state)
 {
     struct kept *kept = open_as(identity),
-                *second = kept_new(home, "backend", &kept_sessions, identity);
+                *second = kept_new(home, "backend", &kept_sessions, identity, NULL);
     struct aico_error err = {0};
     struct rows rows;
 
@@ -252,7 +252,7 @@ static void a_killed_process_leaves_whole_commits(void **state)
         struct keeper keeper;
         char value[32];
 
-        kept = kept_new(home, "backend", &kept_sessions, identity_again());
+        kept = kept_new(home, "backend", &kept_sessions, identity_again(), NULL);
         (void)!load(kept, &rows, NULL);
         keeper = kept_keeper(kept);
         for (unsigned i = 0;; i++) {
@@ -271,7 +271,7 @@ static void a_killed_process_leaves_whole_commits(void **state)
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     (void)close(pipes[0]);
-    kept = kept_new(home, "backend", &kept_sessions, identity);
+    kept = kept_new(home, "backend", &kept_sessions, identity, NULL);
     assert_int_equal(load(kept, &rows, NULL), 0);
     kept_free(&kept);
     {

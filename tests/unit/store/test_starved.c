@@ -72,7 +72,7 @@ static int take(void *to UNUSED, struct bytes key UNUSED, struct bytes value UNU
 static int rows(void *context UNUSED)
 {
     CLEANUP(kept_free)
-    struct kept *kept = STARVED(kept_new(home, "alice", &kept_sessions, alice));
+    struct kept *kept = STARVED(kept_new(home, "alice", &kept_sessions, alice, NULL));
     struct keep_change change = {bytes_text("key"), bytes_text("value")};
     struct keeper keeper;
     int r;
