@@ -350,7 +350,7 @@ static struct store_order *read_order(struct broker *b, struct durable *d,
     order->handle = d->handle;
     order->group = d->group ? d->group->handle : 0;
     order->serial = d->session;
-    memcpy(order->identity, d->peer->member->identity, sizeof(order->identity));
+    order_read_for(b, order, d->peer->member);
     memcpy(order->receiver, d->peer->member->identity, sizeof(order->receiver));
     return order;
 }

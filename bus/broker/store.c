@@ -20,6 +20,19 @@ struct bytes order_keep(struct store_order *order, size_t *used, struct bytes by
     return bytes_of(at, bytes.size);
 }
 
+void order_read_for(const struct broker *b, struct store_order *order, const struct member *member)
+{
+    const struct component *former =
+        member->component ? registry_replaced(b->registry, member->component) : NULL;
+
+    memcpy(order->readers, member->identity, SIGN_PUBLIC_SIZE);
+    order->readers_size = SIGN_PUBLIC_SIZE;
+    if (!former)
+        return;
+    memcpy(order->readers + SIGN_PUBLIC_SIZE, former->identity, SIGN_PUBLIC_SIZE);
+    order->readers_size += SIGN_PUBLIC_SIZE;
+}
+
 void order_give(struct broker *b, struct store_order *order)
 {
     order->now_ms = b->now.real_ms;

@@ -84,6 +84,8 @@ struct durable {
 struct store_order *order_new(enum store_order_kind kind, size_t room);
 /* Copies @bytes into the order's room; *used counts. */
 struct bytes order_keep(struct store_order *order, size_t *used, struct bytes bytes);
+/* It reads for @member: with what was left for it, and for the key it had before. */
+void order_read_for(const struct broker *b, struct store_order *order, const struct member *member);
 void order_give(struct broker *broker, struct store_order *order);
 
 /* stream.c */

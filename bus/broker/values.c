@@ -58,7 +58,7 @@ void values_pump_peer(struct broker *b, struct broker_peer *peer)
         return;
     }
     order->filter = order_keep(order, &used, bytes_of(s->filter, s->size));
-    memcpy(order->identity, peer->member->identity, sizeof(order->identity));
+    order_read_for(b, order, peer->member);
     order->after = s->values_after;
     order->count_max = READ_COUNT;
     order->bytes_max = READ_BYTES;

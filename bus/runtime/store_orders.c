@@ -357,7 +357,8 @@ static int read_messages(struct store_hand *hand, struct store_order *o, struct 
         .after = o->after,
         .filter = o->filter,
         .reader = o->reader,
-        .identity = o->identity,
+        .identities = o->kind == STORE_MAIL_READ ? bytes_of(o->receiver, SIGN_PUBLIC_SIZE)
+                                                 : bytes_of(o->readers, o->readers_size),
         .now_ms = o->now_ms,
         .count_max = o->count_max,
         .bytes_max = o->bytes_max,
@@ -373,8 +374,8 @@ static int read_messages(struct store_hand *hand, struct store_order *o, struct 
         r = streams_mail_read(hand->streams, &query, o->now_ms, take_row, &reading, &o->after,
                               &o->more, err);
     else
-        r = streams_read_one(hand->streams, o->number, o->now_ms, o->identity, take_row, &reading,
-                             err);
+        r = streams_read_one(hand->streams, o->number, o->now_ms, query.identities, take_row,
+                             &reading, err);
 
     if (r == 0)
         r = reading.code;

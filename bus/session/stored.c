@@ -234,9 +234,10 @@ static int parse(struct bytes bytes, const uint8_t *identity, const uint8_t *pub
     return memcmp(by_identity.at, publisher, SIGN_PUBLIC_SIZE) == 0 ? 0 : AICO_ESTAMP;
 }
 
-int stored_key_open(struct bytes bytes, const struct identity *self, struct bytes namespace,
-                    const uint8_t publisher[SIGN_PUBLIC_SIZE], const struct reading_keys *keys,
-                    struct stored_generation *ret_generation, struct secret *ret_g0)
+int stored_key_open(struct bytes bytes, const uint8_t self[SIGN_PUBLIC_SIZE],
+                    struct bytes namespace, const uint8_t publisher[SIGN_PUBLIC_SIZE],
+                    const struct reading_keys *keys, struct stored_generation *ret_generation,
+                    struct secret *ret_g0)
 {
     CLEANUP(secret_wipe)
     struct secret k = {0};
@@ -247,7 +248,7 @@ int stored_key_open(struct bytes bytes, const struct identity *self, struct byte
     struct stored_head h;
     const struct reading_key *key;
     uint8_t public[DH_PUBLIC_SIZE];
-    int r = parse(bytes, self->public, publisher, &g, &h);
+    int r = parse(bytes, self, publisher, &g, &h);
 
     if (r == 0)
         r = sign_verify(publisher, "stored key", bytes_of(ns.at, ns.size),

@@ -59,13 +59,14 @@ AICO_MUST_USE int stored_key_write(const struct identity *self, struct bytes nam
                                    const struct secret *g0, const uint8_t reader[SIGN_PUBLIC_SIZE],
                                    const struct reading *reading, struct buffer *out);
 /*
- * Opens one made by @publisher for us with one of our reading keys. The group id is checked against
- * what comes out. 0; AICO_ESIZE, AICO_EVERSION, AICO_ETYPE, AICO_ESUITE, AICO_EFORMAT, AICO_ETARGET
- * (another reader), AICO_ESTAMP (another publisher), AICO_ESIGNATURE, AICO_ENOPREKEY (the reading
- * key is erased, or was never ours), AICO_EDH, AICO_EOPEN, AICO_ENOMEM. The filter in
+ * Opens one made by @publisher for @self, which is or was our identity, with one of our reading
+ * keys. The group id is checked against what comes out. 0; AICO_ESIZE, AICO_EVERSION, AICO_ETYPE,
+ * AICO_ESUITE, AICO_EFORMAT, AICO_ETARGET (another reader), AICO_ESTAMP (another publisher),
+ * AICO_ESIGNATURE, AICO_ENOPREKEY (the reading key is erased, or was never ours), AICO_EDH,
+ * AICO_EOPEN, AICO_ENOMEM. The filter in
  * @ret_generation is borrowed from @bytes.
  */
-AICO_MUST_USE int stored_key_open(struct bytes bytes, const struct identity *self,
+AICO_MUST_USE int stored_key_open(struct bytes bytes, const uint8_t self[SIGN_PUBLIC_SIZE],
                                   struct bytes namespace, const uint8_t publisher[SIGN_PUBLIC_SIZE],
                                   const struct reading_keys *keys,
                                   struct stored_generation *ret_generation, struct secret *ret_g0);

@@ -93,7 +93,8 @@ struct streams_query {
     uint64_t after;              /* numbers above this */
     struct bytes filter;         /* topics, canonical */
     uint64_t reader;             /* leaves out what it has settled; 0: nothing */
-    const uint8_t *identity;     /* whose keys are looked up; NULL: nobody's */
+    struct bytes identities;     /* whose keys are looked up, SIGN_PUBLIC_SIZE each: what the first
+                                    of them has; mail: whose mailbox */
     int64_t now_ms;              /* what is void then is left out */
     size_t count_max, bytes_max; /* one message is read however large it is */
 };
@@ -106,7 +107,7 @@ AICO_MUST_USE int streams_read(struct streams *streams, const struct streams_que
                                bool *ret_more, struct aico_error *err);
 /* One message by its number; AICO_ENOTFOUND: it was removed, or is void at @now_ms. */
 AICO_MUST_USE int streams_read_one(struct streams *streams, uint64_t number, int64_t now_ms,
-                                   const uint8_t *identity, streams_sink sink, void *context,
+                                   struct bytes identities, streams_sink sink, void *context,
                                    struct aico_error *err);
 
 /* --- readers -------------------------------------------------------------------------------- */
@@ -206,8 +207,8 @@ AICO_MUST_USE int streams_mail_put(struct streams *streams, const struct stored_
 AICO_MUST_USE int streams_mail_used(struct streams *streams,
                                     const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t *ret_used,
                                     struct aico_error *err);
-/* What lies in the mailbox of query->identity above query->after and is not void at @now_ms; filter
- * and reader are not looked at. As streams_read(). */
+/* What lies in the mailbox of query->identities above query->after and is not void at @now_ms;
+ * filter and reader are not looked at. As streams_read(). */
 AICO_MUST_USE int streams_mail_read(struct streams *streams, const struct streams_query *query,
                                     int64_t now_ms, streams_sink sink, void *context,
                                     uint64_t *ret_after, bool *ret_more, struct aico_error *err);
@@ -240,7 +241,7 @@ AICO_MUST_USE int streams_value_put(struct streams *streams, const struct stored
                                     uint64_t *ret_number, uint64_t *ret_used,
                                     struct aico_error *err);
 /* Values of the topics query->filter matches, numbers above query->after, which are not void at
- * @now_ms; with the keys for query->identity. As streams_read(). */
+ * @now_ms; with the keys for query->identities. As streams_read(). */
 AICO_MUST_USE int streams_value_read(struct streams *streams, const struct streams_query *query,
                                      int64_t now_ms, streams_sink sink, void *context,
                                      uint64_t *ret_after, bool *ret_more, struct aico_error *err);

@@ -228,7 +228,7 @@ int streams_values_forget(struct streams *s, int64_t before_ms, struct aico_erro
 int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
                          struct aico_error *err);
 /* Hands out the message in @row, of the columns of ITEM_SCAN; 1 when the sink wants more. */
-int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
+int streams_hand_out(struct streams *s, sqlite3_stmt *row, struct bytes identities,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err);
 /* Hands out what matches query->filter of the rows of @q, which the caller has bound: of the
  * columns of ITEM_SCAN, with those left out that have been settled. As streams_read(). */

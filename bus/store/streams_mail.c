@@ -83,7 +83,7 @@ int streams_mail_read(struct streams *s, const struct streams_query *query, int6
 
     if (!q)
         return streams_fail(s, err);
-    bind_bytes(q, 1, bytes_of(query->identity, SIGN_PUBLIC_SIZE));
+    bind_bytes(q, 1, bytes_of(query->identities.at, SIGN_PUBLIC_SIZE));
     bind_number(q, 2, query->after);
     bind_number(q, 3, (uint64_t)now_ms);
     *ret_after = query->after;
@@ -96,7 +96,7 @@ int streams_mail_read(struct streams *s, const struct streams_query *query, int6
             *ret_more = true;
             return 0;
         }
-        more = streams_hand_out(s, q, NULL, sink, context, &size, err);
+        more = streams_hand_out(s, q, bytes_of(NULL, 0), sink, context, &size, err);
         if (more <= 0) {
             *ret_more = true;
             return more;

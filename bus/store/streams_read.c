@@ -10,17 +10,17 @@
 
 /* --- messages ------------------------------------------------------------------------------- */
 
-/* The key of the message in @row for @identity; empty when there is none. It stays valid until
- * *ret_query ends. */
+/* The key of the message in @row for the first of @identities that has one; empty when there is
+ * none. It stays valid until *ret_query ends. */
 static int find_key(struct streams *s, sqlite3_stmt *row, struct bytes payload,
-                    const uint8_t *identity, sqlite3_stmt **ret_query, struct bytes *ret_key,
+                    struct bytes identities, sqlite3_stmt **ret_query, struct bytes *ret_key,
                     struct aico_error *err)
 {
     sqlite3_stmt *q;
-    int r;
+    int r = SQLITE_DONE;
 
     *ret_key = bytes_of(NULL, 0);
-    if (!identity || payload.size < KEY_ID_AT + STREAMS_KEY_ID_SIZE ||
+    if (identities.size == 0 || payload.size < KEY_ID_AT + STREAMS_KEY_ID_SIZE ||
         memcmp(payload.at, MAGIC, KEY_ID_AT) != 0)
         return 0;
     q = *ret_query = streams_statement(s, SQL_KEY_FIND, err);
@@ -28,14 +28,17 @@ static int find_key(struct streams *s, sqlite3_stmt *row, struct bytes payload,
         return streams_fail(s, err);
     bind_number(q, 1, column_number(row, 9));
     bind_bytes(q, 2, bytes_of(payload.at + KEY_ID_AT, STREAMS_KEY_ID_SIZE));
-    bind_bytes(q, 3, bytes_of(identity, SIGN_PUBLIC_SIZE));
-    r = sqlite3_step(q);
+    for (size_t at = 0; r == SQLITE_DONE && at < identities.size; at += SIGN_PUBLIC_SIZE) {
+        (void)sqlite3_reset(q);
+        bind_bytes(q, 3, bytes_of(identities.at + at, SIGN_PUBLIC_SIZE));
+        r = sqlite3_step(q);
+    }
     if (r == SQLITE_ROW)
         *ret_key = column_bytes(q, 0);
     return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identity,
+int streams_hand_out(struct streams *s, sqlite3_stmt *row, struct bytes identities,
                      streams_sink sink, void *context, size_t *ret_size, struct aico_error *err)
 {
     CLEANUP(statement_end)
@@ -57,7 +60,7 @@ int streams_hand_out(struct streams *s, sqlite3_stmt *row, const uint8_t *identi
     if (sqlite3_errcode(s->db) == SQLITE_NOMEM || sender.size != SIGN_PUBLIC_SIZE)
         return aico_error_set(err, AICO_ESTOREDAMAGED, "%s: message %llu cannot be read", s->path,
                               (unsigned long long)m.number);
-    r = find_key(s, row, m.payload, identity, &key, &m.key, err);
+    r = find_key(s, row, m.payload, identities, &key, &m.key, err);
     if (r < 0)
         return r;
     *ret_size = m.payload.size + m.topic.size;
@@ -100,7 +103,7 @@ int streams_scan(struct streams *s, sqlite3_stmt *q, const struct streams_query 
         }
         if (sqlite3_column_type(q, 8) == SQLITE_NULL &&
             filter_matches(query->filter, column_bytes(q, 1))) {
-            r = streams_hand_out(s, q, query->identity, sink, context, &size, err);
+            r = streams_hand_out(s, q, query->identities, sink, context, &size, err);
             if (r <= 0) {
                 *ret_more = true;
                 return r;
@@ -127,7 +130,7 @@ int streams_read(struct streams *s, const struct streams_query *query, streams_s
     return streams_scan(s, q, query, sink, context, ret_after, ret_more, err);
 }
 
-int streams_read_one(struct streams *s, uint64_t number, int64_t now_ms, const uint8_t *identity,
+int streams_read_one(struct streams *s, uint64_t number, int64_t now_ms, struct bytes identities,
                      streams_sink sink, void *context, struct aico_error *err)
 {
     CLEANUP(statement_end)
@@ -145,7 +148,7 @@ int streams_read_one(struct streams *s, uint64_t number, int64_t now_ms, const u
                               (unsigned long long)number);
     if (r != SQLITE_ROW)
         return streams_fail(s, err);
-    r = streams_hand_out(s, q, identity, sink, context, &size, err);
+    r = streams_hand_out(s, q, identities, sink, context, &size, err);
     return r < 0 ? r : 0;
 }
 

@@ -77,7 +77,8 @@ static void try_key(uint8_t *at, size_t size, bool is_signed)
     }
     if (is_signed)
         sign_again(publisher, "stored key", at, size);
-    if (stored_key_open(bytes_of(at, size), self, ns(), publisher->public, keys, &g, &g0) < 0)
+    if (stored_key_open(bytes_of(at, size), self->public, ns(), publisher->public, keys, &g, &g0) <
+        0)
         return;
     require(is_signed && g.filter.size > 0 && g.filter.size <= TOPIC_SIZE_MAX);
     group_derive_id(&g0, g.generation, publisher->public, g.filter, id);

@@ -320,7 +320,7 @@ static void many_subscriptions_read_one_after_the_other(void **state)
         count++;
     assert_int_equal(count, 2);
     identity_of("b", identity);
-    assert_memory_equal(orders[1]->identity, identity, sizeof(identity));
+    assert_memory_equal(orders[1]->readers, identity, sizeof(identity));
 
     /* The one that is being read for goes meanwhile, and so does one that waits. */
     for (size_t i = 0; i < 2; i++) {

@@ -532,7 +532,8 @@ static void what_was_handed_in_is_there_at_the_next_start(void **state UNUSED)
     load = order(STORE_LOAD);
     directory = order(STORE_LOAD_PREKEYS);
     read = order(STORE_READ);
-    memcpy(read->identity, bob, sizeof(bob));
+    memcpy(read->readers, bob, sizeof(bob));
+    read->readers_size = sizeof(bob);
     carry_out();
     assert_int_equal(statement->code | prekeys->code | keys->code | message->code, 0);
     assert_int_equal(load->number, message->number);

@@ -10,7 +10,7 @@
 #include "session/stored.h"
 #include "wire/stream_record.h"
 
-enum { BACKEND, CLI, STUDIO, EVERYBODY };
+enum { BACKEND, CLI, STUDIO, EVERYBODY, RENEWED = EVERYBODY };
 static const char *const names[] = {"backend", "cli", "studio"};
 
 #define KEPT "kept/x"     /* its keys are left at the broker */
@@ -984,6 +984,90 @@ static void stored_messages_open_once_under_loss_and_restarts(void **state UNUSE
     assert_in_range(p95, 1, 2999);
 }
 
+/* --- after a rotation ------------------------------------------------------------------------ */
+
+/* BACKEND's process has ended, its name has the key of node RENEWED, which has its reading keys.
+ * @revoked: the name was taken away and given again. */
+static void next_backend(bool revoked)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(net.registry, bytes_of(NULL, 0));
+    const struct secret seed = {{99}};
+    struct node *node = &net.nodes[RENEWED];
+
+    net_stop_node(&net, BACKEND);
+    net.count = RENEWED + 1;
+    node->name = "backend";
+    node->settings = net.nodes[BACKEND].settings;
+    node->dice.state = 99;
+    assert_int_equal(identity_new("backend", &seed, 0, &node->identity), 0);
+    if (revoked) {
+        assert_int_equal(registry_draft_remove(draft, "backend"), 0);
+        draft_add(draft, node->identity, "renewed");
+    } else
+        assert_int_equal(registry_draft_rotate(draft, net.nodes[BACKEND].identity, node->identity,
+                                               1, START_MS - 1),
+                         0);
+    net_set_registry(&net, registry_make(draft), 0);
+}
+
+static void what_was_left_for_a_former_key_opens(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    store(KEPT, "for the former key");
+    assert_true(key_left(0, identity_of(BACKEND), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    next_backend(false);
+    restart(RENEWED);
+    net_stop_node(&net, CLI);
+    sessions_take_stored_key(at(RENEWED), bytes_text("cli"), identity_of(CLI), key);
+    hand_out(RENEWED, KEPT);
+    assert_heard(&net, RENEWED, 0, "for the former key");
+    free((void *)key.at);
+}
+
+/* Whoever was not there since: what is said meanwhile opens with the reading key it still has. */
+static void what_is_stored_before_a_new_key_has_come_is_sealed_for_it(void **state UNUSED)
+{
+    struct bytes key;
+
+    tell_all_readings();
+    next_backend(false);
+    net_forget_notes(&net);
+    store(KEPT, "between");
+    assert_true(key_left(0, identity_of(RENEWED), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    restart(RENEWED);
+    net_stop_node(&net, CLI);
+    sessions_take_stored_key(at(RENEWED), bytes_text("cli"), identity_of(CLI), key);
+    hand_out(RENEWED, KEPT);
+    assert_heard(&net, RENEWED, 0, "between");
+    free((void *)key.at);
+}
+
+/* A name that was given away again is not its former owner. */
+static void a_name_that_was_given_away_again_inherits_nothing(void **state UNUSED)
+{
+    struct bytes key, other;
+
+    tell_all_readings();
+    store(KEPT, "for the former key");
+    assert_true(key_left(0, identity_of(BACKEND), &key));
+    key = (struct bytes){exact_copy(key), key.size};
+    net_forget_notes(&net);
+    next_backend(true);
+    store(KEPT, "not sealed for its reading key");
+    for (size_t i = 0; i < count_notes(&net, CLI, SESSION_STORE_KEYS); i++)
+        assert_false(key_left(i, identity_of(RENEWED), &other));
+    restart(RENEWED);
+    sessions_take_stored_key(at(RENEWED), bytes_text("cli"), identity_of(CLI), key);
+    net_drain(&net, RENEWED);
+    assert_false(can_open(RENEWED));
+    free((void *)key.at);
+}
+
 #define STORED_TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -1010,6 +1094,9 @@ int main(void)
         STORED_TEST(an_epoch_before_our_chain_does_not_open),
         STORED_TEST(the_oldest_generation_makes_room),
         STORED_TEST(what_is_no_envelope_cannot_be_opened),
+        STORED_TEST(what_was_left_for_a_former_key_opens),
+        STORED_TEST(what_is_stored_before_a_new_key_has_come_is_sealed_for_it),
+        STORED_TEST(a_name_that_was_given_away_again_inherits_nothing),
         cmocka_unit_test(each_of_many_readers_is_left_a_key),
         cmocka_unit_test(stored_messages_open_once_under_loss_and_restarts),
     };

@@ -54,8 +54,8 @@ static int open_as(const struct identity *self, const struct reading_keys *keys,
 
     assert_non_null(exact);
     bytes_copy(exact, bytes);
-    r = stored_key_open(bytes_of(exact, bytes.size), self, bytes_text(namespace), publisher->public,
-                        keys, &opened, ret_g0);
+    r = stored_key_open(bytes_of(exact, bytes.size), self->public, bytes_text(namespace),
+                        publisher->public, keys, &opened, ret_g0);
     if (r == 0) {
         assert_int_equal(opened.generation, generation.generation);
         assert_int_equal(opened.trailer, generation.trailer);

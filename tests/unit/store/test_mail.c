@@ -75,7 +75,8 @@ static bool see(void *context, const struct stored_message *m)
 /* What @receiver finds, three at a time. */
 static struct seen look(struct streams *s, const uint8_t *receiver, int64_t now_ms)
 {
-    struct streams_query query = {.identity = receiver, .count_max = 3, .bytes_max = 1 << 20};
+    struct streams_query query = {
+        .identities = bytes_of(receiver, SIGN_PUBLIC_SIZE), .count_max = 3, .bytes_max = 1 << 20};
     struct seen seen = {0};
     bool more = true;
 

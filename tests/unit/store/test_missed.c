@@ -197,8 +197,11 @@ static void nobody_is_given_what_is_void(void **state UNUSED)
     assert_int_equal(readable(s, reader, NOW), 2);
     assert_int_equal(readable(s, reader, NOW + 1), 1);
     assert_int_equal(readable(s, 0, NOW + 1), 1); /* before anything removed it, too */
-    assert_int_equal(streams_read_one(s, number, NOW, bob, count_row, &rows, NULL), 0);
-    assert_int_equal(streams_read_one(s, number, NOW + 1, bob, count_row, &rows, NULL),
+    assert_int_equal(
+        streams_read_one(s, number, NOW, bytes_of(bob, SIGN_PUBLIC_SIZE), count_row, &rows, NULL),
+        0);
+    assert_int_equal(streams_read_one(s, number, NOW + 1, bytes_of(bob, SIGN_PUBLIC_SIZE),
+                                      count_row, &rows, NULL),
                      AICO_ENOTFOUND);
     assert_int_equal(streams_has_void(s, NOW, &has, NULL), 0);
     assert_false(has);

@@ -271,8 +271,10 @@ static bool see(void *context UNUSED, const struct stored_message *m)
 
 static void look(struct streams *s)
 {
-    struct streams_query query = {
-        .filter = bytes_text("**"), .identity = bob, .count_max = 1 << 20, .bytes_max = 1 << 30};
+    struct streams_query query = {.filter = bytes_text("**"),
+                                  .identities = bytes_of(bob, SIGN_PUBLIC_SIZE),
+                                  .count_max = 1 << 20,
+                                  .bytes_max = 1 << 30};
     bool more = true;
 
     memset(seen, 0, sizeof(seen));
@@ -293,8 +295,10 @@ static bool see_value(void *context, const struct stored_message *m)
 /* One value, whole: the last one that was said to be stored, or the one the power took. */
 static void check_value(struct streams *s)
 {
-    struct streams_query query = {
-        .filter = bytes_text("a/value"), .identity = bob, .count_max = 10, .bytes_max = 1 << 30};
+    struct streams_query query = {.filter = bytes_text("a/value"),
+                                  .identities = bytes_of(bob, SIGN_PUBLIC_SIZE),
+                                  .count_max = 10,
+                                  .bytes_max = 1 << 30};
     uint64_t found = 0, after;
     bool more = true;
 

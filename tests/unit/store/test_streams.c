@@ -109,7 +109,7 @@ static struct seen *read_all(struct streams *s, const char *filter, uint64_t aft
     struct streams_query query = {.after = after,
                                   .filter = bytes_text(filter),
                                   .reader = reader,
-                                  .identity = bob,
+                                  .identities = bytes_of(bob, SIGN_PUBLIC_SIZE),
                                   .count_max = 4096,
                                   .bytes_max = 1 << 30};
     bool more = true;

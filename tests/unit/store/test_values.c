@@ -83,8 +83,10 @@ static bool see(void *context, const struct stored_message *m)
 
 static struct seen look_at(struct streams *s, const char *filter, int64_t now_ms)
 {
-    struct streams_query query = {
-        .filter = bytes_text(filter), .identity = carol, .count_max = 2, .bytes_max = 1 << 20};
+    struct streams_query query = {.filter = bytes_text(filter),
+                                  .identities = bytes_of(carol, SIGN_PUBLIC_SIZE),
+                                  .count_max = 2,
+                                  .bytes_max = 1 << 20};
     struct seen seen = {0};
     bool more = true;
 
