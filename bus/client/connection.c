@@ -663,7 +663,8 @@ static int on_key(struct client *client, struct moment now UNUSED, const struct 
     sender = component_number_find(client, key.sender);
     if (!sender)
         return AICO_EPROTO;
-    sessions_take_stored_key(client->sessions, bytes_text(sender->name), sender->identity, key.key);
+    sessions_take_stored_key(client->sessions, bytes_text(sender->name),
+                             component_number_identity(client, key.sender), key.key);
     return 0;
 }
 

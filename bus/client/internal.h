@@ -60,8 +60,8 @@ struct peer_value {
 /* Another component, by name. */
 struct client_component {
     UT_hash_handle hh;
-    uint32_t number;                    /* the broker's, 0: not known in this session */
-    uint8_t identity[SIGN_PUBLIC_SIZE]; /* as the broker said with the number */
+    uint32_t number;                    /* the broker's last one, 0: not known in this session */
+    uint8_t identity[SIGN_PUBLIC_SIZE]; /* as the broker said with that */
     bool has_identity;
     bool online;             /* by presence; only kept once presence is watched */
     struct parked *parked;   /* waiting for a channel, in order (utlist) */
@@ -79,6 +79,13 @@ struct client_component {
     int64_t stored_until_ms;     /* boot clock; 0: there are none */
     struct claimed_gap *claimed; /* losses told already that the envelopes have not shown yet */
     char name[COMPONENT_NAME_MAX + 1];
+};
+
+/* What the broker means by a number in this session. One component has several when its key was
+ * rotated: what it sealed with the former one comes by that one's number. */
+struct client_number {
+    struct client_component *component; /* NULL: nothing yet */
+    uint8_t identity[SIGN_PUBLIC_SIZE];
 };
 
 /* Fragments of one message. */
@@ -299,7 +306,7 @@ struct client {
     struct client_topic **topic_by_number;
     size_t topic_numbers;
     struct client_component *components;
-    struct client_component **component_by_number;
+    struct client_number *component_by_number;
     size_t component_numbers;
     uint64_t rule_generation;  /* rises with every registry */
     uint64_t match_generation; /* rises with every subscription */
@@ -367,6 +374,8 @@ bool topic_is_subscribed(struct client *client, struct client_topic *topic);
 struct bytes topic_name(const struct client_topic *topic);
 struct client_component *component_get(struct client *client, struct bytes name);
 struct client_component *component_number_find(struct client *client, uint32_t number);
+/* The key that number is of; of one that component_number_find() knows. */
+const uint8_t *component_number_identity(const struct client *client, uint32_t number);
 int component_number_set(struct client *client, struct moment now,
                          const struct record_component *record);
 void names_forget_numbers(struct client *client);

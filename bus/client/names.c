@@ -35,19 +35,19 @@ struct client_topic *client_topic_get(struct client *client, struct bytes name)
 
 /* @array, of pointers, made long enough for index @number; NULL without memory, and then it is as
  * it was. */
-static void *numbers_grow(void *array, size_t *count, uint32_t number)
+static void *numbers_grow(void *array, size_t *count, size_t size, uint32_t number)
 {
     size_t want = *count ? *count : 64;
-    void **grown;
+    uint8_t *grown;
 
     if (number < *count)
         return array;
     while (want <= number)
         want *= 2;
-    grown = realloc(array, want * sizeof(*grown));
+    grown = realloc(array, want * size);
     if (!grown)
         return NULL;
-    memset(grown + *count, 0, (want - *count) * sizeof(*grown));
+    memset(grown + *count * size, 0, (want - *count) * size);
     *count = want;
     return grown;
 }
@@ -68,7 +68,7 @@ int topic_number_set(struct client *client, uint32_t number, struct bytes name)
 
     if (number == 0 || number >= NUMBERS_MAX || topic_number_find(client, number))
         return AICO_EPROTO;
-    grown = numbers_grow(client->topic_by_number, &client->topic_numbers, number);
+    grown = numbers_grow(client->topic_by_number, &client->topic_numbers, sizeof(*grown), number);
     if (!grown)
         return AICO_ENOMEM;
     client->topic_by_number = grown;
@@ -124,25 +124,34 @@ struct client_component *component_get(struct client *client, struct bytes name)
 
 struct client_component *component_number_find(struct client *client, uint32_t number)
 {
-    return number < client->component_numbers ? client->component_by_number[number] : NULL;
+    return number < client->component_numbers ? client->component_by_number[number].component
+                                              : NULL;
+}
+
+const uint8_t *component_number_identity(const struct client *client, uint32_t number)
+{
+    return client->component_by_number[number].identity;
 }
 
 /* Told again in one session, it is another process than before. */
 int component_number_set(struct client *client, struct moment now,
                          const struct record_component *record)
 {
-    struct client_component *component, **grown;
+    struct client_component *component;
+    struct client_number *grown, *entry;
 
     if (record->number == 0 || record->number >= NUMBERS_MAX)
         return AICO_EPROTO;
-    grown = numbers_grow(client->component_by_number, &client->component_numbers, record->number);
+    grown = numbers_grow(client->component_by_number, &client->component_numbers, sizeof(*grown),
+                         record->number);
     if (!grown)
         return AICO_ENOMEM;
     client->component_by_number = grown;
+    entry = &grown[record->number];
     component = component_get(client, record->name);
     if (!component)
         return component_name_is_valid(record->name) ? AICO_ENOMEM : AICO_EPROTO;
-    if (component->number == record->number) {
+    if (entry->component == component) {
         values_renewed(component);
         sessions_peer_renewed(client->sessions, now, record->name);
     }
@@ -152,7 +161,8 @@ int component_number_set(struct client *client, struct moment now,
     component->number = record->number;
     memcpy(component->identity, record->identity.at, sizeof(component->identity));
     component->has_identity = true;
-    client->component_by_number[record->number] = component;
+    memcpy(entry->identity, record->identity.at, sizeof(entry->identity));
+    entry->component = component;
     return 0;
 }
 
@@ -169,7 +179,7 @@ void names_forget_numbers(struct client *client)
         memset(client->topic_by_number, 0, client->topic_numbers * sizeof(struct client_topic *));
     if (client->component_numbers > 0)
         memset(client->component_by_number, 0,
-               client->component_numbers * sizeof(struct client_component *));
+               client->component_numbers * sizeof(struct client_number));
 }
 
 void client_names_free(struct client *client)

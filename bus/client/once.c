@@ -56,9 +56,10 @@ static bool is_sealed_later(const struct session_event *event, const struct once
            (event->generation == last->generation && event->sequence > last->sequence);
 }
 
-/* Of a durable reader it is kept with what it has settled. NULL without memory. */
-static struct once_place *last_of(struct client *client, const struct session_event *event,
-                                  const struct arrival *arrival, const struct seen_place *place)
+/* Of the publisher @place names; of a durable reader it is kept with what it has settled. NULL
+ * without memory. */
+static struct once_place *last_of(struct client *client, const struct arrival *arrival,
+                                  const struct seen_place *place)
 {
     struct once_place *last = seen_once(client, place);
     struct once_mark *mark;
@@ -67,25 +68,44 @@ static struct once_place *last_of(struct client *client, const struct session_ev
     if (last)
         return last;
     memset(&key, 0, sizeof(key));
-    memcpy(key.identity, event->identity, sizeof(key.identity));
+    memcpy(key.identity, place->identity, sizeof(key.identity));
     key.subscription = arrival->stored.number > 0 ? arrival->stored.subscription : 0;
     key.topic = arrival->topic;
     mark = mark_get(client, &key);
     return mark ? &mark->last : NULL;
 }
 
+/* The same of the key its publisher had before: what that one sealed and heard no answer for is
+ * sealed again with the next. */
+static struct once_place last_of_former(struct client *client, const struct arrival *arrival,
+                                        struct seen_place place)
+{
+    const struct once_place *last;
+    const struct component *c = registry_find_identity(client->registry, place.identity);
+    const struct component *former = c ? registry_replaced(client->registry, c) : NULL;
+
+    if (!former)
+        return (struct once_place){0};
+    place.identity = former->identity;
+    last = last_of(client, arrival, &place);
+    return last ? *last : (struct once_place){0};
+}
+
 bool once_is_new(struct client *client, const struct session_event *event,
                  const struct arrival *arrival, const struct seen_place *place)
 {
-    struct once_place *last;
+    struct once_place *last, before;
 
     if (event->once == 0 || !event->identity || event->direct || !arrival->topic)
         return true;
-    last = last_of(client, event, arrival, place);
+    before = last_of_former(client, arrival, *place);
+    last = last_of(client, arrival, place);
     if (!last) {
         client_end(client, AICO_ENOMEM, "out of memory");
         return false;
     }
+    if (event->once <= before.number && is_sealed_later(event, &before))
+        return false;
     if (event->once > last->number) {
         *last = (struct once_place){event->once, event->generation, event->sequence};
         return true;

@@ -233,7 +233,8 @@ static void receive_clear(struct client *client, struct moment now, struct clien
                           struct client_component *sender, const struct record_deliver *record,
                           struct bytes payload)
 {
-    const struct component *c = registry_find_identity(client->registry, sender->identity);
+    const struct component *c =
+        registry_find_identity(client->registry, component_number_identity(client, record->sender));
     const struct rule *rule = client_topic_rule(client, topic);
     struct aico_message *message;
 
@@ -317,18 +318,18 @@ static int receive_whole(struct client *client, struct moment now, struct client
                          struct client_component *sender, const struct record_deliver *record,
                          struct bytes payload)
 {
+    const uint8_t *identity = component_number_identity(client, record->sender), *ref = NULL;
     const struct operation *request;
     struct arrival *arrival;
-    const uint8_t *ref = NULL;
     bool is_value;
 
     if (record->topic == TOPIC_NUMBER_CONTROL && record->direct) {
-        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), identity,
                                 topic_name(topic), record->delivery, payload, NULL, NULL);
         return 0;
     }
     if (record->topic == TOPIC_NUMBER_HEADS) {
-        sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_group(client->sessions, now, bytes_text(sender->name), identity,
                                topic_name(topic), record->delivery, payload, NULL);
         return 0;
     }
@@ -352,7 +353,7 @@ static int receive_whole(struct client *client, struct moment now, struct client
 
     /* Sealed before we listened: what was left for us opens it, or its publisher seals it again. */
     is_value = record->kept && record->delivery == DELIVERY_RETAINED;
-    if (is_value && !sessions_can_open_stored(client->sessions, sender->identity, payload)) {
+    if (is_value && !sessions_can_open_stored(client->sessions, identity, payload)) {
         values_want(client, now, sender, topic);
         ledger_repeated(client, sender, topic, LEDGER_BY_TOPIC, 1);
         return 0;
@@ -370,13 +371,13 @@ static int receive_whole(struct client *client, struct moment now, struct client
     if (request && request->peer == sender)
         ref = request->reference;
     if (record->direct)
-        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), identity,
                                 topic_name(topic), record->delivery, payload, ref, arrival);
     else if (is_value)
-        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), identity,
                                 topic_name(topic), record->delivery, payload, arrival);
     else
-        sessions_receive_group(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_group(client->sessions, now, bytes_text(sender->name), identity,
                                topic_name(topic), record->delivery, payload, arrival);
     return 0;
 }
@@ -448,6 +449,7 @@ static void deliver_item(struct client *client, struct moment now, struct client
 {
     struct record_deliver deliver = {
         .delivery = item->delivery, .id = item->id, .count = item->count, .payload = payload};
+    const uint8_t *identity = component_number_identity(client, item->sender);
     struct arrival *arrival = arrival_new(client, sender, topic, &deliver, payload);
 
     if (!arrival) {
@@ -459,10 +461,10 @@ static void deliver_item(struct client *client, struct moment now, struct client
     client->arrivals_stored += item->number > 0;
     arrival->mail = item->delivery == DELIVERY_MAILBOX;
     if (arrival->mail)
-        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_direct(client->sessions, now, bytes_text(sender->name), identity,
                                 topic_name(topic), item->delivery, payload, NULL, arrival);
     else
-        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), sender->identity,
+        sessions_receive_stored(client->sessions, now, bytes_text(sender->name), identity,
                                 topic_name(topic), item->delivery, payload, arrival);
 }
 

@@ -63,6 +63,20 @@ got "without an overlap it reads what was said before it came with its next key"
     --as away s/a --durable late --since last --count 1 --for 20s
 check "  and nothing of its former keys stays" test "$(left_files away)" -eq 0
 
+# --- a publisher ---------------------------------------------------------------------------------------------------
+bus --as shop pub s/b former --ack stored || failed "a message is stored"
+rotated shop
+bus --as shop pub s/c next --ack stored || failed "a message is stored"
+got "what a publisher stored opens behind what it stores with its next key" "four next former" \
+    --as away s/a s/c s/b --since all --count 9 --for 20s
+start follower aico-bus --as book --json sub s/b s/c s/d --since all
+heard() { [ "$(texts "$WORK/follower.out" | sort | xargs)" = "$1" ]; }
+check "a reader has read what was stored with both" until_true 20 heard "former next"
+bus --as shop pub s/d more --ack stored || failed "a message is stored"
+check "and goes on with the next" until_true 20 heard "former more next"
+check "  and nothing was lost" sh -c "! grep -qE '\"(gap|unopened)\"' '$WORK/follower.out'"
+kill -TERM "$STARTED" && wait_for "$STARTED" 143
+
 # --- chains of messages stored without keys -------------------------------------------------------------------
 start live aico-bus --as book --json sub 'kept/**'
 bus --as shop pub kept/a first --ack stored || failed "a message is stored"

@@ -57,6 +57,48 @@ static void what_was_sealed_again_is_shown_once(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* Bob's next key, of which the registry of @w says so. */
+static struct identity *rotate_bob(struct world *w)
+{
+    struct registry_draft *draft = registry_draft_new(w->registry, bytes_text(NAMESPACE));
+    const struct secret seed = {{99}};
+    struct identity *next = NULL;
+    struct buffer document = {0};
+    struct secret owner;
+
+    owner_seed(&owner);
+    assert_int_equal(identity_new("bob", &seed, 0, &next), 0);
+    assert_int_equal(registry_draft_rotate(draft, w->bob, next, 1, START_MS + 60000), 0);
+    assert_int_equal(registry_draft_sign(draft, &owner, START_MS, &document), 0);
+    registry_draft_free(&draft);
+    assert_int_equal(client_offer_registry(w->client, w->now, buffer_view(&document)), 0);
+    buffer_deinit(&document);
+    return next;
+}
+
+/* Its publisher died, and was started with its next key: what it had heard no answer for it seals
+ * again. */
+static void what_was_sealed_again_with_the_next_key_is_shown_once(void **state UNUSED)
+{
+    struct identity *next;
+    struct world w;
+
+    start(&w);
+    next = rotate_bob(&w);
+    for (uint64_t i = 1; i <= 4; i++)
+        opens_of(&w, w.bob->public, G_X, i, 1, i - 1);
+    for (uint64_t i = 3; i <= 6; i++)
+        opens_of(&w, next->public, G_X, i, 2, i - 3);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 6);
+    opens_of(&w, w.bob->public, G_X, 7, 3, 0); /* nobody else's numbers count */
+    opens_of(&w, next->public, G_X, 7, 4, 0);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 7);
+    opens(&w, G_X, 7, 5, 0);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 8);
+    identity_free(&next);
+    world_deinit(&w);
+}
+
 /* A window lets older envelopes come late: they were sealed before, so they are no repetition. */
 static void what_was_sealed_before_may_come_late(void **state UNUSED)
 {
@@ -135,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sealed_again_is_shown_once),
+        cmocka_unit_test(what_was_sealed_again_with_the_next_key_is_shown_once),
         cmocka_unit_test(what_was_sealed_before_may_come_late),
         cmocka_unit_test(topics_and_senders_are_apart),
         cmocka_unit_test(messages_of_no_outbox_have_no_number),
