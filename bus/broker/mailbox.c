@@ -32,6 +32,19 @@ static bool may_have_mail(const struct broker *b, const struct component *compon
     return false;
 }
 
+/* What came before its key was rotated is for it: it has what opens that (decision 0120). */
+static void inherit(struct broker *b, const struct member *member)
+{
+    const struct component *former = registry_replaced(b->registry, member->component);
+    struct store_order *order = former ? order_new(STORE_MAIL_INHERIT, 0) : NULL;
+
+    if (!order) /* without memory: the next time it comes */
+        return;
+    memcpy(order->receiver, member->identity, sizeof(order->receiver));
+    memcpy(order->identity, former->identity, sizeof(order->identity));
+    order_give(b, order);
+}
+
 void mailbox_open(struct broker *b, struct broker_peer *peer)
 {
     struct durable *d = find(b, peer->member);
@@ -52,6 +65,7 @@ void mailbox_open(struct broker *b, struct broker_peer *peer)
     d->own.reading = false;
     d->own.position = 0;
     d->own.losses.more = true;
+    inherit(b, peer->member);
     missed_pump(b, d);
     durable_pump(b, d);
 }

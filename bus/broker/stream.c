@@ -665,6 +665,7 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_SETTLE:
     case STORE_BURY:
     case STORE_MISSED_TAKE:
+    case STORE_MAIL_INHERIT:
     case STORE_MAIL_TAKE:
     case STORE_VALUE_DROP:
         break;

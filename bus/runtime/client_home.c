@@ -100,7 +100,7 @@ static int open_once(const struct client_home *home, const struct kept_kind *kin
  * until the next start. */
 static void settle_former(const struct client_home *home)
 {
-    static const struct kept_kind *const kinds[] = {&kept_outbox, &kept_replay};
+    static const struct kept_kind *const kinds[] = {&kept_outbox, &kept_replay, &kept_sessions};
     const struct component *me = registry_find_identity(home->registry, home->identity->public);
     const struct component *former = me ? registry_replaced(home->registry, me) : NULL;
     int r = 0;

@@ -397,6 +397,8 @@ static int carry_out(struct store_hand *hand, struct store_order *o, struct aico
         return put(hand, o, err);
     case STORE_MAIL:
         return put_mail(hand, o, err);
+    case STORE_MAIL_INHERIT:
+        return streams_mail_inherit(hand->streams, o->receiver, o->identity, err);
     case STORE_MAIL_TAKE:
         return streams_mail_take(hand->streams, o->receiver, o->number, err);
     case STORE_MAIL_TRIM:

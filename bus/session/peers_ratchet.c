@@ -43,6 +43,15 @@ bool has_ratchet_rule(const struct sessions *s, enum right right)
     return false;
 }
 
+bool is_or_was_ours(const struct sessions *s, const uint8_t *identity)
+{
+    const struct component *me = peers_self(s);
+    const struct component *former = me ? registry_replaced(s->registry, me) : NULL;
+
+    return memcmp(identity, s->self->public, SIGN_PUBLIC_SIZE) == 0 ||
+           (former && memcmp(identity, former->identity, SIGN_PUBLIC_SIZE) == 0);
+}
+
 /* --- which one ------------------------------------------------------------------------------ */
 
 static int bond_compare(const struct bond *a, const struct bond *b)
@@ -59,7 +68,7 @@ struct bond *bond_best(const struct peer *peer, const uint8_t *identity, struct 
     struct bond *bond, *best = NULL;
 
     DL_FOREACH(peer->bonds, bond)
-    if (memcmp(bond->ratchet->peer, identity, SIGN_PUBLIC_SIZE) == 0 &&
+    if (memcmp(bond->ratchet->peer, identity, SIGN_PUBLIC_SIZE) == 0 && !bond->is_former &&
         ratchet_can_seal(bond->ratchet, now) && (!best || bond_compare(bond, best) > 0))
         best = bond;
     return best;
@@ -94,6 +103,7 @@ struct bond *bond_add(struct sessions *s, struct peer *peer, struct ratchet *rat
         bond_remove(s, peer, oldest);
     bond->ratchet = ratchet;
     bond->time = time;
+    bond->is_former = memcmp(ratchet->self, s->self->public, SIGN_PUBLIC_SIZE) != 0;
     DL_APPEND(peer->bonds, bond);
     return bond;
 }
@@ -310,7 +320,7 @@ static int check_init(struct sessions *s, struct moment now, const struct arriva
 
     if (r < 0)
         return r;
-    if (memcmp(ret_init->receiver, s->self->public, SIGN_PUBLIC_SIZE) != 0)
+    if (!is_or_was_ours(s, ret_init->receiver))
         return AICO_ETARGET;
     if (memcmp(ret_init->sender, a->identity, SIGN_PUBLIC_SIZE) != 0)
         return AICO_ESTAMP;
@@ -347,7 +357,7 @@ static int bond_accept(struct sessions *s, struct moment now, const struct arriv
         r = prekey_finish(&context, bytes_of(found.statement, PREKEY_STATEMENT_SIZE), found.secret,
                           found.one_time, bytes, &root);
     if (r == 0)
-        r = ratchet_await(&(struct ratchet_start){s->self->public, a->identity, &root,
+        r = ratchet_await(&(struct ratchet_start){ret_init->receiver, a->identity, &root,
                                                   prekey_t0_ms(ret_init->time), bytes.at},
                           found.secret, ret_ratchet);
     return r;
@@ -500,7 +510,7 @@ static void heard(struct sessions *s, struct moment now, const struct arrival *a
     mark_dirty(s, bond);
     if (opened->passed_over > 0)
         say_gap(s, a, opened->passed_over);
-    if (a->delivery != DELIVERY_CONTROL && (opened->turned || first))
+    if (a->delivery != DELIVERY_CONTROL && !bond->is_former && (opened->turned || first))
         want_turn(s, now, bond, first && opened->turned);
     if (bond == bond_best(a->peer, a->identity, now) && a->peer->bundle_wanted) {
         bundle_over(a->peer); /* it began one itself */

@@ -18,6 +18,7 @@ struct bond {
     struct ratchet *ratchet; /* guarded, owned */
     uint64_t time;           /* of its Init: orders the ratchets of a pair, with the id */
     bool dirty;              /* not stored as it is */
+    bool is_former;          /* of the key we had before: it opens what is on its way still */
     unsigned failures;       /* openings in a row */
     int64_t newest_ms;       /* sender's clock: nothing opened was sealed later */
     int64_t turn_ms;         /* an empty message is due then, if nothing else goes; 0: none */
@@ -52,6 +53,9 @@ int bundle_want(struct sessions *s, struct moment now, struct peer *peer);
 void say_ratchet_ready(struct sessions *s, struct peer *peer);
 /* A statement when one is due, and the broker told of it, or in any case when @tell. */
 void renew_prekeys(struct sessions *s, struct moment now, bool tell);
+
+/* Whether @identity is ours, or was before our key was rotated. */
+bool is_or_was_ours(const struct sessions *s, const uint8_t *identity);
 
 /* peers_ratchet_keep.c */
 struct bytes bond_key(const struct bond *bond, uint8_t room[KEEP_KEY_MAX]);

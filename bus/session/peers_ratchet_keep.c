@@ -114,11 +114,11 @@ static int take_ratchet(struct loading *loading, struct bytes key, struct bytes 
     (void)reader_u8(&k);
     identity = reader_bytes(&k, SIGN_PUBLIC_SIZE).at;
     if (key.size != 1 + SIGN_PUBLIC_SIZE + RATCHET_ID_SIZE ||
-        memcmp(identity, ratchet->peer, SIGN_PUBLIC_SIZE) != 0 ||
-        memcmp(ratchet->self, s->self->public, SIGN_PUBLIC_SIZE) != 0)
+        memcmp(identity, ratchet->peer, SIGN_PUBLIC_SIZE) != 0)
         return AICO_EFORMAT;
     component = registry_find_identity(s->registry, ratchet->peer);
-    if (!component || !component_is_active(s->registry, component, loading->now.real_ms)) {
+    if (!is_or_was_ours(s, ratchet->self) || !component ||
+        !component_is_active(s->registry, component, loading->now.real_ms)) {
         ratchet_give_up(s, ratchet, loading->now.real_ms + s->settings.synchrony_bound_ms);
         keep_drop(&s->batch, key);
         s->is_unkept = true;

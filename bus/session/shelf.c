@@ -61,6 +61,7 @@ void shelf_free(struct shelf **shelf)
     *shelf = NULL;
 }
 
+/* The last one; after shelf_renew() it is one of our identity's, not of the one before. */
 static struct statement *newest(const struct shelf *shelf)
 {
     return shelf->count > 0 ? shelf->statements[shelf->count - 1] : NULL;
@@ -290,19 +291,30 @@ static void erase_old(struct shelf *shelf, struct moment now, struct keep_batch 
     }
 }
 
+/* Made by the key we have now. */
+static bool is_own(const struct statement *statement, const struct identity *self)
+{
+    struct prekey_statement parsed;
+
+    return prekey_statement_parse(bytes_of(statement->bytes, PREKEY_STATEMENT_SIZE), &parsed) ==
+               0 &&
+           memcmp(parsed.identity, self->public, SIGN_PUBLIC_SIZE) == 0;
+}
+
 int shelf_renew(struct shelf *shelf, const struct handshake_context *context, struct hedge *hedge,
                 struct moment now, struct keep_batch *batch)
 {
-    const struct statement *last;
+    const struct statement *last = newest(shelf);
+    bool is_ours = last && is_own(last, context->self);
     struct statement *statement;
     uint32_t number = (uint32_t)(now.real_ms / 1000);
     int r;
 
-    if (shelf->count > 0 && now.real_ms < shelf_deadline(shelf))
+    if (is_ours && now.real_ms < shelf_deadline(shelf))
         return 0;
     erase_old(shelf, now, batch);
     last = newest(shelf);
-    if (last && now.real_ms < last->created_ms + PREKEY_NEW_AFTER_MS)
+    if (is_ours && last && now.real_ms < last->created_ms + PREKEY_NEW_AFTER_MS)
         return 0;
     /* Above all that a lost disk may have used before. */
     if (last && number <= last->number)

@@ -18,13 +18,12 @@
 #define LOCK_WAIT_MS 1000 /* a predecessor that is just ending */
 
 const struct kept_kind kept_sessions = {"sessions", "kept seal", "peers then begin new ratchets",
-                                        false, false};
+                                        false};
 const struct kept_kind kept_outbox = {"outbox", "outbox seal", "what it holds is then not sent",
-                                      true, true};
+                                      true};
 
-const struct kept_kind kept_replay = {"replay", "replay seal",
-                                      "what was read before is then not known when it comes again",
-                                      true, false};
+const struct kept_kind kept_replay = {
+    "replay", "replay seal", "what was read before is then not known when it comes again", false};
 
 struct kept {
     const struct kept_kind *kind;
@@ -209,8 +208,7 @@ static int refuse_foreign(struct kept *kept, struct aico_error *err)
                           kept->path, kept->kind->loss);
 }
 
-/* The former key of this component that the file belongs to; NULL: it does not, or nothing of it is
- * to follow. */
+/* The former key of this component that the file belongs to; NULL: it does not. */
 static int find_former(struct kept *kept, const struct identity **ret_former,
                        struct aico_error *err)
 {
@@ -218,7 +216,7 @@ static int find_former(struct kept *kept, const struct identity **ret_former,
     int step = SQLITE_DONE;
 
     *ret_former = NULL;
-    if (!kept->former || !kept->kind->follows)
+    if (!kept->former)
         return 0;
     if (sqlite3_prepare_v2(kept->db, "SELECT identity FROM owner", -1, &owner, NULL) != SQLITE_OK)
         return failed(kept, err);

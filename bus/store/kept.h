@@ -27,8 +27,6 @@ struct kept_kind {
     const char *file;  /* without .db */
     const char *label; /* of the key that seals its rows */
     const char *loss;  /* what moving a damaged one away costs */
-    bool follows;      /* its rows go on under the next key of the component: sealed anew, all of
-                          them or none */
     bool is_refused;   /* rows of a key that is none of ours are a mistake; false: erased */
 };
 extern const struct kept_kind kept_sessions, kept_outbox, kept_replay;

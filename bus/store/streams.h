@@ -216,6 +216,12 @@ AICO_MUST_USE int streams_mail_read(struct streams *streams, const struct stream
 AICO_MUST_USE int streams_mail_take(struct streams *streams,
                                     const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
                                     struct aico_error *err);
+/* What lies in the mailbox of @former, and what its owner has not been told yet, is @receiver's
+ * from now on. Within a transaction. */
+AICO_MUST_USE int streams_mail_inherit(struct streams *streams,
+                                       const uint8_t receiver[SIGN_PUBLIC_SIZE],
+                                       const uint8_t former[SIGN_PUBLIC_SIZE],
+                                       struct aico_error *err);
 /* Deletes what is void at @now_ms, at most @rows_max; not from the mailboxes of @spared
  * (SIGN_PUBLIC_SIZE each), whose owners may have it at this moment. What it took is told to its
  * receivers, see streams_missed(). Within a transaction. */

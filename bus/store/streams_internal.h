@@ -78,6 +78,7 @@
     X(MISSED_TOLD, "UPDATE missed SET told=told+1 WHERE token=?1")                                 \
     X(MISSED_TAKE, "DELETE FROM missed WHERE token=?1 AND reader=?2 AND box=?3")                   \
     X(MISSED_GOT, "DELETE FROM missed WHERE reader=?1 AND number=?2 AND one=1")                    \
+    X(MISSED_INHERIT, "UPDATE missed SET box=?1, told=told+1 WHERE reader=0 AND box=?2")           \
     X(MISSED_FORGET, "DELETE FROM missed WHERE reader=?1")                                         \
     X(READER_FIND, "SELECT id, filter, floor, handed FROM reader WHERE component=?1 AND "          \
                    "name=?2")                                                                      \
@@ -113,6 +114,7 @@
                  "i.payload, NULL, i.sender FROM mail i JOIN topic t ON t.id=i.topic JOIN "        \
                  "sender s ON s.id=i.sender WHERE i.receiver=?1 AND i.number>?2 AND "              \
                  "i.expires_ms>=?3 ORDER BY i.number")                                             \
+    X(MAIL_INHERIT, "UPDATE mail SET receiver=?1 WHERE receiver=?2")                               \
     X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size")                \
     X(MAIL_VOID, "SELECT number, receiver, sender, topic, publish_id FROM mail WHERE "             \
                  "expires_ms<?1 AND number>?2 ORDER BY number LIMIT 1")                            \

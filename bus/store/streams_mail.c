@@ -129,6 +129,33 @@ int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE
     return size > 0 ? grow(s, receiver, 0 - size, &used, err) : 0;
 }
 
+static int inherit(struct streams *s, enum streams_statement which, const uint8_t *receiver,
+                   const uint8_t *former, struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, which, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
+    bind_bytes(q, 2, bytes_of(former, SIGN_PUBLIC_SIZE));
+    return streams_run(s, q, err);
+}
+
+int streams_mail_inherit(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE],
+                         const uint8_t former[SIGN_PUBLIC_SIZE], struct aico_error *err)
+{
+    uint64_t size = 0, used;
+    int r = streams_mail_used(s, former, &size, err);
+
+    if (r == 0 && size > 0)
+        r = inherit(s, SQL_MAIL_INHERIT, receiver, former, err);
+    if (r == 0 && size > 0)
+        r = grow(s, receiver, size, &used, err);
+    if (r == 0 && size > 0)
+        r = grow(s, former, 0 - size, &used, err);
+    return r < 0 ? r : inherit(s, SQL_MISSED_INHERIT, receiver, former, err);
+}
+
 struct void_mail {
     struct removed removed; /* number 0: there is none */
     uint8_t receiver[SIGN_PUBLIC_SIZE];

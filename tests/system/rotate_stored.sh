@@ -6,12 +6,13 @@
 
 LIMIT_MS=60000 # nothing here is about speed
 bus_up
-for name in shop book away; do
+for name in shop book away other; do
     aico-keytool new "$name" -q 2>"$WORK/new.log" </dev/null || failed "$name" "$WORK/new.log"
 done
 aico-keytool new boss --role admin -q 2>"$WORK/new.log" </dev/null || failed boss "$WORK/new.log"
 rule() { aico-keytool rule set "$@" -q --before 'logs/**' 2>"$WORK/rule.log" </dev/null || failed "rule $1" "$WORK/rule.log"; }
 rule 's/**' --publish shop --subscribe book,away --store age=7d,count=100000 --history
+rule 'mail/**' --publish shop,other --subscribe away --seal ratchet
 rule 'kept/**' --publish shop --subscribe book --store age=7d,count=100
 until_true 20 aico-bus --as boss status >/dev/null 2>&1
 
@@ -86,6 +87,30 @@ rotated book --overlap 0
 got "it has it with its next key as well" "first" --as book 'kept/**' --since all --count 1 --for 20s
 check "after the overlap nothing of the former key stays" test "$(left_files book)" -eq 0
 check_exit "nor is it missed" 0 aico-bus --as book status
+
+# --- a mailbox -----------------------------------------------------------------------------------------------------
+leave() { bus --as shop pub mail/a "$@" --to away --ack stored || failed "mail is left"; }
+in_mail() { sqlite3 "$AICO_HOME/state/broker/messages.db" 'SELECT count(*) FROM mail'; }
+no_mail() { [ "$(in_mail)" -eq 0 ]; }
+start once aico-bus --as away sub 'mail/**' # its prekeys are there from now on
+leave begun
+check "mail begins a ratchet" until_true 20 grep -q begun "$WORK/once.out"
+leave goes-on
+check "and goes on" until_true 20 grep -q goes-on "$WORK/once.out"
+kill -TERM "$STARTED" && wait_for "$STARTED" 143
+leave waits
+aico-bus --as other pub mail/a 'begins' --to away --ack stored >"$WORK/other.out" 2>&1 </dev/null || failed "mail of another" "$WORK/other.out"
+check "mail waits" test "$(in_mail)" -eq 2
+rotated away --overlap 0
+got "with its next key it opens, whether it goes on or begins" "waits begins" --as away 'mail/**' --count 2 --for 20s
+check "and is taken out" until_true 20 no_mail
+check_exit "after it others begin with its next key" 0 aico-bus --as shop pub mail/a new --to away --ack stored --timeout 30s
+got "  and it opens that" "new" --as away 'mail/**' --count 1 --for 20s
+
+leave of-the-former
+rotated shop
+leave of-the-next
+got "mail of a sender opens across its rotation" "of-the-former of-the-next" --as away 'mail/**' --count 2 --for 20s
 
 # --- an outbox --------------------------------------------------------------------------------------------------
 broker_stop || failed "the broker stops"

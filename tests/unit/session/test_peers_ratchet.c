@@ -932,6 +932,90 @@ static void nothing_is_sealed_that_cannot_be_stored(void **state UNUSED)
     assert_int_equal(seal(ALICE, "1", &w), AICO_ESYSTEM);
 }
 
+/* --- after a rotation ------------------------------------------------------------------------- */
+
+/* Bob comes with another key and what is on his disk. @inherits false: his name was given away
+ * again. Returns his former identity. */
+static struct identity *change_bob(bool inherits)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(registry, bytes_text(NAMESPACE));
+    struct identity *former = ends[BOB].identity, *next = NULL;
+    const struct secret seed = {{99}};
+
+    assert_int_equal(identity_new(ends[BOB].name, &seed, 0, &next), 0);
+    if (inherits) {
+        assert_int_equal(registry_draft_rotate(draft, former, next, 1, START_MS - 1), 0);
+    } else {
+        assert_int_equal(registry_draft_remove(draft, ends[BOB].name), 0);
+        draft_add(draft, next, "member");
+    }
+    sessions_free(&ends[BOB].sessions);
+    registry_unref(&registry);
+    registry = registry_make(draft);
+    ends[BOB].identity = next;
+    ends[BOB].to_take = 0;
+    start(BOB);
+    drain(BOB);
+    return former;
+}
+
+static void mail_sealed_to_a_former_key_opens(void **state UNUSED)
+{
+    struct bytes begins = sealed_by(ALICE, "1");
+    uint8_t *first = exact_copy(begins);
+    struct prekey_statement statement;
+    struct identity *former;
+    struct writer w;
+
+    former = change_bob(true);
+    post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(first, begins.size));
+    run();
+    say(ALICE, "2"); /* she has not heard of it yet */
+    assert_true(handed[1] == 1 && handed[2] == 1);
+    w = writer_over(room, sizeof(room)); /* but nothing is sealed by the former one */
+    assert_int_equal(seal(BOB, "3", &w), AICO_ESTATE);
+    advance(5000);
+    assert_int_equal(ends[ALICE].heard, 0);
+    assert_int_equal(
+        prekey_statement_parse(bytes_of(ends[BOB].statement, PREKEY_STATEMENT_SIZE), &statement),
+        0);
+    assert_memory_equal(statement.identity, ends[BOB].identity->public, SIGN_PUBLIC_SIZE);
+
+    restart(BOB);
+    say(ALICE, "4");
+    assert_int_equal(handed[4], 1);
+    sessions_set_registry(ends[ALICE].sessions, now_at(), registry);
+    drain(ALICE);
+    say(ALICE, "5"); /* with the next key, from here on */
+    say(BOB, "6");
+    assert_true(handed[5] == 1 && handed[6] == 1);
+    assert_int_equal(ends[BOB].failed + ends[ALICE].failed, 0);
+    free(first);
+    identity_free(&former);
+}
+
+static void a_name_that_was_given_away_again_opens_nothing_of_before(void **state UNUSED)
+{
+    struct bytes begins = sealed_by(ALICE, "1");
+    uint8_t *first = exact_copy(begins);
+    struct identity *former;
+
+    say(ALICE, "2");
+    advance(2000);
+    assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_RATCHET), 1);
+    former = change_bob(false);
+    say(ALICE, "3");
+    post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(first, begins.size));
+    run();
+    assert_true(handed[1] == 0 && handed[3] == 0);
+    assert_true(ends[BOB].failed > 0);
+    advance(2000);
+    assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_RATCHET), 0);
+    free(first);
+    identity_free(&former);
+}
+
 /* --- rows 60 and 61 --------------------------------------------------------------------------- */
 
 static void an_init_is_taken_once_also_after_a_restart(void **state UNUSED)
@@ -1387,6 +1471,8 @@ int main(void)
         RATCHET_TEST(mail_that_cannot_be_kept_is_not_opened_and_comes_again),
         RATCHET_TEST(nothing_is_shown_of_what_cannot_be_stored),
         RATCHET_TEST(nothing_is_sealed_that_cannot_be_stored),
+        RATCHET_TEST(mail_sealed_to_a_former_key_opens),
+        RATCHET_TEST(a_name_that_was_given_away_again_opens_nothing_of_before),
         RATCHET_TEST(an_init_is_taken_once_also_after_a_restart),
         RATCHET_TEST(prekeys_of_another_or_swapped_ones_begin_nothing),
         RATCHET_TEST(a_swapped_one_time_key_does_not_open),

@@ -123,6 +123,30 @@ static void everybody_finds_his_own_in_order_until_he_has_taken_it(void **state 
     streams_close(&s);
 }
 
+static void a_mailbox_goes_over_to_the_next_key(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    uint64_t bobs, carols, bytes;
+
+    for (uint64_t i = 10000; i < 10003; i++)
+        (void)leave(s, bob, i, 5000, &bytes);
+    (void)leave(s, carol, 10003, 5000, &bytes);
+    bobs = look(s, bob, 1000).count;
+    carols = look(s, carol, 1000).count;
+    bytes = used_by(s, bob) + used_by(s, carol);
+    assert_true(bobs >= 3 && carols >= 1);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(streams_begin(s, NULL), 0);
+        assert_int_equal(streams_mail_inherit(s, carol, bob, NULL), 0);
+        assert_int_equal(streams_commit(s, NULL), 0);
+        assert_int_equal(look(s, bob, 1000).count, 0);
+        assert_int_equal(look(s, carol, 1000).count, bobs + carols);
+        assert_int_equal(used_by(s, bob), 0);
+        assert_int_equal(used_by(s, carol), bytes);
+    }
+    streams_close(&s);
+}
+
 static void what_is_sent_again_is_there_once(void **state UNUSED)
 {
     struct streams *s = open_store();
@@ -249,6 +273,7 @@ int main(void)
         cmocka_unit_test(what_is_void_is_not_found_and_goes),
         cmocka_unit_test(nothing_stays_of_mail_that_was_taken),
         cmocka_unit_test(a_store_without_mailboxes_gets_them),
+        cmocka_unit_test(a_mailbox_goes_over_to_the_next_key),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
