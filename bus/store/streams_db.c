@@ -2,6 +2,7 @@
 /* The file of the message store: opened, its layout, transactions, and what its failures mean. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -361,6 +362,51 @@ static int make_sound(struct streams *s, struct aico_error *err)
     return 0;
 }
 
+static int open_database(struct streams *s, const char *path, int flags, struct aico_error *err)
+{
+    if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) !=
+        SQLITE_OK)
+        return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
+    (void)sqlite3_extended_result_codes(s->db, 1);
+    (void)sqlite3_busy_timeout(s->db, BUSY_MS);
+    return streams_text(s,
+                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                        "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;",
+                        err);
+}
+
+/* SQLite makes a log beside the file also to read it, unless it is told that nobody writes. */
+static bool needs_a_log(const struct streams *s)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    char log[PATH_MAX];
+    int is_there = 1;
+
+    return (sqlite3_errcode(s->db) & 0xff) == SQLITE_CANTOPEN &&
+           snprintf(log, sizeof(log), "%s-wal", s->path) < (int)sizeof(log) &&
+           vfs->xAccess(vfs, log, SQLITE_ACCESS_EXISTS, &is_there) == SQLITE_OK && !is_there;
+}
+
+/* As a broker that was stopped leaves it: all is in the file, and no log can be made. The lock of
+ * the home says that no other broker writes it meanwhile. */
+static int open_without_log(struct streams *s, struct aico_error *err)
+{
+    CLEANUP(buffer_deinit)
+    struct buffer uri = {0};
+    int r = buffer_append_text(&uri, "file:");
+
+    for (const char *c = s->path; r == 0 && *c; c++)
+        r = strchr("%?#", *c) ? buffer_printf(&uri, "%%%02x", (unsigned char)*c)
+                              : buffer_append(&uri, bytes_of(c, 1));
+    if (r == 0)
+        r = buffer_append(&uri, bytes_of("?immutable=1", sizeof("?immutable=1")));
+    if (r < 0)
+        return aico_error_set(err, r, "out of memory");
+    (void)sqlite3_close(s->db);
+    s->db = NULL;
+    return open_database(s, (const char *)uri.at, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err);
+}
+
 int streams_open(const char *path, struct streams **ret_streams, struct aico_error *err)
 {
     CLEANUP(streams_close)
@@ -371,17 +417,10 @@ int streams_open(const char *path, struct streams **ret_streams, struct aico_err
         return r;
     if (!s || !(s->path = strdup(path)))
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    if (sqlite3_open_v2(path, &s->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
-                        NULL) != SQLITE_OK)
-        return s->db ? streams_fail(s, err) : aico_error_set(err, AICO_ENOMEM, "out of memory");
     s->limits = (struct streams_limits){STREAMS_READERS_MAX, STREAMS_MARKS_MAX, STREAMS_KEYS_MAX};
-    (void)sqlite3_extended_result_codes(s->db, 1);
-    (void)sqlite3_busy_timeout(s->db, BUSY_MS);
-    r = streams_text(s,
-                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                     "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF;",
-                     err);
+    r = open_database(s, path, SQLITE_OPEN_READWRITE, err);
+    if (r < 0 && s->db && needs_a_log(s))
+        r = open_without_log(s, err);
     if (r == 0)
         r = check_layout(s, err);
     (void)sqlite3_wal_hook(s->db, on_committed, s);

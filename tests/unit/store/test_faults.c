@@ -249,6 +249,26 @@ static int leave_mail(struct streams *s, struct aico_error *err)
     return r;
 }
 
+/* As a broker that was stopped leaves it: without its log, which cannot be made there. */
+static void a_store_without_a_log_that_can_only_be_read(void **state UNUSED)
+{
+    struct streams *s = open_store();
+
+    assert_int_equal(store(s, 10, NULL), 0);
+    streams_close(&s);
+    disk_set_fault(DISK_READ_ONLY);
+    s = open_store();
+    assert_int_equal(look(s), 0);
+    assert_int_equal(store(s, 1, NULL), AICO_ESTOREREADONLY);
+    assert_int_equal(look(s), 0);
+    streams_close(&s);
+    disk_set_fault(DISK_SOUND);
+    s = open_store();
+    assert_int_equal(store(s, 1, NULL), 0);
+    assert_int_equal(look(s), 0);
+    streams_close(&s);
+}
+
 /* As a program of that layout left it, its log beside it. */
 static void leave_layout(const char *change)
 {
@@ -332,6 +352,7 @@ int main(void)
         TEST(a_hole_in_the_log_hides_nothing),
         TEST(reading_that_fails),
         TEST(a_store_that_can_only_be_read),
+        TEST(a_store_without_a_log_that_can_only_be_read),
         TEST(a_store_of_an_older_layout_that_can_only_be_read),
     };
 
