@@ -540,6 +540,7 @@ static void begin_again(void)
     last = &first;
     (void)pthread_mutex_unlock(&lock);
     memset(&loot, 0, sizeof(loot));
+    atomic_store(&version, UINT64_MAX); /* nobody has it before revoke_one() */
     atomic_store(&accepted_ms, 0);
 }
 
