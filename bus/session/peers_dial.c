@@ -59,13 +59,31 @@ static struct moment hello1_moment(const struct sessions *s, struct moment now,
     return now;
 }
 
+/* How many handshakes we have begun and wait for, @most at most. */
+static int64_t count_dialing(const struct sessions *s, int64_t most)
+{
+    const struct peer *peer, *next;
+    int64_t count = 0;
+
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        if (peer->dialing && ++count >= most)
+            break;
+    }
+    return count;
+}
+
 /* Until the next Hello1 of this attempt: soon at first, then ever later, so that a way on which
- * answers take long is not filled with questions. */
+ * answers take long is not filled with questions; and together we repeat one each
+ * HANDSHAKE_AGAIN_MS, however many we wait for, since many that are slow are no loss. */
 static int64_t hello_pause_ms(const struct sessions *s, struct moment now, const struct peer *peer)
 {
+    int64_t most_ms = s->settings.handshake_timeout_ms / 4;
     int64_t age_ms = now.boot_ms - (peer->attempt_end_ms - s->settings.handshake_timeout_ms);
+    int64_t shared_ms =
+        HANDSHAKE_AGAIN_MS * MAX(count_dialing(s, 1 + most_ms / HANDSHAKE_AGAIN_MS), (int64_t)1);
 
-    return MIN(s->settings.handshake_timeout_ms / 4, MAX(HANDSHAKE_AGAIN_MS, age_ms / 2));
+    return MIN(most_ms, MAX(shared_ms, age_ms / 2));
 }
 
 /* A new Hello1, with a key of its own: none is ever sent twice. */

@@ -156,6 +156,30 @@ static void a_lost_hello_is_repaired_by_another(void **state UNUSED)
     assert_int_equal(count_notes(&net, CLI, SESSION_READY), 1);
 }
 
+/* Hello1 of one dialer in its first 3 s, none of which arrives. */
+static int hellos_of(const int *listeners, size_t count)
+{
+    int left = 1000;
+
+    net.pass = drop_hello1;
+    net.pass_context = &left;
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(net_dial(&net, CLI, listeners[i]), 0);
+    net_advance(&net, 3000);
+    return 1000 - left;
+}
+
+static void a_lost_hello_is_soon_said_again(void **state UNUSED)
+{
+    assert_in_range(hellos_of((int[]){BACKEND}, 1), 5, 10);
+}
+
+/* Whose way is slow, not lossy, would be made slower still. */
+static void many_that_are_met_are_not_asked_more_often_than_one(void **state UNUSED)
+{
+    assert_in_range(hellos_of((int[]){BACKEND, FRONTEND, STUDIO}, 3), 3 + 5, 3 + 12);
+}
+
 /* Hello1 becomes one of version 2; remembers what is refused. */
 static bool as_version_2(struct net *n, struct parcel *parcel, void *context)
 {
@@ -909,6 +933,8 @@ int main(void)
         TEST(a_reply_is_bound_to_its_request),
         TEST(nobody_may_say_what_no_rule_allows),
         TEST(a_lost_hello_is_repaired_by_another),
+        TEST(a_lost_hello_is_soon_said_again),
+        TEST(many_that_are_met_are_not_asked_more_often_than_one),
         TEST(a_hello_of_another_version_is_refused_by_name),
         TEST(an_absent_peer_is_lost_after_the_last_attempt),
         TEST(a_peer_the_broker_says_is_away_is_lost_at_once),
