@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fails when the documents and the source say different numbers: error codes and exit statuses, record types, delivery
-# kinds, control messages; when docs/threats.md, docs/guards.md or docs/configuration.md names a test
+# kinds, control messages, the layout of the store; when docs/threats.md, docs/guards.md or docs/configuration.md names a test
 # that is not in its file, or a setting has none; when a link between documents leads nowhere.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -65,6 +65,11 @@ same "delivery kinds" docs/protocol-broker.md
 enum_of bus/session/control.h CONTROL >"$work/source"
 section docs/protocol.md "## 6 Channel" | sed -nE 's/^\| ([0-9]+) \| ([A-Z_]+) \|.*/\1 \2/p' >"$work/document"
 same "control messages" docs/protocol.md
+
+# The command that repairs a store makes one of the layout that the broker knows.
+sed -nE 's/^#define LAYOUT ([0-9]+)$/\1/p' bus/store/streams_db.c >"$work/source"
+sed -nE 's/.*PRAGMA user_version=([0-9]+);.*/\1/p' docs/streams.md >"$work/document"
+same "layouts of the message store" docs/streams.md
 
 # docs/threats.md: | row | attack | promise | `test`, "check" | file, file | not prevented |
 grep -E '^\| [A-Z]?[0-9]+ \|' docs/threats.md >"$work/rows"
