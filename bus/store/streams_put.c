@@ -90,7 +90,7 @@ static int count_mark(struct streams *s, const struct stored_message *m, uint64_
                       uint64_t *ret_marks, struct aico_error *err)
 {
     uint64_t marks = 0;
-    bool has;
+    bool has = false;
     int r = has_mark(s, m, sender, &has, err);
 
     if (r < 0 || has)
