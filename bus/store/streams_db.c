@@ -205,6 +205,17 @@ int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err)
     return r;
 }
 
+int streams_run_one(struct streams *s, enum streams_statement which, uint64_t number,
+                    struct aico_error *err)
+{
+    sqlite3_stmt *q = streams_statement(s, which, err);
+
+    if (!q)
+        return streams_fail(s, err);
+    bind_number(q, 1, number);
+    return streams_run(s, q, err);
+}
+
 int streams_text(struct streams *s, const char *text, struct aico_error *err)
 {
     return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : streams_fail(s, err);

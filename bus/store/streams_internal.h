@@ -258,5 +258,8 @@ uint64_t column_number(sqlite3_stmt *q, int index);
 int streams_text(struct streams *s, const char *text, struct aico_error *err);
 /* Runs a statement that gives no rows. */
 int streams_run(struct streams *s, sqlite3_stmt *q, struct aico_error *err);
+/* The same of the statement @which, whose one parameter is @number. */
+int streams_run_one(struct streams *s, enum streams_statement which, uint64_t number,
+                    struct aico_error *err);
 
 #endif

@@ -301,17 +301,6 @@ int streams_has_void(struct streams *s, int64_t now_ms, bool *ret_has, struct ai
     return r;
 }
 
-static int drop(struct streams *s, enum streams_statement which, uint64_t number,
-                struct aico_error *err)
-{
-    sqlite3_stmt *q = streams_statement(s, which, err);
-
-    if (!q)
-        return streams_fail(s, err);
-    bind_number(q, 1, number);
-    return streams_run(s, q, err);
-}
-
 /* Message @number goes, if it is there yet. */
 static int expire(struct streams *s, uint64_t number, struct streams_removed *removed,
                   struct aico_error *err)
@@ -338,8 +327,8 @@ static int expire(struct streams *s, uint64_t number, struct streams_removed *re
     }
     statement_end(&q);
     if (r == 0)
-        r = drop(s, SQL_ITEM_DROP, number, err);
-    return r < 0 ? r : drop(s, SQL_END_DROP, number, err);
+        r = streams_run_one(s, SQL_ITEM_DROP, number, err);
+    return r < 0 ? r : streams_run_one(s, SQL_END_DROP, number, err);
 }
 
 int streams_expire(struct streams *s, int64_t now_ms, size_t rows_max, struct streams_removed *ret,

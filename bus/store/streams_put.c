@@ -50,17 +50,6 @@ int streams_full(struct aico_error *err, struct bytes sender, uint64_t limit, co
                           what);
 }
 
-static int run_one(struct streams *s, enum streams_statement which, uint64_t number,
-                   struct aico_error *err)
-{
-    sqlite3_stmt *q = streams_statement(s, which, err);
-
-    if (!q)
-        return streams_fail(s, err);
-    bind_number(q, 1, number);
-    return streams_run(s, q, err);
-}
-
 static int has_mark(struct streams *s, const struct stored_message *m, uint64_t sender,
                     bool *ret_has, struct aico_error *err)
 {
@@ -102,7 +91,7 @@ static int count_mark(struct streams *s, const struct stored_message *m, uint64_
         return streams_full(err, m->sender, s->limits.marks,
                             "topics with stored messages in a day");
     *ret_marks = marks + 1;
-    return run_one(s, SQL_SENDER_MARKED, sender, err);
+    return streams_run_one(s, SQL_SENDER_MARKED, sender, err);
 }
 
 /* Moves the sender's mark on the topic; *ret_is_new: it was below. */
