@@ -32,17 +32,20 @@ static bool may_have_mail(const struct broker *b, const struct component *compon
     return false;
 }
 
-/* What came before its key was rotated is for it: it has what opens that (decision 0120). */
+/* What came before its keys were rotated is for it: it has what opens that (decision 0120). */
 static void inherit(struct broker *b, const struct member *member)
 {
-    const struct component *former = registry_replaced(b->registry, member->component);
-    struct store_order *order = former ? order_new(STORE_MAIL_INHERIT, 0) : NULL;
+    const struct component *former = member->component;
 
-    if (!order) /* without memory: the next time it comes */
-        return;
-    memcpy(order->receiver, member->identity, sizeof(order->receiver));
-    memcpy(order->identity, former->identity, sizeof(order->identity));
-    order_give(b, order);
+    while ((former = registry_replaced(b->registry, former)) != NULL) {
+        struct store_order *order = order_new(STORE_MAIL_INHERIT, 0);
+
+        if (!order) /* without memory: the next time it comes */
+            return;
+        memcpy(order->receiver, member->identity, sizeof(order->receiver));
+        memcpy(order->identity, former->identity, sizeof(order->identity));
+        order_give(b, order);
+    }
 }
 
 void mailbox_open(struct broker *b, struct broker_peer *peer)

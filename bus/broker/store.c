@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Orders to the message store: made, handed out, and their rows. */
+#include "base/writer.h"
 #include "broker/stream.h"
 
 struct store_order *order_new(enum store_order_kind kind, size_t room)
@@ -22,15 +23,14 @@ struct bytes order_keep(struct store_order *order, size_t *used, struct bytes by
 
 void order_read_for(const struct broker *b, struct store_order *order, const struct member *member)
 {
-    const struct component *former =
-        member->component ? registry_replaced(b->registry, member->component) : NULL;
+    struct writer w = writer_over(order->readers, sizeof(order->readers));
+    const struct component *c = member->component;
 
-    memcpy(order->readers, member->identity, SIGN_PUBLIC_SIZE);
-    order->readers_size = SIGN_PUBLIC_SIZE;
-    if (!former)
-        return;
-    memcpy(order->readers + SIGN_PUBLIC_SIZE, former->identity, SIGN_PUBLIC_SIZE);
-    order->readers_size += SIGN_PUBLIC_SIZE;
+    writer_bytes(&w, bytes_of(member->identity, SIGN_PUBLIC_SIZE));
+    for (c = c ? registry_replaced(b->registry, c) : NULL; c && w.size < sizeof(order->readers);
+         c = registry_replaced(b->registry, c))
+        writer_bytes(&w, bytes_of(c->identity, SIGN_PUBLIC_SIZE));
+    order->readers_size = w.size;
 }
 
 void order_give(struct broker *b, struct store_order *order)

@@ -65,8 +65,9 @@ struct store_order {
     struct bytes data; /* PUT: the payload */
     uint8_t identity[SIGN_PUBLIC_SIZE];
     uint8_t receiver[SIGN_PUBLIC_SIZE];    /* of a mailbox */
-    uint8_t readers[2 * SIGN_PUBLIC_SIZE]; /* READ, READ_ONE, VALUE_READ: whose keys are looked up:
-                                              the identity that reads, then its former one */
+    /* READ, READ_ONE, VALUE_READ: whose keys are looked up: the identity that reads, then those
+     * before it. */
+    uint8_t readers[(1 + REGISTRY_FORMER_MAX) * SIGN_PUBLIC_SIZE];
     size_t readers_size;
     uint8_t key_id[STORE_KEY_ID_SIZE];
     uint8_t scope[STORE_SCOPE_SIZE];

@@ -75,20 +75,23 @@ static struct once_place *last_of(struct client *client, const struct arrival *a
     return mark ? &mark->last : NULL;
 }
 
-/* The same of the key its publisher had before: what that one sealed and heard no answer for is
- * sealed again with the next. */
+/* The same of the keys its publisher had before: what they sealed and heard no answer for is sealed
+ * again with the next. */
 static struct once_place last_of_former(struct client *client, const struct arrival *arrival,
                                         struct seen_place place)
 {
-    const struct once_place *last;
     const struct component *c = registry_find_identity(client->registry, place.identity);
-    const struct component *former = c ? registry_replaced(client->registry, c) : NULL;
+    struct once_place best = {0};
 
-    if (!former)
-        return (struct once_place){0};
-    place.identity = former->identity;
-    last = last_of(client, arrival, &place);
-    return last ? *last : (struct once_place){0};
+    while (c && (c = registry_replaced(client->registry, c)) != NULL) {
+        const struct once_place *last;
+
+        place.identity = c->identity;
+        last = last_of(client, arrival, &place);
+        if (last && last->number > best.number)
+            best = *last;
+    }
+    return best;
 }
 
 bool once_is_new(struct client *client, const struct session_event *event,

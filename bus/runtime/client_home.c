@@ -101,13 +101,14 @@ static int open_once(const struct client_home *home, const struct kept_kind *kin
 static void settle_former(const struct client_home *home)
 {
     static const struct kept_kind *const kinds[] = {&kept_outbox, &kept_replay, &kept_sessions};
-    const struct component *me = registry_find_identity(home->registry, home->identity->public);
-    const struct component *former = me ? registry_replaced(home->registry, me) : NULL;
+    const struct component *c = registry_find_identity(home->registry, home->identity->public);
     int r = 0;
 
-    if (!home->former ||
-        (former && component_is_active(home->registry, former, moment_now().real_ms)))
+    if (!home->former)
         return;
+    while (c && (c = registry_replaced(home->registry, c)) != NULL)
+        if (component_is_active(home->registry, c, moment_now().real_ms))
+            return;
     for (size_t i = 0; r == 0 && i < COUNT_OF(kinds); i++)
         r = open_once(home, kinds[i]);
     if (r == 0)

@@ -46,10 +46,13 @@ bool has_ratchet_rule(const struct sessions *s, enum right right)
 bool is_or_was_ours(const struct sessions *s, const uint8_t *identity)
 {
     const struct component *me = peers_self(s);
-    const struct component *former = me ? registry_replaced(s->registry, me) : NULL;
 
-    return memcmp(identity, s->self->public, SIGN_PUBLIC_SIZE) == 0 ||
-           (former && memcmp(identity, former->identity, SIGN_PUBLIC_SIZE) == 0);
+    if (memcmp(identity, s->self->public, SIGN_PUBLIC_SIZE) == 0)
+        return true;
+    while (me && (me = registry_replaced(s->registry, me)) != NULL)
+        if (memcmp(identity, me->identity, SIGN_PUBLIC_SIZE) == 0)
+            return true;
+    return false;
 }
 
 /* --- which one ------------------------------------------------------------------------------ */

@@ -27,16 +27,15 @@ static void entries_wipe(struct buffer *entries)
 /* --- the publisher -------------------------------------------------------------------------- */
 
 /* What @identity wants to be sealed for. Until it has come with a new key that is the reading key
- * of the one before: it has both (docs/decisions/0120). */
+ * of the last one before that it came with: it has both (docs/decisions/0120). */
 static const struct known_reading *reading_of(const struct sessions *s, const uint8_t *identity)
 {
     const struct component *reader = registry_find_identity(s->registry, identity);
-    const struct component *former = reader ? registry_replaced(s->registry, reader) : NULL;
     struct known_reading *known;
 
     HASH_FIND(hh, s->readings, identity, SIGN_PUBLIC_SIZE, known);
-    if (!known && former)
-        HASH_FIND(hh, s->readings, former->identity, SIGN_PUBLIC_SIZE, known);
+    while (!known && reader && (reader = registry_replaced(s->registry, reader)) != NULL)
+        HASH_FIND(hh, s->readings, reader->identity, SIGN_PUBLIC_SIZE, known);
     return known;
 }
 
@@ -366,13 +365,12 @@ void sessions_take_stored_key(struct sessions *s, struct bytes name,
     struct secret g0 = {0};
     struct stored_generation g;
     const struct component *me = peers_self(s);
-    const struct component *former = me ? registry_replaced(s->registry, me) : NULL;
     int r = stored_key_open(key, s->self->public, s->settings.namespace, identity,
                             s->settings.reading_keys, &g, &g0);
 
     /* Left for us before our key changed: what opens it has followed us. */
-    if (r == AICO_ETARGET && former)
-        r = stored_key_open(key, former->identity, s->settings.namespace, identity,
+    while (r == AICO_ETARGET && me && (me = registry_replaced(s->registry, me)) != NULL)
+        r = stored_key_open(key, me->identity, s->settings.namespace, identity,
                             s->settings.reading_keys, &g, &g0);
     if (r == 0)
         r = stored_add(s, identity, &g, 0, &g0);

@@ -435,16 +435,23 @@ static int sign_rotation(const struct registry_draft *draft, const struct identi
                      ret_signature);
 }
 
-/* Retired lines of @name go, from the oldest on: a line stays as long as it says until when the one
- * before it is valid. */
+/* Of the lines of @name all but the last REGISTRY_FORMER_MAX go, from the oldest on, if they are
+ * retired: a line stays as long as it says until when the one before it is valid. The others say
+ * whose what was stored for them is now (docs/decisions/0120). */
 static void drop_retired(struct registry_draft *draft, const char *name)
 {
     struct draft_component *c, *next;
+    size_t count = 0;
 
+    DL_FOREACH(draft->components, c)
+    count += strcmp(c->name, name) == 0;
     DL_FOREACH_SAFE(draft->components, c, next)
-    if (strcmp(c->name, name) == 0 && c->state == COMPONENT_RETIRED &&
-        !(c->replaces.size > 0 && find_identity(draft, c->replaces_identity)))
+    if (count > REGISTRY_FORMER_MAX && strcmp(c->name, name) == 0 &&
+        c->state == COMPONENT_RETIRED &&
+        !(c->replaces.size > 0 && find_identity(draft, c->replaces_identity))) {
         component_remove(draft, c);
+        count--;
+    }
 }
 
 int registry_draft_rotate(struct registry_draft *draft, const struct identity *old,

@@ -539,6 +539,19 @@ static int parse_rule(struct parser *p)
     return r < 0 ? r : parse_rule_words(p, &entry->rule);
 }
 
+/* Whoever follows the keys before @c comes to an end. */
+static bool replaces_itself(const struct registry *g, const struct component *c)
+{
+    const struct component *former = c;
+
+    for (size_t steps = 0; former && former->replaces; steps++) {
+        if (steps == g->component_count)
+            return true;
+        former = registry_find_identity(g, former->replaces_identity);
+    }
+    return false;
+}
+
 /* A line that replaces a key may only replace one of its own name, which then has an end. */
 static int check_rotations(struct parser *p)
 {
@@ -547,6 +560,9 @@ static int check_rotations(struct parser *p)
     for (size_t i = 0; i < g->component_count; i++) {
         const struct component *c = &g->components[i]->component;
         struct component_entry *old = NULL;
+
+        if (replaces_itself(g, c))
+            return refuse(p, "keys that replace one another in a ring");
 
         if (!c->replaces)
             continue;

@@ -16,6 +16,7 @@
 #include "crypto/identity.h"
 
 #define REGISTRY_SIZE_MAX (1024 * 1024)
+#define REGISTRY_FORMER_MAX 3 /* keys of a component before the one it dials with */
 #define REGISTRY_HASH_SIZE 16 /* H16(TAG("registry hash") || document) */
 #define RULE_ID_SIZE 16       /* H16(TAG("rule") || filter) */
 #define NAMESPACE_MAX 64
@@ -133,7 +134,7 @@ const struct component *registry_find_identity(const struct registry *registry,
 const struct component *registry_find_transport(const struct registry *registry,
                                                 const uint8_t transport[DH_PUBLIC_SIZE]);
 /* The line whose key @component's took the place of, by its word and the owner's; NULL: none, or it
- * was revoked. There is one at most: the rotation before it is forgotten. */
+ * was revoked. That of the line it returns is the one before, and so on; they end. */
 const struct component *registry_replaced(const struct registry *registry,
                                           const struct component *component);
 /* The active component with role `broker`; NULL when none. */

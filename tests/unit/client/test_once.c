@@ -57,18 +57,26 @@ static void what_was_sealed_again_is_shown_once(void **state UNUSED)
     world_deinit(&w);
 }
 
-/* Bob's next key, of which the registry of @w says so. */
-static struct identity *rotate_bob(struct world *w)
+/* Bob's next key, of which the registry of @w says so, after so many @rotations. */
+static struct identity *rotate_bob(struct world *w, uint8_t rotations)
 {
     struct registry_draft *draft = registry_draft_new(w->registry, bytes_text(NAMESPACE));
-    const struct secret seed = {{99}};
-    struct identity *next = NULL;
+    struct identity *former = NULL, *next = NULL;
     struct buffer document = {0};
     struct secret owner;
 
     owner_seed(&owner);
-    assert_int_equal(identity_new("bob", &seed, 0, &next), 0);
-    assert_int_equal(registry_draft_rotate(draft, w->bob, next, 1, START_MS + 60000), 0);
+    for (uint8_t i = 0; i < rotations; i++) {
+        const struct secret seed = {{99, i}};
+
+        identity_free(&former);
+        former = next;
+        next = NULL;
+        assert_int_equal(identity_new("bob", &seed, 0, &next), 0);
+        assert_int_equal(
+            registry_draft_rotate(draft, former ? former : w->bob, next, 1, START_MS + 60000), 0);
+    }
+    identity_free(&former);
     assert_int_equal(registry_draft_sign(draft, &owner, START_MS, &document), 0);
     registry_draft_free(&draft);
     assert_int_equal(client_offer_registry(w->client, w->now, buffer_view(&document)), 0);
@@ -78,13 +86,13 @@ static struct identity *rotate_bob(struct world *w)
 
 /* Its publisher died, and was started with its next key: what it had heard no answer for it seals
  * again. */
-static void what_was_sealed_again_with_the_next_key_is_shown_once(void **state UNUSED)
+static void shows_once_what_was_sealed_again(uint8_t rotations)
 {
     struct identity *next;
     struct world w;
 
     start(&w);
-    next = rotate_bob(&w);
+    next = rotate_bob(&w, rotations);
     for (uint64_t i = 1; i <= 4; i++)
         opens_of(&w, w.bob->public, G_X, i, 1, i - 1);
     for (uint64_t i = 3; i <= 6; i++)
@@ -97,6 +105,16 @@ static void what_was_sealed_again_with_the_next_key_is_shown_once(void **state U
     assert_int_equal(told_count(&w, AICO_MESSAGE_EVENT), 8);
     identity_free(&next);
     world_deinit(&w);
+}
+
+static void what_was_sealed_again_with_the_next_key_is_shown_once(void **state UNUSED)
+{
+    shows_once_what_was_sealed_again(1);
+}
+
+static void what_was_sealed_again_some_rotations_later_is_shown_once(void **state UNUSED)
+{
+    shows_once_what_was_sealed_again(REGISTRY_FORMER_MAX);
 }
 
 /* A window lets older envelopes come late: they were sealed before, so they are no repetition. */
@@ -178,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sealed_again_is_shown_once),
         cmocka_unit_test(what_was_sealed_again_with_the_next_key_is_shown_once),
+        cmocka_unit_test(what_was_sealed_again_some_rotations_later_is_shown_once),
         cmocka_unit_test(what_was_sealed_before_may_come_late),
         cmocka_unit_test(topics_and_senders_are_apart),
         cmocka_unit_test(messages_of_no_outbox_have_no_number),

@@ -934,22 +934,33 @@ static void nothing_is_sealed_that_cannot_be_stored(void **state UNUSED)
 
 /* --- after a rotation ------------------------------------------------------------------------- */
 
-/* Bob comes with another key and what is on his disk. @inherits false: his name was given away
- * again. Returns his former identity. */
-static struct identity *change_bob(bool inherits)
+/* Bob comes with another key and what is on his disk, after so many @rotations; 0: his name was
+ * given away again. Returns his former identity. */
+static struct identity *change_bob(unsigned rotations)
 {
     CLEANUP(registry_draft_free)
     struct registry_draft *draft = registry_draft_new(registry, bytes_text(NAMESPACE));
     struct identity *former = ends[BOB].identity, *next = NULL;
+    struct identity *between[REGISTRY_FORMER_MAX - 1] = {0};
     const struct secret seed = {{99}};
 
     assert_int_equal(identity_new(ends[BOB].name, &seed, 0, &next), 0);
-    if (inherits) {
-        assert_int_equal(registry_draft_rotate(draft, former, next, 1, START_MS - 1), 0);
-    } else {
+    if (rotations == 0) {
         assert_int_equal(registry_draft_remove(draft, ends[BOB].name), 0);
         draft_add(draft, next, "member");
     }
+    for (unsigned i = 1; i <= rotations; i++) {
+        const struct secret other = {{100 + i}};
+
+        if (i < rotations)
+            assert_int_equal(identity_new(ends[BOB].name, &other, 0, &between[i - 1]), 0);
+        assert_int_equal(registry_draft_rotate(draft, i == 1 ? former : between[i - 2],
+                                               i < rotations ? between[i - 1] : next, 1,
+                                               START_MS - 1),
+                         0);
+    }
+    for (size_t i = 0; i < COUNT_OF(between); i++)
+        identity_free(&between[i]);
     sessions_free(&ends[BOB].sessions);
     registry_unref(&registry);
     registry = registry_make(draft);
@@ -960,7 +971,7 @@ static struct identity *change_bob(bool inherits)
     return former;
 }
 
-static void mail_sealed_to_a_former_key_opens(void **state UNUSED)
+static void opens_mail_sealed_before(unsigned rotations)
 {
     struct bytes begins = sealed_by(ALICE, "1");
     uint8_t *first = exact_copy(begins);
@@ -968,7 +979,7 @@ static void mail_sealed_to_a_former_key_opens(void **state UNUSED)
     struct identity *former;
     struct writer w;
 
-    former = change_bob(true);
+    former = change_bob(rotations);
     post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(first, begins.size));
     run();
     say(ALICE, "2"); /* she has not heard of it yet */
@@ -995,6 +1006,16 @@ static void mail_sealed_to_a_former_key_opens(void **state UNUSED)
     identity_free(&former);
 }
 
+static void mail_sealed_to_a_former_key_opens(void **state UNUSED)
+{
+    opens_mail_sealed_before(1);
+}
+
+static void mail_sealed_some_rotations_ago_opens(void **state UNUSED)
+{
+    opens_mail_sealed_before(REGISTRY_FORMER_MAX);
+}
+
 static void a_name_that_was_given_away_again_opens_nothing_of_before(void **state UNUSED)
 {
     struct bytes begins = sealed_by(ALICE, "1");
@@ -1004,7 +1025,7 @@ static void a_name_that_was_given_away_again_opens_nothing_of_before(void **stat
     say(ALICE, "2");
     advance(2000);
     assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_RATCHET), 1);
-    former = change_bob(false);
+    former = change_bob(0);
     say(ALICE, "3");
     post(BOB, TOPIC, DELIVERY_EVENT, bytes_of(first, begins.size));
     run();
@@ -1472,6 +1493,7 @@ int main(void)
         RATCHET_TEST(nothing_is_shown_of_what_cannot_be_stored),
         RATCHET_TEST(nothing_is_sealed_that_cannot_be_stored),
         RATCHET_TEST(mail_sealed_to_a_former_key_opens),
+        RATCHET_TEST(mail_sealed_some_rotations_ago_opens),
         RATCHET_TEST(a_name_that_was_given_away_again_opens_nothing_of_before),
         RATCHET_TEST(an_init_is_taken_once_also_after_a_restart),
         RATCHET_TEST(prekeys_of_another_or_swapped_ones_begin_nothing),

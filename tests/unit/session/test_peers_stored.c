@@ -986,12 +986,14 @@ static void stored_messages_open_once_under_loss_and_restarts(void **state UNUSE
 
 /* --- after a rotation ------------------------------------------------------------------------ */
 
-/* BACKEND's process has ended, its name has the key of node RENEWED, which has its reading keys.
- * @revoked: the name was taken away and given again. */
-static void next_backend(bool revoked)
+/* BACKEND's process has ended, its name has the key of node RENEWED, which has its reading keys,
+ * after so many @rotations; 0: the name was taken away and given again. */
+static void next_backend(unsigned rotations)
 {
     CLEANUP(registry_draft_free)
     struct registry_draft *draft = registry_draft_new(net.registry, bytes_of(NULL, 0));
+    const struct identity *former = net.nodes[BACKEND].identity;
+    struct identity *between[REGISTRY_FORMER_MAX] = {0};
     const struct secret seed = {{99}};
     struct node *node = &net.nodes[RENEWED];
 
@@ -1001,17 +1003,27 @@ static void next_backend(bool revoked)
     node->settings = net.nodes[BACKEND].settings;
     node->dice.state = 99;
     assert_int_equal(identity_new("backend", &seed, 0, &node->identity), 0);
-    if (revoked) {
+    if (rotations == 0) {
         assert_int_equal(registry_draft_remove(draft, "backend"), 0);
         draft_add(draft, node->identity, "renewed");
-    } else
-        assert_int_equal(registry_draft_rotate(draft, net.nodes[BACKEND].identity, node->identity,
-                                               1, START_MS - 1),
-                         0);
+    }
+    for (unsigned i = 1; i <= rotations; i++) {
+        const struct secret other = {{100 + i}};
+        const struct identity *next = node->identity;
+
+        if (i < rotations) {
+            assert_int_equal(identity_new("backend", &other, 0, &between[i - 1]), 0);
+            next = between[i - 1];
+        }
+        assert_int_equal(registry_draft_rotate(draft, former, next, 1, START_MS - 1), 0);
+        former = next;
+    }
     net_set_registry(&net, registry_make(draft), 0);
+    for (size_t i = 0; i < REGISTRY_FORMER_MAX; i++)
+        identity_free(&between[i]);
 }
 
-static void what_was_left_for_a_former_key_opens(void **state UNUSED)
+static void opens_what_was_left_before(unsigned rotations)
 {
     struct bytes key;
 
@@ -1019,7 +1031,7 @@ static void what_was_left_for_a_former_key_opens(void **state UNUSED)
     store(KEPT, "for the former key");
     assert_true(key_left(0, identity_of(BACKEND), &key));
     key = (struct bytes){exact_copy(key), key.size};
-    next_backend(false);
+    next_backend(rotations);
     restart(RENEWED);
     net_stop_node(&net, CLI);
     sessions_take_stored_key(at(RENEWED), bytes_text("cli"), identity_of(CLI), key);
@@ -1028,13 +1040,23 @@ static void what_was_left_for_a_former_key_opens(void **state UNUSED)
     free((void *)key.at);
 }
 
+static void what_was_left_for_a_former_key_opens(void **state UNUSED)
+{
+    opens_what_was_left_before(1);
+}
+
+static void what_was_left_for_a_key_some_rotations_ago_opens(void **state UNUSED)
+{
+    opens_what_was_left_before(REGISTRY_FORMER_MAX);
+}
+
 /* Whoever was not there since: what is said meanwhile opens with the reading key it still has. */
-static void what_is_stored_before_a_new_key_has_come_is_sealed_for_it(void **state UNUSED)
+static void seals_for_who_has_not_come_since(unsigned rotations)
 {
     struct bytes key;
 
     tell_all_readings();
-    next_backend(false);
+    next_backend(rotations);
     net_forget_notes(&net);
     store(KEPT, "between");
     assert_true(key_left(0, identity_of(RENEWED), &key));
@@ -1047,6 +1069,16 @@ static void what_is_stored_before_a_new_key_has_come_is_sealed_for_it(void **sta
     free((void *)key.at);
 }
 
+static void what_is_stored_before_the_next_key_has_come_is_sealed_for_it(void **state UNUSED)
+{
+    seals_for_who_has_not_come_since(1);
+}
+
+static void what_is_stored_while_some_keys_did_not_come_is_sealed_for_it(void **state UNUSED)
+{
+    seals_for_who_has_not_come_since(REGISTRY_FORMER_MAX);
+}
+
 /* A name that was given away again is not its former owner. */
 static void a_name_that_was_given_away_again_inherits_nothing(void **state UNUSED)
 {
@@ -1057,7 +1089,7 @@ static void a_name_that_was_given_away_again_inherits_nothing(void **state UNUSE
     assert_true(key_left(0, identity_of(BACKEND), &key));
     key = (struct bytes){exact_copy(key), key.size};
     net_forget_notes(&net);
-    next_backend(true);
+    next_backend(0);
     store(KEPT, "not sealed for its reading key");
     for (size_t i = 0; i < count_notes(&net, CLI, SESSION_STORE_KEYS); i++)
         assert_false(key_left(i, identity_of(RENEWED), &other));
@@ -1095,7 +1127,9 @@ int main(void)
         STORED_TEST(the_oldest_generation_makes_room),
         STORED_TEST(what_is_no_envelope_cannot_be_opened),
         STORED_TEST(what_was_left_for_a_former_key_opens),
-        STORED_TEST(what_is_stored_before_a_new_key_has_come_is_sealed_for_it),
+        STORED_TEST(what_was_left_for_a_key_some_rotations_ago_opens),
+        STORED_TEST(what_is_stored_before_the_next_key_has_come_is_sealed_for_it),
+        STORED_TEST(what_is_stored_while_some_keys_did_not_come_is_sealed_for_it),
         STORED_TEST(a_name_that_was_given_away_again_inherits_nothing),
         cmocka_unit_test(each_of_many_readers_is_left_a_key),
         cmocka_unit_test(stored_messages_open_once_under_loss_and_restarts),

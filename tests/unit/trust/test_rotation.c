@@ -120,12 +120,10 @@ static void three_keys_in_a_row_end_each_at_its_own_time(void **state UNUSED)
     assert_int_equal(registry_next_change(registry, 1001), 2001);
 }
 
-static void what_was_replaced_retires_and_makes_room(void **state UNUSED)
+static void what_was_replaced_retires(void **state UNUSED)
 {
     CLEANUP(identity_free)
     struct identity *a = identity_of("backend", 1), *b = identity_of("backend", 2);
-    CLEANUP(identity_free)
-    struct identity *c = identity_of("backend", 3);
     CLEANUP(registry_unref)
     struct registry *registry = start(a), *next = NULL;
     CLEANUP(registry_draft_free)
@@ -141,10 +139,76 @@ static void what_was_replaced_retires_and_makes_room(void **state UNUSED)
     assert_int_equal(take(draft, &owner_seed, &next, NULL), 0);
     assert_int_equal(registry_find_identity(next, a->public)->state, COMPONENT_RETIRED);
     assert_int_equal(registry_find_identity(next, b->public)->state, COMPONENT_ACTIVE);
+}
 
-    rotate(&next, b, c, 3000);
-    assert_null(registry_find_identity(next, a->public));
-    assert_int_equal(registry_component_count(next), 2);
+#define KEYS (REGISTRY_FORMER_MAX + 3)
+
+/* One key after the other, each retired when the next but one comes; the third valid until
+ * @third_until_ms. */
+static struct registry *many_keys(struct identity *ret_keys[KEYS], int64_t third_until_ms)
+{
+    struct registry *registry = NULL;
+
+    for (uint8_t i = 0; i < KEYS; i++) {
+        CLEANUP(registry_draft_free)
+        struct registry_draft *draft = NULL;
+
+        ret_keys[i] = identity_of("backend", i + 1);
+        if (i == 0) {
+            registry = start(ret_keys[i]);
+            continue;
+        }
+        draft = registry_draft_new(registry, bytes_of(NULL, 0));
+        registry_draft_retire_replaced(draft, 10 * i);
+        assert_int_equal(registry_draft_rotate(draft, ret_keys[i - 1], ret_keys[i], 10 * i,
+                                               i == 3 ? third_until_ms : 10 * i + 5),
+                         0);
+        registry_unref(&registry);
+        assert_int_equal(take(draft, &owner_seed, &registry, NULL), 0);
+    }
+    return registry;
+}
+
+static void free_keys(struct identity *keys[KEYS])
+{
+    for (size_t i = 0; i < KEYS; i++)
+        identity_free(&keys[i]);
+}
+
+/* They say whose what was stored for them is now. */
+static void the_last_keys_stay_and_lead_from_one_to_the_one_before(void **state UNUSED)
+{
+    struct identity *keys[KEYS];
+    CLEANUP(registry_unref)
+    struct registry *registry = many_keys(keys, 35);
+    const struct component *c = registry_find_name(registry, bytes_text("backend"));
+
+    assert_int_equal(registry_component_count(registry), 1 + REGISTRY_FORMER_MAX);
+    for (size_t i = 0; i <= REGISTRY_FORMER_MAX; i++, c = registry_replaced(registry, c)) {
+        assert_non_null(c);
+        assert_memory_equal(c->identity, keys[KEYS - 1 - i]->public, SIGN_PUBLIC_SIZE);
+    }
+    assert_null(c);
+    free_keys(keys);
+}
+
+/* Whoever followed them would not come to an end. */
+static void keys_that_replace_one_another_in_a_ring_are_refused(void **state UNUSED)
+{
+    struct identity *keys[KEYS];
+    CLEANUP(registry_unref)
+    struct registry *registry = many_keys(keys, 9000), *ring = NULL;
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(registry, bytes_of(NULL, 0));
+    const struct component *first = registry_component_at(registry, 0);
+    struct aico_error err = {0};
+
+    assert_null(registry_replaced(registry, first)); /* its line has gone: it may stand again */
+    assert_memory_equal(first->replaces_identity, keys[1]->public, SIGN_PUBLIC_SIZE);
+    assert_int_equal(registry_draft_rotate(draft, keys[KEYS - 1], keys[1], 99, 99), 0);
+    assert_int_equal(take(draft, &owner_seed, &ring, &err), AICO_EREGISTRY);
+    assert_non_null(strstr(err.text, "in a ring"));
+    free_keys(keys);
 }
 
 /* The first outlives the second, whose line says until when: it cannot go before. */
@@ -310,7 +374,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rotation_keeps_roles_and_both_keys_until_its_end),
         cmocka_unit_test(three_keys_in_a_row_end_each_at_its_own_time),
-        cmocka_unit_test(what_was_replaced_retires_and_makes_room),
+        cmocka_unit_test(what_was_replaced_retires),
+        cmocka_unit_test(the_last_keys_stay_and_lead_from_one_to_the_one_before),
+        cmocka_unit_test(keys_that_replace_one_another_in_a_ring_are_refused),
         cmocka_unit_test(a_retired_line_stays_as_long_as_it_ends_another),
         cmocka_unit_test(only_the_key_that_dials_can_be_rotated),
         cmocka_unit_test(a_rotation_the_old_key_did_not_sign_is_refused),
