@@ -87,6 +87,10 @@ static void detach(struct broker *b, struct durable *d)
     struct durable *group = d->group;
     struct handed *h;
 
+    if (orders_withdraw(b, false, d->handle) && group) { /* for another one */
+        group->own.reading = false;
+        group->own.more = true;
+    }
     count_returned(d);
     while (group && d->handed_first)
         group_return(b, d, d->handed_first);
@@ -173,7 +177,10 @@ static int ask_store(struct broker *b, struct durable *d, const struct record_fo
     order->handle = d->handle;
     order->serial = d->peer->serial;
     order->id = m->id;
-    order_give(b, order);
+    if (m->start == FOLLOW_LAST)
+        order_give_in_turn(b, d->peer->member, order);
+    else
+        order_give(b, order);
     return 0;
 }
 
@@ -293,16 +300,21 @@ static void follow_refused(struct broker *b, struct durable *d, const struct sto
         durable_free(b, group);
 }
 
-void durable_followed(struct broker *b, struct store_order *order)
+bool durable_followed(struct broker *b, struct store_order *order)
 {
     struct durable *d = durable_by_handle(b, order->handle);
     struct broker_peer *peer = d ? d->peer : NULL;
 
     if (!peer || peer->serial != order->serial || d->follow_id != order->id)
-        return;
+        return false;
     if (order->code < 0) {
         follow_refused(b, d, order);
-        return;
+        return false;
+    }
+    if (order->more) { /* the last message is not among those that were looked at */
+        order_forget_answer(order);
+        order_give_in_turn(b, peer->member, order);
+        return true;
     }
     quota_watch_rows(b, peer->member, ROWS_READERS, order->count, false);
     d->is_member = d->group != NULL;
@@ -316,6 +328,7 @@ void durable_followed(struct broker *b, struct store_order *order)
     answer_ok(b, peer, order->id, d->subscription);
     missed_pump(b, d);
     durable_pump(b, d);
+    return false;
 }
 
 void durables_recheck(struct broker *b, struct broker_peer *peer)
@@ -367,7 +380,7 @@ void durable_read_on(struct broker *b, struct durable *d, size_t count_max)
     order->bytes_max = READ_BYTES;
     d->at->reading = true;
     d->at->more = false; /* what is stored meanwhile says so again */
-    order_give(b, order);
+    order_give_in_turn(b, d->peer->member, order);
 }
 
 void durable_pump(struct broker *b, struct durable *d)

@@ -88,6 +88,7 @@ struct member {
     struct prekeys *prekeys; /* it left; NULL: none */
     struct bucket bundles;   /* it fetched */
     size_t keys_storing;     /* bytes of KEYS on their way to the store */
+    uint64_t read_turn;      /* of its next order that looks at many rows: store.c */
     size_t away_count;       /* of its instances */
 };
 
@@ -427,13 +428,17 @@ struct build {
 
 /* Stored messages: stream.h. */
 struct stream_state {
-    struct store_order *orders; /* to be handed out */
+    struct store_order *orders;  /* to be handed out */
+    struct store_order *waiting; /* behind them, by turn: those that look at many rows */
+    uint64_t turn;               /* of the last of these that was handed out */
+    unsigned looking;            /* how many of these the store has */
     struct durable *durables;
     struct statement *statements; /* by identity */
     bool loaded;                  /* those the store held are here */
     uint64_t last_handle;
     size_t assembling; /* bytes of messages in fragments that are not whole yet */
     int64_t trim_ms, sweep_ms, retry_ms, say_ms; /* boot clock; 0: nothing is due */
+    int64_t tidy_ms;                             /* what belongs to nothing goes: the next time */
 };
 
 struct broker {
@@ -789,6 +794,7 @@ void values_catch_up(struct broker *broker, struct broker_peer *peer,
 void values_pump_peer(struct broker *broker, struct broker_peer *peer);
 /* @subscription goes. */
 void values_forget(struct subscription *subscription);
+void values_peer_left(struct broker *broker, const struct broker_peer *peer);
 /* Whose components were revoked have no value any more. */
 void values_recheck(struct broker *broker);
 /* durable.c */

@@ -119,6 +119,7 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
         peer->member->peer = NULL;
     subscriptions_free(b, peer);
     durables_peer_left(b, peer);
+    values_peer_left(b, peer);
     requests_peer_left(b, peer);
     flights_forget(b, peer);
     queue_peer_left(b, peer);

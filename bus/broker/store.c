@@ -3,6 +3,8 @@
 #include "base/writer.h"
 #include "broker/stream.h"
 
+#define LOOKING_MAX 2 /* the next is there when one is done */
+
 struct store_order *order_new(enum store_order_kind kind, size_t room)
 {
     struct store_order *order = calloc(1, sizeof(*order) + room);
@@ -33,10 +35,64 @@ void order_read_for(const struct broker *b, struct store_order *order, const str
     order->readers_size = w.size;
 }
 
+void order_forget_answer(struct store_order *order)
+{
+    order->code = 0;
+    order->more = order->missed = false;
+    order->count = 0;
+    order->out.size = 0;
+}
+
 void order_give(struct broker *b, struct store_order *order)
 {
     order->now_ms = b->now.real_ms;
     DL_APPEND(b->streams.orders, order);
+}
+
+/*
+ * What looks at many rows waits behind what does not, and the store has few of it at a time, so
+ * whoever stores waits for those few and not for everything that others want to read. They are
+ * handed out in the order of their turns, and a component's next turn comes after its former one:
+ * one with a thousand of them takes its place once among those that have one (start-time fair
+ * queueing, Goyal, Vin and Cheng 1996, each order taken for equally long).
+ */
+void order_give_in_turn(struct broker *b, struct member *member, struct store_order *order)
+{
+    struct store_order *before = b->streams.waiting ? b->streams.waiting->prev : NULL;
+
+    order->turn = MAX(b->streams.turn, member->read_turn);
+    order->in_turn = true;
+    member->read_turn = order->turn + 1;
+    while (before && before->turn > order->turn)
+        before = before == b->streams.waiting ? NULL : before->prev;
+    if (before)
+        DL_APPEND_ELEM(b->streams.waiting, before, order);
+    else
+        DL_PREPEND(b->streams.waiting, order);
+}
+
+void order_came_back(struct broker *b, struct store_order *order)
+{
+    b->streams.looking -= order->in_turn;
+    order->in_turn = false;
+}
+
+bool orders_withdraw(struct broker *b, bool values, uint64_t whose)
+{
+    struct store_order *order, *next;
+    bool read = false;
+
+    DL_FOREACH_SAFE(b->streams.waiting, order, next)
+    {
+        bool is_of_values = order->kind == STORE_VALUE_READ;
+
+        if (is_of_values != values || (values ? order->serial : order->handle) != whose)
+            continue;
+        read |= order->kind != STORE_FOLLOW;
+        DL_DELETE(b->streams.waiting, order);
+        store_order_free(&order);
+    }
+    return read;
 }
 
 void store_order_free(struct store_order **order)
@@ -52,9 +108,31 @@ struct store_order *broker_next_order(struct broker *b)
 {
     struct store_order *order = b->streams.orders;
 
-    if (order)
+    if (order) {
         DL_DELETE(b->streams.orders, order);
+        return order;
+    }
+    order = b->streams.looking < LOOKING_MAX ? b->streams.waiting : NULL;
+    if (!order)
+        return NULL;
+    DL_DELETE(b->streams.waiting, order);
+    b->streams.looking++;
+    b->streams.turn = order->turn;
+    order->now_ms = b->now.real_ms;
     return order;
+}
+
+void orders_free(struct broker *b)
+{
+    struct store_order *order;
+
+    b->streams.looking = 0;
+    while ((order = broker_next_order(b)) != NULL) {
+        b->streams.looking = 0;
+        if (order->topic_ref)
+            topic_unref(order->topic_ref);
+        store_order_free(&order);
+    }
 }
 
 int store_row_put(struct buffer *out, const struct store_row *row)

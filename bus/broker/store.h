@@ -49,6 +49,7 @@ enum store_order_kind {
     STORE_MAIL_READ,    /* messages above `after` in the mailbox of `receiver` */
     STORE_VALUE, /* the last value of `topic` until expires_ms; the values of its sender have at
                     most `limit` bytes; `again`: it replaces no other sender's */
+    STORE_SWEEP, /* some of what belongs to nothing any more goes */
     STORE_VALUE_DROP, /* those of `identity` */
     STORE_VALUE_TRIM, /* what is void */
     STORE_VALUE_READ, /* values above `after` that match filter */
@@ -64,7 +65,7 @@ struct store_order {
     struct bytes stream, topic, sender, filter, component, name;
     struct bytes data; /* PUT: the payload */
     uint8_t identity[SIGN_PUBLIC_SIZE];
-    uint8_t receiver[SIGN_PUBLIC_SIZE];    /* of a mailbox */
+    uint8_t receiver[SIGN_PUBLIC_SIZE]; /* of a mailbox */
     /* READ, READ_ONE, VALUE_READ: whose keys are looked up: the identity that reads, then those
      * before it. */
     uint8_t readers[(1 + REGISTRY_FORMER_MAX) * SIGN_PUBLIC_SIZE];
@@ -102,6 +103,8 @@ struct store_order {
     /* The core's own. */
     uint64_t serial, id, instance, handle, group;
     uint32_t charge;
+    uint64_t turn;
+    bool in_turn;
     uint8_t delivery;
     struct topic *topic_ref;
     struct member *member, *receiver_ref;

@@ -582,12 +582,25 @@ static void asked(struct broker *b, struct store_order *order)
         answer_query(b, peer, order->id, buffer_view(&order->out));
 }
 
+static void sweep(struct broker *b)
+{
+    struct store_order *order = order_new(STORE_SWEEP, 0);
+
+    b->streams.tidy_ms = b->now.boot_ms + STREAMS_TIDY_MS;
+    if (!order)
+        return;
+    order->id = b->registry_generation;
+    order_give(b, order);
+}
+
 static void trim(struct broker *b)
 {
     struct store_order *expire = order_new(STORE_EXPIRE, 0);
 
-    if (expire) /* what is void is not what retention takes */
+    if (expire) { /* what is void is not what retention takes */
+        expire->id = b->registry_generation;
         order_give(b, expire);
+    }
     mailboxes_trim(b);
     values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
@@ -599,8 +612,11 @@ static void trim(struct broker *b)
             continue;
         order->stream = order_keep(order, &used, rule->filter);
         order->limits = rule->store;
+        order->id = b->registry_generation;
         order_give(b, order);
     }
+    if (b->now.boot_ms >= b->streams.tidy_ms)
+        sweep(b);
 }
 
 void streams_tick(struct broker *b)
@@ -619,9 +635,25 @@ void streams_tick(struct broker *b)
     durables_tick(b);
 }
 
-/* One order that came back. */
-static void order_done(struct broker *b, struct store_order *order)
+/* What is left to delete comes behind what others want; not by what an earlier registry said. */
+static bool delete_on(struct broker *b, struct store_order *order)
 {
+    bool more = order->code == 0 && order->more && order->id == b->registry_generation;
+
+    b->totals.expired += order->code == 0 ? order->count : 0;
+    if (more) {
+        order_forget_answer(order);
+        order_give(b, order);
+    }
+    return more;
+}
+
+/* One order that came back; true: it was given again. */
+static bool order_done(struct broker *b, struct store_order *order)
+{
+    bool again = false, missed = order->missed;
+
+    order_came_back(b, order);
     switch (order->kind) {
     case STORE_LOAD:
         statements_loaded(b, order);
@@ -638,7 +670,7 @@ static void order_done(struct broker *b, struct store_order *order)
         values_read(b, order);
         break;
     case STORE_FOLLOW:
-        durable_followed(b, order);
+        again = durable_followed(b, order);
         break;
     case STORE_READ:
     case STORE_READ_ONE:
@@ -653,9 +685,14 @@ static void order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_TRIM:
     case STORE_EXPIRE:
-    case STORE_MAIL_TRIM:
+    case STORE_SWEEP:
     case STORE_VALUE_TRIM:
+        again = delete_on(b, order);
+        break;
+    case STORE_MAIL_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
+        if (order->code == 0 && order->more)
+            mailboxes_trim(b); /* others have their messages in hand now */
         break;
     case STORE_KEYS:
         keys_stored(b, order);
@@ -670,13 +707,14 @@ static void order_done(struct broker *b, struct store_order *order)
     case STORE_VALUE_DROP:
         break;
     }
-    if (order->missed)
+    if (missed)
         missed_noted(b);
     if (order->code < 0 && order->code != AICO_ENOTFOUND && order->code != AICO_EQUOTA &&
         order->code != AICO_EEXISTS && b->now.boot_ms >= b->streams.say_ms) {
         b->streams.say_ms = b->now.boot_ms + STREAMS_SAY_MS;
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, NULL, order->code, "%s", order->text);
     }
+    return again;
 }
 
 void broker_orders_done(struct broker *b, struct moment now, struct store_order *list)
@@ -688,8 +726,8 @@ void broker_orders_done(struct broker *b, struct moment now, struct store_order 
         struct store_order *order = list;
 
         DL_DELETE(list, order);
-        order_done(b, order);
-        store_order_free(&order);
+        if (!order_done(b, order))
+            store_order_free(&order);
     }
     DL_FOREACH(b->peers, peer)
     acknowledge(b, peer);
@@ -713,13 +751,7 @@ int streams_start(struct broker *b)
 
 void streams_free(struct broker *b)
 {
-    struct store_order *order;
-
-    while ((order = broker_next_order(b)) != NULL) {
-        if (order->topic_ref)
-            topic_unref(order->topic_ref);
-        store_order_free(&order);
-    }
+    orders_free(b);
     durables_free(b);
     statements_free(b);
     prekeys_free(b);

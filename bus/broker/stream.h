@@ -16,6 +16,7 @@
 #define READ_BYTES ((size_t)256 * 1024)
 #define LOSSES_OPEN_MAX 64
 #define STREAMS_SWEEP_MS 60000
+#define STREAMS_TIDY_MS 3600000
 #define STREAMS_SAY_MS 1000
 
 /* A message handed to a reader and not settled; or, in the list of a group, given back by one of
@@ -86,7 +87,18 @@ struct store_order *order_new(enum store_order_kind kind, size_t room);
 struct bytes order_keep(struct store_order *order, size_t *used, struct bytes bytes);
 /* It reads for @member: with what was left for it, and for the key it had before. */
 void order_read_for(const struct broker *b, struct store_order *order, const struct member *member);
+/* Before @order is given again: what came of it the last time. */
+void order_forget_answer(struct store_order *order);
 void order_give(struct broker *broker, struct store_order *order);
+/* The same of one that looks at many rows, for @member. */
+void order_give_in_turn(struct broker *broker, struct member *member, struct store_order *order);
+void order_came_back(struct broker *broker, struct store_order *order);
+/* What waits for its turn is not carried out: the reads of values of the session with serial
+ * @whose, else those of the durable with handle @whose and its FOLLOW. Whether a read was among
+ * them. */
+bool orders_withdraw(struct broker *broker, bool values, uint64_t whose);
+/* Those that were not handed out. */
+void orders_free(struct broker *broker);
 
 /* stream.c */
 /* Takes a PUBLISH of delivery stream or retained by subscription, the rule of its topic stores; or
@@ -99,7 +111,8 @@ void stream_put_done(struct broker *broker, struct store_order *order);
 void durables_stored(struct broker *broker, struct bytes topic);
 
 /* durable.c */
-void durable_followed(struct broker *broker, struct store_order *order);
+/* True: it was given again, to go on. */
+bool durable_followed(struct broker *broker, struct store_order *order);
 void durable_read(struct broker *broker, struct store_order *order);
 void durable_pump(struct broker *broker, struct durable *durable);
 

@@ -66,13 +66,18 @@ void values_pump_peer(struct broker *b, struct broker_peer *peer)
     order->handle = s->number;
     order->id = s->id;
     peer->values_reading = true;
-    order_give(b, order);
+    order_give_in_turn(b, peer->member, order);
 }
 
 static void wait_in_row(struct subscription *s)
 {
     s->values_more = true;
     DL_APPEND2(s->peer->values, s, values_prev, values_next);
+}
+
+void values_peer_left(struct broker *b, const struct broker_peer *peer)
+{
+    (void)orders_withdraw(b, true, peer->serial);
 }
 
 void values_forget(struct subscription *s)
@@ -183,8 +188,10 @@ void values_trim(struct broker *b)
 {
     struct store_order *order = order_new(STORE_VALUE_TRIM, 0);
 
-    if (order)
-        order_give(b, order);
+    if (!order)
+        return;
+    order->id = b->registry_generation;
+    order_give(b, order);
 }
 
 void values_recheck(struct broker *b)

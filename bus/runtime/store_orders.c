@@ -19,8 +19,7 @@ _Static_assert(ROWS_READERS_MAX == STREAMS_READERS_MAX && ROWS_TOPICS_MAX == STR
                "the core warns of what the store refuses");
 /* NOLINTEND(misc-redundant-expression) */
 
-#define TRIM_ROWS 5000 /* deleted in one transaction */
-#define SWEEP_MS 3600000
+#define ROWS_MAX 1000
 
 /* --- one order ------------------------------------------------------------------------------ */
 
@@ -162,10 +161,16 @@ static int put_value(struct store_hand *hand, struct store_order *o, struct aico
     return streams_value_put(hand->streams, &value, &o->number, &o->value, err);
 }
 
+/* Deleted before others are let in: no fewer than come meanwhile. */
+static size_t rows_max(const struct store_hand *hand)
+{
+    return (hand->rows_max > 0 ? hand->rows_max : ROWS_MAX) + hand->stored;
+}
+
 static int trim_values(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     uint64_t removed = 0;
-    int r = streams_value_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+    int r = streams_value_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &o->more, err);
 
     o->count = (uint32_t)removed;
     return r;
@@ -188,8 +193,8 @@ static void take_removed(struct store_order *o, const struct streams_removed *re
 static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_removed removed = {0};
-    int r =
-        streams_mail_expire(hand->streams, o->now_ms, TRIM_ROWS, o->data, &removed, &o->more, err);
+    int r = streams_mail_expire(hand->streams, o->now_ms, rows_max(hand), o->data, &removed,
+                                &o->more, err);
 
     take_removed(o, &removed);
     return r;
@@ -198,7 +203,7 @@ static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico
 static int expire(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_removed removed = {0};
-    int r = streams_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &o->more, err);
+    int r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &o->more, err);
 
     take_removed(o, &removed);
     return r;
@@ -220,7 +225,7 @@ static int put_keys(struct store_hand *hand, struct store_order *o, struct aico_
 
 static int follow(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
-    struct streams_reader reader = {0};
+    struct streams_reader reader = {.floor = o->floor, .below = o->position};
     int r = streams_follow(hand->streams, o->component, o->sender, o->name, o->filter,
                            (enum streams_start)o->start, o->value, &reader, err);
 
@@ -230,6 +235,8 @@ static int follow(struct store_hand *hand, struct store_order *o, struct aico_er
     o->floor = reader.floor;
     o->after = reader.handed;
     o->count = (uint32_t)reader.count;
+    o->position = reader.below;
+    o->more = reader.below > 0;
     return 0;
 }
 
@@ -246,7 +253,7 @@ static int bury(struct store_hand *hand, struct store_order *o, struct aico_erro
 static int trim(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_removed removed = {0};
-    int r = streams_trim(hand->streams, o->stream, &o->limits, o->now_ms, TRIM_ROWS, &removed,
+    int r = streams_trim(hand->streams, o->stream, &o->limits, o->now_ms, rows_max(hand), &removed,
                          &o->more, err);
 
     take_removed(o, &removed);
@@ -324,11 +331,12 @@ static int read_missed(struct store_hand *hand, struct store_order *o, struct ai
 {
     struct telling telling = {&o->out, 0};
     struct streams_removed removed;
-    bool more = o->reader > 0;
+    bool more = false;
     int r = 0;
 
-    while (r == 0 && more) /* what a reader misses is told before what it gets */
-        r = streams_expire(hand->streams, o->now_ms, TRIM_ROWS, &removed, &more, err);
+    if (o->reader > 0) /* what a reader misses is told before what it gets */
+        r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &more, err);
+    o->missed = more; /* and the rest when it is asked again */
     if (r == 0)
         r = streams_missed(hand->streams, o->reader, box_of(o), o->data, o->name, o->count_max,
                            take_missed, &telling, &o->more, err);
@@ -411,6 +419,8 @@ static int carry_out(struct store_hand *hand, struct store_order *o, struct aico
         return drop_values(hand, o, err);
     case STORE_VALUE_TRIM:
         return trim_values(hand, o, err);
+    case STORE_SWEEP:
+        return streams_sweep(hand->streams, o->now_ms, rows_max(hand), &o->more, err);
     case STORE_KEYS:
         return put_keys(hand, o, err);
     case STORE_STATEMENT:
@@ -497,22 +507,38 @@ static void store_all(struct store_hand *hand, struct store_order *first, struct
  * before it is noted that it misses something. One that is not kept reads on where nothing can be
  * written; it is not shown what is void either.
  */
-static int expire_first(struct store_hand *hand, struct store_order *o, struct aico_error *err)
+static int expire_first(struct store_hand *hand, struct store_order *o, bool *ret_more,
+                        struct aico_error *err)
 {
-    struct store_order again = {.kind = STORE_EXPIRE, .now_ms = o->now_ms, .more = true};
+    struct store_order first = {.kind = STORE_EXPIRE, .now_ms = o->now_ms};
     bool has = false;
     int r = o->kind == STORE_READ && o->reader > 0
                 ? streams_has_void(hand->streams, o->now_ms, &has, err)
                 : 0;
 
-    while (r == 0 && has && again.more) {
-        again.more = false;
-        store_all(hand, &again, NULL);
-        if (again.code < 0)
-            return aico_error_set(err, again.code, "%s", again.text);
-        o->missed |= again.missed;
-    }
-    return r;
+    *ret_more = false;
+    if (r < 0 || !has)
+        return r;
+    store_all(hand, &first, NULL);
+    if (first.code < 0)
+        return aico_error_set(err, first.code, "%s", first.text);
+    o->missed |= first.missed;
+    *ret_more = first.more;
+    return 0;
+}
+
+static void read_one(struct store_hand *hand, struct store_order *o)
+{
+    struct aico_error err = {0};
+    bool more = false;
+    int r = expire_first(hand, o, &more, &err);
+
+    if (r == 0 && more)
+        o->more = true; /* and nothing is read yet: *after is where it was */
+    else if (r == 0)
+        r = carry_out(hand, o, &err);
+    if (r < 0)
+        fail(o, r, &err);
 }
 
 /* Orders in their order: neighbours that store share a transaction. */
@@ -524,13 +550,7 @@ static void carry_out_all(struct store_hand *hand, struct store_order *list)
         struct store_order *end = o;
 
         if (is_read(o)) {
-            struct aico_error err = {0};
-            int r = expire_first(hand, o, &err);
-
-            if (r == 0)
-                r = carry_out(hand, o, &err);
-            if (r < 0)
-                fail(o, r, &err);
+            read_one(hand, o);
             o = o->next;
             continue;
         }
@@ -541,41 +561,12 @@ static void carry_out_all(struct store_hand *hand, struct store_order *list)
     }
 }
 
-static bool is_cleaning(const struct store_order *o)
-{
-    return o->kind == STORE_TRIM || o->kind == STORE_EXPIRE;
-}
-
-/* Deletions that are not done yet, and once an hour what belongs to nothing any more. Failures are
- * for the next time: what must be told was told by an order. */
-static void clean(struct store_hand *hand, struct store_order *list)
-{
-    struct store_order *o;
-
-    DL_FOREACH(list, o)
-    {
-        struct store_order again = {.kind = o->kind, .stream = o->stream, .limits = o->limits};
-        bool more = is_cleaning(o) && o->code == 0 && o->more;
-
-        for (int i = 0; more && i < 20; i++) {
-            again.now_ms = o->now_ms;
-            store_all(hand, &again, NULL);
-            more = again.code == 0 && again.more;
-            o->missed |= again.code == 0 && again.missed;
-            o->count += again.code == 0 ? again.count : 0;
-        }
-        if (o->kind != STORE_TRIM || o->now_ms - hand->swept_ms < SWEEP_MS)
-            continue;
-        hand->swept_ms = o->now_ms;
-        if (streams_begin(hand->streams, NULL) == 0 &&
-            (streams_sweep(hand->streams, o->now_ms, NULL) < 0 ||
-             streams_commit(hand->streams, NULL) < 0))
-            streams_rollback(hand->streams);
-    }
-}
-
 void store_orders_carry_out(struct store_hand *hand, struct store_order *list)
 {
+    const struct store_order *o;
+
+    hand->stored = 0;
+    DL_FOREACH(list, o)
+    hand->stored += o->kind == STORE_PUT;
     carry_out_all(hand, list);
-    clean(hand, list);
 }

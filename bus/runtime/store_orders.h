@@ -18,7 +18,8 @@ struct streams;
 struct store_hand {
     struct streams *streams; /* borrowed */
     int64_t last_ms;         /* a message is not stored at an earlier time than the one before */
-    int64_t swept_ms;        /* the broker's clock */
+    size_t rows_max;         /* deleted by an order beside as many as are stored; 0: some 1,000 */
+    size_t stored;           /* orders of this list that store a message */
     /* Generations whose keys found no room, the latest: what is sealed with them is refused, for
      * its readers could not open it. */
     struct keys_refused {
@@ -28,7 +29,7 @@ struct store_hand {
 };
 
 /* All of @list, in its order: neighbours that store share a transaction, and what came of each
- * stands in it. Then what retention has left to delete. */
+ * stands in it. What is deleted is deleted in steps: the order says when there is more. */
 void store_orders_carry_out(struct store_hand *hand, struct store_order *list);
 
 #endif

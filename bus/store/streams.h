@@ -127,11 +127,13 @@ struct streams_reader {
     bool existed;    /* it goes on where it was, wherever it would have started */
     uint64_t count;  /* it did not: readers its maker has with it */
     uint64_t handed; /* up to there messages were handed out, settled or not */
+    uint64_t below;  /* not 0: the last message was not found yet, call again with this and floor */
 };
 /*
  * The durable reader @name (empty: none is kept, only the place is found) of @component. A new one
  * begins at @start, @value: ms since 1970, or the number, and is counted as one of @maker's, a
- * component.
+ * component. To look for the last message may take several calls: with STREAMS_LAST @reader is
+ * zero in the first, and in those that follow what the one before has left.
  *
  * Within a transaction if @name is not empty. Also AICO_EEXISTS: it reads another filter, which
  * @err names; AICO_EQUOTA: @maker has too many.
@@ -139,7 +141,7 @@ struct streams_reader {
 AICO_MUST_USE int streams_follow(struct streams *streams, struct bytes component,
                                  struct bytes maker, struct bytes name, struct bytes filter,
                                  enum streams_start start, uint64_t value,
-                                 struct streams_reader *ret_reader, struct aico_error *err);
+                                 struct streams_reader *reader, struct aico_error *err);
 /* Messages up to @number are about to be handed out. Outside of a transaction; it outlives the
  * process, but is not waited for: after a power cut it may be forgotten. */
 AICO_MUST_USE int streams_note_handed(struct streams *streams, uint64_t reader, uint64_t number,
@@ -309,8 +311,11 @@ AICO_MUST_USE int streams_trim(struct streams *streams, struct bytes stream,
  * such stream. Within a transaction. */
 AICO_MUST_USE int streams_purge(struct streams *streams, struct bytes stream, uint64_t up_to,
                                 struct streams_removed *ret, struct aico_error *err);
-/* Keys and counts whose messages are all gone, for a day at least. Within a transaction. */
-AICO_MUST_USE int streams_sweep(struct streams *streams, int64_t now_ms, struct aico_error *err);
+/* Keys and counts whose messages are all gone, for a day at least, and what nothing names: looks at
+ * @rows_max rows, and at the next of them with each call. *ret_more false: those were the last, the
+ * next call begins anew. Within a transaction. */
+AICO_MUST_USE int streams_sweep(struct streams *streams, int64_t now_ms, size_t rows_max,
+                                bool *ret_more, struct aico_error *err);
 
 /* Appends a JSON array: streams with count, bytes, first, last; with a @stream also its readers and
  * dead letters. AICO_ENOTFOUND: no such stream. */

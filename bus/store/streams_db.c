@@ -11,7 +11,7 @@
 #include "store/streams_internal.h"
 
 #define APPLICATION_ID 0x6169636f /* "aico" */
-#define LAYOUT 6
+#define LAYOUT 7
 #define BUSY_MS 5000
 #define CHECKPOINT_PAGES 4000
 
@@ -99,6 +99,12 @@ static const char layout_6[] =
     "CREATE INDEX reader_maker ON reader(maker);"
     "ALTER TABLE value ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX value_gone ON value(stored_ms) WHERE size=0;";
+
+/* What layout 7 has more: what tells at once whether a topic or a key is still named. */
+static const char layout_7[] = "CREATE INDEX value_scope ON value(sender, scope) WHERE size>0;"
+                               "CREATE INDEX mark_topic ON mark(topic);"
+                               "CREATE INDEX mail_topic ON mail(topic);"
+                               "CREATE INDEX missed_topic ON missed(topic);";
 
 static const char *const sql[SQL_COUNT] = {
 #define STREAMS_SQL(name, text) [SQL_##name] = text,
@@ -237,8 +243,8 @@ static int pragma_number(struct streams *s, const char *text, int64_t *ret, stru
 /* Of an empty file (@version 0), or of one of an earlier layout. */
 static int make_layout(struct streams *s, int64_t version, struct aico_error *err)
 {
-    static const char *const layouts[LAYOUT] = {layout,   layout_2, layout_3,
-                                                layout_4, layout_5, layout_6};
+    static const char *const layouts[LAYOUT] = {layout,   layout_2, layout_3, layout_4,
+                                                layout_5, layout_6, layout_7};
     char text[128];
     int r = streams_text(s, "BEGIN IMMEDIATE", err);
 
@@ -455,6 +461,7 @@ void streams_close(struct streams **streams)
     for (size_t i = 0; i < SQL_COUNT; i++)
         (void)sqlite3_finalize(s->statements[i]);
     (void)sqlite3_close(s->db);
+    sweep_end(s);
     free(s->path);
     free(s);
     *streams = NULL;

@@ -22,9 +22,7 @@
     X(SENDER_KEYS, "SELECT keys FROM sender WHERE id=?1")                                          \
     X(SENDER_MARKED, "UPDATE sender SET marks=marks+1 WHERE id=?1")                                \
     X(SENDER_KEYED, "UPDATE sender SET keys=keys+?2 WHERE id=?1")                                  \
-    X(SENDER_COUNT, "UPDATE sender SET marks=(SELECT count(*) FROM mark WHERE "                    \
-                    "mark.sender=sender.id), keys=(SELECT coalesce(sum(length(key)+64),0) FROM "   \
-                    "key WHERE key.sender=sender.id)")                                             \
+    X(SENDER_UNMARKED, "UPDATE sender SET marks=marks-1 WHERE id=?1")                              \
     X(SENDER_ADD, "INSERT INTO sender(identity, name) VALUES(?1, ?2)")                             \
     X(MARK, "INSERT INTO mark(sender, topic, scope, high, last, at_ms) VALUES(?1,?2,?3,?4,?5,?6) " \
             "ON CONFLICT DO UPDATE SET high=excluded.high, last=excluded.last, "                   \
@@ -43,7 +41,7 @@
                 "JOIN sender s ON s.id=i.sender WHERE i.number=?1 AND NOT EXISTS (SELECT 1 FROM "  \
                 "item_end e WHERE e.number=i.number AND e.expires_ms<?2)")                         \
     X(ITEM_LAST, "SELECT i.number, t.name FROM item i JOIN topic t ON t.id=i.topic "               \
-                 "ORDER BY i.number DESC")                                                         \
+                 "WHERE i.number<?1 ORDER BY i.number DESC")                                       \
     X(ITEM_TIME, "SELECT number, stored_ms FROM item WHERE number>=?1 ORDER BY number LIMIT 1")    \
     X(ITEM_FRONT, "SELECT number, size, stored_ms, count FROM item WHERE stream=?1 "               \
                   "ORDER BY number LIMIT ?2")                                                      \
@@ -93,21 +91,37 @@
     X(DEAD_ADD, "INSERT OR REPLACE INTO dead(reader, number, code, attempts, reason, at_ms) "      \
                 "VALUES(?1,?2,?3,?4,?5,?6)")                                                       \
     X(DEAD_DROP, "DELETE FROM dead WHERE reader=?1")                                               \
-    X(DEAD_SWEEP, "DELETE FROM dead WHERE NOT EXISTS (SELECT 1 FROM item WHERE "                   \
-                  "item.number=dead.number)")                                                      \
+    X(DEAD_END, "SELECT reader, number, 0 FROM dead WHERE (reader,number)>(?1,?2) "                \
+                "ORDER BY reader, number LIMIT 1 OFFSET ?4")                                       \
+    X(DEAD_SWEEP, "DELETE FROM dead WHERE (reader,number)>(?1,?2) AND (reader,number)<=(?4,?5) "   \
+                  "AND NOT EXISTS (SELECT 1 FROM item WHERE item.number=dead.number)")             \
     X(KEY_ADD, "INSERT OR REPLACE INTO key(sender, key_id, reader, key, at_ms) "                   \
                "VALUES(?1,?2,?3,?4,?5)")                                                           \
     X(KEY_SIZE, "SELECT length(key)+64 FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")      \
     X(KEY_FIND, "SELECT key FROM key WHERE sender=?1 AND key_id=?2 AND reader=?3")                 \
-    X(KEY_SWEEP, "DELETE FROM key WHERE at_ms<?1 AND NOT EXISTS (SELECT 1 FROM mark WHERE "        \
-                 "mark.sender=key.sender AND substr(mark.scope,1,12)=key.key_id) AND NOT EXISTS "  \
-                 "(SELECT 1 FROM value WHERE value.sender=key.sender AND "                         \
-                 "substr(value.scope,1,12)=key.key_id AND value.size>0)")                          \
+    X(KEY_END, "SELECT sender, key_id, reader FROM key WHERE (sender,key_id,reader)>(?1,?2,?3) "   \
+               "ORDER BY sender, key_id, reader LIMIT 1 OFFSET ?4")                                \
+    /* a scope begins with the id of a key */                                                      \
+    X(KEY_SWEEP, "DELETE FROM key WHERE (sender,key_id,reader)>(?1,?2,?3) AND "                    \
+                 "(sender,key_id,reader)<=(?4,?5,?6) AND at_ms<?7 AND NOT EXISTS (SELECT 1 FROM "  \
+                 "mark m WHERE m.sender=key.sender AND m.scope BETWEEN key.key_id AND "            \
+                 "CAST(key.key_id||x'FFFFFFFF' AS BLOB)) AND NOT EXISTS (SELECT 1 FROM value v "   \
+                 "WHERE v.sender=key.sender AND v.scope BETWEEN key.key_id AND "                   \
+                 "CAST(key.key_id||x'FFFFFFFF' AS BLOB) AND v.size>0) "                            \
+                 "RETURNING sender, -(length(key)+64)")                                            \
+    X(MARK_END, "SELECT sender, scope, topic FROM mark WHERE (sender,scope,topic)>(?1,?2,?3) "     \
+                "ORDER BY sender, scope, topic LIMIT 1 OFFSET ?4")                                 \
     /* of mail, last=0, for as long as mail is kept: 13 days more */                               \
-    X(MARK_SWEEP, "DELETE FROM mark WHERE at_ms<?1-(last=0)*1123200000 AND "                       \
-                  "last<coalesce((SELECT min(number) FROM item), 9223372036854775807)")            \
-    X(TOPIC_SWEEP, "DELETE FROM topic WHERE id NOT IN (SELECT topic FROM mark UNION SELECT topic " \
-                   "FROM mail UNION SELECT topic FROM missed UNION SELECT topic FROM value)")      \
+    X(MARK_SWEEP, "DELETE FROM mark WHERE (sender,scope,topic)>(?1,?2,?3) AND "                    \
+                  "(sender,scope,topic)<=(?4,?5,?6) AND at_ms<?7-(last=0)*1123200000 AND "         \
+                  "last<coalesce((SELECT min(number) FROM item), 9223372036854775807) "            \
+                  "RETURNING sender, 1")                                                           \
+    X(TOPIC_END, "SELECT id, 0, 0 FROM topic WHERE id>?1 ORDER BY id LIMIT 1 OFFSET ?4")           \
+    X(TOPIC_SWEEP, "DELETE FROM topic WHERE id>?1 AND id<=?4 AND NOT EXISTS (SELECT 1 FROM mark "  \
+                   "m WHERE m.topic=topic.id) AND NOT EXISTS (SELECT 1 FROM mail m WHERE "         \
+                   "m.topic=topic.id) AND NOT EXISTS (SELECT 1 FROM missed m WHERE "               \
+                   "m.topic=topic.id) AND NOT EXISTS (SELECT 1 FROM value v WHERE "                \
+                   "v.topic=topic.id)")                                                            \
     X(MAIL_ADD, "INSERT INTO mail(receiver, topic, sender, publish_id, stored_ms, expires_ms, "    \
                 "size, payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)")                                  \
     X(MAIL_SCAN, "SELECT i.number, t.name, s.identity, s.name, i.publish_id, i.stored_ms, 1, "     \
@@ -178,12 +192,23 @@ enum streams_statement {
         SQL_COUNT
 };
 
+#define SWEEP_COLUMNS 3
+
+/* A row, by its primary key; at[0] NULL: before the first one, or behind the last. */
+struct sweep_place {
+    sqlite3_value *at[SWEEP_COLUMNS];
+};
+
 struct streams {
     sqlite3 *db;
     char *path;
     int64_t older;   /* of an earlier layout that can only be read: which one; else 0 */
     bool is_unsound; /* a sync has failed: see streams_begin() */
     struct streams_limits limits;
+    struct { /* how far streams_sweep() is */
+        size_t table;
+        struct sweep_place place; /* the last row it looked at in this table */
+    } sweep;
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
@@ -224,7 +249,10 @@ int missed_note_one(struct streams *s, const struct removed *removed, struct byt
 int missed_add(struct streams *s, uint64_t reader, const uint8_t *box, bool one, int code,
                const struct removed *removed, struct aico_error *err);
 /* Forgets, of values that have been gone since before @before_ms, that they were there; some. */
-int streams_values_forget(struct streams *s, int64_t before_ms, struct aico_error *err);
+int streams_values_forget(struct streams *s, int64_t before_ms, size_t rows_max, bool *ret_more,
+                          struct aico_error *err);
+/* The next streams_sweep() begins anew. */
+void sweep_end(struct streams *s);
 /* Deletes the values of the stream @id, and what stands for some that are gone. *ret_removed: the
  * values. */
 int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,

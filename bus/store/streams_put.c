@@ -3,9 +3,7 @@
 #include "base/cleanup.h"
 #include "store/streams_internal.h"
 
-#define KEPT_MS ((int64_t)24 * 3600 * 1000) /* counts and keys, after their last message */
-#define GONE_MS (30 * KEPT_MS)              /* that a value was there */
-#define KEY_ROW 64                          /* as in the statements */
+#define KEY_ROW 64 /* as in the statements */
 
 /* The id of a row that @find finds by its first value or @add makes; ?2 of @add is @second. */
 static int id_of(struct streams *s, enum streams_statement find, enum streams_statement add,
@@ -494,24 +492,5 @@ int streams_purge(struct streams *s, struct bytes stream, uint64_t up_to,
         r = streams_values_purge(s, e.id, &values, err);
     if (r == 0)
         *ret = (struct streams_removed){e.cut_count + values, missed};
-    return r;
-}
-
-int streams_sweep(struct streams *s, int64_t now_ms, struct aico_error *err)
-{
-    /* Each message has the mark of its topic, so what no mark names has none. */
-    static const enum streams_statement sweeps[] = {SQL_MARK_SWEEP, SQL_KEY_SWEEP, SQL_DEAD_SWEEP,
-                                                    SQL_TOPIC_SWEEP, SQL_SENDER_COUNT};
-    int r = streams_values_forget(s, now_ms - GONE_MS, err);
-
-    for (size_t i = 0; r == 0 && i < COUNT_OF(sweeps); i++) {
-        sqlite3_stmt *q = streams_statement(s, sweeps[i], err);
-
-        if (!q)
-            return streams_fail(s, err);
-        if (sweeps[i] == SQL_MARK_SWEEP || sweeps[i] == SQL_KEY_SWEEP)
-            bind_number(q, 1, (uint64_t)(now_ms - KEPT_MS));
-        r = streams_run(s, q, err);
-    }
     return r;
 }

@@ -193,26 +193,42 @@ static int floor_of_time(struct streams *s, int64_t ms, uint64_t last, uint64_t 
     return 0;
 }
 
-static int floor_of_last(struct streams *s, struct bytes filter, uint64_t last, uint64_t *ret_floor,
-                         struct aico_error *err)
+/* Looks on below reader->below, from the @last number at first; where nothing matches it begins
+ * behind what was the last then. */
+static int floor_of_last(struct streams *s, struct bytes filter, uint64_t last,
+                         struct streams_reader *reader, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_ITEM_LAST, err);
-    int r = SQLITE_ERROR;
+    uint64_t below = reader->below;
+    int r;
 
-    *ret_floor = last;
-    while (q && (r = sqlite3_step(q)) == SQLITE_ROW)
-        if (filter_matches(filter, column_bytes(q, 1))) {
-            *ret_floor = column_number(q, 0) - 1;
+    if (!q)
+        return streams_fail(s, err);
+    if (below == 0) {
+        reader->floor = last;
+        below = last + 1;
+    }
+    reader->below = 0;
+    bind_number(q, 1, below);
+    for (size_t looked = 0; (r = sqlite3_step(q)) == SQLITE_ROW; looked++) {
+        if (looked == SCAN_MAX) {
+            reader->below = below;
             return 0;
         }
+        below = column_number(q, 0);
+        if (filter_matches(filter, column_bytes(q, 1))) {
+            reader->floor = below - 1;
+            return 0;
+        }
+    }
     return r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
 static int find_floor(struct streams *s, struct bytes filter, enum streams_start start,
-                      uint64_t value, uint64_t *ret_floor, struct aico_error *err)
+                      uint64_t value, struct streams_reader *reader, struct aico_error *err)
 {
-    uint64_t last = 0;
+    uint64_t *ret_floor = &reader->floor, last = 0;
     int r = streams_last(s, &last, err);
 
     if (r < 0)
@@ -227,7 +243,7 @@ static int find_floor(struct streams *s, struct bytes filter, enum streams_start
         *ret_floor = MIN(value > 0 ? value - 1 : 0, last);
         return 0;
     case STREAMS_LAST:
-        return floor_of_last(s, filter, last, ret_floor, err);
+        return floor_of_last(s, filter, last, reader, err);
     case STREAMS_NEW:
         break;
     }
@@ -283,13 +299,14 @@ static int add_reader(struct streams *s, struct bytes component, struct bytes ma
 
 int streams_follow(struct streams *s, struct bytes component, struct bytes maker, struct bytes name,
                    struct bytes filter, enum streams_start start, uint64_t value,
-                   struct streams_reader *ret_reader, struct aico_error *err)
+                   struct streams_reader *reader, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_READER_FIND, err);
-    struct streams_reader reader = {0};
     int r;
 
+    if (start != STREAMS_LAST)
+        *reader = (struct streams_reader){0};
     if (!q)
         return streams_fail(s, err);
     bind_text(q, 1, component);
@@ -303,18 +320,15 @@ int streams_follow(struct streams *s, struct bytes component, struct bytes maker
                                   "durable reader %.*s reads %.*s; take another name, or forget it",
                                   (int)name.size, (const char *)name.at, (int)known.size,
                                   (const char *)known.at);
-        *ret_reader = (struct streams_reader){.id = column_number(q, 0),
-                                              .floor = column_number(q, 2),
-                                              .existed = true,
-                                              .handed = column_number(q, 3)};
+        *reader = (struct streams_reader){.id = column_number(q, 0),
+                                          .floor = column_number(q, 2),
+                                          .existed = true,
+                                          .handed = column_number(q, 3)};
         return 0;
     }
-    r = r == SQLITE_DONE ? find_floor(s, filter, start, value, &reader.floor, err)
-                         : streams_fail(s, err);
-    if (r == 0 && name.size > 0)
-        r = add_reader(s, component, maker, name, filter, &reader, err);
-    if (r == 0)
-        *ret_reader = reader;
+    r = r == SQLITE_DONE ? find_floor(s, filter, start, value, reader, err) : streams_fail(s, err);
+    if (r == 0 && name.size > 0 && reader->below == 0)
+        r = add_reader(s, component, maker, name, filter, reader, err);
     return r;
 }
 

@@ -9,8 +9,7 @@
 #include "store/streams_internal.h"
 #include "wire/topic.h"
 
-#define GONE_SIZE 128    /* what a value that is gone counts for */
-#define FORGET_MAX 20000 /* at a time */
+#define GONE_SIZE 128 /* what a value that is gone counts for */
 
 /* What a topic has now. */
 struct former {
@@ -232,12 +231,12 @@ int streams_values_purge(struct streams *s, uint64_t id, uint64_t *ret_removed,
     return take_all(s, SQL_VALUE_OF, id, drop, SIZE_MAX, ret_removed, &more, err);
 }
 
-int streams_values_forget(struct streams *s, int64_t before_ms, struct aico_error *err)
+int streams_values_forget(struct streams *s, int64_t before_ms, size_t rows_max, bool *ret_more,
+                          struct aico_error *err)
 {
     uint64_t removed;
-    bool more;
 
-    return take_all(s, SQL_VALUE_OLD, (uint64_t)before_ms, drop, FORGET_MAX, &removed, &more, err);
+    return take_all(s, SQL_VALUE_OLD, (uint64_t)before_ms, drop, rows_max, &removed, ret_more, err);
 }
 
 int streams_value_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t *ret_removed,

@@ -52,8 +52,8 @@ void registry_draft_retire_replaced(struct registry_draft *draft, int64_t now_ms
 /*
  * The next key of a component: a line for @renewed behind that of @old, which stays valid until
  * @until_ms (by the old key's own signature), with the same roles and marks. Of the retired
- * lines of the name the last REGISTRY_FORMER_MAX stay. 0, AICO_ENOTFOUND (no active line of @old), AICO_EEXISTS (@renewed stands
- * there already), AICO_ENOMEM.
+ * lines of the name the last REGISTRY_FORMER_MAX stay. 0, AICO_ENOTFOUND (no active line of @old),
+ * AICO_EEXISTS (@renewed stands there already), AICO_ENOMEM.
  */
 AICO_MUST_USE int registry_draft_rotate(struct registry_draft *draft, const struct identity *old,
                                         const struct identity *renewed, int64_t since_ms,

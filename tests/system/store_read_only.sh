@@ -26,7 +26,7 @@ reads() { # WANT: all that is stored, in order
 }
 
 said=1
-BEFORE_6="DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker; ALTER TABLE sender DROP COLUMN marks;
+BEFORE_6="DROP INDEX value_scope; DROP INDEX mark_topic; DROP INDEX mail_topic; DROP INDEX missed_topic; DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker; ALTER TABLE sender DROP COLUMN marks;
     ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone; ALTER TABLE value DROP COLUMN gone;"
 for older in "" "$BEFORE_6 ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4" \
     "$BEFORE_6 DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end; DROP TABLE missed; DROP TABLE mail; DROP TABLE box; PRAGMA user_version=1"; do

@@ -771,6 +771,214 @@ static void a_broker_without_a_store_answers_no_question_about_it(void **state)
     world_deinit(&w);
 }
 
+/* --- what looks at much ----------------------------------------------------------------------- */
+
+#define MANY 20 /* filters that b follows, and c one */
+
+static struct store_order *next_order(struct world *w, enum store_order_kind kind)
+{
+    struct store_order *o = broker_next_order(w->broker);
+
+    assert_non_null(o);
+    assert_int_equal(o->kind, kind);
+    return o;
+}
+
+static void bring_back(struct world *w, struct store_order *o)
+{
+    carry_out(o);
+    o->next = NULL;
+    o->prev = o;
+    broker_orders_done(w->broker, w->now, o);
+}
+
+static bool reads_for(const struct store_order *o, const char *component)
+{
+    uint8_t identity[32];
+
+    identity_of(component, identity);
+    return memcmp(o->readers, identity, sizeof(identity)) == 0;
+}
+
+/* One message is stored that b, who has MANY to read, and then c, who has one, are waiting for. */
+static struct client *much_is_to_be_read(struct world *w, struct client **ret_b)
+{
+    struct client *a, *c;
+
+    begin_empty(w);
+    a = connect_as(w, "a");
+    *ret_b = connect_as(w, "b");
+    c = connect_as(w, "c");
+    for (int i = 0; i < MANY; i++)
+        (void)follow_with(*ret_b, "", 3, 16);
+    (void)follow_with(c, "", 3, 16);
+    (void)store_one(a, "st/x", "one");
+    bring_back(w, next_order(w, STORE_PUT));
+    return a;
+}
+
+static void who_stores_waits_for_few_that_read(void **state)
+{
+    struct store_order *reads[2];
+    struct client *a, *b;
+    struct world w;
+
+    (void)state;
+    a = much_is_to_be_read(&w, &b);
+    for (size_t i = 0; i < COUNT_OF(reads); i++)
+        reads[i] = next_order(&w, STORE_READ);
+    assert_null(broker_next_order(w.broker));
+    (void)store_one(a, "st/x", "two");
+    bring_back(&w, next_order(&w, STORE_PUT));
+    assert_null(broker_next_order(w.broker));
+    bring_back(&w, reads[0]);
+    (void)store_one(a, "st/x", "three");
+    bring_back(&w, next_order(&w, STORE_PUT)); /* before the read there is room for now */
+    bring_back(&w, reads[1]);
+    work(&w);
+    assert_int_equal(count_items(b, RECORD_ITEM), 3 * MANY);
+    world_deinit(&w);
+}
+
+static void who_reads_much_takes_turns_with_who_reads_little(void **state)
+{
+    struct client *b;
+    struct world w;
+    int before = 0;
+
+    (void)state;
+    (void)much_is_to_be_read(&w, &b);
+    for (bool found = false; !found; before += !found) {
+        struct store_order *o = next_order(&w, STORE_READ);
+
+        found = reads_for(o, "c");
+        bring_back(&w, o);
+    }
+    assert_in_range(before, 1, 2);
+    work(&w);
+    world_deinit(&w);
+}
+
+static void what_waits_to_be_read_goes_with_its_reader(void **state)
+{
+    struct store_order *o;
+    struct client *b;
+    struct world w;
+
+    (void)state;
+    (void)much_is_to_be_read(&w, &b);
+    client_lose_link(b);
+    o = next_order(&w, STORE_READ);
+    assert_true(reads_for(o, "c"));
+    bring_back(&w, o);
+    assert_null(broker_next_order(w.broker));
+    world_deinit(&w);
+}
+
+/* A member of a group is asked to read for all of them: whichever it is. */
+static void what_waits_to_be_read_for_a_group_is_read_for_another_member(void **state)
+{
+    struct client *a, *members[2];
+    struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        begin_empty(&w);
+        a = connect_as(&w, "a");
+        members[0] = connect_as(&w, "b");
+        members[1] = connect_as(&w, "c");
+        (void)join_with(members[0], 3, 16);
+        (void)join_with(members[1], 3, 16);
+        (void)store_one(a, "st/x", "one");
+        bring_back(&w, next_order(&w, STORE_PUT));
+        client_lose_link(members[i]);
+        work(&w);
+        assert_int_equal(count_items(members[1 - i], RECORD_ITEM), 1);
+        world_deinit(&w);
+    }
+}
+
+/* Looking for the last message may take several orders; nothing is answered before the end. */
+static void the_last_message_is_looked_for_in_steps(void **state)
+{
+    struct store_order *o;
+    struct client *b;
+    struct world w;
+
+    (void)state;
+    begin_empty(&w);
+    b = connect_as(&w, "b");
+    drop_items(b);
+    {
+        struct writer frame = frame_begin();
+
+        record_write_follow(&frame, &(struct record_follow){.id = b->next_id++,
+                                                            .subscription = 77,
+                                                            .start = FOLLOW_LAST,
+                                                            .deadline_ms = DEADLINE,
+                                                            .window = 16,
+                                                            .filter = bytes_text("st/**")});
+        client_send(b, &frame);
+    }
+    for (uint64_t below = 9000; below > 1000; below -= 4000) {
+        o = next_order(&w, STORE_FOLLOW);
+        assert_int_equal(o->position, below == 9000 ? 0 : below);
+        o->position = below - 4000;
+        o->floor = 9000;
+        o->more = true;
+        o->next = NULL;
+        o->prev = o;
+        broker_orders_done(w.broker, w.now, o);
+        pump(&w);
+        assert_int_equal(count_items(b, RECORD_OK), 0);
+    }
+    o = next_order(&w, STORE_FOLLOW);
+    assert_false(o->more);
+    assert_int_equal(o->position, 1000);
+    assert_int_equal(o->floor, 9000);
+    o->next = NULL;
+    o->prev = o;
+    broker_orders_done(w.broker, w.now, o);
+    pump(&w);
+    assert_int_equal(count_items(b, RECORD_OK), 1);
+    o = next_order(&w, STORE_READ);
+    assert_int_equal(o->after, 9000);
+    o->next = NULL;
+    o->prev = o;
+    broker_orders_done(w.broker, w.now, o);
+    world_deinit(&w);
+}
+
+/* What is left to delete is another order, unless another registry says otherwise by then. */
+static void what_is_left_to_delete_is_deleted_on(void **state)
+{
+    struct store_order *o;
+    struct world w;
+
+    (void)state;
+    begin_empty(&w);
+    (void)connect_as(&w, "a");
+    for (int round = 0; round < 2; round++) {
+        advance(&w, 61000);
+        while ((o = broker_next_order(w.broker)) != NULL && o->kind != STORE_TRIM)
+            bring_back(&w, o);
+        assert_non_null(o);
+        if (round > 0)
+            broker_set_registry(w.broker, w.now, w.registry);
+        o->more = true;
+        o->next = NULL;
+        o->prev = o;
+        broker_orders_done(w.broker, w.now, o);
+        while ((o = broker_next_order(w.broker)) != NULL && o->kind != STORE_TRIM)
+            bring_back(&w, o);
+        assert_int_equal(o != NULL, round == 0);
+        if (o)
+            bring_back(&w, o);
+        work(&w);
+    }
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -798,6 +1006,12 @@ int main(void)
         cmocka_unit_test(what_a_revoked_component_stored_goes_to_the_dead_letters),
         cmocka_unit_test(who_listens_is_not_shown_what_lost_its_right_on_the_way_to_the_disk),
         cmocka_unit_test(a_reader_that_is_followed_is_not_forgotten),
+        cmocka_unit_test(who_stores_waits_for_few_that_read),
+        cmocka_unit_test(who_reads_much_takes_turns_with_who_reads_little),
+        cmocka_unit_test(what_waits_to_be_read_goes_with_its_reader),
+        cmocka_unit_test(what_waits_to_be_read_for_a_group_is_read_for_another_member),
+        cmocka_unit_test(the_last_message_is_looked_for_in_steps),
+        cmocka_unit_test(what_is_left_to_delete_is_deleted_on),
         cmocka_unit_test(a_broker_without_a_store_answers_no_question_about_it),
     };
 

@@ -281,16 +281,20 @@ static void leave_layout(const char *change)
     disk_restore_power(1);
 }
 
+#define UNDO_7                                                                                     \
+    "DROP INDEX value_scope; DROP INDEX mark_topic; DROP INDEX mail_topic;"                        \
+    "DROP INDEX missed_topic;"
 #define UNDO_6                                                                                     \
-    "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"                               \
-    "ALTER TABLE sender DROP COLUMN marks; ALTER TABLE sender DROP COLUMN keys;"                   \
-    "DROP INDEX value_gone; ALTER TABLE value DROP COLUMN gone;"
+    UNDO_7 "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"                        \
+           "ALTER TABLE sender DROP COLUMN marks; ALTER TABLE sender DROP COLUMN keys;"            \
+           "DROP INDEX value_gone; ALTER TABLE value DROP COLUMN gone;"
 
 /* It cannot be taken over there; what is stored stays readable, and nothing is taken for stored
  * that would lie beside it. */
 static void a_store_of_an_older_layout_that_can_only_be_read(void **state UNUSED)
 {
     static const char *const changes[] = {
+        UNDO_7 "PRAGMA user_version=6",
         UNDO_6 "PRAGMA user_version=5",
         UNDO_6 "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4",
         UNDO_6 "ALTER TABLE value DROP COLUMN over; DROP TABLE item_end; DROP TABLE missed;"

@@ -358,6 +358,15 @@ static void a_sender_keeps_its_name_when_its_key_came_first(void **state UNUSED)
     streams_close(&s);
 }
 
+/* To the end, three rows at a time. */
+static void sweep(struct streams *s, int64_t now_ms)
+{
+    bool more = true;
+
+    while (more)
+        assert_int_equal(streams_sweep(s, now_ms, 3, &more, NULL), 0);
+}
+
 static void keys_go_when_their_messages_are_gone(void **state UNUSED)
 {
     const int64_t later = (int64_t)3 * 24 * 3600 * 1000;
@@ -373,17 +382,17 @@ static void keys_go_when_their_messages_are_gone(void **state UNUSED)
     assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
                                      bytes_text("for bob"), 9, NULL, NULL),
                      0);
-    assert_int_equal(streams_sweep(s, later, NULL), 0);
+    sweep(s, later);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "for bob");
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(streams_purge(s, bytes_text(STREAM), 0, &removed, NULL), 0);
-    assert_int_equal(streams_sweep(s, 1000, NULL), 0); /* too early */
+    sweep(s, 1000); /* too early */
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(put(s, &m), 0);
     m.stored_ms = later * 2;
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_sweep(s, later, NULL), 0);
+    sweep(s, later);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_true(put(s, &m) > 0); /* the mark is gone */
     assert_string_equal(read_all(s, "**", 0, 0)->last_key, "");
@@ -455,6 +464,39 @@ static uint64_t count_rows(const char *table)
     return count;
 }
 
+/* Whoever has the store looks at no more than so many at a time. */
+static void the_last_message_is_looked_for_in_steps(void **state UNUSED)
+{
+    enum { OTHERS = 9000 };
+    static const struct {
+        const char *filter;
+        uint64_t floor;
+    } cases[] = {{"b/**", 0}, {"none/**", OTHERS + 1}};
+    struct streams *s = open_store();
+    struct stored_message m = message("b/x", 1, "x");
+
+    assert_int_equal(put(s, &m), 1);
+    fill(s, OTHERS);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct streams_reader r = {0};
+        int steps = 0;
+
+        do {
+            assert_int_equal(streams_begin(s, NULL), 0);
+            assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"),
+                                            bytes_text(cases[i].filter),
+                                            bytes_text(cases[i].filter), STREAMS_LAST, 0, &r, NULL),
+                             0);
+            assert_int_equal(streams_commit(s, NULL), 0);
+            assert_int_equal(r.id == 0, r.below > 0); /* kept when it has a place, not before */
+            assert_in_range(++steps, 1, 3);
+        } while (r.below > 0);
+        assert_int_equal(steps, 3);
+        assert_int_equal(r.floor, cases[i].floor);
+    }
+    streams_close(&s);
+}
+
 static int put_on(struct streams *s, const uint8_t *who, const char *topic, uint64_t position,
                   uint64_t *ret_number, uint64_t *ret_marks)
 {
@@ -497,12 +539,12 @@ static void a_sender_says_so_many_topics_and_no_more(void **state UNUSED)
     /* What retention takes makes room after a day, and its names go with it. */
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(streams_purge(s, bytes_text(STREAM), number, &removed, NULL), 0);
-    assert_int_equal(streams_sweep(s, 2000, NULL), 0); /* too early */
+    sweep(s, 2000); /* too early */
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(count_rows("topic"), 6);
     assert_int_equal(put_on(s, alice, "a/9", 1, &number, &marks), AICO_EQUOTA);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_sweep(s, later, NULL), 0);
+    sweep(s, later);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(count_rows("topic"), 1); /* bob's message is there */
     assert_int_equal(count_rows("item JOIN topic ON topic.id=item.topic WHERE name='a/9'"), 1);
@@ -527,13 +569,16 @@ static void what_was_there_before_counts(void **state UNUSED)
     assert_int_equal(follow_as(s, "bob", "bob", "1", &reader, NULL), 0);
     streams_close(&s);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"
-                                  "ALTER TABLE sender DROP COLUMN marks;"
-                                  "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
-                                  "ALTER TABLE value DROP COLUMN gone; PRAGMA user_version=5;",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "DROP INDEX reader_maker; DROP INDEX IF EXISTS value_scope;"
+                     "DROP INDEX mark_topic; DROP INDEX IF EXISTS mail_topic;"
+                     "DROP INDEX IF EXISTS missed_topic; ALTER TABLE reader DROP COLUMN maker;"
+                     "ALTER TABLE sender DROP COLUMN marks;"
+                     "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
+                     "ALTER TABLE value DROP COLUMN gone; PRAGMA user_version=5;",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
     streams_limit(s, &(struct streams_limits){.readers = 1, .marks = 2, .keys = 0});
@@ -572,7 +617,7 @@ static void a_sender_leaves_so_many_keys_and_no_more(void **state UNUSED)
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(count_rows("key"), 5);
     assert_int_equal(streams_begin(s, NULL), 0);
-    assert_int_equal(streams_sweep(s, later, NULL), 0); /* no message was sealed with them */
+    sweep(s, later); /* no message was sealed with them */
     assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
                                      bytes_text("secret"), 9, &used, NULL),
                      0);
@@ -907,6 +952,75 @@ static int tear_down(void **state UNUSED)
     return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Of SQLite's machine, since the last time. */
+static int steps_since(struct streams *s)
+{
+    int steps = 0;
+
+    for (size_t i = 0; i < SQL_COUNT; i++)
+        if (s->statements[i])
+            steps += sqlite3_stmt_status(s->statements[i], SQLITE_STMTSTATUS_VM_STEP, 1);
+    return steps;
+}
+
+/* What one call looks at, at most, where there are @count topics, keys and dead letters, and half
+ * of the keys are of no message. */
+static int dearest_sweep(uint64_t count)
+{
+    const int64_t later = (int64_t)3 * 24 * 3600 * 1000;
+    struct streams *s = open_store();
+    struct streams_reader r;
+    int dearest = 0;
+    bool more = true;
+    uint64_t bytes;
+
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_follow(s, bytes_text("bob"), bytes_text("bob"), bytes_text("d"),
+                                    bytes_text("**"), STREAMS_ALL, 0, &r, NULL),
+                     0);
+    for (uint64_t i = 1; i <= count; i++) {
+        uint8_t key_id[STREAMS_KEY_ID_SIZE] = {(uint8_t)i, (uint8_t)(i >> 8)};
+        struct stored_message m;
+        char topic[32];
+        uint64_t number;
+
+        (void)snprintf(topic, sizeof(topic), "a/%llu", (unsigned long long)i);
+        m = message(topic, i, "x");
+        if (i % 2)
+            memcpy(m.scope, key_id, sizeof(key_id));
+        assert_int_equal(streams_put(s, &m, &number, NULL, NULL), 0);
+        assert_int_equal(streams_put_key(s, alice, bytes_text("alice"), key_id, bob,
+                                         bytes_text("key"), 1000, &bytes, NULL),
+                         0);
+        assert_int_equal(
+            streams_bury(s, r.id, number, AICO_EDEADLETTER, 1, bytes_text("no"), 1000, NULL), 0);
+    }
+    assert_int_equal(streams_commit(s, NULL), 0);
+    (void)steps_since(s);
+    while (more) {
+        int steps;
+
+        assert_int_equal(streams_sweep(s, later, 100, &more, NULL), 0);
+        steps = steps_since(s);
+        dearest = MAX(dearest, steps);
+    }
+    assert_int_equal(count_rows("key"), (count + 1) / 2);
+    assert_int_equal(count_rows("mark"), count);
+    assert_int_equal(count_rows("topic"), count);
+    assert_int_equal(count_rows("dead"), count);
+    streams_close(&s);
+    return dearest;
+}
+
+static void what_a_sweep_costs_does_not_grow_with_what_is_stored(void **state UNUSED)
+{
+    int few = dearest_sweep(300), many;
+
+    (void)fresh_path(NULL);
+    many = dearest_sweep(3000);
+    assert_in_range(many, 100, 3 * few / 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, fresh_path)
 
 int main(void)
@@ -923,6 +1037,8 @@ int main(void)
         TEST(keys_go_when_their_messages_are_gone),
         TEST(dead_letters_are_listed_with_their_reason),
         TEST(a_component_names_so_many_readers_and_no_more),
+        TEST(what_a_sweep_costs_does_not_grow_with_what_is_stored),
+        TEST(the_last_message_is_looked_for_in_steps),
         TEST(a_sender_says_so_many_topics_and_no_more),
         TEST(what_was_there_before_counts),
         TEST(a_sender_leaves_so_many_keys_and_no_more),
