@@ -3,7 +3,7 @@
 #include "base/writer.h"
 #include "broker/stream.h"
 
-#define LOOKING_MAX 2 /* the next is there when one is done */
+#define LOOKING_MAX 4 /* the next are there when one is done */
 
 struct store_order *order_new(enum store_order_kind kind, size_t room)
 {

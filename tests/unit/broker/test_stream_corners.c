@@ -773,7 +773,8 @@ static void a_broker_without_a_store_answers_no_question_about_it(void **state)
 
 /* --- what looks at much ----------------------------------------------------------------------- */
 
-#define MANY 20 /* filters that b follows, and c one */
+#define MANY 20   /* filters that b follows, and c one */
+#define AT_ONCE 4 /* reads that the store has */
 
 static struct store_order *next_order(struct world *w, enum store_order_kind kind)
 {
@@ -819,7 +820,7 @@ static struct client *much_is_to_be_read(struct world *w, struct client **ret_b)
 
 static void who_stores_waits_for_few_that_read(void **state)
 {
-    struct store_order *reads[2];
+    struct store_order *reads[AT_ONCE];
     struct client *a, *b;
     struct world w;
 
@@ -834,7 +835,8 @@ static void who_stores_waits_for_few_that_read(void **state)
     bring_back(&w, reads[0]);
     (void)store_one(a, "st/x", "three");
     bring_back(&w, next_order(&w, STORE_PUT)); /* before the read there is room for now */
-    bring_back(&w, reads[1]);
+    for (size_t i = 1; i < AT_ONCE; i++)
+        bring_back(&w, reads[i]);
     work(&w);
     assert_int_equal(count_items(b, RECORD_ITEM), 3 * MANY);
     world_deinit(&w);
