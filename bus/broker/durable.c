@@ -442,8 +442,9 @@ static void settle_number(struct broker *b, struct durable *d, uint64_t number, 
             event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, d->peer, code,
                   "message %llu leaves the mailbox of %s unread: %.*s", (unsigned long long)number,
                   d->component, (int)reason.size, (const char *)reason.at);
-        b->totals.settled++;
-        mailbox_take(b, d, number);
+        b->totals.buried += code < 0;
+        b->totals.settled += code == 0;
+        mailbox_take(b, d, number, is_untold ? code : 0);
         return;
     }
     if (code < 0)

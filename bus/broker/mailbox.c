@@ -93,7 +93,7 @@ void mailbox_stored(struct broker *b, struct store_order *order)
     durable_pump(b, d);
 }
 
-void mailbox_take(struct broker *b, const struct durable *d, uint64_t number)
+void mailbox_take(struct broker *b, const struct durable *d, uint64_t number, int code)
 {
     struct store_order *order = order_new(STORE_MAIL_TAKE, 0);
 
@@ -105,6 +105,7 @@ void mailbox_take(struct broker *b, const struct durable *d, uint64_t number)
     }
     memcpy(order->receiver, d->peer->member->identity, sizeof(order->receiver));
     order->number = number;
+    order->bury_code = code;
     order_give(b, order);
 }
 

@@ -44,7 +44,8 @@ enum store_order_kind {
     STORE_MAIL, /* a message for the mailbox of `receiver` until expires_ms, with at most `limit`
                    bytes in it */
     STORE_MAIL_INHERIT, /* the mailbox of `identity` is that of `receiver` from now on */
-    STORE_MAIL_TAKE,    /* `number` leaves the mailbox of `receiver` */
+    STORE_MAIL_TAKE,    /* `number` leaves the mailbox of `receiver`; bury_code not 0: which misses
+                           it, because of that */
     STORE_MAIL_TRIM,    /* what is void leaves all of them but those of data, identities */
     STORE_MAIL_READ,    /* messages above `after` in the mailbox of `receiver` */
     STORE_VALUE, /* the last value of `topic` until expires_ms; the values of its sender have at

@@ -158,7 +158,8 @@ void mailbox_stored(struct broker *broker, struct store_order *order);
 /* Whether a message of @topic is to be handed to @durable, a mailbox's, now. */
 bool mailbox_wants(struct broker *broker, const struct durable *durable, struct topic *topic,
                    uint64_t number);
-void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number);
+/* @number leaves it; @code not 0: unread, and its owner is to be told why. */
+void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number, int code);
 void mailboxes_trim(struct broker *broker);
 
 /* durable.c, for missed.c */

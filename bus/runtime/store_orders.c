@@ -410,7 +410,9 @@ static int carry_out(struct store_hand *hand, struct store_order *o, struct aico
     case STORE_MAIL_INHERIT:
         return streams_mail_inherit(hand->streams, o->receiver, o->identity, err);
     case STORE_MAIL_TAKE:
-        return streams_mail_take(hand->streams, o->receiver, o->number, err);
+        return o->bury_code < 0 ? streams_mail_bury(hand->streams, o->receiver, o->number,
+                                                    o->bury_code, &o->missed, err)
+                                : streams_mail_take(hand->streams, o->receiver, o->number, err);
     case STORE_MAIL_TRIM:
         return trim_mail(hand, o, err);
     case STORE_VALUE:

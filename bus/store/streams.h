@@ -218,6 +218,11 @@ AICO_MUST_USE int streams_mail_read(struct streams *streams, const struct stream
 AICO_MUST_USE int streams_mail_take(struct streams *streams,
                                     const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
                                     struct aico_error *err);
+/* The same unread, because of @code: its owner is told, see streams_missed(). *ret_missed: it was
+ * there. */
+AICO_MUST_USE int streams_mail_bury(struct streams *streams,
+                                    const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                                    int code, bool *ret_missed, struct aico_error *err);
 /* What lies in the mailbox of @former, and what its owner has not been told yet, is @receiver's
  * from now on. Within a transaction. */
 AICO_MUST_USE int streams_mail_inherit(struct streams *streams,

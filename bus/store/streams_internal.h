@@ -129,7 +129,8 @@
                  "sender s ON s.id=i.sender WHERE i.receiver=?1 AND i.number>?2 AND "              \
                  "i.expires_ms>=?3 ORDER BY i.number")                                             \
     X(MAIL_INHERIT, "UPDATE mail SET receiver=?1 WHERE receiver=?2")                               \
-    X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size")                \
+    X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size, sender, "       \
+                 "topic, publish_id")                                                              \
     X(MAIL_VOID, "SELECT number, receiver, sender, topic, publish_id FROM mail WHERE "             \
                  "expires_ms<?1 AND number>?2 ORDER BY number LIMIT 1")                            \
     X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \

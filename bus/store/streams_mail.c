@@ -107,14 +107,16 @@ int streams_mail_read(struct streams *s, const struct streams_query *query, int6
     return r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
 
-int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
-                      struct aico_error *err)
+/* *ret_removed with number 0: it was not there. */
+static int take_out(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                    struct removed *ret_removed, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_MAIL_TAKE, err);
     uint64_t size = 0, used;
     int r;
 
+    *ret_removed = (struct removed){0};
     if (!q)
         return streams_fail(s, err);
     bind_bytes(q, 1, bytes_of(receiver, SIGN_PUBLIC_SIZE));
@@ -122,11 +124,31 @@ int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE
     r = sqlite3_step(q);
     if (r == SQLITE_ROW) {
         size = column_number(q, 0);
+        *ret_removed = (struct removed){number, column_number(q, 1), column_number(q, 2), 1,
+                                        column_number(q, 3)};
         r = sqlite3_step(q);
     }
     if (r != SQLITE_DONE)
         return streams_fail(s, err);
     return size > 0 ? grow(s, receiver, 0 - size, &used, err) : 0;
+}
+
+int streams_mail_take(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                      struct aico_error *err)
+{
+    struct removed removed;
+
+    return take_out(s, receiver, number, &removed, err);
+}
+
+int streams_mail_bury(struct streams *s, const uint8_t receiver[SIGN_PUBLIC_SIZE], uint64_t number,
+                      int code, bool *ret_missed, struct aico_error *err)
+{
+    struct removed removed;
+    int r = take_out(s, receiver, number, &removed, err);
+
+    *ret_missed = r == 0 && removed.number > 0;
+    return *ret_missed ? missed_add(s, 0, receiver, false, code, &removed, err) : r;
 }
 
 static int inherit(struct streams *s, enum streams_statement which, const uint8_t *receiver,

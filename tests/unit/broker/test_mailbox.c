@@ -17,6 +17,7 @@ static struct kept {
     uint64_t publish_id;
     int64_t expires_ms;
     bool taken;
+    int missed_code; /* its owner is to be told */
 } kept[KEPT_MAX];
 static size_t kept_count;
 
@@ -59,6 +60,33 @@ static void read_mail(struct store_order *o)
     }
 }
 
+static void take_out(struct store_order *o)
+{
+    struct kept *k = &kept[o->number - 1];
+
+    k->taken = true;
+    k->missed_code = o->bury_code;
+    o->missed = o->bury_code < 0;
+}
+
+static void tell_missed(struct store_order *o)
+{
+    for (size_t i = 0; i < kept_count && o->reader == 0; i++) {
+        const struct kept *k = &kept[i];
+        struct store_missed m = {.token = 1 + i,
+                                 .count = 1,
+                                 .number = 1 + i,
+                                 .publish_id = k->publish_id,
+                                 .code = k->missed_code,
+                                 .identity = bytes_of(k->identity, 32),
+                                 .sender = bytes_text(k->sender),
+                                 .topic = bytes_text(k->topic)};
+
+        if (k->missed_code < 0 && memcmp(k->receiver, o->receiver, 32) == 0)
+            assert_int_equal(store_missed_put(&o->out, &m), 0);
+    }
+}
+
 static void work(struct world *w)
 {
     struct store_order *o;
@@ -69,7 +97,9 @@ static void work(struct world *w)
         else if (o->kind == STORE_MAIL_READ)
             read_mail(o);
         else if (o->kind == STORE_MAIL_TAKE)
-            kept[o->number - 1].taken = true;
+            take_out(o);
+        else if (o->kind == STORE_MISSED)
+            tell_missed(o);
         o->next = NULL;
         o->prev = o;
         broker_orders_done(w->broker, w->now, o);
@@ -196,6 +226,36 @@ static void who_is_there_gets_it_when_it_is_stored_and_nobody_else(void **state)
     world_deinit(&w);
 }
 
+/* It leaves the mailbox unread, and its owner hears of it. */
+static void mail_of_who_was_revoked_is_told_and_not_shown(void **state)
+{
+    static const char revoked[] = "a revoked user\nb active user\nc active user\n";
+    struct world w;
+    struct client *b;
+    struct item *missed;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000);
+    (void)leave(connect_as(&w, "a"), "b", "mail/x", 0);
+    work(&w);
+    registry_unref(&w.registry);
+    w.registry = registry_make(++w.version, revoked, MAIL_RULES);
+    broker_set_registry(w.broker, w.now, w.registry);
+    work(&w);
+    b = connect_as(&w, "b");
+    (void)subscribe(b, "mail/**");
+    work(&w);
+    assert_int_equal(count_items(b, RECORD_ITEM), 0);
+    assert_true(kept[0].taken);
+    missed = take(b, RECORD_MISSED);
+    assert_non_null(missed);
+    assert_int_equal(missed->code, AICO_EREVOKED);
+    assert_int_equal(missed->count, 1);
+    item_free(missed);
+    world_deinit(&w);
+}
+
 static void what_cannot_be_kept_is_refused(void **state)
 {
     struct world w;
@@ -226,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_waits_for_who_is_away_over_a_restart_until_taken),
         cmocka_unit_test(who_is_there_gets_it_when_it_is_stored_and_nobody_else),
+        cmocka_unit_test(mail_of_who_was_revoked_is_told_and_not_shown),
         cmocka_unit_test(what_cannot_be_kept_is_refused),
     };
 

@@ -123,6 +123,43 @@ static void everybody_finds_his_own_in_order_until_he_has_taken_it(void **state 
     streams_close(&s);
 }
 
+static bool note_missed(void *context, const struct missed *m)
+{
+    struct missed *last = context;
+
+    assert_true(bytes_equal_text(m->topic, "mail/a"));
+    assert_true(bytes_equal_text(m->sender, "alice"));
+    *last = *m;
+    return true;
+}
+
+/* What is not handed over leaves the mailbox, and its owner is told of what was there. */
+static void what_is_buried_is_missed(void **state UNUSED)
+{
+    struct streams *s = open_store();
+    struct missed told = {0};
+    uint64_t number, used;
+    bool missed = false, more;
+
+    number = leave(s, bob, 700, 5000, &used);
+    used = used_by(s, bob);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    assert_int_equal(streams_mail_bury(s, bob, number, AICO_EREVOKED, &missed, NULL), 0);
+    assert_true(missed);
+    assert_int_equal(streams_mail_bury(s, bob, number, AICO_EREVOKED, &missed, NULL), 0);
+    assert_false(missed); /* not any more */
+    assert_int_equal(streams_missed(s, 0, bob, bytes_of(NULL, 0), bytes_of(NULL, 0), 9, note_missed,
+                                    &told, &more, NULL),
+                     0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    assert_int_equal(told.code, AICO_EREVOKED);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(told.number, number);
+    assert_int_equal(told.publish_id, 700);
+    assert_int_equal(used_by(s, bob), used - 7);
+    streams_close(&s);
+}
+
 static void a_mailbox_goes_over_to_the_next_key(void **state UNUSED)
 {
     struct streams *s = open_store();
@@ -285,6 +322,7 @@ int main(void)
         cmocka_unit_test(what_is_void_is_not_found_and_goes),
         cmocka_unit_test(nothing_stays_of_mail_that_was_taken),
         cmocka_unit_test(a_store_without_mailboxes_gets_them),
+        cmocka_unit_test(what_is_buried_is_missed),
         cmocka_unit_test(a_mailbox_goes_over_to_the_next_key),
     };
 
