@@ -6,6 +6,7 @@
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
 #include "session/handshake.h"
+#include "session/prekey.h"
 
 #define HANDSHAKE_SUITE 1
 #define HELLO1_SIGNED 168
@@ -61,8 +62,8 @@ static bool is_allowed(const struct session_settings *settings, const char *name
     return false;
 }
 
-int handshake_may_meet(const struct handshake_context *context, struct moment now,
-                       const struct component *component)
+static int may_speak(const struct handshake_context *context, struct moment now,
+                     const struct component *component, bool is_valid)
 {
     const struct session_settings *settings = context->settings;
 
@@ -70,7 +71,7 @@ int handshake_may_meet(const struct handshake_context *context, struct moment no
         return AICO_EUNKNOWN;
     if (memcmp(component->identity, context->self->public, SIGN_PUBLIC_SIZE) == 0)
         return AICO_ESELF;
-    if (!component_is_active(context->registry, component, now.real_ms))
+    if (!is_valid)
         return AICO_EREVOKED;
     if (!is_allowed(settings, component->name))
         return AICO_ENOTALLOWED;
@@ -78,6 +79,29 @@ int handshake_may_meet(const struct handshake_context *context, struct moment no
         now.real_ms - registry_issued_ms(context->registry) > settings->registry_max_age_ms)
         return AICO_EREGISTRYSTALE;
     return 0;
+}
+
+int handshake_may_meet(const struct handshake_context *context, struct moment now,
+                       const struct component *component)
+{
+    return may_speak(context, now, component,
+                     component && component_is_active(context->registry, component, now.real_ms));
+}
+
+int handshake_may_have_written(const struct handshake_context *context, struct moment now,
+                               const struct component *component)
+{
+    return may_speak(context, now, component,
+                     component && mail_may_come(context->registry, now, component));
+}
+
+bool mail_may_come(const struct registry *registry, struct moment now,
+                   const struct component *component)
+{
+    if (component_is_active(registry, component, now.real_ms))
+        return true;
+    return component->state != COMPONENT_REVOKED && component->replaced_until_ms != INT64_MAX &&
+           now.real_ms - component->replaced_until_ms <= PREKEY_INIT_AGE_MS;
 }
 
 /* lp8(NS) */

@@ -100,6 +100,13 @@ void listener_wipe(struct listener *listener);
  * registry): 0, AICO_ESELF, AICO_EUNKNOWN, AICO_EREVOKED, AICO_ENOTALLOWED, AICO_EREGISTRYSTALE. */
 AICO_MUST_USE int handshake_may_meet(const struct handshake_context *context, struct moment now,
                                      const struct component *component);
+/* The same of what @component may have left in our mailbox before: see mail_may_come(). */
+AICO_MUST_USE int handshake_may_have_written(const struct handshake_context *context,
+                                             struct moment now, const struct component *component);
+/* Whether mail of @component may still come: its key is valid, or was replaced no longer ago than
+ * mail is kept. Not of one that was revoked (docs/decisions/0120). */
+bool mail_may_come(const struct registry *registry, struct moment now,
+                   const struct component *component);
 
 /* Writes Hello1 for @peer. @random.ephemeral is copied. 0, AICO_EDH, AICO_ENOMEM. */
 AICO_MUST_USE int dialer_begin(const struct handshake_context *context, struct moment now,

@@ -726,12 +726,15 @@ void sessions_receive_direct(struct sessions *s, struct moment now, struct bytes
     const struct component *component = peer ? peer_component(s, now, peer) : NULL;
     bool for_us = bytes_equal_text(topic, SESSION_TOPIC_CONTROL);
     int code = peer ? 0 : s->closed ? AICO_ECLOSED : AICO_EUNKNOWN;
+    bool is_valid;
 
     if (peer && identity)
         component = registry_find_identity(s->registry, identity);
+    is_valid = component && component_is_active(s->registry, component, now.real_ms);
     if (peer && (!component || !bytes_equal_text(name, component->name)))
         code = component ? AICO_ESTAMP : AICO_EUNKNOWN;
-    else if (peer && !component_is_active(s->registry, component, now.real_ms))
+    else if (peer && !is_valid &&
+             !(delivery == DELIVERY_MAILBOX && mail_may_come(s->registry, now, component)))
         code = AICO_EREVOKED;
     else if (for_us != (delivery == DELIVERY_CONTROL))
         code = AICO_EOPEN; /* claimed to be of another kind */
@@ -740,7 +743,8 @@ void sessions_receive_direct(struct sessions *s, struct moment now, struct bytes
             event_failed(s, name, topic, code, cookie);
         return;
     }
-    peer_meet(peer, component->identity);
+    if (is_valid)
+        peer_meet(peer, component->identity);
     if (for_us && (bytes.size < 8 || memcmp(bytes.at, ENVELOPE_MAGIC, 8) != 0)) {
         dial_receive(s, now, peer, bytes);
         return;

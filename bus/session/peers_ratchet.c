@@ -327,7 +327,8 @@ static int check_init(struct sessions *s, struct moment now, const struct arriva
         return AICO_ETARGET;
     if (memcmp(ret_init->sender, a->identity, SIGN_PUBLIC_SIZE) != 0)
         return AICO_ESTAMP;
-    r = handshake_may_meet(&context, now, sender);
+    r = a->delivery == DELIVERY_MAILBOX ? handshake_may_have_written(&context, now, sender)
+                                        : handshake_may_meet(&context, now, sender);
     if (r < 0)
         return r;
     if ((int64_t)ret_init->time < 0 ||
@@ -471,6 +472,9 @@ static int deliver(struct sessions *s, struct moment now, const struct arrival *
         r = AICO_EFORMAT;
     if (r == 0 && message_is_stale(s, now, rule, a->delivery, opened->sent_ms))
         r = AICO_ESTALE;
+    if (r == 0 && !component_is_active(s->registry, component, now.real_ms) &&
+        opened->sent_ms > component->replaced_until_ms + s->settings.synchrony_bound_ms)
+        r = AICO_EREVOKED;
     if (r < 0)
         return r;
     ratchet_ref(e, event.ref);
@@ -513,7 +517,9 @@ static void heard(struct sessions *s, struct moment now, const struct arrival *a
     mark_dirty(s, bond);
     if (opened->passed_over > 0)
         say_gap(s, a, opened->passed_over);
-    if (a->delivery != DELIVERY_CONTROL && !bond->is_former && (opened->turned || first))
+    if (a->delivery != DELIVERY_CONTROL && !bond->is_former && (opened->turned || first) &&
+        component_is_active(s->registry, registry_find_identity(s->registry, a->identity),
+                            now.real_ms))
         want_turn(s, now, bond, first && opened->turned);
     if (bond == bond_best(a->peer, a->identity, now) && a->peer->bundle_wanted) {
         bundle_over(a->peer); /* it began one itself */
@@ -599,9 +605,11 @@ void ratchets_update(struct sessions *s, struct moment now)
         {
             const struct component *c = registry_find_identity(s->registry, bond->ratchet->peer);
 
-            code = handshake_may_meet(&context, now, c);
+            code = handshake_may_have_written(&context, now, c);
             if (code < 0 && code != AICO_EREGISTRYSTALE)
                 bond_remove(s, peer, bond);
+            else if (!component_is_active(s->registry, c, now.real_ms))
+                bond->turn_ms = 0; /* it is heard, and not answered */
         }
         code = handshake_may_meet(&context, now, peer_component(s, now, peer));
         if (peer->bundle_wanted && code < 0)

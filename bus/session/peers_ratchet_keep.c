@@ -118,7 +118,7 @@ static int take_ratchet(struct loading *loading, struct bytes key, struct bytes 
         return AICO_EFORMAT;
     component = registry_find_identity(s->registry, ratchet->peer);
     if (!is_or_was_ours(s, ratchet->self) || !component ||
-        !component_is_active(s->registry, component, loading->now.real_ms)) {
+        !mail_may_come(s->registry, loading->now, component)) {
         ratchet_give_up(s, ratchet, loading->now.real_ms + s->settings.synchrony_bound_ms);
         keep_drop(&s->batch, key);
         s->is_unkept = true;
@@ -224,7 +224,7 @@ static bool read_row(struct sessions *s, struct moment now, const struct kept_me
     if (r.failed || content_split(content, has_headers, &event->headers, &event->payload) < 0)
         return false;
     component = registry_find_identity(s->registry, identity);
-    if (!component || !component_is_active(s->registry, component, now.real_ms))
+    if (!component || !mail_may_come(s->registry, now, component))
         return false;
     event->peer = bytes_text(component->name);
     event->identity = identity;

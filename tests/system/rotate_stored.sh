@@ -127,6 +127,11 @@ rotated shop
 leave of-the-next
 got "mail of a sender opens across its rotation" "of-the-former of-the-next" --as away 'mail/**' --count 2 --for 20s
 
+leave of-the-one-before
+rotated shop --overlap 0
+rotated shop --overlap 0
+got "and when its key is not valid any more" "of-the-one-before" --as away 'mail/**' --count 1 --for 20s
+
 # --- an outbox --------------------------------------------------------------------------------------------------
 broker_stop || failed "the broker stops"
 AICO_IDENTITY=shop "$AICO_TEST_BIN/outbox-publisher" s/box box 3 >"$WORK/accepted" 2>"$WORK/publisher.err" </dev/null &
@@ -141,4 +146,10 @@ broker_start || failed "the broker starts again" "$WORK/broker.err"
 check "with its next key the publisher sends what its outbox holds" \
     env AICO_IDENTITY=shop timeout 60 "$AICO_TEST_BIN/outbox-publisher" s/box more 1
 got "in order, once" "$(xargs <"$WORK/accepted") more.1" --as book s/box --since all --count 4 --for 20s
+# --- revoked ----------------------------------------------------------------------------------------------------------
+leave of-one-that-is-revoked
+aico-keytool -q revoke shop --reason lost >"$WORK/revoke.log" 2>&1 || failed "revoke shop" "$WORK/revoke.log"
+bus --as away --json sub 'mail/**' --for 3s >"$WORK/revoked.out" 2>"$WORK/revoked.err"
+grep -q E_REVOKED "$WORK/revoked.out" && passed "mail of one that was revoked is told" || failed "mail of one that was revoked is told" "$WORK/revoked.out" "$WORK/revoked.err"
+check "  nor shown" sh -c "! grep -q of-one-that '$WORK/revoked.out'"
 finish

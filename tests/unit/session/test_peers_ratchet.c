@@ -179,10 +179,13 @@ static struct moment now_at(void)
     return moment_at(START_MS + now_ms);
 }
 
+static unsigned answers; /* of BOB to ALICE */
+
 static void post(int to, const char *topic, uint8_t delivery, struct bytes bytes)
 {
     struct parcel *parcel = calloc(1, sizeof(*parcel));
 
+    answers += to == ALICE;
     parcel->to = to;
     parcel->topic = topic;
     parcel->delivery = delivery;
@@ -322,6 +325,8 @@ static void take(int at)
     drain(at);
 }
 
+static const uint8_t *said_by; /* the broker says whose it is; NULL: of who has the name */
+
 static void hand(const struct parcel *parcel)
 {
     struct end *end = &ends[parcel->to];
@@ -329,8 +334,8 @@ static void hand(const struct parcel *parcel)
     int cookie;
 
     if (end->sessions && !end->broken) {
-        sessions_receive_direct(end->sessions, now_at(), bytes_text(ends[!parcel->to].name), NULL,
-                                bytes_text(parcel->topic), parcel->delivery,
+        sessions_receive_direct(end->sessions, now_at(), bytes_text(ends[!parcel->to].name),
+                                said_by, bytes_text(parcel->topic), parcel->delivery,
                                 bytes_of(copy, parcel->bytes.size), NULL, &cookie);
         drain(parcel->to);
     }
@@ -1016,6 +1021,95 @@ static void mail_sealed_some_rotations_ago_opens(void **state UNUSED)
     opens_mail_sealed_before(REGISTRY_FORMER_MAX);
 }
 
+/* ALICE's name has another key in the registry of BOB, whose process began anew. Hers is valid
+ * until
+ * @until_ms. */
+static void alice_is_replaced(int64_t until_ms, bool is_revoked)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(registry, bytes_text(NAMESPACE));
+    CLEANUP(identity_free)
+    struct identity *next = NULL;
+    const struct secret seed = {{99}};
+
+    assert_int_equal(identity_new(ends[ALICE].name, &seed, 0, &next), 0);
+    assert_int_equal(registry_draft_rotate(draft, ends[ALICE].identity, next, 1, until_ms), 0);
+    registry_draft_retire_replaced(draft, START_MS + now_ms);
+    if (is_revoked)
+        assert_int_equal(registry_draft_set_state(draft, ends[ALICE].name, COMPONENT_REVOKED), 0);
+    registry_unref(&registry);
+    registry = registry_make(draft);
+    sessions_set_registry(ends[BOB].sessions, now_at(), registry);
+    drain(BOB);
+    restart(BOB);
+}
+
+/* What ALICE sealed for BOB's mailbox, the first of a ratchet or of one that stands, is handed over
+ * after her key was replaced. 0: it opens; else why it does not. */
+static int opens_of_former_sender(bool first, uint8_t delivery, int64_t until_ms, bool is_revoked,
+                                  int64_t later_ms)
+{
+    struct writer w = writer_over(room, sizeof(room));
+    uint8_t *copy;
+
+    if (!first)
+        say(ALICE, "1");
+    else
+        assert_int_equal(want(ALICE), 0);
+    advance(3000);
+    assert_int_equal(seal_as(ALICE, delivery, "2", &w), 0);
+    drain(ALICE);
+    copy = exact_copy(writer_view(&w));
+    now_ms += 2000;
+    alice_is_replaced(START_MS + now_ms - 1 + until_ms, is_revoked);
+    now_ms += later_ms;
+    said_by = ends[ALICE].identity->public;
+    post(BOB, TOPIC, delivery, bytes_of(copy, w.size));
+    answers = 0;
+    run();
+    advance(3000);
+    assert_int_equal(answers, 0); /* none is sealed with it */
+    said_by = NULL;
+    free(copy);
+    assert_int_equal(handed[2], ends[BOB].failed == 0);
+    return ends[BOB].failed == 0 ? 0 : ends[BOB].failed_code;
+}
+
+static void mail_of_a_former_key_opens_after_the_overlap(void **state UNUSED)
+{
+    assert_int_equal(opens_of_former_sender(false, DELIVERY_MAILBOX, 0, false, 3 * 86400000), 0);
+}
+
+static void mail_that_begins_opens_after_the_overlap_too(void **state UNUSED)
+{
+    assert_int_equal(opens_of_former_sender(true, DELIVERY_MAILBOX, 0, false, 3 * 86400000), 0);
+}
+
+static void mail_of_a_key_that_was_revoked_does_not(void **state UNUSED)
+{
+    assert_int_equal(opens_of_former_sender(false, DELIVERY_MAILBOX, 0, true, 0), AICO_EREVOKED);
+}
+
+static void nor_what_is_older_than_mail_is_kept(void **state UNUSED)
+{
+    assert_int_equal(
+        opens_of_former_sender(false, DELIVERY_MAILBOX, 0, false, PREKEY_INIT_AGE_MS + 1000),
+        AICO_EREVOKED);
+}
+
+static void nor_what_a_former_key_says_it_sealed_later(void **state UNUSED)
+{
+    int64_t bound_ms = ends[BOB].settings.synchrony_bound_ms;
+
+    assert_int_equal(opens_of_former_sender(false, DELIVERY_MAILBOX, -bound_ms - 3000, false, 1000),
+                     AICO_EREVOKED);
+}
+
+static void nor_what_is_no_mail(void **state UNUSED)
+{
+    assert_int_equal(opens_of_former_sender(false, DELIVERY_EVENT, 0, false, 1000), AICO_EREVOKED);
+}
+
 static void a_name_that_was_given_away_again_opens_nothing_of_before(void **state UNUSED)
 {
     struct bytes begins = sealed_by(ALICE, "1");
@@ -1494,6 +1588,12 @@ int main(void)
         RATCHET_TEST(nothing_is_sealed_that_cannot_be_stored),
         RATCHET_TEST(mail_sealed_to_a_former_key_opens),
         RATCHET_TEST(mail_sealed_some_rotations_ago_opens),
+        RATCHET_TEST(mail_of_a_former_key_opens_after_the_overlap),
+        RATCHET_TEST(mail_that_begins_opens_after_the_overlap_too),
+        RATCHET_TEST(mail_of_a_key_that_was_revoked_does_not),
+        RATCHET_TEST(nor_what_is_older_than_mail_is_kept),
+        RATCHET_TEST(nor_what_a_former_key_says_it_sealed_later),
+        RATCHET_TEST(nor_what_is_no_mail),
         RATCHET_TEST(a_name_that_was_given_away_again_opens_nothing_of_before),
         RATCHET_TEST(an_init_is_taken_once_also_after_a_restart),
         RATCHET_TEST(prekeys_of_another_or_swapped_ones_begin_nothing),
