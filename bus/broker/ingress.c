@@ -31,7 +31,7 @@ static const struct ingress {
     [RECORD_RESOLVE] = {PEER_READY, false, 0, on_resolve},
     [RECORD_WILL] = {PEER_READY, false, 10, on_will},
     [RECORD_QUERY] = {PEER_READY, false, 200, on_query},
-    [RECORD_FOLLOW] = {PEER_READY, false, 200, on_follow},
+    [RECORD_FOLLOW] = {PEER_READY, false, 150, on_follow}, /* DURABLES_MAX at once */
     [RECORD_SETTLE] = {PEER_READY, true, 0, on_settle},
     [RECORD_KEYS] = {PEER_READY, false, 0, on_keys},
     [RECORD_READING] = {PEER_READY, false, 0, on_reading},

@@ -578,7 +578,7 @@ static int on_refuse(struct client *client, struct moment now, const struct reco
         operation_fail(client, operation, -(int)refuse.code, text);
     else if (!bundle_refused(client, now, refuse.id, -(int)refuse.code, text) &&
              !will_refused(client, refuse.id, -(int)refuse.code, text))
-        (void)subscription_refused(client, refuse.id, -(int)refuse.code, text);
+        (void)subscription_refused(client, now, refuse.id, -(int)refuse.code, text);
     return 0;
 }
 
@@ -881,6 +881,8 @@ int64_t client_deadline(const struct client *client)
     deadline = MIN(deadline, owed_deadline(client));
     if (client->values_due_ms > 0)
         deadline = MIN(deadline, client->values_due_ms);
+    if (client->subscribe_again_ms > 0 && client->state == CLIENT_READY)
+        deadline = MIN(deadline, client->subscribe_again_ms);
     return MIN(deadline, sessions_deadline(client->sessions));
 }
 
@@ -895,6 +897,7 @@ void client_tick(struct client *client, struct moment now)
         keep_alive(client, now);
     if (client->state == CLIENT_ENDED)
         return;
+    subscriptions_tick(client, now);
     publish_expire(client, now);
     values_tick(client, now);
     receipts_tick(client, now);

@@ -204,6 +204,7 @@ struct client_subscription {
     uint32_t number;
     uint64_t id;   /* of the SUBSCRIBE in this session */
     bool live;     /* the broker said OK in this session */
+    bool again;    /* it wants to be asked later */
     bool internal; /* ours (presence, heads), not the application's */
     uint8_t policy;
     bool serve;
@@ -318,6 +319,8 @@ struct client {
     struct own_value *values;
     size_t values_bytes;
     uint64_t last_value;
+    int64_t
+        subscribe_again_ms; /* boot clock: what the broker wants to be asked later; 0: nothing */
     int64_t values_due_ms; /* boot clock: a value that was asked for is given up, or (1) one of ours
                               has an answer that is waited for; 0: none is */
     struct client_subscription *subscriptions;
@@ -618,7 +621,10 @@ struct client_subscription *subscription_add(struct client *client, struct bytes
                                              uint8_t policy, bool serve, struct bytes queue,
                                              bool internal);
 void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value);
-bool subscription_refused(struct client *client, uint64_t id, int code, const char *text);
+bool subscription_refused(struct client *client, struct moment now, uint64_t id, int code,
+                          const char *text);
+/* Asks again what was refused because it was too much at once. */
+void subscriptions_tick(struct client *client, struct moment now);
 /* Nobody was told its number: it is taken back. */
 void subscription_give_up(struct client *client, uint32_t number);
 void client_subscriptions_free(struct client *client);

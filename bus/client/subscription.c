@@ -5,10 +5,13 @@
 #include "base/cleanup.h"
 #include "client/internal.h"
 
+#define SUBSCRIBE_AGAIN_MS 1000 /* "ask again in a second" */
+
 static void send_subscribe(struct client *client, struct client_subscription *s)
 {
     struct writer w;
 
+    s->again = false;
     if (s->follow) {
         follow_send(client, s);
         return;
@@ -89,6 +92,7 @@ void subscriptions_resend(struct client *client)
     struct client_subscription *s, *next;
 
     client->presence_coming = client->presence_live = client->presence_refused = false;
+    client->subscribe_again_ms = 0;
     HASH_ITER(hh, client->subscriptions, s, next)
     send_subscribe(client, s);
 }
@@ -132,13 +136,35 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
         }
 }
 
-bool subscription_refused(struct client *client, uint64_t id, int code, const char *text)
+void subscriptions_tick(struct client *client, struct moment now)
+{
+    struct client_subscription *s, *next;
+
+    if (client->state != CLIENT_READY || client->subscribe_again_ms == 0 ||
+        now.boot_ms < client->subscribe_again_ms)
+        return;
+    client->subscribe_again_ms = 0;
+    HASH_ITER(hh, client->subscriptions, s, next)
+    {
+        if (s->again)
+            send_subscribe(client, s);
+    }
+}
+
+bool subscription_refused(struct client *client, struct moment now, uint64_t id, int code,
+                          const char *text)
 {
     struct client_subscription *s = find_by_id(client, id);
     struct operation *operation;
 
     if (!s)
         return false;
+    /* Many at once, after a link perhaps, by several processes: that is no reason to lose one. */
+    if (code == AICO_ERATE) {
+        s->again = true;
+        client->subscribe_again_ms = now.boot_ms + SUBSCRIBE_AGAIN_MS;
+        return true;
+    }
     for (operation = client->operations; operation; operation = operation->next)
         if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
             operation_fail(client, operation, code, text);

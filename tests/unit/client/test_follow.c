@@ -127,6 +127,38 @@ static void a_follow_says_what_is_wanted(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* The broker wants it later: as often as it takes, and the application hears nothing of it. */
+static void a_follow_that_is_too_much_at_once_is_asked_for_again(void **state UNUSED)
+{
+    struct ended ended = {0};
+    struct world w;
+    struct follow_request request = {.filter = bytes_text("**"),
+                                     .durable = bytes_text("d"),
+                                     .start = FOLLOW_ALL,
+                                     .deadline_ms = 30000,
+                                     .window = 256};
+
+    world_init(&w);
+    link_up(&w);
+    client_follow(w.client, w.now, &request, 10000, &ended);
+    pull(&w);
+    for (int i = 0; i < 3; i++) {
+        say_refuse(&w, sent(&w, RECORD_FOLLOW, 0)->id, AICO_ERATE);
+        forget_out(&w);
+        pass(&w, 900);
+        pull(&w);
+        assert_int_equal(sent_count(&w, RECORD_FOLLOW), 0);
+        pass(&w, 100);
+        pull(&w);
+        assert_int_equal(sent_count(&w, RECORD_FOLLOW), 1);
+    }
+    assert_false(ended.ended);
+    say_ok(&w, sent(&w, RECORD_FOLLOW, 0)->id, sent(&w, RECORD_FOLLOW, 0)->subscription);
+    assert_true(ended.ended && ended.code == 0);
+    assert_int_equal(told_count(&w, AICO_MESSAGE_REFUSED), 0);
+    world_deinit(&w);
+}
+
 static void a_follow_that_is_refused_is_over(void **state UNUSED)
 {
     struct follow_request request = {
@@ -583,6 +615,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_follow_says_what_is_wanted),
+        cmocka_unit_test(a_follow_that_is_too_much_at_once_is_asked_for_again),
         cmocka_unit_test(a_follow_that_is_refused_is_over),
         cmocka_unit_test(a_reader_without_a_name_goes_on_behind_what_it_has_settled),
         cmocka_unit_test(the_broker_hears_done_rejected_and_again),
