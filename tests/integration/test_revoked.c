@@ -46,7 +46,7 @@ struct word {
 struct member {
     struct crowd *crowd;
     size_t index;
-    char name[8];
+    char name[24];
     struct aico_client *client;
     pthread_t thread;
     bool is_here;
@@ -469,14 +469,38 @@ static void register_all(struct crowd *crowd)
 
 typedef bool question(struct crowd *crowd, size_t index);
 
+/* Who has not heard whom to the end, some of them. */
+static void print_state(const struct crowd *crowd)
+{
+    size_t printed = 0;
+
+    for (size_t i = 0; i < CROWD + crowd->rounds; i++)
+        for (size_t j = 0; j < CROWD + crowd->rounds && printed < 20; j++) {
+            const struct member *sender = &crowd->members[i], *reader = &crowd->members[j];
+
+            if (i == j || !sender->is_here || !reader->is_here ||
+                (atomic_load(&sender->is_flushed) &&
+                 atomic_load(&reader->heard[i]) >= atomic_load(&sender->said)))
+                continue;
+            printed++;
+            print_message("%s heard %" PRIu64 " of %" PRIu64 " of %s, missed %" PRIu64
+                          ", is %sflushed\n",
+                          reader->name, atomic_load(&reader->heard[i]), atomic_load(&sender->said),
+                          sender->name, atomic_load(&reader->missed[i]),
+                          atomic_load(&sender->is_flushed) ? "" : "not ");
+        }
+}
+
 /* Waits until it is true of everybody who is here; @index is passed on. */
 static void until(struct crowd *crowd, question *is_true, size_t index, const char *what)
 {
     int64_t end_ms = clock_ms() + 4 * WAIT_MS;
 
     while (!is_true(crowd, index)) {
-        if (clock_ms() > end_ms)
+        if (clock_ms() > end_ms) {
+            print_state(crowd);
             fail_msg("%s", what);
+        }
         (void)poll(NULL, 0, 2);
     }
 }
