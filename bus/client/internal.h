@@ -319,8 +319,7 @@ struct client {
     struct own_value *values;
     size_t values_bytes;
     uint64_t last_value;
-    int64_t
-        subscribe_again_ms; /* boot clock: what the broker wants to be asked later; 0: nothing */
+    int64_t subscribe_again_ms; /* boot clock: SUBSCRIBEs that were too many; 0: none */
     int64_t values_due_ms; /* boot clock: a value that was asked for is given up, or (1) one of ours
                               has an answer that is waited for; 0: none is */
     struct client_subscription *subscriptions;

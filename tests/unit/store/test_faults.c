@@ -4,6 +4,7 @@
  * cause of its own, what was stored stays readable, and when the cause is gone it goes on with what
  * is open.
  */
+#include "common.h"
 #include "disk.h"
 #include "vectors.h"
 
@@ -280,14 +281,6 @@ static void leave_layout(const char *change)
     (void)sqlite3_close(db);
     disk_restore_power(1);
 }
-
-#define UNDO_7                                                                                     \
-    "DROP INDEX value_scope; DROP INDEX mark_topic; DROP INDEX mail_topic;"                        \
-    "DROP INDEX missed_topic;"
-#define UNDO_6                                                                                     \
-    UNDO_7 "DROP INDEX reader_maker; ALTER TABLE reader DROP COLUMN maker;"                        \
-           "ALTER TABLE sender DROP COLUMN marks; ALTER TABLE sender DROP COLUMN keys;"            \
-           "DROP INDEX value_gone; ALTER TABLE value DROP COLUMN gone;"
 
 /* It cannot be taken over there; what is stored stays readable, and nothing is taken for stored
  * that would lie beside it. */

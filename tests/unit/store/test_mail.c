@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Mailboxes in the message store: each has its own, what was taken is gone, what is void goes. */
+#include "common.h"
 #include "vectors.h"
 
 #include <sqlite3.h>
@@ -222,15 +223,6 @@ static void what_is_void_is_not_found_and_goes(void **state UNUSED)
     streams_close(&s);
 }
 
-/* To the end, three rows at a time. */
-static void sweep(struct streams *s, int64_t now_ms)
-{
-    bool more = true;
-
-    while (more)
-        assert_int_equal(streams_sweep(s, now_ms, 3, &more, NULL), 0);
-}
-
 /* What tells that it was there goes when no mail of its time is kept any more. */
 static void nothing_stays_of_mail_that_was_taken(void **state UNUSED)
 {
@@ -274,15 +266,9 @@ static void a_store_without_mailboxes_gets_them(void **state UNUSED)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
         sqlite3_exec(db,
-                     "DROP TABLE mail; DROP TABLE box; DROP TABLE value; "
-                     "DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end; "
-                     "DROP TABLE missed; DROP INDEX reader_maker; DROP INDEX IF EXISTS value_scope;"
-                     "DROP INDEX mark_topic; DROP INDEX IF EXISTS mail_topic;"
-                     "DROP INDEX IF EXISTS missed_topic; "
-                     "ALTER TABLE reader DROP COLUMN maker; "
-                     "ALTER TABLE sender DROP COLUMN marks; "
-                     "ALTER TABLE sender DROP COLUMN keys; PRAGMA user_version=1;"
-                     "INSERT INTO topic(name) VALUES('kept')",
+                     UNDO_6 "DROP TABLE mail; DROP TABLE box; DROP TABLE value; DROP TABLE held; "
+                            "DROP TABLE prekey; DROP TABLE item_end; DROP TABLE missed; PRAGMA "
+                            "user_version=1;INSERT INTO topic(name) VALUES('kept')",
                      NULL, NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);

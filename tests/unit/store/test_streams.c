@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The message store: what was committed is there, in order, once, as long as retention says. */
+#include "common.h"
 #include "vectors.h"
 
 #include <fcntl.h>
@@ -358,15 +359,6 @@ static void a_sender_keeps_its_name_when_its_key_came_first(void **state UNUSED)
     streams_close(&s);
 }
 
-/* To the end, three rows at a time. */
-static void sweep(struct streams *s, int64_t now_ms)
-{
-    bool more = true;
-
-    while (more)
-        assert_int_equal(streams_sweep(s, now_ms, 3, &more, NULL), 0);
-}
-
 static void keys_go_when_their_messages_are_gone(void **state UNUSED)
 {
     const int64_t later = (int64_t)3 * 24 * 3600 * 1000;
@@ -569,16 +561,8 @@ static void what_was_there_before_counts(void **state UNUSED)
     assert_int_equal(follow_as(s, "bob", "bob", "1", &reader, NULL), 0);
     streams_close(&s);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db,
-                     "DROP INDEX reader_maker; DROP INDEX IF EXISTS value_scope;"
-                     "DROP INDEX mark_topic; DROP INDEX IF EXISTS mail_topic;"
-                     "DROP INDEX IF EXISTS missed_topic; ALTER TABLE reader DROP COLUMN maker;"
-                     "ALTER TABLE sender DROP COLUMN marks;"
-                     "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
-                     "ALTER TABLE value DROP COLUMN gone; PRAGMA user_version=5;",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, UNDO_6 "PRAGMA user_version=5;", NULL, NULL, NULL),
+                     SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
     streams_limit(s, &(struct streams_limits){.readers = 1, .marks = 2, .keys = 0});

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Retained values in the message store: one a topic, never an earlier one after a later one,
  * bounded by sender, gone when void, purged or their sender is out. */
+#include "common.h"
 #include "vectors.h"
 
 #include <sqlite3.h>
@@ -221,15 +222,6 @@ static void what_is_void_is_not_found_and_goes(void **state UNUSED)
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(look_at(s, "v/t/*", 1000).count, 0);
     streams_close(&s);
-}
-
-/* To the end, three rows at a time. */
-static void sweep(struct streams *s, int64_t now_ms)
-{
-    bool more = true;
-
-    while (more)
-        assert_int_equal(streams_sweep(s, now_ms, 3, &more, NULL), 0);
 }
 
 /* The key of a value stays as long as the value does, however old; that of none goes. */
@@ -458,16 +450,12 @@ static void a_store_without_values_gets_them(void **state UNUSED)
     sqlite3 *db = NULL;
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db,
-                     "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP TABLE item_end;"
-                     "DROP TABLE missed; DROP INDEX reader_maker; DROP INDEX IF EXISTS value_scope;"
-                     "DROP INDEX mark_topic; DROP INDEX IF EXISTS mail_topic;"
-                     "DROP INDEX IF EXISTS missed_topic; ALTER TABLE reader DROP COLUMN maker;"
-                     "ALTER TABLE sender DROP COLUMN marks; ALTER TABLE sender DROP COLUMN keys;"
-                     "PRAGMA user_version=2;",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  UNDO_6
+                                  "DROP TABLE value; DROP TABLE held; DROP TABLE prekey; DROP "
+                                  "TABLE item_end; DROP TABLE missed; PRAGMA user_version=2;",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
     assert_true(say(s, (struct say){.topic = "v/a", .payload = "1", .position = 1}, NULL) > 0);
@@ -487,15 +475,8 @@ static void what_was_there_before_stays_the_last(void **state UNUSED)
     streams_close(&s);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
-        sqlite3_exec(db,
-                     "DROP INDEX reader_maker; DROP INDEX IF EXISTS value_scope;"
-                     "DROP INDEX mark_topic; DROP INDEX IF EXISTS mail_topic;"
-                     "DROP INDEX IF EXISTS missed_topic; ALTER TABLE reader DROP COLUMN maker;"
-                     "ALTER TABLE sender DROP COLUMN marks;"
-                     "ALTER TABLE sender DROP COLUMN keys; DROP INDEX value_gone;"
-                     "ALTER TABLE value DROP COLUMN gone;"
-                     "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4;",
-                     NULL, NULL, NULL),
+        sqlite3_exec(db, UNDO_6 "ALTER TABLE value DROP COLUMN over; PRAGMA user_version=4;", NULL,
+                     NULL, NULL),
         SQLITE_OK);
     (void)sqlite3_close(db);
     s = open_store();
