@@ -26,9 +26,10 @@ AICO_MUST_USE int crypto_start(void);
 bool secret_equal(const void *a, const void *b, size_t size);
 
 /*
- * Long-lived secrets: a guarded page that is neither dumped nor inherited by fork() (a child reads
- * zeros, MADV_WIPEONFORK). Zeroed at allocation; NULL without memory. guarded_free() erases;
- * takes T **, accepts NULL inside, sets it to NULL.
+ * Long-lived secrets: memory between guard pages that is neither dumped nor inherited by fork() (a
+ * child reads zeros, MADV_WIPEONFORK). Zeroed at allocation, aligned for every type; NULL without
+ * memory. guarded_free() erases, and ends the process when something wrote past the object or
+ * before it; takes T **, accepts NULL inside, sets it to NULL. Any thread.
  */
 void *guarded_new(size_t size);
 void guarded_free(void *pointer_to_pointer);

@@ -475,6 +475,10 @@ static void print_state(const struct crowd *crowd)
     size_t printed = 0;
 
     for (size_t i = 0; i < CROWD + crowd->rounds; i++)
+        if (crowd->members[i].is_here && atomic_load(&crowd->members[i].end_code) != 0)
+            print_message("%s ended: %s\n", crowd->members[i].name,
+                          aico_error_name(atomic_load(&crowd->members[i].end_code)));
+    for (size_t i = 0; i < CROWD + crowd->rounds; i++)
         for (size_t j = 0; j < CROWD + crowd->rounds && printed < 20; j++) {
             const struct member *sender = &crowd->members[i], *reader = &crowd->members[j];
 

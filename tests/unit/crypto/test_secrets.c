@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guarded memory, key agreement and signatures: what must not be possible with them. */
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -74,30 +77,202 @@ static void a_forked_child_finds_zeros(void **state)
     guarded_free(&at);
 }
 
-static int write_past_the_end(void *argument)
+struct stray {
+    size_t size;    /* of two objects, side by side if they are small */
+    size_t written; /* which of them is written outside of */
+    long at;
+    size_t freed; /* which of them is freed then */
+};
+
+static int write_outside(void *argument)
 {
-    uint8_t *at = guarded_new(32);
+    const struct stray *stray = argument;
+    uint8_t *objects[] = {guarded_new(stray->size), guarded_new(stray->size)};
 
-    (void)argument;
-    ((volatile uint8_t *)at)[32] = 1;
-    return 0;
-}
-
-static int write_before_the_start(void *argument)
-{
-    uint8_t *at = guarded_new(32);
-
-    (void)argument;
-    ((volatile uint8_t *)at)[-1] ^= 1;
-    guarded_free(&at);
+    ((volatile uint8_t *)objects[stray->written])[stray->at] ^= 1;
+    guarded_free(&objects[stray->freed]);
     return 0;
 }
 
 static void a_write_outside_ends_the_process(void **state)
 {
+    static const struct stray strays[] = {
+        {32, 0, -1, 0},     {32, 1, -1, 1},     {32, 0, -16, 0},      {32, 1, -17, 1},
+        {32, 0, 32, 0},     {32, 0, 32, 1},     {32, 0, 127, 0},      {32, 0, 127, 1},
+        {1000, 0, 1008, 0}, {1000, 0, 1008, 1}, {50000, 0, 50000, 0}, {50000, 0, -1, 0},
+    };
+
     (void)state;
-    assert_int_not_equal(in_child(write_past_the_end, NULL), 0);
-    assert_int_not_equal(in_child(write_before_the_start, NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(strays); i++) {
+        struct stray stray = strays[i], inside = stray;
+
+        if (in_child(write_outside, &stray) == 0)
+            fail_msg("a write to byte %ld of %zu is not found", stray.at, stray.size);
+        inside.at = 0;
+        assert_int_equal(in_child(write_outside, &inside), 0);
+    }
+}
+
+static int write_behind_the_last(void *argument)
+{
+    uint8_t *at = NULL;
+
+    (void)argument;
+    for (size_t i = 0; i < 4096 / 128; i++) /* a region's first page, and no other */
+        at = guarded_new(112);
+    ((volatile uint8_t *)at)[112] = 1;
+    return 0;
+}
+
+static void behind_the_last_object_of_a_region_is_a_guard_page(void **state)
+{
+    (void)state;
+    assert_int_not_equal(in_child(write_behind_the_last, NULL), 0);
+}
+
+/* --- many of them ------------------------------------------------------------------------------
+ */
+
+#define OBJECTS 20000
+
+static size_t count_mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    size_t lines = 0;
+
+    assert_non_null(maps);
+    for (int c; (c = fgetc(maps)) != EOF;)
+        lines += c == '\n';
+    (void)fclose(maps);
+    return lines;
+}
+
+/* The kernel allows a process 65,530, and ends it soon when it has them all. */
+static void many_objects_take_few_mappings(void **state)
+{
+    static uint8_t *objects[OBJECTS];
+    size_t before = count_mappings(), during;
+
+    (void)state;
+    for (size_t i = 0; i < OBJECTS; i++) {
+        objects[i] = guarded_new(80 + i % 8 * 100);
+        assert_non_null(objects[i]);
+        objects[i][0] = 1;
+    }
+    during = count_mappings();
+    for (size_t i = 0; i < OBJECTS; i++)
+        guarded_free(&objects[i]);
+    assert_in_range(during, before, before + OBJECTS / 20);
+    assert_in_range(count_mappings(), 0, before + OBJECTS / 200); /* and they are given back */
+}
+
+/* What an object is filled with says which it is, and whose. */
+static void fill(uint8_t *at, size_t size, uint8_t mark)
+{
+    memset(at, mark, size);
+}
+
+static bool is_filled(const uint8_t *at, size_t size, uint8_t mark)
+{
+    for (size_t i = 0; i < size; i++)
+        if (at[i] != mark)
+            return false;
+    return true;
+}
+
+struct worker {
+    pthread_t thread;
+    uint64_t seed;
+    const char *failed;
+};
+
+static uint32_t next_random(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*seed >> 33);
+}
+
+/* Takes, fills, looks at and gives back, in no order. */
+static void *work(void *context)
+{
+    struct worker *me = context;
+    struct {
+        uint8_t *at;
+        size_t size;
+        uint8_t mark;
+    } held[200] = {0};
+
+    for (int step = 0; step < 20000 && !me->failed; step++) {
+        size_t i = next_random(&me->seed) % COUNT_OF(held);
+
+        if (held[i].at) {
+            if (!is_filled(held[i].at, held[i].size, held[i].mark))
+                me->failed = "an object is not what was written";
+            guarded_free(&held[i].at);
+            continue;
+        }
+        held[i].size = next_random(&me->seed) % (step % 64 == 0 ? 9000 : 1500);
+        held[i].mark = (uint8_t)next_random(&me->seed);
+        held[i].at = guarded_new(held[i].size);
+        if (!held[i].at || !is_filled(held[i].at, held[i].size, 0))
+            me->failed = "an object is not zeroed";
+        else
+            fill(held[i].at, held[i].size, held[i].mark);
+    }
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        guarded_free(&held[i].at);
+    return NULL;
+}
+
+static void threads_do_not_get_each_others_objects(void **state)
+{
+    struct worker workers[4] = {{.seed = 1}, {.seed = 2}, {.seed = 3}, {.seed = 4}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(workers); i++)
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        if (workers[i].failed)
+            fail_msg("thread %zu: %s", i, workers[i].failed);
+    }
+}
+
+static int work_alone(void *argument)
+{
+    struct worker worker = {.seed = 5};
+
+    (void)argument;
+    (void)alarm(20); /* a lock that nobody gives back */
+    (void)work(&worker);
+    return worker.failed ? 1 : 0;
+}
+
+static _Atomic bool is_over;
+
+static void *work_on(void *context)
+{
+    while (!atomic_load(&is_over))
+        (void)work(context);
+    return NULL;
+}
+
+/* Also one that is made while another thread has the allocator's lock. */
+static void a_forked_child_gets_objects_of_its_own(void **state)
+{
+    struct worker worker = {.seed = 6};
+    uint8_t *at = guarded_new(100);
+
+    (void)state;
+    fill(at, 100, 0x55);
+    assert_int_equal(pthread_create(&worker.thread, NULL, work_on, &worker), 0);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(in_child(work_alone, NULL), 0);
+    atomic_store(&is_over, true);
+    assert_int_equal(pthread_join(worker.thread, NULL), 0);
+    assert_null(worker.failed);
+    assert_true(is_filled(at, 100, 0x55));
+    guarded_free(&at);
 }
 
 static void an_identity_is_gone_in_a_forked_child(void **state)
@@ -221,6 +396,10 @@ int main(void)
         cmocka_unit_test(guarded_memory_is_zeroed_and_usable),
         cmocka_unit_test(a_forked_child_finds_zeros),
         cmocka_unit_test(a_write_outside_ends_the_process),
+        cmocka_unit_test(behind_the_last_object_of_a_region_is_a_guard_page),
+        cmocka_unit_test(many_objects_take_few_mappings),
+        cmocka_unit_test(threads_do_not_get_each_others_objects),
+        cmocka_unit_test(a_forked_child_gets_objects_of_its_own),
         cmocka_unit_test(an_identity_is_gone_in_a_forked_child),
         cmocka_unit_test(secrets_are_compared_whole),
         cmocka_unit_test(both_ends_agree_on_a_secret),

@@ -113,11 +113,15 @@ int main(void)
         cmocka_unit_test(registries_say_so),
         cmocka_unit_test(key_documents_say_so),
     };
+    int failed;
 
     assert_int_equal(crypto_start(), 0);
     sign_public(&owner_seed, owner);
     if (identity_new("alice", &seed, 0, &alice) < 0 ||
         identity_new("alice", &next_seed, 0, &successor) < 0)
         return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    identity_free(&alice);
+    identity_free(&successor);
+    return failed;
 }
