@@ -34,25 +34,31 @@ struct queued {
 
 struct audit_writer {
     struct identity *broker;
-    struct audit_log *log;            /* the thread's, once it runs */
-    struct bucket refusals, sessions; /* the noting thread's */
+    struct audit_log *log;                        /* the thread's, once it runs */
+    struct bucket refusals, registries, sessions; /* the noting thread's */
     pthread_t thread;
 
     pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t ended;
+    pthread_cond_t hurried;
     struct queued *queue; /* QUEUE_MAX, a ring */
     size_t first, count;
     uint64_t left_out; /* not queued since the last that was */
     bool is_ending, has_error;
+    bool is_hurried; /* something was noted that must not wait */
     struct aico_error error;
     uint8_t head[AUDIT_HEAD_MAX]; /* of what is on the disk, not told yet */
     size_t head_size;
 };
 
 /* Whether an event of @kind is noted now. */
-static bool is_within_rate(struct audit_writer *w, enum aico_broker_event_kind kind, int64_t now_ms)
+static bool is_within_rate(struct audit_writer *w, const struct aico_broker_event *event,
+                           int64_t now_ms)
 {
-    switch (kind) {
+    switch (event->kind) {
+    case AICO_BROKER_REGISTRY: /* with a code: a component came with another one */
+        if (event->code == 0)
+            return true;
+        return bucket_take(&w->registries, now_ms, REFUSALS_PER_S, REFUSALS_BURST);
     case AICO_BROKER_REFUSED:
     case AICO_BROKER_DENIED:
     case AICO_BROKER_LIMIT:
@@ -65,6 +71,26 @@ static bool is_within_rate(struct audit_writer *w, enum aico_broker_event_kind k
     }
 }
 
+/* What changes who may do what, or was commanded: a broker that is killed next takes it along as
+ * long as it is not saved. These are few, and nobody can make many of them who is no owner or
+ * admin.
+ */
+static bool is_urgent(const struct aico_broker_event *event)
+{
+    switch (event->kind) {
+    case AICO_BROKER_REGISTRY:
+        return event->code == 0;
+    case AICO_BROKER_ADDED:
+    case AICO_BROKER_ROTATED:
+    case AICO_BROKER_REVOKED:
+    case AICO_BROKER_RETIRED:
+    case AICO_BROKER_ADMIN:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void audit_writer_note(struct audit_writer *w, const struct aico_broker_event *event)
 {
     const struct moment now = moment_now();
@@ -73,7 +99,7 @@ void audit_writer_note(struct audit_writer *w, const struct aico_broker_event *e
     if (event->kind == AICO_BROKER_SLOW) /* the ledger counts those */
         return;
     (void)pthread_mutex_lock(&w->lock);
-    if (w->count == QUEUE_MAX || !is_within_rate(w, event->kind, now.boot_ms)) {
+    if (w->count == QUEUE_MAX || !is_within_rate(w, event, now.boot_ms)) {
         w->left_out++;
     } else {
         q = &w->queue[(w->first + w->count++) % QUEUE_MAX];
@@ -81,6 +107,10 @@ void audit_writer_note(struct audit_writer *w, const struct aico_broker_event *e
         (void)snprintf(q->component, sizeof(q->component), "%s", event->component);
         (void)snprintf(q->address, sizeof(q->address), "%s", event->address);
         (void)snprintf(q->text, sizeof(q->text), "%s", event->text);
+    }
+    if (is_urgent(event) && !w->is_hurried) {
+        w->is_hurried = true;
+        (void)pthread_cond_signal(&w->hurried);
     }
     (void)pthread_mutex_unlock(&w->lock);
 }
@@ -184,9 +214,11 @@ static bool wait_to_save(struct audit_writer *w)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_mutex_lock(&w->lock);
-    while (!w->is_ending && pthread_cond_timedwait(&w->ended, &w->lock, &until) == 0)
+    while (!w->is_ending && !w->is_hurried &&
+           pthread_cond_timedwait(&w->hurried, &w->lock, &until) == 0)
         ;
     is_ending = w->is_ending;
+    w->is_hurried = false;
     (void)pthread_mutex_unlock(&w->lock);
     return !is_ending;
 }
@@ -213,7 +245,7 @@ static void writer_free(struct audit_writer **writer)
     audit_log_close(&w->log);
     identity_free(&w->broker);
     (void)pthread_mutex_destroy(&w->lock);
-    (void)pthread_cond_destroy(&w->ended);
+    (void)pthread_cond_destroy(&w->hurried);
     free(w->queue);
     free(w);
     *writer = NULL;
@@ -230,7 +262,7 @@ static struct audit_writer *writer_new(void)
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&w->ended, &attributes);
+    (void)pthread_cond_init(&w->hurried, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     return w;
 }
@@ -295,7 +327,7 @@ void audit_writer_stop(struct audit_writer **writer)
         return;
     (void)pthread_mutex_lock(&w->lock);
     w->is_ending = true;
-    (void)pthread_cond_signal(&w->ended);
+    (void)pthread_cond_signal(&w->hurried);
     (void)pthread_mutex_unlock(&w->lock);
     (void)pthread_join(w->thread, NULL);
     writer_free(writer);
