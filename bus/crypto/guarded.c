@@ -62,8 +62,9 @@ struct region {
 #define STEP ((size_t)128)     /* places are multiples of it */
 #define SHARED_MAX (16 * STEP) /* larger places have a region each */
 #define CLASSES (SHARED_MAX / STEP)
-#define PAGES_MAX ((size_t)32) /* of a region; the first of a class has one, each next twice that  \
-                                */
+#define PAGES_MAX                                                                                  \
+    ((size_t)32) /* of a region; the first of a class has one, each next twice that                \
+                  */
 
 _Static_assert(sizeof(struct guard) % GUARD_ALIGN == 0, "the object follows the guard, aligned");
 _Static_assert(STEP % GUARD_ALIGN == 0, "so is the end of a place");
@@ -71,9 +72,10 @@ _Static_assert(STEP % GUARD_ALIGN == 0, "so is the end of a place");
 /* On a page that is wiped in a child of any kind, which finds a lock that is free and no region. */
 struct guarded_state {
     pthread_mutex_t lock;
-    struct class
-    {
+    bool is_first; /* false: the page was wiped, this is a child */
+    struct size_class {
         struct region *with_room;
+        size_t regions;
         size_t pages; /* of its next region; 0: one */
     } classes[CLASSES];
 };
@@ -92,12 +94,14 @@ static void open_state(void)
         (void)munmap(at, sizeof(*state));
     else
         state = at;
+    if (state)
+        state->is_first = true;
 }
 
 /* --- regions ---------------------------------------------------------------------------------- */
 
 /* NULL: such places have a region each. */
-static struct class *class_of(size_t place_size)
+static struct size_class *class_of(size_t place_size)
 {
     return place_size <= SHARED_MAX ? &state->classes[place_size / STEP - 1] : NULL;
 }
@@ -153,7 +157,7 @@ static void region_free(struct region *region)
 /* A region that has room. */
 static struct region *find_region(size_t place_size)
 {
-    struct class *class = class_of(place_size);
+    struct size_class *class = class_of(place_size);
     struct region *region;
 
     if (!class)
@@ -164,6 +168,7 @@ static struct region *find_region(size_t place_size)
     if (!region)
         return NULL;
     class->pages = MIN(MAX(2 * class->pages, (size_t)2), PAGES_MAX);
+    class->regions++;
     DL_PREPEND(class->with_room, region);
     return region;
 }
@@ -171,7 +176,7 @@ static struct region *find_region(size_t place_size)
 /* Returns where the place ends. */
 static uint8_t *take_place(struct region *region, size_t size)
 {
-    struct class *class = class_of(region->place_size);
+    struct size_class *class = class_of(region->place_size);
 
     while (region->sizes[region->search] != 0)
         region->search++;
@@ -183,7 +188,7 @@ static uint8_t *take_place(struct region *region, size_t size)
 
 static void give_place(struct region *region, size_t index)
 {
-    struct class *class = class_of(region->place_size);
+    struct size_class *class = class_of(region->place_size);
 
     region->sizes[index] = 0;
     region->search = MIN(region->search, index);
@@ -193,7 +198,7 @@ static void give_place(struct region *region, size_t index)
         return;
     if (class)
         DL_DELETE(class->with_room, region);
-    if (class && !class->with_room)
+    if (class && --class->regions == 0)
         class->pages = 0;
     region_free(region);
 }
@@ -238,6 +243,8 @@ static void *new_object(size_t size)
     if (!region)
         return NULL;
     object = take_place(region, size) - size;
+    if (!IS_SANITIZED && !is_zero(object - sizeof(*guard), sizeof(*guard) + size))
+        abort(); /* something wrote to an object that it had freed */
     ASAN_UNPOISON_MEMORY_REGION(object - sizeof(*guard), sizeof(*guard) + size);
     guard = (struct guard *)(void *)object - 1;
     guard->region = region;
@@ -288,7 +295,7 @@ void guarded_free(void *pointer_to_pointer)
     ASAN_UNPOISON_MEMORY_REGION(guard, sizeof(*guard));
     /* After a fork the child finds only zeros, also here. There is nothing left to erase, and
      * its region is no longer known: it goes with the process. */
-    if (!guard->region && guard->check == 0)
+    if (!guard->region && guard->check == 0 && !state->is_first)
         return;
     if (guard->check != guard_check(guard))
         abort();

@@ -113,6 +113,25 @@ static void a_write_outside_ends_the_process(void **state)
     }
 }
 
+static int write_after_free(void *argument)
+{
+    uint8_t *at = guarded_new(100), *stale = at, *keeps_the_region = guarded_new(100);
+
+    (void)argument;
+    guarded_free(&at);
+    ((volatile uint8_t *)stale)[5] = 1;
+    at = guarded_new(100);
+    guarded_free(&keeps_the_region);
+    guarded_free(&at);
+    return 0;
+}
+
+static void a_write_to_what_was_freed_ends_the_process(void **state)
+{
+    (void)state;
+    assert_int_not_equal(in_child(write_after_free, NULL), 0);
+}
+
 static int write_behind_the_last(void *argument)
 {
     uint8_t *at = NULL;
@@ -148,6 +167,30 @@ static size_t count_mappings(void)
 }
 
 /* The kernel allows a process 65,530, and ends it soon when it has them all. */
+static size_t mappings_of(bool is_disturbed)
+{
+    static uint8_t *objects[OBJECTS];
+    size_t before = count_mappings(), during;
+
+    for (size_t i = 0; i < OBJECTS; i++) {
+        uint8_t *passing = is_disturbed ? guarded_new(80) : NULL;
+
+        guarded_free(&passing);
+        objects[i] = guarded_new(80);
+    }
+    during = count_mappings();
+    for (size_t i = 0; i < OBJECTS; i++)
+        guarded_free(&objects[i]);
+    return during > before ? during - before : 0;
+}
+
+/* A region that is empty goes, also when all others of its class are full. */
+static void objects_that_come_and_go_make_no_region_small(void **state)
+{
+    (void)state;
+    assert_in_range(mappings_of(true), 0, mappings_of(false) + 40);
+}
+
 static void many_objects_take_few_mappings(void **state)
 {
     static uint8_t *objects[OBJECTS];
@@ -397,7 +440,9 @@ int main(void)
         cmocka_unit_test(a_forked_child_finds_zeros),
         cmocka_unit_test(a_write_outside_ends_the_process),
         cmocka_unit_test(behind_the_last_object_of_a_region_is_a_guard_page),
+        cmocka_unit_test(a_write_to_what_was_freed_ends_the_process),
         cmocka_unit_test(many_objects_take_few_mappings),
+        cmocka_unit_test(objects_that_come_and_go_make_no_region_small),
         cmocka_unit_test(threads_do_not_get_each_others_objects),
         cmocka_unit_test(a_forked_child_gets_objects_of_its_own),
         cmocka_unit_test(an_identity_is_gone_in_a_forked_child),
