@@ -53,6 +53,7 @@ struct member {
     _Atomic uint64_t said;                       /* messages; the first has number 1 */
     _Atomic uint64_t heard[CROWD + ROUNDS_MAX];  /* of each sender: its last number */
     _Atomic uint64_t missed[CROWD + ROUNDS_MAX]; /* of each sender: messages that never came */
+    _Atomic uint64_t knew[CROWD + ROUNDS_MAX];   /* of each sender: the registry of its last */
     _Atomic bool is_flushed;
     _Atomic int end_code; /* what ended its connection; 0: nothing */
 };
@@ -341,6 +342,7 @@ static void take_word(struct member *m, const struct aico_message *message)
     if (heard > 0 && word.number != heard + 1) /* also when one comes again */
         atomic_fetch_add(&m->missed[word.sender],
                          word.number > heard ? word.number - heard - 1 : 1);
+    atomic_store(&m->knew[word.sender], word.registry);
     atomic_store(&m->heard[word.sender], word.number);
 }
 
@@ -511,11 +513,15 @@ static void until(struct crowd *crowd, question *is_true, size_t index, const ch
 
 /* --- what is waited for */
 
+/* Of everybody something that was sealed under the registry in force: it has their newest keys. */
 static bool all_heard_by(struct crowd *crowd, size_t index)
 {
+    const struct member *reader = &crowd->members[index];
+
     for (size_t i = 0; i < CROWD + crowd->rounds; i++)
         if (crowd->members[i].is_here && i != index &&
-            atomic_load(&crowd->members[index].heard[i]) == 0)
+            (atomic_load(&reader->heard[i]) == 0 ||
+             atomic_load(&reader->knew[i]) < registry_version(crowd->world->registry)))
             return false;
     return true;
 }

@@ -68,7 +68,7 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
         node->name = owner_node_name(i);
         node->identity = owner_identity(i);
         node->dice.state = dice_next(&w->dice);
-        node->skew_ms = (int64_t)dice_below(&w->dice, 29000) - 14500;
+        node_set_clock(node);
         node->boot_ms = 1000000 + (int64_t)dice_below(&w->dice, 1000000000);
         node->inbox_end = &node->inbox;
         node->listen_ms = node->take_ms = MOMENT_NEVER;

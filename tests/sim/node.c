@@ -10,6 +10,11 @@ struct moment node_moment(const struct node *node)
                            node->boot_ms + node->world->now_ms};
 }
 
+void node_set_clock(struct node *node)
+{
+    node->skew_ms = (int64_t)dice_below(&node->world->dice, 29000) - 14500;
+}
+
 static void dice_source_bytes(void *context, void *to, size_t size)
 {
     uint8_t *at = to;
@@ -425,6 +430,7 @@ static void push(struct node *node, struct sim_message *m, const char *to,
         abort();
     payload_write(number, payload, m->size);
     m->has_headers = m->lane != LANE_IN_CLEAR && (m->size < 8 || dice_one(&w->dice, 5));
+    m->skew_ms = node->skew_ms;
     if (ttl_ms > 0)
         m->expires_ms = w->now_ms + ttl_ms;
     if (ttl_ms > 0 && m->lane != LANE_IN_CLEAR)

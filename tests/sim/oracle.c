@@ -188,8 +188,7 @@ static bool is_void(const struct node *reader, const struct sim_message *m)
     const struct world *w = reader->world;
 
     return m->expires_ms > 0 && m->lane != LANE_IN_CLEAR &&
-           w->now_ms + reader->skew_ms >
-               m->expires_ms + w->nodes[m->sender].skew_ms + w->session.synchrony_bound_ms;
+           w->now_ms + reader->skew_ms > m->expires_ms + m->skew_ms + w->session.synchrony_bound_ms;
 }
 
 static void check_message(struct node *reader, struct aico_message *message)

@@ -144,6 +144,7 @@ struct sim_message {
     uint64_t pushed_step, settled_step; /* 0: not known to be answered */
     int64_t pushed_ms;
     int64_t expires_ms;       /* of the world; 0: never */
+    int64_t skew_ms;          /* of its publisher's clock when it was pushed */
     uint64_t version;         /* of the publisher's registry when it was pushed */
     uint64_t settled_version; /* ... and when it was answered */
     bool has_headers, closing;
@@ -358,6 +359,9 @@ void cheap_begin(void);
 /* Until @until_ms, or the actions are used up when @until_ms is MOMENT_NEVER. */
 void schedule_run(struct world *w, int64_t until_ms);
 struct moment node_moment(const struct node *node);
+/* The wall clock steps, forwards or back: any two are never more than 29 s apart, since who is
+ * further off than the bound is refused. */
+void node_set_clock(struct node *node);
 struct moment broker_moment(const struct world *w);
 
 /* network.c */

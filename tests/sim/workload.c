@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the applications do, and what goes wrong meanwhile. */
+#include <inttypes.h>
+
 #include "sim.h"
 
 static const char *const filters[] = {"g/*",   "g/**",     "s/*",   "s/one", "sig/one", "few/one",
@@ -172,6 +174,14 @@ static void broker_trouble(struct world *w)
     }
 }
 
+static void step_clock(struct world *w, struct node *node)
+{
+    int64_t before_ms = node->skew_ms;
+
+    node_set_clock(node);
+    sim_note(w, "%s: its clock steps by %" PRId64 " ms", node->name, node->skew_ms - before_ms);
+}
+
 void workload_act(struct world *w)
 {
     struct node *node = any_node(w);
@@ -203,9 +213,11 @@ void workload_act(struct world *w)
         ask_core(w, node);
     else if (roll < 900)
         backlog(w, node);
-    else if (roll < 955 && node->link)
+    else if (roll < 950 && node->link)
         link_cut(w, node->link);
-    else if (roll >= 960)
+    else if (roll < 960)
+        step_clock(w, node);
+    else
         restart(w, node);
 }
 
