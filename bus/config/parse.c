@@ -63,24 +63,10 @@ static int set_defaults(struct parse *p)
     return 0;
 }
 
-/* Is the value, just read, one this version has no function for? 1, 0 or AICO_ENOMEM. */
-static int is_not_yet(const struct parse *p, const struct schema_key *key)
-{
-    CLEANUP(free_memory)
-    char *text = NULL;
-
-    if (!key->not_yet)
-        return 0;
-    text = value_text(key, p->config);
-    if (!text)
-        return AICO_ENOMEM;
-    return strcmp(text, key->initial) != 0;
-}
-
 int take_value(struct parse *p, const struct schema_key *key, const char *path,
                const struct tree_node *node)
 {
-    char allowed[ALLOWED_SIZE], why[VALUE_WHY_SIZE], shown[VALUE_SHOWN_SIZE];
+    char allowed[ALLOWED_SIZE], why[VALUE_WHY_SIZE];
     struct place place;
     int r;
 
@@ -95,13 +81,7 @@ int take_value(struct parse *p, const struct schema_key *key, const char *path,
 
     *origin_of(p, key) = (struct config_origin){
         p->file == SCHEMA_SECURITY ? ORIGIN_SECURITY : ORIGIN_COMPONENT, node->place};
-    r = is_not_yet(p, key);
-    if (r > 0)
-        (void)problem_add(p->problems, place,
-                          "key `%s`: `%s` is not available in this version: %s%s%s", path,
-                          value_shown(node->text, shown), key->not_yet,
-                          key->initial ? "; default: " : "", key->initial ? key->initial : "");
-    return MIN(r, 0);
+    return 0;
 }
 
 static void refuse_unknown(struct parse *p, const char *section, const struct tree_node *entry)

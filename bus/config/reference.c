@@ -61,12 +61,6 @@ static void write_meaning(const struct schema_key *key, int indent, FILE *out)
     (void)snprintf(line, sizeof(line), "Allowed: %s.",
                    schema_allowed(key, allowed, sizeof(allowed)));
     write_comment(line, indent, out);
-    if (key->not_yet) {
-        (void)snprintf(line, sizeof(line),
-                       "Not available in this version: another value than the default, because %s.",
-                       key->not_yet);
-        write_comment(line, indent, out);
-    }
 }
 
 static void write_origin(const struct aico_config *config, const struct config_origin *origin,
@@ -256,11 +250,6 @@ static void write_row(const struct schema_key *key, FILE *out)
     (void)fprintf(out, " | %s | %s", schema_allowed(key, allowed, sizeof(allowed)), key->help);
     if (key->at_maximum)
         (void)fprintf(out, " With security_level maximum: `%s`.", key->at_maximum);
-    if (key->not_yet)
-        (void)fprintf(out,
-                      " **Not available in this version: another value than the default, because "
-                      "%s.**",
-                      key->not_yet);
     if (key->not_for_broker)
         (void)fputs(" Not in the broker's file.", out);
     (void)fprintf(out, " | %s |\n", effect_of(key));

@@ -72,9 +72,9 @@ const struct schema_key schema_keys[] = {
              "before the next message. false: a channel that both processes still hold in memory "
              "goes on after a link loss with its sequence and keys. Both ends must agree."},
     {TRANSPORT, "allow_key_reuse", SCHEMA_BOOL, FIELD(allow_key_reuse), "false",
-     .not_yet = "channels are not resumed after a restart",
      .reload = RELOAD_COMPONENTS,
-     .shown_by = "system/settings.sh:allow_key_reuse_is_refused",
+     .shown_by = "unit/session/test_peers_resume.c:a_channel_goes_on_after_a_restart "
+     "system/settings.sh:allow_key_reuse_keeps_what_channels_go_on_from",
      .help = "true: the resumption secret of a channel is stored, sealed, for session_timeout; needs "
              "require_fresh_handshake false. false: no channel secret is ever written."},
     {TRANSPORT, "enforce_message_ordering", SCHEMA_BOOL, FIELD(enforce_message_ordering), "true",

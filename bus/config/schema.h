@@ -49,7 +49,6 @@ struct schema_key {
     const char *zero; /* what 0 means when it is allowed beside min..max, or instead of a count */
     const char *const *words;
     const char *at_maximum; /* the value that security_level maximum implies */
-    const char *not_yet;    /* why only the default is accepted in this version */
     bool not_for_broker;
     enum schema_reload reload;
     const char *shown_by; /* the tests that change this key alone and see its effect:

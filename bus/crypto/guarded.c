@@ -62,9 +62,8 @@ struct region {
 #define STEP ((size_t)128)     /* places are multiples of it */
 #define SHARED_MAX (16 * STEP) /* larger places have a region each */
 #define CLASSES (SHARED_MAX / STEP)
-#define PAGES_MAX                                                                                  \
-    ((size_t)32) /* of a region; the first of a class has one, each next twice that                \
-                  */
+/* Pages of a region: the first of a class has one, each next twice that, at most these. */
+#define PAGES_MAX ((size_t)32)
 
 _Static_assert(sizeof(struct guard) % GUARD_ALIGN == 0, "the object follows the guard, aligned");
 _Static_assert(STEP % GUARD_ALIGN == 0, "so is the end of a place");

@@ -41,7 +41,7 @@ int channel_new(const struct channel_keys *keys, const uint8_t *self,
     c->t0_ms = keys->t0_ms;
     c->time = keys->time;
     c->dialer = keys->dialer;
-    c->established_ms = now.boot_ms;
+    c->established_ms = now.boot_ms - keys->age_ms;
     chain_sender_init(&c->send.chain, "channel step", &keys->send);
     renew_send_key(c);
     chain_receiver_init(&c->receive.chain, "channel step", &keys->receive, 0,

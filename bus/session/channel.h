@@ -29,7 +29,7 @@ struct channel {
     int64_t t0_ms;
     uint64_t time; /* Hello1.time */
     bool dialer;
-    int64_t established_ms; /* boot clock */
+    int64_t established_ms; /* boot clock: the handshake, also of one that goes on from another */
     struct {
         struct chain_sender chain;
         struct aead_key key;

@@ -194,6 +194,7 @@ struct schedule {
     uint8_t transcript[HASH_SIZE];
     struct secret confirm_listener, confirm_dialer;
     struct secret traffic_dialer, traffic_listener;
+    struct secret resume;
     uint8_t id[CHANNEL_ID_SIZE];
 };
 
@@ -230,6 +231,8 @@ static void derive(const struct handshake_context *context, struct secret *share
     kdf(&root, "traffic listener", nothing, &ret_schedule->traffic_listener);
     kdf(&root, "channel", nothing, &id);
     memcpy(ret_schedule->id, id.at, CHANNEL_ID_SIZE);
+    if (context->settings->key_reuse)
+        kdf(&root, "resume", nothing, &ret_schedule->resume);
 }
 
 static void take_keys(struct channel_keys *keys, const struct schedule *schedule,
@@ -241,6 +244,7 @@ static void take_keys(struct channel_keys *keys, const struct schedule *schedule
     memcpy(keys->peer, peer, SIGN_PUBLIC_SIZE);
     keys->send = dialer ? schedule->traffic_dialer : schedule->traffic_listener;
     keys->receive = dialer ? schedule->traffic_listener : schedule->traffic_dialer;
+    keys->resume = schedule->resume;
     keys->t0_ms = (int64_t)hello2_time - T0_BEFORE_MS;
     keys->time = reader_u64(&r);
     keys->dialer = dialer;

@@ -47,6 +47,8 @@ enum handshake_type {
     HANDSHAKE_HELLO2 = 2,
     HANDSHAKE_HELLO3 = 3,
     HANDSHAKE_REFUSE = 4,
+    HANDSHAKE_RESUME1 = 7, /* session/resume.h */
+    HANDSHAKE_RESUME2 = 8,
 };
 
 /* Who we are and what we know; all borrowed for the call. */
@@ -70,10 +72,13 @@ struct channel_keys {
     uint8_t id[CHANNEL_ID_SIZE];
     uint8_t peer[SIGN_PUBLIC_SIZE];
     struct secret send, receive; /* traffic keys of epoch 0 */
+    struct secret resume;        /* with allow_key_reuse: session/resume.h; else zeros */
     int64_t t0_ms;               /* base of the envelopes' time field */
     uint64_t time;               /* Hello1.time: orders channels with one peer, with the id */
     uint64_t peer_version;       /* registry version of the peer */
     bool dialer;                 /* we dialled */
+    bool resumed;                /* from a channel that was; no handshake */
+    int64_t age_ms;              /* since the handshake; 0 unless resumed */
 };
 void channel_keys_wipe(struct channel_keys *keys);
 

@@ -8,6 +8,11 @@
  *   'e' || identity (32) || EK (32)                u64 ms since 1970: seen, forgotten then || what
  *                                                  it opened: u32 below this number || u64 until
  *   'i' || u64 number                              a message that was opened and not yet taken
+ *   'h' || identity (32)                           what a channel goes on from (peers_resume.c):
+ *                                                  own identity (32) || channel id (12) ||
+ *                                                  u32 policy || check of the pre-shared key (8) ||
+ *                                                  u64 time || u64 registry version || u64 t0 ||
+ *                                                  u64 handshake || u64 until || secret (32)
  */
 #ifndef SESSION_KEEP_H
 #define SESSION_KEEP_H
@@ -24,6 +29,8 @@
 #define KEEP_ONE_TIME 'o'
 #define KEEP_SEEN 'e'
 #define KEEP_INBOX 'i'
+#define KEEP_RESUME 'h'
+#define KEEP_RESUME_SIZE 128
 #define KEEP_KEY_MAX 80
 
 /* Changes on their way to one commit. Zero-initialised is empty. One owner. */

@@ -35,7 +35,7 @@ int sessions_new(const struct session_settings *settings, const struct identity 
     if (!s->guard || !s->hedge)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     hedge_init(s->hedge, &self->seed, random);
-    if (ratchets_start(s, now, err) < 0)
+    if (ratchets_start(s, now, err) < 0 || resumes_start(s, now, err) < 0)
         return err ? err->code : AICO_EKEPTDAMAGED;
     *ret_sessions = STEAL(s);
     return 0;
@@ -76,6 +76,7 @@ void sessions_free(struct sessions **sessions)
     }
     publications_free(s);
     stored_free(s);
+    resumes_free(s);
     ratchets_free(s);
     while ((heard = s->heard) != NULL) {
         LL_DELETE(s->heard, heard);
@@ -442,6 +443,7 @@ static void enforce_registry(struct sessions *s, struct moment now)
         drop_unwelcome(s, now, peer);
         seeds_update(s, now, peer);
     }
+    resumes_update(s, now);
     readers_update(s, now);
     stored_update(s, now);
     ratchets_update(s, now);
@@ -516,8 +518,12 @@ void sessions_tick(struct sessions *s, struct moment now)
     }
     publications_tick(s, now);
     ratchets_renew(s, now);
+    if (s->resumables && now.boot_ms >= s->resumes_ms)
+        resumes_update(s, now);
 
     s->deadline_ms = MIN(publications_deadline(s), ratchets_deadline(s, now));
+    if (s->resumables)
+        s->deadline_ms = MIN(s->deadline_ms, s->resumes_ms);
     if (s->recheck_real_ms != INT64_MAX)
         s->deadline_ms =
             MIN(s->deadline_ms, now.boot_ms + MAX(s->recheck_real_ms - now.real_ms, (int64_t)1));

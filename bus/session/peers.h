@@ -119,6 +119,7 @@ struct session_event {
 /* Counters; they only rise. */
 struct sessions_stats {
     uint64_t handshakes;      /* channels established */
+    uint64_t resumed;         /* channels that went on from one before a restart */
     uint64_t verified_hellos; /* signatures of Hello1 checked */
     uint64_t refused_hellos;
     uint64_t sealed, opened, failed;

@@ -149,9 +149,15 @@ static void say_registry(struct sessions *s, struct moment now, struct peer *pee
 /* Until Hello3 is repeated: soon at first, then ever later. */
 static int64_t repeat_pause_ms(const struct sessions *s, struct moment now, const struct line *line)
 {
-    int64_t age_ms = now.boot_ms - line->channel->established_ms;
+    int64_t age_ms = now.boot_ms - line->since_ms;
 
     return MIN(s->settings.handshake_timeout_ms / 8, MAX(HANDSHAKE_AGAIN_MS, age_ms));
+}
+
+/* Until it is looked again whether a channel was used: of what is kept of it the time moves on. */
+static int64_t touch_pause_ms(const struct sessions *s)
+{
+    return s->settings.key_reuse ? s->settings.session_timeout_ms / 4 : MOMENT_NEVER / 2;
 }
 
 int line_add(struct sessions *s, struct moment now, struct peer *peer,
@@ -167,14 +173,19 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
         return r;
     }
     line->sendable = true;
-    line->used_ms = now.boot_ms;
+    line->used_ms = line->since_ms = now.boot_ms;
+    line->touch_ms = now.boot_ms + touch_pause_ms(s);
     line->ping_ms = now.boot_ms + s->settings.keepalive_interval_ms;
     insert(peer, line);
     dial_stop(s, peer);
     peer->away = false;
     peer->hint_code = 0;
-    s->stats.handshakes++;
+    if (keys->resumed)
+        s->stats.resumed++;
+    else
+        s->stats.handshakes++;
     if (hello3) {
+        line->has_hello3 = true;
         memcpy(line->hello3, hello3, HELLO3_SIZE);
         event_send(s, peer, bytes_of(hello3, HELLO3_SIZE));
     }
@@ -186,7 +197,8 @@ int line_add(struct sessions *s, struct moment now, struct peer *peer,
     DL_FOREACH(peer->lines, other)
     if (other != line)
         retire(s, now, peer, other);
-    if (hello3) {
+    resume_keep(s, now, keys);
+    if (keys->dialer) {
         say_ping(s, now, peer, line);
         line->repeat_ms = now.boot_ms + repeat_pause_ms(s, now, line);
     }
@@ -529,24 +541,33 @@ static void fail(struct sessions *s, const struct arrival *a, int code)
         event_failed(s, peer_name(a->peer), a->topic, code, a->cookie);
 }
 
-static bool is_half_open(const struct peer *peer, struct bytes key_id)
+static struct half_open *find_half_open(const struct peer *peer, struct bytes key_id)
 {
-    const struct half_open *half_open;
+    struct half_open *half_open;
 
     LL_FOREACH(peer->half_open, half_open)
     if (memcmp(half_open->state->keys.id, key_id.at, CHANNEL_ID_SIZE) == 0)
-        return true;
-    return false;
+        return half_open;
+    return NULL;
 }
+
+static void receive_envelope(struct sessions *s, struct moment now, const struct arrival *a);
 
 /* Of a channel we do not hold: it overtook its Hello3, or the channel is gone. */
 static void receive_unknown(struct sessions *s, struct moment now, const struct arrival *a,
                             const struct envelope *e)
 {
     struct held_list *early = &a->peer->early;
+    struct half_open *half_open = find_half_open(a->peer, e->key_id);
 
-    if (is_half_open(a->peer, e->key_id) && early->count < HELD_MAX &&
-        early->bytes + a->bytes.size <= HELD_BYTES_MAX &&
+    if (half_open && half_open->state->keys.resumed) {
+        if (resume_confirm(s, now, a, e, half_open))
+            receive_envelope(s, now, a);
+        else
+            fail(s, a, AICO_EOPEN);
+        return;
+    }
+    if (half_open && early->count < HELD_MAX && early->bytes + a->bytes.size <= HELD_BYTES_MAX &&
         held_push(early, now, s->settings.handshake_timeout_ms, a->identity, a->topic, a->delivery,
                   a->bytes, a->ref, true, a->cookie)) {
         peers_wake_at(s, now.boot_ms + s->settings.handshake_timeout_ms);
@@ -796,12 +817,17 @@ static void tick_used(struct sessions *s, struct moment now, struct peer *peer, 
     bool spent = now.boot_ms >= spent_ms(s, line) || channel_is_spent(line->channel, now, 0);
 
     if (line->repeat_ms > 0 && now.boot_ms >= line->repeat_ms) {
-        event_send(s, peer, bytes_of(line->hello3, HELLO3_SIZE));
+        if (line->has_hello3)
+            event_send(s, peer, bytes_of(line->hello3, HELLO3_SIZE));
         say_ping(s, now, peer, line);
         line->unanswered = 0; /* the handshake, not the peer, is what is being waited for */
         line->repeat_ms = now.boot_ms + repeat_pause_ms(s, now, line);
-        if (now.boot_ms - line->channel->established_ms >= s->settings.handshake_timeout_ms)
+        if (now.boot_ms - line->since_ms >= s->settings.handshake_timeout_ms)
             line->repeat_ms = 0;
+    }
+    if (now.boot_ms >= line->touch_ms) {
+        resume_touch(s, now, line->channel, line->used_ms);
+        line->touch_ms = now.boot_ms + touch_pause_ms(s);
     }
     if (now.boot_ms - line->used_ms >= s->settings.session_timeout_ms)
         retire(s, now, peer, line);
@@ -843,7 +869,7 @@ int64_t lines_deadline(const struct sessions *s, const struct peer *peer)
             deadline = MIN(deadline, line->until_ms);
         if (!line->sendable || line->until_ms > 0 || !s->link)
             continue;
-        deadline = MIN(deadline, line->ping_ms);
+        deadline = MIN(deadline, MIN(line->ping_ms, line->touch_ms));
         deadline = MIN(deadline, line->used_ms + s->settings.session_timeout_ms);
         if (line->repeat_ms > 0)
             deadline = MIN(deadline, line->repeat_ms);
@@ -858,6 +884,8 @@ void lines_close(struct sessions *s, struct moment now, struct peer *peer)
     struct line *line;
 
     DL_FOREACH(peer->lines, line)
-    if (line->sendable)
+    if (line->sendable) {
+        resume_touch(s, now, line->channel, line->used_ms);
         retire(s, now, peer, line);
+    }
 }

@@ -16,7 +16,7 @@ void dial_stop(struct sessions *s, struct peer *peer)
     if (peer->dialer)
         dialer_wipe(peer->dialer);
     guarded_free(&peer->dialer);
-    peer->dialing = false;
+    peer->dialing = peer->resuming = false;
     peer->attempts = 0;
     peer->attempt_end_ms = 0;
     peer->hello_ms = MOMENT_NEVER;
@@ -112,13 +112,25 @@ static int send_hello1(struct sessions *s, struct moment now, struct peer *peer)
     return 0;
 }
 
+/* Of an attempt: Resume1 when there is something to go on from. */
+static int say_first(struct sessions *s, struct moment now, struct peer *peer)
+{
+    const struct component *component = peer_component(s, now, peer);
+    int64_t pause_ms = hello_pause_ms(s, now, peer);
+
+    if (!component || !resume_dial(s, now, peer, component))
+        return send_hello1(s, now, peer);
+    peer->hello_ms = now.boot_ms + pause_ms * 3 / 4 + peers_jitter(s, pause_ms / 2);
+    return 0;
+}
+
 static int begin_attempt(struct sessions *s, struct moment now, struct peer *peer)
 {
     int64_t end_ms = peer->attempt_end_ms;
     int r;
 
     peer->attempt_end_ms = now.boot_ms + s->settings.handshake_timeout_ms;
-    r = send_hello1(s, now, peer);
+    r = say_first(s, now, peer);
     if (r < 0) {
         peer->attempt_end_ms = end_ms;
         return r;
@@ -184,18 +196,52 @@ static void end_attempt(struct sessions *s, struct moment now, struct peer *peer
     if (peer->dialer)
         dialer_wipe(peer->dialer);
     guarded_free(&peer->dialer);
+    peer->resuming = false;
     if (peer->attempts < 9)
         bound = MIN(bound, (int64_t)BACKOFF_FIRST_MS << (peer->attempts - 1));
     peer->attempt_end_ms = 0;
     peer->hello_ms = now.boot_ms + peers_jitter(s, bound);
 }
 
-static void half_open_drop(struct peer *peer, struct half_open *half_open)
+struct half_open *half_open_new(void)
+{
+    struct half_open *half_open = calloc(1, sizeof(*half_open));
+
+    if (!half_open || !(half_open->state = guarded_new(sizeof(*half_open->state)))) {
+        free(half_open);
+        return NULL;
+    }
+    return half_open;
+}
+
+void half_open_free(struct half_open *half_open)
+{
+    guarded_free(&half_open->state);
+    free(half_open);
+}
+
+void half_open_drop(struct peer *peer, struct half_open *half_open)
 {
     LL_DELETE(peer->half_open, half_open);
     peer->half_open_count--;
-    guarded_free(&half_open->state);
-    free(half_open);
+    half_open_free(half_open);
+}
+
+/*
+ * A dialer holds one attempt: of several the newest is the one that may still be confirmed. So one
+ * more takes the place of the oldest. Refusing it instead would shut out, for handshake_timeout, a
+ * dialer whose answers were lost. How many are verified is bounded by the guard.
+ */
+void half_open_add(struct sessions *s, struct peer *peer, struct half_open *half_open)
+{
+    LL_PREPEND(peer->half_open, half_open);
+    peer->half_open_count++;
+    peers_wake_at(s, half_open->state->deadline_ms + 1);
+    if (peer->half_open_count <= HALF_OPEN_MAX)
+        return;
+    while (half_open->next)
+        half_open = half_open->next;
+    half_open_drop(peer, half_open);
 }
 
 static void half_open_expire(struct moment now, struct peer *peer)
@@ -268,6 +314,12 @@ static void on_channel_unknown(struct sessions *s, struct moment now, struct pee
     int64_t start = MAX(now.boot_ms, peer->redial_ms);
     struct line *line;
 
+    if (resume_is_refused(s, peer, about)) {
+        peer->resuming = false;
+        if (!peer->dialer)
+            (void)!send_hello1(s, now, peer); /* without memory: at hello_ms */
+        return;
+    }
     DL_FOREACH(peer->lines, line)
     if (line->sendable && memcmp(line->channel->id, about.at, CHANNEL_ID_SIZE) == 0)
         break;
@@ -355,42 +407,28 @@ static bool we_go_first(const struct sessions *s, const struct peer *peer, struc
            memcmp(s->self->public, identity, SIGN_PUBLIC_SIZE) < 0;
 }
 
-/*
- * A dialer holds one attempt: of several the newest is the one that may still be confirmed. So one
- * more takes the place of the oldest. Refusing it instead would shut out, for handshake_timeout, a
- * dialer whose answers were lost. How many are verified is bounded by the guard.
- */
 static int answer_hello1(struct sessions *s, struct moment now, struct peer *peer,
                          struct bytes hello1)
 {
     CLEANUP(handshake_random_wipe)
     struct handshake_random random = {0};
     struct handshake_context context = peers_context(s);
-    struct half_open *half_open = calloc(1, sizeof(*half_open));
+    struct half_open *half_open = half_open_new();
     uint8_t hello2[HELLO2_SIZE];
-    int r = AICO_ENOMEM;
+    int r;
 
-    if (half_open && (half_open->state = guarded_new(sizeof(*half_open->state))) != NULL) {
-        handshake_random_draw(s->hedge, &random);
-        r = listener_receive(&context, now, s->guard, peer_name(peer),
-                             MIN(peer->half_open_count, (size_t)HALF_OPEN_MAX - 1), hello1, &random,
-                             half_open->state, hello2);
-    }
+    if (!half_open)
+        return AICO_ENOMEM;
+    handshake_random_draw(s->hedge, &random);
+    r = listener_receive(&context, now, s->guard, peer_name(peer),
+                         MIN(peer->half_open_count, (size_t)HALF_OPEN_MAX - 1), hello1, &random,
+                         half_open->state, hello2);
     if (r < 0) {
-        if (half_open)
-            guarded_free(&half_open->state);
-        free(half_open);
+        half_open_free(half_open);
         return r;
     }
-    LL_PREPEND(peer->half_open, half_open);
-    peer->half_open_count++;
+    half_open_add(s, peer, half_open);
     event_send(s, peer, bytes_of(hello2, sizeof(hello2)));
-    peers_wake_at(s, half_open->state->deadline_ms + 1);
-    if (peer->half_open_count > HALF_OPEN_MAX) {
-        while (half_open->next)
-            half_open = half_open->next;
-        half_open_drop(peer, half_open);
-    }
     return 0;
 }
 
@@ -447,7 +485,7 @@ static void on_hello3(struct sessions *s, struct moment now, struct peer *peer, 
     struct half_open *half_open;
 
     LL_FOREACH(peer->half_open, half_open)
-    if (hello3.size == HELLO3_SIZE &&
+    if (hello3.size == HELLO3_SIZE && !half_open->state->keys.resumed &&
         memcmp(half_open->state->keys.id, hello3.at + 4, CHANNEL_ID_SIZE) == 0)
         break;
     if (!half_open)
@@ -476,6 +514,10 @@ void dial_receive(struct sessions *s, struct moment now, struct peer *peer, stru
         break;
     case HANDSHAKE_REFUSE:
         on_refuse(s, now, peer, bytes);
+        break;
+    case HANDSHAKE_RESUME1:
+    case HANDSHAKE_RESUME2:
+        resume_receive(s, now, peer, bytes);
         break;
     default:
         break;

@@ -5,6 +5,7 @@
  *   peers.c            life, registry, time, and which peer a name is
  *   peers_events.c     the queue of what the caller is told
  *   peers_dial.c       handshakes: who dials, who answers, which attempt survives
+ *   peers_resume.c     channels that go on after a restart
  *   peers_channel.c    channels: which one is used, PING, FINAL, control messages, direct messages
  *   peers_publish.c    groups we publish: generations, keys for readers, HEADS
  *   peers_seed.c       format 0 with components marked `peer aico`
@@ -26,6 +27,7 @@
 #include "session/peers.h"
 #include "session/stored.h"
 #include "session/ratchet.h"
+#include "session/resume.h"
 #include "session/shelf.h"
 #include "wire/record.h"
 #include "wire/topic.h"
@@ -75,10 +77,14 @@ struct line {
     int64_t ping_ms;     /* when PING is due */
     unsigned unanswered; /* PINGs in a row */
     uint64_t pings, pongs;
+    int64_t since_ms;  /* boot clock */
+    int64_t touch_ms;  /* when it is next looked whether it was used: resume_touch() */
     int64_t repeat_ms; /* Hello3 and PING again, until something opened; 0: not any more */
+    bool has_hello3;
     uint8_t hello3[HELLO3_SIZE];
 };
 
+/* Waits for its Hello3, or when it goes on from another channel for the first that opens. */
 struct half_open {
     struct half_open *next;
     struct listener *state; /* guarded */
@@ -150,6 +156,9 @@ struct peer {
     int hint_code;          /* what it, or the broker in its name, claimed last; 0: nothing */
     bool is_met;            /* the identity below is known */
     bool retargeted;        /* this attempt has tried another key of the name already */
+    bool resuming;          /* a Resume1 of this attempt is out: */
+    uint8_t resume1[RESUME_SIZE];
+    uint8_t resumed[SIGN_PUBLIC_SIZE]; /* for the channel with this key of it */
     uint8_t
         met[SIGN_PUBLIC_SIZE]; /* its key as it was met last: during a rotation a name has two */
 
@@ -158,6 +167,7 @@ struct peer {
     size_t half_open_count;
     struct held_list early; /* overtook their Hello3 */
     struct bucket refuses;
+    struct bucket resumes;
     struct bucket agains;
     struct bucket pings, pongs;
     struct bucket hints, registries, times; /* what it says that others would have to listen to */
@@ -257,6 +267,9 @@ struct sessions {
     struct known_reading *readings;
     bool readings_known; /* in this session with the broker */
     struct stored_reader *stored;
+    struct resumable *resumables; /* peers_resume.c */
+    bool resumes_elsewhere;       /* another process of this identity has them */
+    int64_t resumes_ms;           /* when it is next looked which time is over */
     uint64_t last_generation;
     uint64_t order;          /* counts subscriptions and key requests */
     int64_t deadline_ms;     /* a lower bound */
@@ -349,12 +362,39 @@ void dial_stop(struct sessions *s, struct peer *peer);
 void dial_fail(struct sessions *s, struct peer *peer, int code);
 void dial_tick(struct sessions *s, struct moment now, struct peer *peer);
 int64_t dial_deadline(const struct peer *peer);
+/* Not in @peer's list yet; NULL without memory. */
+struct half_open *half_open_new(void);
+void half_open_free(struct half_open *half_open);
+/* Into @peer's list, where it may take the place of the oldest. */
+void half_open_add(struct sessions *s, struct peer *peer, struct half_open *half_open);
+void half_open_drop(struct peer *peer, struct half_open *half_open);
 void half_open_drop_all(struct peer *peer);
 /* Handshake bytes, or a Refuse. */
 void dial_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes);
 /* CHANNEL_UNKNOWN for an envelope of @key_id. */
 void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
                     const uint8_t key_id[CHANNEL_ID_SIZE]);
+
+/* peers_resume.c */
+int resumes_start(struct sessions *s, struct moment now, struct aico_error *err);
+void resumes_free(struct sessions *s);
+/* What may not go on any more goes: the registry changed, or it is resumes_ms. */
+void resumes_update(struct sessions *s, struct moment now);
+/* A channel was made of @keys. */
+void resume_keep(struct sessions *s, struct moment now, const struct channel_keys *keys);
+/* ... and was used last at @used_ms (boot clock). */
+void resume_touch(struct sessions *s, struct moment now, const struct channel *channel,
+                  int64_t used_ms);
+/* Sends Resume1 to @component, a key of @peer; false: there is nothing to go on from. */
+bool resume_dial(struct sessions *s, struct moment now, struct peer *peer,
+                 const struct component *component);
+/* Whether @about, the channel that @peer does not know, is the one our Resume1 names. */
+bool resume_is_refused(struct sessions *s, const struct peer *peer, struct bytes about);
+/* Resume1 or Resume2. */
+void resume_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes);
+/* @e has the key id of @half_open: whether it opens; then the channel stands. */
+bool resume_confirm(struct sessions *s, struct moment now, const struct arrival *a,
+                    const struct envelope *e, struct half_open *half_open);
 
 /* peers_channel.c */
 /* Takes over a finished handshake; @hello3: the dialer's, NULL at the listener. */

@@ -70,10 +70,17 @@ int bonds_commit(struct sessions *s)
     if (s->batch.count == 0 && !s->batch.failed)
         return 0;
     r = keep_commit(&s->batch, s->settings.keeper, &err);
+    if (r == AICO_EKEPTLOCKED &&
+        !s->shelf) { /* no ratchets: it does without what it resumes from */
+        s->resumes_elsewhere = true;
+        resumes_free(s);
+        return 0;
+    }
     if (r < 0) {
         s->broken_code = r;
         (void)snprintf(s->broken_text, sizeof(s->broken_text),
-                       "the state of ratchets cannot be stored: %s", err.text);
+                       "the state of %s cannot be stored: %s", s->shelf ? "ratchets" : "channels",
+                       err.text);
     }
     return r;
 }
@@ -160,6 +167,13 @@ static int take_row(void *to, struct bytes key, struct bytes value)
         return take_ratchet(loading, key, value);
     if (key.size > 0 && key.at[0] == KEEP_INBOX)
         return take_inbox(loading->s, key, value);
+    if (key.size > 0 && key.at[0] == KEEP_RESUME) {
+        if (!loading->s->settings.key_reuse) {
+            keep_drop(&loading->s->batch, key);
+            loading->s->is_unkept = true;
+        }
+        return 0; /* resumes_start() takes it */
+    }
     return shelf_take_row(loading->s->shelf, key, value);
 }
 

@@ -89,7 +89,6 @@ word() { line security_level 'security_level: hihg'; }
 range() { line handshake_timeout 'handshake_timeout: 100000'; }
 type() { line enforce_message_ordering 'enforce_message_ordering: 3'; }
 contradiction() { line allow_key_reuse 'allow_key_reuse: true'; }
-later() { line allow_key_reuse 'allow_key_reuse: true' && line require_fresh_handshake 'require_fresh_handshake: false'; }
 tabs() { sed -i 's/^        namespace:/\tnamespace:/' "$AICO_HOME/$Y"; }
 garbage() { printf 'a: [1, 2\n{{{\n' >"$AICO_HOME/config/cli.yaml"; }
 endpoint() { line endpoints 'endpoints: ["ipx://x"]'; }
@@ -107,7 +106,6 @@ fault "a slip in a value" E_CONFIG "security_level" word
 fault "a value out of range" E_CONFIG "handshake_timeout" range
 fault "a value of the wrong kind" E_CONFIG "enforce_message_ordering" type
 fault "settings that contradict each other" E_CONFIG "allow_key_reuse" contradiction
-fault "a setting of a later version" E_CONFIG "is not available in this version" later
 fault "tabs" E_CONFIG "a tab" tabs
 fault "no YAML at all" E_CONFIG "not valid YAML" garbage
 fault "an address of no kind" E_CONFIG "endpoints" endpoint

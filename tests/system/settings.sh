@@ -145,10 +145,27 @@ both_ends_of_a_channel_must_agree() {
     end "$answer"
 }
 
-allow_key_reuse_is_refused() {
-    yaml transport 'require_fresh_handshake: false' 'allow_key_reuse: true' >"$AICO_HOME/security.yaml"
-    check_exit "allow_key_reuse stops the start" 3 aico-broker
-    check "  it is not in this version" grep -q 'allow_key_reuse.*not available in this version' "$WORK/err"
+# What it is good for is unit/session/test_peers_resume; here, that it is kept by processes and read again.
+allow_key_reuse_keeps_what_channels_go_on_from() {
+    local answer kept=$AICO_HOME/state/cli/sessions.db
+    up transport 'require_fresh_handshake: false'
+    begin answer aico-bus --as backend reply logs/query/v1 --echo
+    answer=$STARTED
+    rm -f "$kept"
+    check_exit "by default: an answer" 0 aico-bus request logs/query/v1 x
+    check "  and nothing of the channel on the disk" test ! -e "$kept"
+    end "$answer"
+    up transport 'require_fresh_handshake: false' 'allow_key_reuse: true'
+    begin answer aico-bus --as backend reply logs/query/v1 --echo
+    answer=$STARTED
+    for _ in 1 2 3; do check_exit "allow_key_reuse: an answer" 0 aico-bus request logs/query/v1 x; done
+    check "  and what the channel goes on from is kept" test -s "$kept"
+    end "$answer"
+    begin answer aico-bus --as backend reply logs/query/v1 --echo
+    answer=$STARTED
+    check_exit "  an answer of who started again" 0 aico-bus request logs/query/v1 x
+    end "$answer"
+    rm -f "$kept"
 }
 
 keepalive_interval_finds_who_is_silent() {
@@ -386,7 +403,7 @@ TESTS=(
     maximum_ratchets_signs_and_pads
     padding_hides_the_size_on_channels
     both_ends_of_a_channel_must_agree
-    allow_key_reuse_is_refused
+    allow_key_reuse_keeps_what_channels_go_on_from
     keepalive_interval_finds_who_is_silent
     connection_retry_limit_ends_the_waiting
     max_message_size_refuses_at_the_publisher

@@ -249,8 +249,8 @@ static void forged_refuse(void **state UNUSED)
     assert_heard(&net, BACKEND, 0, "as if nothing had been");
 }
 
-/* PROTOCOL 4 has Resume1 and Resume2, types 7 and 8, under allow_key_reuse, which is not spoken
- * here: whatever bits they have, nothing is answered, derived or lost. */
+/* Without allow_key_reuse, as by default: whatever bits Resume1 and Resume2 have, nothing is
+ * answered, derived or lost. With it: test_peers_resume.c. */
 static void a_resume_is_not_taken(void **state UNUSED)
 {
     enum { SIZE = 80 };
