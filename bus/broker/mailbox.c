@@ -109,7 +109,7 @@ void mailbox_take(struct broker *b, const struct durable *d, uint64_t number, in
     order_give(b, order);
 }
 
-void mailboxes_trim(struct broker *b)
+void mailboxes_trim(struct broker *b, uint64_t after)
 {
     struct store_order *order;
     struct durable *d;
@@ -125,5 +125,6 @@ void mailboxes_trim(struct broker *b)
     if (d->is_mailbox && d->peer && d->handed_first)
         (void)order_keep(order, &used, bytes_of(d->peer->member->identity, SIGN_PUBLIC_SIZE));
     order->data = bytes_of(order + 1, used);
+    order->after = after;
     order_give(b, order);
 }

@@ -601,7 +601,7 @@ static void trim(struct broker *b)
         expire->id = b->registry_generation;
         order_give(b, expire);
     }
-    mailboxes_trim(b);
+    mailboxes_trim(b, 0);
     values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
         const struct rule *rule = registry_rule_at(b->registry, i);
@@ -692,7 +692,7 @@ static bool order_done(struct broker *b, struct store_order *order)
     case STORE_MAIL_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
         if (order->code == 0 && order->more)
-            mailboxes_trim(b); /* others have their messages in hand now */
+            mailboxes_trim(b, order->after); /* others have their messages in hand now */
         break;
     case STORE_KEYS:
         keys_stored(b, order);

@@ -193,9 +193,10 @@ static void take_removed(struct store_order *o, const struct streams_removed *re
 static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_removed removed = {0};
-    int r = streams_mail_expire(hand->streams, o->now_ms, rows_max(hand), o->data, &removed,
-                                &o->more, err);
+    int r = streams_mail_expire(hand->streams, o->now_ms, rows_max(hand), o->after, o->data,
+                                &removed, &o->after, err);
 
+    o->more = r == 0 && o->after > 0;
     take_removed(o, &removed);
     return r;
 }

@@ -229,12 +229,14 @@ AICO_MUST_USE int streams_mail_inherit(struct streams *streams,
                                        const uint8_t receiver[SIGN_PUBLIC_SIZE],
                                        const uint8_t former[SIGN_PUBLIC_SIZE],
                                        struct aico_error *err);
-/* Deletes what is void at @now_ms, at most @rows_max; not from the mailboxes of @spared
- * (SIGN_PUBLIC_SIZE each), whose owners may have it at this moment. What it took is told to its
- * receivers, see streams_missed(). Within a transaction. */
+/* Deletes what is void at @now_ms; not from the mailboxes of @spared (SIGN_PUBLIC_SIZE each), whose
+ * owners may have it at this moment. Looks at @rows_max of what is void above @after, so that what
+ * is spared is passed over once: *ret_after is where to go on, 0: there is no more. What it took is
+ * told to its receivers, see streams_missed(). Within a transaction. */
 AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
-                                      struct bytes spared, struct streams_removed *ret,
-                                      bool *ret_more, struct aico_error *err);
+                                      uint64_t after, struct bytes spared,
+                                      struct streams_removed *ret, uint64_t *ret_after,
+                                      struct aico_error *err);
 
 /* --- retained values ------------------------------------------------------------------------ */
 

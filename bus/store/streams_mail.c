@@ -213,10 +213,11 @@ static bool is_spared(struct bytes spared, const uint8_t identity[SIGN_PUBLIC_SI
     return false;
 }
 
-int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, struct bytes spared,
-                        struct streams_removed *ret, bool *ret_more, struct aico_error *err)
+int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t after,
+                        struct bytes spared, struct streams_removed *ret, uint64_t *ret_after,
+                        struct aico_error *err)
 {
-    struct void_mail mail = {.removed = {.number = 0}};
+    struct void_mail mail = {.removed = {.number = after}};
     struct streams_removed removed = {0};
     size_t rows = 0;
     int r;
@@ -234,6 +235,6 @@ int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, stru
     if (r < 0)
         return r;
     *ret = removed;
-    *ret_more = mail.removed.number > 0;
+    *ret_after = mail.removed.number;
     return 0;
 }

@@ -87,22 +87,32 @@ static void tell_missed(struct store_order *o)
     }
 }
 
+static void carry_out(struct store_order *o)
+{
+    if (o->kind == STORE_MAIL)
+        put(o);
+    else if (o->kind == STORE_MAIL_READ)
+        read_mail(o);
+    else if (o->kind == STORE_MAIL_TAKE)
+        take_out(o);
+    else if (o->kind == STORE_MISSED)
+        tell_missed(o);
+}
+
+static void bring_back(struct world *w, struct store_order *o)
+{
+    o->next = NULL;
+    o->prev = o;
+    broker_orders_done(w->broker, w->now, o);
+}
+
 static void work(struct world *w)
 {
     struct store_order *o;
 
     while ((o = broker_next_order(w->broker)) != NULL) {
-        if (o->kind == STORE_MAIL)
-            put(o);
-        else if (o->kind == STORE_MAIL_READ)
-            read_mail(o);
-        else if (o->kind == STORE_MAIL_TAKE)
-            take_out(o);
-        else if (o->kind == STORE_MISSED)
-            tell_missed(o);
-        o->next = NULL;
-        o->prev = o;
-        broker_orders_done(w->broker, w->now, o);
+        carry_out(o);
+        bring_back(w, o);
     }
     pump(w);
 }
@@ -281,6 +291,41 @@ static void what_cannot_be_kept_is_refused(void **state)
     world_deinit(&w);
 }
 
+static struct store_order *next_of(struct world *w, enum store_order_kind kind)
+{
+    struct store_order *o;
+
+    while ((o = broker_next_order(w->broker)) != NULL && o->kind != kind) {
+        carry_out(o);
+        bring_back(w, o);
+    }
+    return o;
+}
+
+/* Looking for what is void goes on where it was: what its owner may have is looked at once. */
+static void the_next_step_of_a_trim_goes_on_where_the_last_one_ended(void **state)
+{
+    struct store_order *o;
+    struct world w;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000);
+    advance(&w, 61000);
+    o = next_of(&w, STORE_MAIL_TRIM);
+    assert_non_null(o);
+    assert_int_equal(o->after, 0);
+    o->after = 1000;
+    o->more = true;
+    bring_back(&w, o);
+    o = next_of(&w, STORE_MAIL_TRIM);
+    assert_non_null(o);
+    assert_int_equal(o->after, 1000);
+    bring_back(&w, o);
+    assert_null(next_of(&w, STORE_MAIL_TRIM));
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +333,7 @@ int main(void)
         cmocka_unit_test(who_is_there_gets_it_when_it_is_stored_and_nobody_else),
         cmocka_unit_test(mail_of_who_was_revoked_is_told_and_not_shown),
         cmocka_unit_test(what_cannot_be_kept_is_refused),
+        cmocka_unit_test(the_next_step_of_a_trim_goes_on_where_the_last_one_ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

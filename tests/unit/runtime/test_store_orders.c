@@ -469,6 +469,47 @@ static void a_mailbox_is_filled_read_and_emptied(void **state UNUSED)
     assert_int_equal(count_missed(missed, AICO_EEXPIRED), 1);
 }
 
+/* What @o, of which more was left, is to go on with; the others of its batch are gone. */
+static struct store_order *go_on(const struct store_order *o)
+{
+    struct store_order before = *o, *next;
+
+    clear();
+    next = order(before.kind);
+    next->now_ms = before.now_ms;
+    next->data = before.data;
+    next->after = before.after;
+    return next;
+}
+
+/* What may be in its owner's hands is passed over once, and not looked at for ever. */
+static void what_is_void_goes_behind_a_mailbox_that_is_spared(void **state UNUSED)
+{
+    enum { STEP = 2, SPARED = 5, STEPS_MAX = 4 };
+    struct store_order *trim;
+    size_t count = 0, steps = 0;
+    bool more = true;
+
+    for (uint64_t i = 1; i <= SPARED; i++)
+        (void)mail(i, "b");
+    memcpy(mail(SPARED + 1, "a")->receiver, alice, sizeof(alice));
+    carry_out();
+    clear();
+    hand.rows_max = STEP;
+    trim = order(STORE_MAIL_TRIM);
+    trim->now_ms = NOW_MS + 2000;
+    trim->data = bytes_of(bob, sizeof(bob));
+    for (; more && steps < STEPS_MAX; steps++) {
+        carry_out();
+        assert_int_equal(trim->code, 0);
+        count += trim->count;
+        more = trim->more;
+        trim = go_on(trim);
+    }
+    assert_int_equal(count, 1);
+    assert_false(more);
+}
+
 static struct store_order *value(const char *topic, uint64_t position, const char *payload)
 {
     struct store_order *o = order(STORE_VALUE);
@@ -687,6 +728,7 @@ int main(void)
         ORDERS_TEST(what_is_void_goes_from_all_streams),
         ORDERS_TEST(retention_deletes_all_there_is_to_delete),
         ORDERS_TEST(a_mailbox_is_filled_read_and_emptied),
+        ORDERS_TEST(what_is_void_goes_behind_a_mailbox_that_is_spared),
         ORDERS_TEST(values_replace_end_and_are_dropped),
         ORDERS_TEST(what_was_handed_in_is_there_at_the_next_start),
     };
