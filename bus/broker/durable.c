@@ -770,6 +770,9 @@ void durable_read(struct broker *b, struct store_order *order)
         if (group) { /* for another one */
             group->own.more |= order->kind == STORE_READ;
             group_pump(b, group);
+        } else if (d && d->is_mailbox && order->serial != d->session) { /* from the front */
+            d->own.reading = false;
+            durable_pump(b, d);
         }
         return;
     }

@@ -54,21 +54,23 @@ void mailbox_open(struct broker *b, struct broker_peer *peer)
 
     if (!b->settings.has_store || !may_have_mail(b, peer->member->component))
         return;
-    if (!d)
-        d = durable_new(b, bytes_text(peer->member->name), bytes_of(NULL, 0), bytes_of(NULL, 0));
     if (!d) {
-        peer_end_later(b, peer, AICO_ENOMEM, "no memory for its mailbox");
-        return;
+        d = durable_new(b, bytes_text(peer->member->name), bytes_of(NULL, 0), bytes_of(NULL, 0));
+        if (!d) {
+            peer_end_later(b, peer, AICO_ENOMEM, "no memory for its mailbox");
+            return;
+        }
+        inherit(b, peer->member);
     }
     d->peer = peer;
     d->is_mailbox = d->own.known = d->own.more = true;
     d->subscription = MAILBOX_SUBSCRIPTION;
     d->window = MAIL_WINDOW;
     d->session++; /* what is being read passed over what it listens to only now */
-    d->own.reading = false;
+    if (orders_withdraw(b, false, d->handle)) /* else the store has it: durable_read() goes on */
+        d->own.reading = false;
     d->own.position = 0;
     d->own.losses.more = true;
-    inherit(b, peer->member);
     missed_pump(b, d);
     durable_pump(b, d);
 }

@@ -326,6 +326,108 @@ static void the_next_step_of_a_trim_goes_on_where_the_last_one_ended(void **stat
     world_deinit(&w);
 }
 
+static void unsubscribe(struct client *c, uint32_t number)
+{
+    struct writer frame = frame_begin();
+
+    record_write_unsubscribe(&frame, c->next_id++, number);
+    client_send(c, &frame);
+    pump(c->world);
+    item_free(take(c, RECORD_OK));
+}
+
+/* How many orders of @kind there are, until nothing is left to do. */
+static size_t count_of(struct world *w, enum store_order_kind kind)
+{
+    struct store_order *o;
+    size_t count = 0;
+
+    for (; (o = next_of(w, kind)) != NULL; count++) {
+        carry_out(o);
+        bring_back(w, o);
+    }
+    pump(w);
+    return count;
+}
+
+/* However often it says what it listens to. */
+static void a_mailbox_is_read_once_at_a_time(void **state)
+{
+    struct store_order *out;
+    struct client *b;
+    struct world w;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000);
+    (void)leave(connect_as(&w, "a"), "b", "mail/x", 0);
+    work(&w);
+    b = connect_as(&w, "b");
+    for (int i = 0; i < 100; i++)
+        unsubscribe(b, subscribe(b, "open/**"));
+    (void)subscribe(b, "mail/**");
+    assert_int_equal(count_of(&w, STORE_MAIL_READ), 1);
+    expect_mail(b, 1);
+    client_lose_link(b);
+
+    /* What the store reads at this moment is not for what it listens to by then. */
+    client_go(b);
+    (void)subscribe(b, "open/**");
+    out = next_of(&w, STORE_MAIL_READ);
+    assert_non_null(out);
+    carry_out(out);
+    for (int i = 0; i < 100; i++)
+        unsubscribe(b, subscribe(b, "open/**"));
+    (void)subscribe(b, "mail/**");
+    assert_null(next_of(&w, STORE_MAIL_READ));
+    bring_back(&w, out);
+    assert_int_equal(count_of(&w, STORE_MAIL_READ), 1);
+    expect_mail(b, 1);
+    assert_int_equal(count_items(b, RECORD_ITEM), 0);
+    world_deinit(&w);
+}
+
+/* b with a key of its own, and with the next one. */
+static void rotate(struct world *w, struct identity **ret_old, struct identity **ret_renewed)
+{
+    const struct secret seeds[] = {{{91}}, {{92}}};
+    struct registry_draft *draft = registry_draft_new(w->registry, bytes_of(NULL, 0));
+
+    assert_int_equal(identity_new("b", &seeds[0], 0, ret_old), 0);
+    assert_int_equal(identity_new("b", &seeds[1], 0, ret_renewed), 0);
+    assert_int_equal(registry_draft_remove(draft, "b"), 0);
+    assert_int_equal(registry_draft_add(
+                         draft, &(struct component_line){"b", (*ret_old)->public,
+                                                         (*ret_old)->transport_public, "user", 1}),
+                     0);
+    assert_int_equal(
+        registry_draft_rotate(draft, *ret_old, *ret_renewed, 1, w->now.real_ms + 60000), 0);
+    registry_next(w, draft);
+}
+
+static void the_mailbox_of_a_former_key_is_asked_for_once_a_session(void **state)
+{
+    CLEANUP(identity_free)
+    struct identity *old = NULL, *renewed = NULL;
+    struct client *b;
+    struct world w;
+
+    (void)state;
+    kept_count = 0;
+    begin(&w, 10000);
+    rotate(&w, &old, &renewed);
+    b = client_new(&w, "b");
+    b->identity = renewed->public;
+    for (int session = 0; session < 2; session++) {
+        client_go(b);
+        for (int i = 0; i < 100; i++)
+            unsubscribe(b, subscribe(b, "mail/**"));
+        assert_int_equal(count_of(&w, STORE_MAIL_INHERIT), 1);
+        client_lose_link(b);
+    }
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +436,8 @@ int main(void)
         cmocka_unit_test(mail_of_who_was_revoked_is_told_and_not_shown),
         cmocka_unit_test(what_cannot_be_kept_is_refused),
         cmocka_unit_test(the_next_step_of_a_trim_goes_on_where_the_last_one_ended),
+        cmocka_unit_test(a_mailbox_is_read_once_at_a_time),
+        cmocka_unit_test(the_mailbox_of_a_former_key_is_asked_for_once_a_session),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,6 @@
 /* The life of a session: HELLO to BYE, reconnects, keep-alive, drain. */
 #include "world.h"
 
-#include "trust/document.h"
-
 static void hello_is_answered_by_welcome(void **state)
 {
     struct world w;
@@ -551,26 +549,6 @@ static void another_process_is_announced_to_those_who_know_the_first(void **stat
     pump(&w);
     assert_int_equal(b->renewed, 1);
     world_deinit(&w);
-}
-
-/* The next registry, by the owner of registry_make(); @draft is used up. */
-static void registry_next(struct world *w, struct registry_draft *draft)
-{
-    static const struct secret owner = {{7}};
-    CLEANUP(buffer_deinit)
-    struct buffer text = {0};
-    struct registry *registry = NULL;
-    uint8_t public[SIGN_PUBLIC_SIZE];
-
-    sign_public(&owner, public);
-    assert_int_equal(registry_draft_sign(draft, &owner, 1763668800000, &text), 0);
-    assert_int_equal(
-        registry_parse(buffer_view(&text), public, bytes_text("aico"), &registry, NULL), 0);
-    registry_draft_free(&draft);
-    broker_set_registry(w->broker, w->now, registry);
-    registry_unref(&w->registry);
-    w->registry = registry;
-    w->version = registry_version(registry);
 }
 
 /* b's key is rotated while it runs, then it restarts with the new one: whoever knows it by the

@@ -20,6 +20,7 @@
 #include "base/hex.h"
 #include "broker/broker.h"
 #include "crypto/sign.h"
+#include "trust/document.h"
 #include "trust/registry.h"
 #include "vectors.h"
 #include "wire/stream_record.h"
@@ -170,6 +171,26 @@ static inline void world_init(struct world *w)
 
     broker_settings_default(&settings);
     world_init_with(w, &settings, COMPONENTS, RULES);
+}
+
+/* The next registry, by the owner of registry_make(); @draft is used up. */
+static inline void registry_next(struct world *w, struct registry_draft *draft)
+{
+    static const struct secret owner = {{7}};
+    CLEANUP(buffer_deinit)
+    struct buffer text = {0};
+    struct registry *registry = NULL;
+    uint8_t public[SIGN_PUBLIC_SIZE];
+
+    sign_public(&owner, public);
+    assert_int_equal(registry_draft_sign(draft, &owner, 1763668800000, &text), 0);
+    assert_int_equal(
+        registry_parse(buffer_view(&text), public, bytes_text("aico"), &registry, NULL), 0);
+    registry_draft_free(&draft);
+    broker_set_registry(w->broker, w->now, registry);
+    registry_unref(&w->registry);
+    w->registry = registry;
+    w->version = registry_version(registry);
 }
 
 static inline void item_free(struct item *item)
