@@ -439,6 +439,9 @@ struct stream_state {
     size_t assembling; /* bytes of messages in fragments that are not whole yet */
     int64_t trim_ms, sweep_ms, retry_ms, say_ms; /* boot clock; 0: nothing is due */
     int64_t tidy_ms;                             /* what belongs to nothing goes: the next time */
+    bool *deleting;       /* by enum deletion, those of registry generation deleting_by: whether an
+                             order is on its way */
+    uint64_t deleting_by; /* 0: none has been */
 };
 
 struct broker {

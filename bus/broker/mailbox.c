@@ -119,7 +119,7 @@ void mailboxes_trim(struct broker *b, uint64_t after)
 
     DL_FOREACH(b->streams.durables, d)
     count += d->is_mailbox && d->peer && d->handed_first;
-    order = order_new(STORE_MAIL_TRIM, count * SIGN_PUBLIC_SIZE);
+    order = deletion_new(b, STORE_MAIL_TRIM, DELETION_MAIL, count * SIGN_PUBLIC_SIZE);
     if (!order)
         return;
     /* Who has messages in hand has perhaps taken them; it looks itself until when they are good. */

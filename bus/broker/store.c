@@ -77,6 +77,43 @@ void order_came_back(struct broker *b, struct store_order *order)
     order->in_turn = false;
 }
 
+/* Whether deletion @which is on its way; NULL without memory. */
+static bool *deletion(struct broker *b, size_t which)
+{
+    struct stream_state *streams = &b->streams;
+
+    if (streams->deleting_by != b->registry_generation) {
+        bool *deleting = calloc(DELETION_RULES + registry_rule_count(b->registry), sizeof(bool));
+
+        if (!deleting)
+            return NULL;
+        free(streams->deleting);
+        streams->deleting = deleting;
+        streams->deleting_by = b->registry_generation;
+    }
+    return &streams->deleting[which];
+}
+
+struct store_order *deletion_new(struct broker *b, enum store_order_kind kind, size_t which,
+                                 size_t room)
+{
+    bool *is_on_its_way = deletion(b, which);
+    struct store_order *order = is_on_its_way && !*is_on_its_way ? order_new(kind, room) : NULL;
+
+    if (!order)
+        return NULL;
+    order->id = b->registry_generation;
+    order->handle = which;
+    *is_on_its_way = true;
+    return order;
+}
+
+void deletion_done(struct broker *b, const struct store_order *order)
+{
+    if (order->id == b->registry_generation)
+        b->streams.deleting[order->handle] = false;
+}
+
 bool orders_withdraw(struct broker *b, bool values, uint64_t whose)
 {
     struct store_order *order, *next;
@@ -126,6 +163,8 @@ void orders_free(struct broker *b)
 {
     struct store_order *order;
 
+    free(b->streams.deleting);
+    b->streams.deleting = NULL;
     b->streams.looking = 0;
     while ((order = broker_next_order(b)) != NULL) {
         b->streams.looking = 0;

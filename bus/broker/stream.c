@@ -584,23 +584,19 @@ static void asked(struct broker *b, struct store_order *order)
 
 static void sweep(struct broker *b)
 {
-    struct store_order *order = order_new(STORE_SWEEP, 0);
+    struct store_order *order = deletion_new(b, STORE_SWEEP, DELETION_SWEEP, 0);
 
     b->streams.tidy_ms = b->now.boot_ms + STREAMS_TIDY_MS;
-    if (!order)
-        return;
-    order->id = b->registry_generation;
-    order_give(b, order);
+    if (order)
+        order_give(b, order);
 }
 
 static void trim(struct broker *b)
 {
-    struct store_order *expire = order_new(STORE_EXPIRE, 0);
+    struct store_order *expire = deletion_new(b, STORE_EXPIRE, DELETION_VOID, 0);
 
-    if (expire) { /* what is void is not what retention takes */
-        expire->id = b->registry_generation;
+    if (expire) /* what is void is not what retention takes */
         order_give(b, expire);
-    }
     mailboxes_trim(b, 0);
     values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
@@ -608,11 +604,13 @@ static void trim(struct broker *b)
         struct store_order *order;
         size_t used = 0;
 
-        if (!rule->store.on || !(order = order_new(STORE_TRIM, rule->filter.size)))
+        if (!rule->store.on)
+            continue;
+        order = deletion_new(b, STORE_TRIM, DELETION_RULES + i, rule->filter.size);
+        if (!order)
             continue;
         order->stream = order_keep(order, &used, rule->filter);
         order->limits = rule->store;
-        order->id = b->registry_generation;
         order_give(b, order);
     }
     if (b->now.boot_ms >= b->streams.tidy_ms)
@@ -644,6 +642,8 @@ static bool delete_on(struct broker *b, struct store_order *order)
     if (more) {
         order_forget_answer(order);
         order_give(b, order);
+    } else {
+        deletion_done(b, order);
     }
     return more;
 }
@@ -691,6 +691,7 @@ static bool order_done(struct broker *b, struct store_order *order)
         break;
     case STORE_MAIL_TRIM:
         b->totals.expired += order->code == 0 ? order->count : 0;
+        deletion_done(b, order);
         if (order->code == 0 && order->more)
             mailboxes_trim(b, order->after); /* others have their messages in hand now */
         break;

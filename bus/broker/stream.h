@@ -93,6 +93,23 @@ void order_give(struct broker *broker, struct store_order *order);
 /* The same of one that looks at many rows, for @member. */
 void order_give_in_turn(struct broker *broker, struct member *member, struct store_order *order);
 void order_came_back(struct broker *broker, struct store_order *order);
+/*
+ * What deletes some, and is given again until nothing is left: one order of each of these is on its
+ * way at a time, since others beside it would only make everybody wait longer. Another registry has
+ * other rules, and does not wait for what the former one has on its way.
+ */
+enum deletion {
+    DELETION_VOID,
+    DELETION_MAIL,
+    DELETION_VALUES,
+    DELETION_SWEEP,
+    DELETION_RULES, /* the first of them, by number */
+};
+/* The same as order_new() of deletion @which; NULL as well where one is on its way. */
+struct store_order *deletion_new(struct broker *broker, enum store_order_kind kind, size_t which,
+                                 size_t room);
+/* @order is not given again. */
+void deletion_done(struct broker *broker, const struct store_order *order);
 /* What waits for its turn is not carried out: the reads of values of the session with serial
  * @whose, else those of the durable with handle @whose and its FOLLOW. Whether a read was among
  * them. */

@@ -186,12 +186,10 @@ void values_read(struct broker *b, struct store_order *order)
 
 void values_trim(struct broker *b)
 {
-    struct store_order *order = order_new(STORE_VALUE_TRIM, 0);
+    struct store_order *order = deletion_new(b, STORE_VALUE_TRIM, DELETION_VALUES, 0);
 
-    if (!order)
-        return;
-    order->id = b->registry_generation;
-    order_give(b, order);
+    if (order)
+        order_give(b, order);
 }
 
 void values_recheck(struct broker *b)

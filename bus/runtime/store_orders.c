@@ -206,6 +206,7 @@ static int expire(struct store_hand *hand, struct store_order *o, struct aico_er
     struct streams_removed removed = {0};
     int r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &o->more, err);
 
+    hand->void_left = r == 0 && o->more;
     take_removed(o, &removed);
     return r;
 }
@@ -332,12 +333,13 @@ static int read_missed(struct store_hand *hand, struct store_order *o, struct ai
 {
     struct telling telling = {&o->out, 0};
     struct streams_removed removed;
-    bool more = false;
     int r = 0;
 
-    if (o->reader > 0) /* what a reader misses is told before what it gets */
-        r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &more, err);
-    o->missed = more; /* and the rest when it is asked again */
+    /* What a reader misses is told before what it gets; of many who ask one has it looked for. */
+    if (o->reader > 0 && !hand->void_left)
+        r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &hand->void_left,
+                           err);
+    o->missed = o->reader > 0 && hand->void_left; /* and the rest when it is asked again */
     if (r == 0)
         r = streams_missed(hand->streams, o->reader, box_of(o), o->data, o->name, o->count_max,
                            take_missed, &telling, &o->more, err);
@@ -569,6 +571,7 @@ void store_orders_carry_out(struct store_hand *hand, struct store_order *list)
     const struct store_order *o;
 
     hand->stored = 0;
+    hand->void_left = false;
     DL_FOREACH(list, o)
     hand->stored += o->kind == STORE_PUT;
     carry_out_all(hand, list);

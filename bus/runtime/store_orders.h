@@ -6,6 +6,7 @@
 #ifndef RUNTIME_STORE_ORDERS_H
 #define RUNTIME_STORE_ORDERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct store_hand {
     int64_t last_ms;         /* a message is not stored at an earlier time than the one before */
     size_t rows_max;         /* deleted by an order beside as many as are stored; 0: some 1,000 */
     size_t stored;           /* orders of this list that store a message */
+    bool void_left;          /* of what is void as much is deleted as in one list may be */
     /* Generations whose keys found no room, the latest: what is sealed with them is refused, for
      * its readers could not open it. */
     struct keys_refused {

@@ -981,6 +981,100 @@ static void what_is_left_to_delete_is_deleted_on(void **state)
     world_deinit(&w);
 }
 
+static bool deletes(const struct store_order *o)
+{
+    return o->kind == STORE_EXPIRE || o->kind == STORE_TRIM || o->kind == STORE_MAIL_TRIM ||
+           o->kind == STORE_VALUE_TRIM || o->kind == STORE_SWEEP;
+}
+
+/* Of those that delete, up to @max that there are; the others are carried out. */
+static size_t hold_deletions(struct world *w, struct store_order **held, size_t max)
+{
+    struct store_order *o;
+    size_t count = 0;
+
+    while ((o = broker_next_order(w->broker)) != NULL) {
+        if (deletes(o)) {
+            assert_true(count < max);
+            held[count++] = o;
+        } else {
+            bring_back(w, o);
+        }
+    }
+    pump(w);
+    return count;
+}
+
+static void give_back(struct world *w, struct store_order **held, size_t count, bool more)
+{
+    for (size_t i = 0; i < count; i++) {
+        held[i]->more = more;
+        held[i]->next = NULL;
+        held[i]->prev = held[i];
+        broker_orders_done(w->broker, w->now, held[i]);
+    }
+}
+
+/* A kind and a stream is deleted from by one order at a time, however long that takes. */
+static void deletions_do_not_add_up(void **state)
+{
+    enum { KINDS = 4, STREAMS = 2, ROUNDS = 5 };
+    struct store_order *held[(KINDS + STREAMS) * ROUNDS];
+    struct client *a;
+    struct world w;
+
+    (void)state;
+    empty_store();
+    begin_with(&w, STREAM_RULES "st2/** publish a subscribe b seal none| store count=100\n");
+    work(&w);
+    a = connect_as(&w, "a");
+    (void)store_one(a, "st/x", "m");
+    work(&w);
+    advance(&w, 61000);
+    assert_int_equal(hold_deletions(&w, held, COUNT_OF(held)), KINDS + STREAMS);
+    for (int round = 0; round < ROUNDS; round++) {
+        (void)store_one(a, "st/x", "m");
+        assert_int_equal(hold_deletions(&w, held + KINDS + STREAMS, COUNT_OF(held)), 0);
+        advance(&w, 1100);
+        assert_int_equal(hold_deletions(&w, held + KINDS + STREAMS, COUNT_OF(held)), 0);
+    }
+    give_back(&w, held, KINDS + STREAMS, true);
+    assert_int_equal(hold_deletions(&w, held, COUNT_OF(held)), KINDS + STREAMS);
+
+    /* When nothing is left, the next time it is due. */
+    give_back(&w, held, KINDS + STREAMS, false);
+    (void)store_one(a, "st/x", "m");
+    assert_int_equal(hold_deletions(&w, held, COUNT_OF(held)), 0);
+    advance(&w, 1100);
+    assert_int_equal(hold_deletions(&w, held, COUNT_OF(held)), KINDS - 1 + STREAMS);
+    give_back(&w, held, KINDS - 1 + STREAMS, false);
+    world_deinit(&w);
+}
+
+/* By what another registry says nothing waits for what the former one said. */
+static void another_registry_deletes_beside_what_is_on_its_way(void **state)
+{
+    struct store_order *held[16];
+    struct world w;
+    size_t count;
+
+    (void)state;
+    begin_empty(&w);
+    (void)connect_as(&w, "a");
+    advance(&w, 61000);
+    count = hold_deletions(&w, held, COUNT_OF(held));
+    assert_int_equal(count, 5);
+    broker_set_registry(w.broker, w.now, w.registry);
+    advance(&w, 61000);
+    count += hold_deletions(&w, held + count, COUNT_OF(held) - count);
+    assert_int_equal(count, 9); /* what belongs to nothing is looked for once an hour */
+    give_back(&w, held, count, true);
+    count = hold_deletions(&w, held, COUNT_OF(held));
+    assert_int_equal(count, 4);
+    give_back(&w, held, count, false);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1014,6 +1108,8 @@ int main(void)
         cmocka_unit_test(what_waits_to_be_read_for_a_group_is_read_for_another_member),
         cmocka_unit_test(the_last_message_is_looked_for_in_steps),
         cmocka_unit_test(what_is_left_to_delete_is_deleted_on),
+        cmocka_unit_test(deletions_do_not_add_up),
+        cmocka_unit_test(another_registry_deletes_beside_what_is_on_its_way),
         cmocka_unit_test(a_broker_without_a_store_answers_no_question_about_it),
     };
 

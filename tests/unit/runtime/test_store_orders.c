@@ -365,6 +365,33 @@ static void what_is_void_goes_from_all_streams(void **state UNUSED)
     assert_false(expire->missed); /* nobody reads there */
 }
 
+/* Who asks what it misses has that looked for; all who ask together, as much as one does. */
+static void who_asks_together_has_no_more_deleted_than_who_asks_alone(void **state UNUSED)
+{
+    enum { STEP = 2, COUNT = 5, ASKING = 3 };
+    uint64_t reader = follow(), told = 0;
+    struct store_order *asks[ASKING];
+
+    for (uint64_t i = 1; i <= COUNT; i++)
+        (void)put_one(i, "void", NOW_MS + 10);
+    hand.rows_max = STEP;
+    for (uint64_t round = 1; told < COUNT; round++) {
+        clear();
+        for (size_t i = 0; i < ASKING; i++) {
+            asks[i] = order(STORE_MISSED);
+            asks[i]->reader = reader;
+            asks[i]->now_ms = NOW_MS + 20;
+        }
+        carry_out();
+        told = count_missed(asks[ASKING - 1], AICO_EEXPIRED);
+        assert_int_equal(told, MIN(STEP * round, (uint64_t)COUNT));
+        for (size_t i = 0; i < ASKING; i++) {
+            assert_int_equal(asks[i]->code, 0);
+            assert_int_equal(asks[i]->missed, told < COUNT); /* to be asked again */
+        }
+    }
+}
+
 /* In steps, between which others are let in. */
 static void retention_deletes_all_there_is_to_delete(void **state UNUSED)
 {
@@ -726,6 +753,7 @@ int main(void)
         ORDERS_TEST(what_is_buried_is_told_unless_its_reader_said_so),
         ORDERS_TEST(what_is_void_is_missed_before_a_reader_passes_over_it),
         ORDERS_TEST(what_is_void_goes_from_all_streams),
+        ORDERS_TEST(who_asks_together_has_no_more_deleted_than_who_asks_alone),
         ORDERS_TEST(retention_deletes_all_there_is_to_delete),
         ORDERS_TEST(a_mailbox_is_filled_read_and_emptied),
         ORDERS_TEST(what_is_void_goes_behind_a_mailbox_that_is_spared),
