@@ -97,7 +97,7 @@ static void detach(struct broker *b, struct durable *d)
     missed_left(d);
     if (d->name_size == 0 || !d->at->known) {
         durable_free(b, d);
-        if (group) {
+        if (group && group_left(b, group)) {
             group_pump(b, group);
             missed_pump(b, group);
         }
@@ -237,6 +237,8 @@ static struct durable *reader_for(struct broker *b, struct broker_peer *peer,
     if (!d)
         d = durable_new(b, own, group ? bytes_of(NULL, 0) : m->name, filter);
     if (!d) {
+        if (group)
+            (void)group_left(b, group);
         refuse(b, peer, m->id, AICO_ENOMEM, NULL, "the broker is out of memory");
         return NULL;
     }
@@ -296,8 +298,8 @@ static void follow_refused(struct broker *b, struct durable *d, const struct sto
     refuse(b, d->peer, order->id, order->code, order->code == AICO_EQUOTA ? rule : NULL, "%s",
            order->text);
     durable_free(b, d);
-    if (group && !group->own.known && group_members(b, group) == 0)
-        durable_free(b, group);
+    if (group)
+        (void)group_left(b, group);
 }
 
 bool durable_followed(struct broker *b, struct store_order *order)

@@ -20,6 +20,14 @@ size_t group_members(struct broker *b, const struct durable *group)
     return count;
 }
 
+bool group_left(struct broker *b, struct durable *group)
+{
+    if (group->own.known || group_members(b, group) > 0)
+        return true;
+    durable_free(b, group); /* before its members in the list: who walks that goes on behind it */
+    return false;
+}
+
 /* Names of components do not begin so. */
 static struct bytes own_name(struct bytes queue, char room[COMPONENT_NAME_MAX + 2])
 {

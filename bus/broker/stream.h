@@ -168,6 +168,9 @@ void group_pump(struct broker *broker, struct durable *group);
 /* Everything up to there is settled. */
 uint64_t group_floor(struct broker *broker, const struct durable *group);
 size_t group_members(struct broker *broker, const struct durable *group);
+/* A member has left @group. False: with it, since the store does not know of @group, nor is anybody
+ * waiting to hear that it does. */
+bool group_left(struct broker *broker, struct durable *group);
 
 /* mailbox.c */
 #define MAIL_KEPT_MS ((int64_t)14 * 24 * 3600 * 1000) /* prekeys are erased then: PROTOCOL 9 */

@@ -5,6 +5,8 @@
  */
 #include "stream_world.h"
 
+#include <malloc.h>
+
 #include "base/hash.h"
 #include "broker/quota.h"
 
@@ -900,6 +902,58 @@ static void what_waits_to_be_read_for_a_group_is_read_for_another_member(void **
     }
 }
 
+/* Into a group of its own and out of it, before the store has heard of it. */
+static void look_into_group(struct client *c, int number)
+{
+    struct writer frame = frame_begin();
+    uint32_t subscription = ++c->next_subscription;
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "jobs%d", number);
+    record_write_follow(&frame, &(struct record_follow){.id = c->next_id++,
+                                                        .subscription = subscription,
+                                                        .start = FOLLOW_LAST,
+                                                        .deadline_ms = DEADLINE,
+                                                        .window = 16,
+                                                        .name = bytes_text(name),
+                                                        .filter = bytes_text("st/**"),
+                                                        .queue = bytes_text("work")});
+    record_write_unsubscribe(&frame, c->next_id++, subscription);
+    client_send(c, &frame);
+    pump(c->world);
+    assert_int_equal(count_items(c, RECORD_OK), 1); /* it is out */
+    advance(c->world, 1000);                        /* so often it may ask */
+    work(c->world);
+    drop_items(c);
+}
+
+static void a_group_that_nobody_waited_for_leaves_nothing(void **state)
+{
+    enum { TIMES = 50, EACH = 256 };
+    struct client *a, *b;
+    struct world w;
+    size_t before;
+
+    (void)state;
+    begin_empty(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    drop_items(b);
+    look_into_group(b, 0);
+    before = mallinfo2().uordblks;
+    for (int i = 1; i <= TIMES; i++)
+        look_into_group(b, i);
+    assert_true(mallinfo2().uordblks < before + (size_t)TIMES * EACH);
+
+    /* Of two that come, one stays. */
+    (void)join_with(b, 3, 16);
+    look_into_group(b, TIMES + 1);
+    (void)store_one(a, "st/x", "one");
+    work(&w);
+    expect_item(b, 1, 1);
+    world_deinit(&w);
+}
+
 /* Looking for the last message may take several orders; nothing is answered before the end. */
 static void the_last_message_is_looked_for_in_steps(void **state)
 {
@@ -1107,6 +1161,7 @@ int main(void)
         cmocka_unit_test(what_waits_to_be_read_goes_with_its_reader),
         cmocka_unit_test(what_waits_to_be_read_for_a_group_is_read_for_another_member),
         cmocka_unit_test(the_last_message_is_looked_for_in_steps),
+        cmocka_unit_test(a_group_that_nobody_waited_for_leaves_nothing),
         cmocka_unit_test(what_is_left_to_delete_is_deleted_on),
         cmocka_unit_test(deletions_do_not_add_up),
         cmocka_unit_test(another_registry_deletes_beside_what_is_on_its_way),
