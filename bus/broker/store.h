@@ -89,11 +89,11 @@ struct store_order {
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
      * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ, MAIL_TRIM:
-     * looked at up to there), `count` (TRIM, EXPIRE, MAIL_TRIM: messages that went), `value` (MAIL:
-     * bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full; PUT: topics its
-     * sender has now, 0: no more than before; PUT, VALUE: UINT64_MAX, AICO_EQUOTA: it is sealed
-     * with keys that found no room; KEYS: bytes of its sender's) and `count` (FOLLOW: readers its
-     * sender has now, 0: no more than before) are set anew. */
+     * looked at up to there), `count` (TRIM, EXPIRE, MAIL_TRIM, MISSED: messages that went),
+     * `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full;
+     * PUT: topics its sender has now, 0: no more than before; PUT, VALUE: UINT64_MAX, AICO_EQUOTA:
+     * it is sealed with keys that found no room; KEYS: bytes of its sender's) and `count` (FOLLOW:
+     * readers its sender has now, 0: no more than before) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;

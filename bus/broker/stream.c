@@ -681,6 +681,7 @@ static bool order_done(struct broker *b, struct store_order *order)
         asked(b, order);
         break;
     case STORE_MISSED:
+        b->totals.expired += order->code == 0 ? order->count : 0;
         missed_read(b, order);
         break;
     case STORE_TRIM:

@@ -332,14 +332,15 @@ static const uint8_t *box_of(const struct store_order *o)
 static int read_missed(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct telling telling = {&o->out, 0};
-    struct streams_removed removed;
+    struct streams_removed removed = {0};
     int r = 0;
 
     /* What a reader misses is told before what it gets; of many who ask one has it looked for. */
     if (o->reader > 0 && !hand->void_left)
         r = streams_expire(hand->streams, o->now_ms, rows_max(hand), &removed, &hand->void_left,
                            err);
-    o->missed = o->reader > 0 && hand->void_left; /* and the rest when it is asked again */
+    take_removed(o, &removed);
+    o->missed |= o->reader > 0 && hand->void_left; /* and the rest when it is asked again */
     if (r == 0)
         r = streams_missed(hand->streams, o->reader, box_of(o), o->data, o->name, o->count_max,
                            take_missed, &telling, &o->more, err);
