@@ -371,7 +371,7 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
     LL_PREPEND(s->heard, heard);
     s->heard_any = true;
     readers_heard_more(s, now, filter);
-    ratchets_heard_more(s, now, filter);
+    ratchets_heard_more(s, filter);
     return 0;
 }
 

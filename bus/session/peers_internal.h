@@ -447,7 +447,7 @@ void ratchets_on_reset(struct sessions *s, struct peer *peer, const uint8_t *ide
                        const struct control *reset);
 /* A channel with @peer stands. */
 void ratchets_peer_ready(struct sessions *s, struct moment now, struct peer *peer);
-void ratchets_heard_more(struct sessions *s, struct moment now, struct bytes filter);
+void ratchets_heard_more(struct sessions *s, struct bytes filter);
 void ratchets_link_up(struct sessions *s, struct moment now);
 void ratchets_link_lost(struct peer *peer);
 void ratchets_update(struct sessions *s, struct moment now);

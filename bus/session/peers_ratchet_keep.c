@@ -218,9 +218,10 @@ void ratchets_free(struct sessions *s)
 
 /* --- messages of a former run ----------------------------------------------------------------- */
 
-/* The message of a stored row, as an event; false: its sender is no more, or it does not parse. */
-static bool read_row(struct sessions *s, struct moment now, const struct kept_message *kept,
-                     struct session_event *event)
+/* The message of a stored row, as an event. It was opened while its sender's key was valid: only
+ * AICO_EREVOKED, AICO_EUNKNOWN (the registry has the key no more) and AICO_EFORMAT keep it back. */
+static int read_row(struct sessions *s, const struct kept_message *kept,
+                    struct session_event *event)
 {
     struct reader r = reader_over(bytes_of(kept->row, kept->size));
     const uint8_t *identity = reader_bytes(&r, SIGN_PUBLIC_SIZE).at;
@@ -236,14 +237,16 @@ static bool read_row(struct sessions *s, struct moment now, const struct kept_me
     has_headers = reader_u8(&r) != 0;
     content = reader_rest(&r);
     if (r.failed || content_split(content, has_headers, &event->headers, &event->payload) < 0)
-        return false;
+        return AICO_EFORMAT;
     component = registry_find_identity(s->registry, identity);
-    if (!component || !mail_may_come(s->registry, now, component))
-        return false;
+    if (!component)
+        return AICO_EUNKNOWN;
     event->peer = bytes_text(component->name);
+    if (component->state == COMPONENT_REVOKED)
+        return AICO_EREVOKED;
     event->identity = identity;
     event_take_headers(event);
-    return true;
+    return 0;
 }
 
 /* The row of a message that was just opened; size 0: no memory. */
@@ -302,9 +305,10 @@ static void kept_drop(struct sessions *s, struct kept_message *kept)
     kept_free(s, kept);
 }
 
-void ratchets_heard_more(struct sessions *s, struct moment now, struct bytes filter)
+void ratchets_heard_more(struct sessions *s, struct bytes filter)
 {
     struct kept_message *kept, *next;
+    int r;
 
     DL_FOREACH_SAFE(s->inbox, kept, next)
     {
@@ -313,7 +317,9 @@ void ratchets_heard_more(struct sessions *s, struct moment now, struct bytes fil
 
         if (kept->handed)
             continue;
-        if (!read_row(s, now, kept, &event)) {
+        r = read_row(s, kept, &event);
+        if (r < 0) {
+            event_failed(s, event.peer, event.topic, r, NULL);
             kept_drop(s, kept);
         } else if (filter_matches(filter, event.topic)) {
             kept->handed = true;

@@ -996,6 +996,36 @@ static void nor_what_a_former_key_says_it_sealed_later(void **state UNUSED)
                      AICO_EREVOKED);
 }
 
+/* It was opened, and lies here because nobody listened until BOB started again; meanwhile its
+ * sender's key went, @ago_ms before. */
+static void hear_what_lies_here(bool is_revoked, int64_t ago_ms)
+{
+    assert_int_equal(want(ALICE), 0);
+    sessions_unsubscribed(ends[BOB].sessions, bytes_text("mail/**"), false);
+    (void)mail("7");
+    assert_int_equal(ends[BOB].held, 1);
+    ends[BOB].failed = 0;
+    now_ms += ago_ms;
+    alice_is_replaced(START_MS + now_ms - ago_ms, is_revoked);
+}
+
+static void what_was_opened_in_time_is_heard_however_late(void **state UNUSED)
+{
+    hear_what_lies_here(false, 2 * (int64_t)PREKEY_INIT_AGE_MS);
+    assert_int_equal(handed[7], 1);
+    assert_int_equal(ends[BOB].failed, 0);
+}
+
+static void what_was_opened_of_one_that_was_revoked_is_told(void **state UNUSED)
+{
+    hear_what_lies_here(true, 1000);
+    assert_int_equal(handed[7], 0);
+    assert_int_equal(ends[BOB].failed, 1);
+    assert_int_equal(ends[BOB].failed_code, AICO_EREVOKED);
+    take(BOB);
+    assert_int_equal(disk_rows(&ends[BOB].disk, KEEP_INBOX), 0);
+}
+
 static void nor_what_is_no_mail(void **state UNUSED)
 {
     assert_int_equal(opens_of_former_sender(false, DELIVERY_EVENT, 0, false, 1000), AICO_EREVOKED);
@@ -1485,6 +1515,8 @@ int main(void)
         RATCHET_TEST(nor_what_is_older_than_mail_is_kept),
         RATCHET_TEST(nor_what_a_former_key_says_it_sealed_later),
         RATCHET_TEST(nor_what_is_no_mail),
+        RATCHET_TEST(what_was_opened_in_time_is_heard_however_late),
+        RATCHET_TEST(what_was_opened_of_one_that_was_revoked_is_told),
         RATCHET_TEST(a_name_that_was_given_away_again_opens_nothing_of_before),
         RATCHET_TEST(an_init_is_taken_once_also_after_a_restart),
         RATCHET_TEST(prekeys_of_another_or_swapped_ones_begin_nothing),
