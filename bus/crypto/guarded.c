@@ -34,10 +34,13 @@
 #endif
 #ifdef IS_SANITIZED
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
+#define IS_NO_LEAK(at) __lsan_ignore_object(at)
 #else
 #define IS_SANITIZED false
 #define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#define IS_NO_LEAK(at) ((void)(at))
 #endif
 
 /* In front of an object. */
@@ -143,6 +146,7 @@ static struct region *region_new(size_t pages, size_t place_size)
     region->count = count;
     region->places = region->map + page + inner - count * place_size;
     ASAN_POISON_MEMORY_REGION(region->places, count * place_size);
+    IS_NO_LEAK(region); /* only guarded memory may point at it, which is not looked at */
     return region;
 }
 

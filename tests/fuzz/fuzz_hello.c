@@ -5,6 +5,7 @@
  *   what % 4   0 Hello1, 1 Hello2, 2 Hello3, 3 Refuse
  *   what & 4   signed (Hello1, Hello2) or confirmed (Hello2, Hello3) by whoever should have
  *   what & 8   the fixed fields in front are put right, so that the rest is reached
+ *   what & 16  Resume1, or Resume2 with what & 1, instead
  *
  * Whatever comes: no crash, no channel unless both ends have the same keys, and an honest handshake
  * still succeeds afterwards.
@@ -16,7 +17,7 @@
 #include "base/hex.h"
 #include "crypto/kdf.h"
 #include "crypto/sign.h"
-#include "session/handshake.h"
+#include "session/resume.h"
 #include "trust/document.h"
 
 #define NOW_MS 1763668800000
@@ -155,6 +156,28 @@ static void fuzz_hello3(struct attempt *a, unsigned what, uint8_t *bytes, size_t
     require(memcmp(&a->at_d.send, &a->at_l.receive, sizeof(a->at_d.send)) == 0);
 }
 
+/* @bytes is taken only if it is what the other end would have sent with the nonce it has. */
+static void fuzz_resume(unsigned what, uint8_t *bytes, size_t size)
+{
+    static const struct resume_secret from = {{1}, {{2}}};
+    static const uint8_t nonce[RESUME_NONCE_SIZE] = {3};
+    uint8_t resume1[RESUME_SIZE], resume2[RESUME_SIZE], honest[RESUME_SIZE] = {0};
+    struct channel_keys keys = {0}, other = {0};
+    bool is_second = what & 1;
+
+    resume_ask(&from, nonce, resume1);
+    require(resume_answer(&from, bytes_of(resume1, RESUME_SIZE), nonce, resume2, &other) == 0);
+    if (size == RESUME_SIZE && (what & 8))
+        memcpy(bytes, is_second ? resume2 : resume1, 16);
+    if (size == RESUME_SIZE && is_second)
+        memcpy(honest, resume2, RESUME_SIZE); /* we chose the nonce it answers */
+    else if (size == RESUME_SIZE)
+        resume_ask(&from, bytes + 16, honest);
+    require(((is_second ? resume_finish(&from, resume1, bytes_of(bytes, size), &keys)
+                        : resume_answer(&from, bytes_of(bytes, size), nonce, resume2, &keys)) ==
+             0) == (size == RESUME_SIZE && memcmp(bytes, honest, RESUME_SIZE) == 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned what = size > 0 ? data[0] : 0;
@@ -167,6 +190,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     bytes = copy_of(bytes_of(data + 1, --size));
+    if (what & 16) {
+        fuzz_resume(what, bytes, size);
+        free(bytes);
+        return 0;
+    }
     begin(&a, what % 4);
     if (what % 4 == 0)
         fuzz_hello1(&a, what, bytes, size);

@@ -91,6 +91,9 @@ def hello():
             put("hello", f"{name}-{how}", bytes([i + how]) + h(hs[name]))
     refuse = struct.pack(">BBHQ", 1, 4, 60, 1763668800000) + bytes(range(32))
     put("hello", "refuse", bytes([3]) + refuse)
+    for i, name in enumerate(("resume1", "resume2")):
+        for how in (16, 24):
+            put("hello", f"{name}-{how}", bytes([i + how]) + h(V["resume"][name]))
 
 
 def control():
