@@ -261,7 +261,7 @@ static pid_t listen_elsewhere(const char *path, bool is_busy)
 static void who_has_not_got_to_it_is_waited_for(void **state)
 {
     struct net *net = *state;
-    char path[128], endpoint[160];
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)], endpoint[160];
 
     (void)snprintf(path, sizeof(path), "%s.elsewhere", net->ipc + strlen("ipc://"));
     (void)snprintf(endpoint, sizeof(endpoint), "ipc://%s", path);
