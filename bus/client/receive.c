@@ -962,6 +962,20 @@ static void report_failed(struct client *client, struct moment now,
     }
 }
 
+/* It was opened by a former run of ours, and lies on our disk. */
+static void report_kept_failed(struct client *client, const struct session_event *event)
+{
+    client->stats.unopened++;
+    deliver_report(client, &(struct report){.kind = AICO_MESSAGE_UNOPENED,
+                                            .topic = event->topic,
+                                            .sender = event->peer,
+                                            .count = 1,
+                                            .code = event->code,
+                                            .text = event->text,
+                                            .direct = true,
+                                            .way = LEDGER_DIRECT});
+}
+
 static void send_control(struct client *client, struct bytes peer, const char *topic,
                          struct bytes bytes)
 {
@@ -1057,6 +1071,10 @@ void receive_session_events(struct client *client, struct moment now)
                 arrival_free(client, event.cookie);
             break;
         case SESSION_FAILED:
+            if (!event.cookie) {
+                report_kept_failed(client, &event);
+                break;
+            }
             report_failed(client, now, &event);
             settle_mail(client, event.cookie, event.code);
             arrival_free(client, event.cookie);

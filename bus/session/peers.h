@@ -36,18 +36,19 @@
 struct sessions; /* opaque; sessions_new() .. sessions_free() */
 
 enum session_event_type {
-    SESSION_SEND,        /* peer, bytes: one record to that component, topic $bus/control, delivery
-                            DELIVERY_CONTROL. In the order given. */
-    SESSION_SEND_HEADS,  /* topic (the rule's filter), bytes: publish on $bus/heads, delivery
-                            DELIVERY_CONTROL, behind what was sealed for that rule before */
-    SESSION_MESSAGE,     /* peer, identity, topic, delivery, sent_ms, sequence, index, more, direct,
-                            headers, payload, ref, cookie */
-    SESSION_GAP,         /* peer, topic ("" for a channel), first, last or unknown, code */
-    SESSION_FAILED,      /* peer, topic, code, cookie: this envelope will never be opened */
-    SESSION_READY,       /* peer, ratchet: a channel (or a ratchet) became usable,
-                            sessions_seal_direct() works */
-    SESSION_LOST,        /* peer, ratchet, code, text: dialling ended, or the last channel did; or
-                            no ratchet could be begun */
+    SESSION_SEND,       /* peer, bytes: one record to that component, topic $bus/control, delivery
+                           DELIVERY_CONTROL. In the order given. */
+    SESSION_SEND_HEADS, /* topic (the rule's filter), bytes: publish on $bus/heads, delivery
+                           DELIVERY_CONTROL, behind what was sealed for that rule before */
+    SESSION_MESSAGE,    /* peer, identity, topic, delivery, sent_ms, sequence, index, more, direct,
+                           headers, payload, ref, cookie */
+    SESSION_GAP,        /* peer, topic ("" for a channel), first, last or unknown, code */
+    SESSION_FAILED, /* peer, topic, code, cookie: this envelope will never be opened. cookie NULL:
+                       it was, by a former run, and may not be shown any more */
+    SESSION_READY,  /* peer, ratchet: a channel (or a ratchet) became usable,
+                       sessions_seal_direct() works */
+    SESSION_LOST,   /* peer, ratchet, code, text: dialling ended, or the last channel did; or
+                       no ratchet could be begun */
     SESSION_GROUP_READY, /* topic (the rule's filter): sessions_prepare_group() would now say 0 */
     SESSION_PERSIST_GEN, /* generation: must be on disk before anything sealed for a group later
                             than this event leaves */

@@ -34,6 +34,7 @@ static void world_begin(struct world *w, uint64_t seed, const struct options *op
     w->session.connection_retry_limit = 0;
     w->session.security_level = 0;
     w->session.fresh_handshake = !dice_one(&w->dice, 4);
+    w->session.key_reuse = !w->session.fresh_handshake; /* with a store: else nobody has a disk */
     w->session.strict_ordering = !dice_one(&w->dice, 5);
     w->session.padding = dice_one(&w->dice, 5);
     w->rotates = dice_one(&w->dice, 5);

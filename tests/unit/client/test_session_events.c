@@ -214,6 +214,26 @@ static void notices_that_matter_are_told(void **state UNUSED)
 /* --- wills that cannot be left ------------------------------------------------------------------
  */
 
+/* It belongs to no delivery of this run. */
+static void what_a_former_run_opened_and_may_not_be_shown_is_told(void **state UNUSED)
+{
+    struct session_event event = {.type = SESSION_FAILED, .code = AICO_EREVOKED, .text = "why"};
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    forget_told(&w);
+    fake_push(event, "bob", "c/x", "");
+    pass(&w, 0);
+    assert_int_equal(w.told_count, 1);
+    assert_int_equal(w.told[0]->kind, AICO_MESSAGE_UNOPENED);
+    assert_int_equal(w.told[0]->code, AICO_EREVOKED);
+    assert_int_equal(w.told[0]->count, 1);
+    assert_string_equal(w.told[0]->sender, "bob");
+    assert_string_equal(w.told[0]->topic, "c/x");
+    world_deinit(&w);
+}
+
 static void set_will(struct world *w, const char *topic, size_t size)
 {
     static const uint8_t zeros[WILL_SIZE_MAX + 1];
@@ -275,6 +295,7 @@ int main(void)
         cmocka_unit_test(state_that_cannot_be_kept_ends_the_client),
         cmocka_unit_test(a_registry_of_a_peer_that_does_not_verify_changes_nothing),
         cmocka_unit_test(notices_that_matter_are_told),
+        cmocka_unit_test(what_a_former_run_opened_and_may_not_be_shown_is_told),
         cmocka_unit_test(a_will_in_clear_is_left_where_that_is_allowed),
         cmocka_unit_test(a_will_that_cannot_be_left_is_refused_by_name),
     };
