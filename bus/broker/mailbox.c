@@ -111,7 +111,7 @@ void mailbox_take(struct broker *b, const struct durable *d, uint64_t number, in
     order_give(b, order);
 }
 
-void mailboxes_trim(struct broker *b, uint64_t after)
+void mailboxes_trim(struct broker *b, const struct store_order *former)
 {
     struct store_order *order;
     struct durable *d;
@@ -127,6 +127,9 @@ void mailboxes_trim(struct broker *b, uint64_t after)
     if (d->is_mailbox && d->peer && d->handed_first)
         (void)order_keep(order, &used, bytes_of(d->peer->member->identity, SIGN_PUBLIC_SIZE));
     order->data = bytes_of(order + 1, used);
-    order->after = after;
+    if (former) {
+        order->expires_ms = former->expires_ms;
+        order->after = former->after;
+    }
     order_give(b, order);
 }

@@ -46,8 +46,8 @@ enum store_order_kind {
     STORE_MAIL_INHERIT, /* the mailbox of `identity` is that of `receiver` from now on */
     STORE_MAIL_TAKE,    /* `number` leaves the mailbox of `receiver`; bury_code not 0: which misses
                            it, because of that */
-    STORE_MAIL_TRIM,    /* what is void and above `after` leaves all of them but those of data,
-                           identities */
+    STORE_MAIL_TRIM,    /* what is void and behind expires_ms and `after` leaves all of them but
+                           those of data, identities */
     STORE_MAIL_READ,    /* messages above `after` in the mailbox of `receiver` */
     STORE_VALUE, /* the last value of `topic` until expires_ms; the values of its sender have at
                     most `limit` bytes; `again`: it replaces no other sender's */
@@ -88,12 +88,12 @@ struct store_order {
     bool names_readers; /* PUT: its publisher wants to know who is to have it */
 
     /* What came of it. `number` (PUT: 0 when it was stored before; LOAD: the last there is),
-     * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ, MAIL_TRIM:
-     * looked at up to there), `count` (TRIM, EXPIRE, MAIL_TRIM, MISSED: messages that went),
-     * `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is full;
-     * PUT: topics its sender has now, 0: no more than before; PUT, VALUE: UINT64_MAX, AICO_EQUOTA:
-     * it is sealed with keys that found no room; KEYS: bytes of its sender's) and `count` (FOLLOW:
-     * readers its sender has now, 0: no more than before) are set anew. */
+     * `reader`, `floor` and `after` (FOLLOW: handed out up to there), `after` (READ, MAIL_TRIM with
+     * expires_ms: looked at up to there), `count` (TRIM, EXPIRE, MAIL_TRIM, MISSED: messages that
+     * went), `value` (MAIL: bytes in the mailbox; VALUE: of its sender's values; AICO_EQUOTA: it is
+     * full; PUT: topics its sender has now, 0: no more than before; PUT, VALUE: UINT64_MAX,
+     * AICO_EQUOTA: it is sealed with keys that found no room; KEYS: bytes of its sender's) and
+     * `count` (FOLLOW: readers its sender has now, 0: no more than before) are set anew. */
     int code; /* 0 or negative */
     char text[256];
     bool more;

@@ -597,7 +597,7 @@ static void trim(struct broker *b)
 
     if (expire) /* what is void is not what retention takes */
         order_give(b, expire);
-    mailboxes_trim(b, 0);
+    mailboxes_trim(b, NULL);
     values_trim(b);
     for (size_t i = 0; i < registry_rule_count(b->registry); i++) {
         const struct rule *rule = registry_rule_at(b->registry, i);
@@ -694,7 +694,7 @@ static bool order_done(struct broker *b, struct store_order *order)
         b->totals.expired += order->code == 0 ? order->count : 0;
         deletion_done(b, order);
         if (order->code == 0 && order->more)
-            mailboxes_trim(b, order->after); /* others have their messages in hand now */
+            mailboxes_trim(b, order); /* others have their messages in hand now */
         break;
     case STORE_KEYS:
         keys_stored(b, order);

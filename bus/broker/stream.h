@@ -180,8 +180,8 @@ bool mailbox_wants(struct broker *broker, const struct durable *durable, struct 
                    uint64_t number);
 /* @number leaves it; @code not 0: unread, and its owner is to be told why. */
 void mailbox_take(struct broker *broker, const struct durable *durable, uint64_t number, int code);
-/* What is void goes, as far as it is above @after. */
-void mailboxes_trim(struct broker *broker, uint64_t after);
+/* What is void goes; where @former (NULL: none) was not done it goes on. */
+void mailboxes_trim(struct broker *broker, const struct store_order *former);
 
 /* durable.c, for missed.c */
 struct durable *durable_by_handle(struct broker *broker, uint64_t handle);

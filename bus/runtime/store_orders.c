@@ -193,10 +193,12 @@ static void take_removed(struct store_order *o, const struct streams_removed *re
 static int trim_mail(struct store_hand *hand, struct store_order *o, struct aico_error *err)
 {
     struct streams_removed removed = {0};
-    int r = streams_mail_expire(hand->streams, o->now_ms, rows_max(hand), o->after, o->data,
-                                &removed, &o->after, err);
+    struct streams_mail_place place = {o->expires_ms, o->after};
+    int r = streams_mail_expire(hand->streams, o->now_ms, rows_max(hand), o->data, &place, &removed,
+                                &o->more, err);
 
-    o->more = r == 0 && o->after > 0;
+    o->expires_ms = place.expires_ms;
+    o->after = place.number;
     take_removed(o, &removed);
     return r;
 }

@@ -229,13 +229,18 @@ AICO_MUST_USE int streams_mail_inherit(struct streams *streams,
                                        const uint8_t receiver[SIGN_PUBLIC_SIZE],
                                        const uint8_t former[SIGN_PUBLIC_SIZE],
                                        struct aico_error *err);
+/* How far a trim of the mailboxes is: mail goes in the order in which it expires. */
+struct streams_mail_place {
+    int64_t expires_ms;
+    uint64_t number;
+};
 /* Deletes what is void at @now_ms; not from the mailboxes of @spared (SIGN_PUBLIC_SIZE each), whose
- * owners may have it at this moment. Looks at @rows_max of what is void above @after, so that what
- * is spared is passed over once: *ret_after is where to go on, 0: there is no more. What it took is
- * told to its receivers, see streams_missed(). Within a transaction. */
+ * owners may have it at this moment. Looks at @rows_max of what is void behind @place ({0}: all),
+ * which moves there, so that what is spared is passed over once. What it took is told to its
+ * receivers, see streams_missed(). Within a transaction. */
 AICO_MUST_USE int streams_mail_expire(struct streams *streams, int64_t now_ms, size_t rows_max,
-                                      uint64_t after, struct bytes spared,
-                                      struct streams_removed *ret, uint64_t *ret_after,
+                                      struct bytes spared, struct streams_mail_place *place,
+                                      struct streams_removed *ret, bool *ret_more,
                                       struct aico_error *err);
 
 /* --- retained values ------------------------------------------------------------------------ */

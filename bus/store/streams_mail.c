@@ -183,9 +183,9 @@ struct void_mail {
     uint8_t receiver[SIGN_PUBLIC_SIZE];
 };
 
-/* The first message above @after that is void. */
-static int find_void(struct streams *s, int64_t now_ms, uint64_t after, struct void_mail *ret,
-                     struct aico_error *err)
+/* The first message behind @place that is void; @place moves to it. */
+static int find_void(struct streams *s, int64_t now_ms, struct streams_mail_place *place,
+                     struct void_mail *ret, struct aico_error *err)
 {
     CLEANUP(statement_end)
     sqlite3_stmt *q = streams_statement(s, SQL_MAIL_VOID, err);
@@ -194,13 +194,15 @@ static int find_void(struct streams *s, int64_t now_ms, uint64_t after, struct v
     if (!q)
         return streams_fail(s, err);
     bind_number(q, 1, (uint64_t)now_ms);
-    bind_number(q, 2, after);
+    bind_number(q, 2, (uint64_t)place->expires_ms);
+    bind_number(q, 3, place->number);
     r = sqlite3_step(q);
     *ret = (struct void_mail){0};
     if (r == SQLITE_ROW && column_bytes(q, 1).size == SIGN_PUBLIC_SIZE) {
         ret->removed = (struct removed){column_number(q, 0), column_number(q, 2),
                                         column_number(q, 3), 1, column_number(q, 4)};
         memcpy(ret->receiver, column_bytes(q, 1).at, SIGN_PUBLIC_SIZE);
+        *place = (struct streams_mail_place){(int64_t)column_number(q, 5), ret->removed.number};
     }
     return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : streams_fail(s, err);
 }
@@ -213,17 +215,17 @@ static bool is_spared(struct bytes spared, const uint8_t identity[SIGN_PUBLIC_SI
     return false;
 }
 
-int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint64_t after,
-                        struct bytes spared, struct streams_removed *ret, uint64_t *ret_after,
-                        struct aico_error *err)
+int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, struct bytes spared,
+                        struct streams_mail_place *place, struct streams_removed *ret,
+                        bool *ret_more, struct aico_error *err)
 {
-    struct void_mail mail = {.removed = {.number = after}};
+    struct void_mail mail;
     struct streams_removed removed = {0};
     size_t rows = 0;
     int r;
 
     do {
-        r = find_void(s, now_ms, mail.removed.number, &mail, err);
+        r = find_void(s, now_ms, place, &mail, err);
         if (r < 0 || mail.removed.number == 0 || is_spared(spared, mail.receiver))
             continue;
         r = streams_mail_take(s, mail.receiver, mail.removed.number, err);
@@ -235,6 +237,6 @@ int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, uint
     if (r < 0)
         return r;
     *ret = removed;
-    *ret_after = mail.removed.number;
+    *ret_more = mail.removed.number > 0;
     return 0;
 }

@@ -509,6 +509,7 @@ static struct store_order *go_on(const struct store_order *o)
     next = order(before.kind);
     next->now_ms = before.now_ms;
     next->data = before.data;
+    next->expires_ms = before.expires_ms;
     next->after = before.after;
     return next;
 }

@@ -203,7 +203,8 @@ static void what_is_void_is_not_found_and_goes(void **state UNUSED)
     uint64_t used, before = used_by(s, bob);
     struct streams_removed removed;
     size_t count = look(s, bob, 1000).count;
-    uint64_t after = 0;
+    struct streams_mail_place place = {0};
+    bool more;
 
     for (uint64_t i = 0; i < 5; i++)
         (void)leave(s, bob, 200 + i, 2000, &used);
@@ -211,18 +212,49 @@ static void what_is_void_is_not_found_and_goes(void **state UNUSED)
     assert_int_equal(look(s, bob, 2001).count, count);
     assert_int_equal(streams_begin(s, NULL), 0);
     assert_int_equal(
-        streams_mail_expire(s, 2001, 3, after, bytes_of(NULL, 0), &removed, &after, NULL), 0);
+        streams_mail_expire(s, 2001, 3, bytes_of(NULL, 0), &place, &removed, &more, NULL), 0);
     assert_int_equal(removed.count, 3);
     assert_int_equal(removed.missed, 3);
-    assert_true(after > 0);
+    assert_true(more);
     assert_int_equal(
-        streams_mail_expire(s, 2001, 3, after, bytes_of(NULL, 0), &removed, &after, NULL), 0);
+        streams_mail_expire(s, 2001, 3, bytes_of(NULL, 0), &place, &removed, &more, NULL), 0);
     assert_int_equal(removed.count, 2);
-    assert_int_equal(after, 0);
+    assert_false(more);
     assert_int_equal(streams_commit(s, NULL), 0);
     assert_int_equal(used_by(s, bob), before);
     assert_int_equal(look(s, bob, 2000).count, count);
     streams_close(&s);
+}
+
+/* What it costs to see that nothing is void, beside @count messages that are not. */
+static int steps_to_find_nothing(uint64_t count)
+{
+    static uint64_t position = 1000000; /* above all others here */
+    struct streams *s = open_store();
+    struct streams_mail_place place = {0};
+    struct streams_removed removed;
+    uint64_t used;
+    bool more;
+    int steps;
+
+    for (uint64_t i = 0; i < count; i++)
+        assert_true(leave(s, bob, position++, 9000, &used) > 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    (void)steps_since(s);
+    assert_int_equal(
+        streams_mail_expire(s, 2001, 3, bytes_of(NULL, 0), &place, &removed, &more, NULL), 0);
+    steps = steps_since(s);
+    assert_int_equal(removed.count, 0);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    streams_close(&s);
+    return steps;
+}
+
+static void mail_that_is_good_costs_no_trim_anything(void **state UNUSED)
+{
+    int few = steps_to_find_nothing(3), many = steps_to_find_nothing(300);
+
+    assert_in_range(many, 1, 2 * few);
 }
 
 /* What tells that it was there goes when no mail of its time is kept any more. */
@@ -312,6 +344,7 @@ int main(void)
         cmocka_unit_test(a_store_without_mailboxes_gets_them),
         cmocka_unit_test(what_is_buried_is_missed),
         cmocka_unit_test(a_mailbox_goes_over_to_the_next_key),
+        cmocka_unit_test(mail_that_is_good_costs_no_trim_anything),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

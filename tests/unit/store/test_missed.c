@@ -353,20 +353,22 @@ static void the_owner_of_a_mailbox_is_told_what_expired_there(void **state UNUSE
                                .receiver = bob,
                                .expires_ms = NOW};
     struct streams_removed removed;
-    uint64_t number, used, after;
+    struct streams_mail_place place = {0}, again = {0};
+    uint64_t number, used;
     struct told told;
+    bool more;
 
     begin(s);
     for (uint64_t i = 1; i <= 3; i++) {
         mail.message.publish_id = mail.message.position = i;
         assert_int_equal(streams_mail_put(s, &mail, &number, &used, NULL), 0);
     }
-    assert_int_equal(
-        streams_mail_expire(s, NOW + 1, 10, 0, bytes_of(bob, sizeof(bob)), &removed, &after, NULL),
-        0);
+    assert_int_equal(streams_mail_expire(s, NOW + 1, 10, bytes_of(bob, sizeof(bob)), &place,
+                                         &removed, &more, NULL),
+                     0);
     assert_int_equal(removed.count, 0); /* it has them at this moment */
-    assert_int_equal(streams_mail_expire(s, NOW + 1, 10, 0, bytes_of(alice, sizeof(alice)),
-                                         &removed, &after, NULL),
+    assert_int_equal(streams_mail_expire(s, NOW + 1, 10, bytes_of(alice, sizeof(alice)), &again,
+                                         &removed, &more, NULL),
                      0);
     commit(s);
     assert_int_equal(removed.count, 3);

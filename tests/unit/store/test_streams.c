@@ -936,17 +936,6 @@ static int tear_down(void **state UNUSED)
     return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Of SQLite's machine, since the last time. */
-static int steps_since(struct streams *s)
-{
-    int steps = 0;
-
-    for (size_t i = 0; i < SQL_COUNT; i++)
-        if (s->statements[i])
-            steps += sqlite3_stmt_status(s->statements[i], SQLITE_STMTSTATUS_VM_STEP, 1);
-    return steps;
-}
-
 /* What one call looks at, at most, where there are @count topics, keys and dead letters, and half
  * of the keys are of no message. */
 static int dearest_sweep(uint64_t count)
