@@ -38,6 +38,7 @@ struct report {
     enum ledger_way way;
     uint16_t attempt;
     struct missed_place missed;
+    uint64_t kept; /* message_kept() */
 };
 
 /* Without memory for it the client ends, by name. */
@@ -59,6 +60,7 @@ static void deliver_report(struct client *client, const struct report *report)
     message->direct = report->direct;
     message->attempt = report->attempt;
     *message_missed(message) = report->missed;
+    *message_kept(message) = report->kept;
     if (report->kind == AICO_MESSAGE_GAP || report->kind == AICO_MESSAGE_UNOPENED)
         ledger_missed(client, report->kind == AICO_MESSAGE_GAP ? LEDGER_MISSING : LEDGER_UNOPENED,
                       report->sender, report->topic, report->way, report->code, report->count);
@@ -972,6 +974,7 @@ static void report_kept_failed(struct client *client, const struct session_event
                                             .count = 1,
                                             .code = event->code,
                                             .text = event->text,
+                                            .kept = event->kept,
                                             .direct = true,
                                             .way = LEDGER_DIRECT});
 }
@@ -1135,7 +1138,8 @@ void receive_session_events(struct client *client, struct moment now)
                 operations_peer_claims(client, event.peer, event.code);
             if (is_refused_handshake(event.code) || event.code == AICO_EPEERSILENT ||
                 event.code == AICO_EHEADSMISSING || event.code == AICO_ENOPREKEY ||
-                event.code == AICO_ENOONETIME || event.code == AICO_ERATCHET)
+                event.code == AICO_ENOONETIME || event.code == AICO_ERATCHET ||
+                event.code == AICO_ESYSTEM)
                 deliver_report(client, &(struct report){.kind = AICO_MESSAGE_STATE,
                                                         .sender = event.peer,
                                                         .code = event.code,

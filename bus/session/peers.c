@@ -35,8 +35,9 @@ int sessions_new(const struct session_settings *settings, const struct identity 
     if (!s->guard || !s->hedge)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     hedge_init(s->hedge, &self->seed, random);
-    if (ratchets_start(s, now, err) < 0 || resumes_start(s, now, err) < 0)
+    if (ratchets_start(s, now, err) < 0)
         return err ? err->code : AICO_EKEPTDAMAGED;
+    resumes_start(s, now);
     *ret_sessions = STEAL(s);
     return 0;
 }
@@ -102,6 +103,7 @@ void sessions_close(struct sessions *s, struct moment now)
     {
         lines_close(s, now, peer);
     }
+    resumes_flush(s);
     ratchets_close(s);
     s->closed = true;
 }
@@ -520,10 +522,14 @@ void sessions_tick(struct sessions *s, struct moment now)
     ratchets_renew(s, now);
     if (s->resumables && now.boot_ms >= s->resumes_ms)
         resumes_update(s, now);
+    if (s->resumes_keep_ms > 0 && now.boot_ms >= s->resumes_keep_ms)
+        resumes_flush(s);
 
     s->deadline_ms = MIN(publications_deadline(s), ratchets_deadline(s, now));
     if (s->resumables)
         s->deadline_ms = MIN(s->deadline_ms, s->resumes_ms);
+    if (s->resumes_keep_ms > 0)
+        s->deadline_ms = MIN(s->deadline_ms, s->resumes_keep_ms);
     if (s->recheck_real_ms != INT64_MAX)
         s->deadline_ms =
             MIN(s->deadline_ms, now.boot_ms + MAX(s->recheck_real_ms - now.real_ms, (int64_t)1));

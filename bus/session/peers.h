@@ -111,7 +111,7 @@ struct session_event {
     uint64_t generation;           /* PERSIST_GEN; MESSAGE of a group: its generation */
     int code;                      /* FAILED, LOST, NOTICE, GAP: AICO_E... */
     const char *text;              /* the same for people; "" where there is none */
-    uint64_t kept; /* MESSAGE: not 0: it is kept until sessions_taken() with this number */
+    uint64_t kept; /* MESSAGE, FAILED: not 0: it is kept until sessions_taken() with this number */
     bool held;     /* MESSAGE: of the mailbox, while nobody listens: not to be shown, it comes again
                       with sessions_subscribed() */
     void *cookie;  /* the caller's, as given with the envelope; NULL: of a former run */

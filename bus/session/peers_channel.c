@@ -560,14 +560,16 @@ static void receive_unknown(struct sessions *s, struct moment now, const struct 
     struct held_list *early = &a->peer->early;
     struct half_open *half_open = find_half_open(a->peer, e->key_id);
 
-    if (half_open && half_open->state->keys.resumed) {
+    if (half_open && half_open->state->keys.resumed &&
+        memcmp(half_open->state->keys.peer, a->identity, SIGN_PUBLIC_SIZE) == 0) {
         if (resume_confirm(s, now, a, e, half_open))
             receive_envelope(s, now, a);
         else
             fail(s, a, AICO_EOPEN);
         return;
     }
-    if (half_open && early->count < HELD_MAX && early->bytes + a->bytes.size <= HELD_BYTES_MAX &&
+    if (half_open && !half_open->state->keys.resumed && early->count < HELD_MAX &&
+        early->bytes + a->bytes.size <= HELD_BYTES_MAX &&
         held_push(early, now, s->settings.handshake_timeout_ms, a->identity, a->topic, a->delivery,
                   a->bytes, a->ref, true, a->cookie)) {
         peers_wake_at(s, now.boot_ms + s->settings.handshake_timeout_ms);

@@ -287,8 +287,8 @@ int64_t dial_deadline(const struct peer *peer)
 
 /* --- hints ---------------------------------------------------------------------------------- */
 
-static void refuse(struct sessions *s, struct moment now, struct peer *peer, int code,
-                   const uint8_t about[HASH_SIZE])
+void refuse_peer(struct sessions *s, struct moment now, struct peer *peer, int code,
+                 const uint8_t about[HASH_SIZE])
 {
     uint8_t bytes[REFUSE_SIZE];
 
@@ -304,7 +304,7 @@ void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
     uint8_t about[HASH_SIZE] = {0};
 
     memcpy(about, key_id, CHANNEL_ID_SIZE);
-    refuse(s, now, peer, AICO_ECHANNELUNKNOWN, about);
+    refuse_peer(s, now, peer, AICO_ECHANNELUNKNOWN, about);
 }
 
 /* "I do not know this channel": a forged one costs a handshake and loses nothing. */
@@ -314,7 +314,7 @@ static void on_channel_unknown(struct sessions *s, struct moment now, struct pee
     int64_t start = MAX(now.boot_ms, peer->redial_ms);
     struct line *line;
 
-    if (resume_is_refused(s, peer, about)) {
+    if (resume_is_refused(peer, about)) {
         peer->resuming = false;
         if (!peer->dialer)
             (void)!send_hello1(s, now, peer); /* without memory: at hello_ms */
@@ -444,7 +444,7 @@ static void on_hello1(struct sessions *s, struct moment now, struct peer *peer, 
         s->stats.refused_hellos++;
         note_failure(s, peer, r);
         hash_n(hello1, about, HASH_SIZE);
-        refuse(s, now, peer, r, about);
+        refuse_peer(s, now, peer, r, about);
         return;
     }
     peer->away = false;

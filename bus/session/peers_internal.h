@@ -268,8 +268,9 @@ struct sessions {
     bool readings_known; /* in this session with the broker */
     struct stored_reader *stored;
     struct resumable *resumables; /* peers_resume.c */
-    bool resumes_elsewhere;       /* another process of this identity has them */
+    bool resumes_off;             /* another process has them, or the disk has not */
     int64_t resumes_ms;           /* when it is next looked which time is over */
+    int64_t resumes_keep_ms;      /* when they are written; 0: none has changed */
     uint64_t last_generation;
     uint64_t order;          /* counts subscriptions and key requests */
     int64_t deadline_ms;     /* a lower bound */
@@ -371,13 +372,20 @@ void half_open_drop(struct peer *peer, struct half_open *half_open);
 void half_open_drop_all(struct peer *peer);
 /* Handshake bytes, or a Refuse. */
 void dial_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes);
+/* A hint, @about something of HASH_SIZE. */
+void refuse_peer(struct sessions *s, struct moment now, struct peer *peer, int code,
+                 const uint8_t about[HASH_SIZE]);
 /* CHANNEL_UNKNOWN for an envelope of @key_id. */
 void refuse_channel(struct sessions *s, struct moment now, struct peer *peer,
                     const uint8_t key_id[CHANNEL_ID_SIZE]);
 
 /* peers_resume.c */
-int resumes_start(struct sessions *s, struct moment now, struct aico_error *err);
+void resumes_start(struct sessions *s, struct moment now);
 void resumes_free(struct sessions *s);
+/* They cannot be read or written: from now on every channel is a handshake. */
+void resumes_give_up(struct sessions *s, int code, const char *why);
+/* Those that have changed are written with the next commit. */
+void resumes_flush(struct sessions *s);
 /* What may not go on any more goes: the registry changed, or it is resumes_ms. */
 void resumes_update(struct sessions *s, struct moment now);
 /* A channel was made of @keys. */
@@ -388,8 +396,8 @@ void resume_touch(struct sessions *s, struct moment now, const struct channel *c
 /* Sends Resume1 to @component, a key of @peer; false: there is nothing to go on from. */
 bool resume_dial(struct sessions *s, struct moment now, struct peer *peer,
                  const struct component *component);
-/* Whether @about, the channel that @peer does not know, is the one our Resume1 names. */
-bool resume_is_refused(struct sessions *s, const struct peer *peer, struct bytes about);
+/* Whether @about, what @peer does not know, is our Resume1 (its hash). */
+bool resume_is_refused(const struct peer *peer, struct bytes about);
 /* Resume1 or Resume2. */
 void resume_receive(struct sessions *s, struct moment now, struct peer *peer, struct bytes bytes);
 /* @e has the key id of @half_open: whether it opens; then the channel stands. */

@@ -70,17 +70,14 @@ int bonds_commit(struct sessions *s)
     if (s->batch.count == 0 && !s->batch.failed)
         return 0;
     r = keep_commit(&s->batch, s->settings.keeper, &err);
-    if (r == AICO_EKEPTLOCKED &&
-        !s->shelf) { /* no ratchets: it does without what it resumes from */
-        s->resumes_elsewhere = true;
-        resumes_free(s);
+    if (r < 0 && !s->shelf) { /* no ratchets: it does without what channels go on from */
+        resumes_give_up(s, r, err.text);
         return 0;
     }
     if (r < 0) {
         s->broken_code = r;
         (void)snprintf(s->broken_text, sizeof(s->broken_text),
-                       "the state of %s cannot be stored: %s", s->shelf ? "ratchets" : "channels",
-                       err.text);
+                       "the state of ratchets cannot be stored: %s", err.text);
     }
     return r;
 }
@@ -319,8 +316,14 @@ void ratchets_heard_more(struct sessions *s, struct bytes filter)
             continue;
         r = read_row(s, kept, &event);
         if (r < 0) {
-            event_failed(s, event.peer, event.topic, r, NULL);
-            kept_drop(s, kept);
+            kept->handed = true;
+            s->stats.failed++;
+            event_push(s, &(struct session_event){.type = SESSION_FAILED,
+                                                  .peer = event.peer,
+                                                  .topic = event.topic,
+                                                  .code = r,
+                                                  .text = aico_error_string(r),
+                                                  .kept = kept->number});
         } else if (filter_matches(filter, event.topic)) {
             kept->handed = true;
             event_push(s, &event);

@@ -4,12 +4,17 @@
  * allow_key_reuse only: of the last channel with each key of a peer its resumption secret is kept,
  * and whoever dials says Resume1 before it says Hello1. What fails in any way is a handshake.
  */
+#include <stdio.h>
+
 #include "crypto/kdf.h"
 #include "session/peers_internal.h"
 #include "session/resume.h"
 
 #define RESUMES_RATE 10 /* a second, of one peer */
 #define RESUMES_BURST 20
+#define KEEP_AFTER_MS                                                                              \
+    1000 /* a peer cannot have us sync a disk more often than once in this time                    \
+          */
 
 /* What is kept of the last channel with one key of a peer. */
 struct resumable {
@@ -19,10 +24,11 @@ struct resumable {
     uint32_t policy;
     uint8_t psk_check[8];  /* of the pre-shared key that the handshake had; zeros: none */
     uint64_t time;         /* of the channel: orders those with one peer */
-    uint64_t peer_version; /* of the registry that both had then */
+    uint64_t peer_version; /* of its registry, as the handshake said */
     int64_t t0_ms;
     int64_t agreed_ms; /* since 1970: the last handshake */
     int64_t until_ms;  /* since 1970: session_timeout after its last message */
+    bool is_dirty;     /* the row on the disk says something else */
 };
 
 /* --- rows ----------------------------------------------------------------------------------- */
@@ -36,7 +42,7 @@ static struct bytes row_key(const uint8_t *peer, uint8_t room[KEEP_KEY_MAX])
     return writer_view(&w);
 }
 
-static void put(struct sessions *s, const struct resumable *resumable)
+static void put(struct sessions *s, struct resumable *resumable)
 {
     uint8_t key[KEEP_KEY_MAX], row[KEEP_RESUME_SIZE];
     struct writer w = writer_over(row, sizeof(row));
@@ -54,6 +60,28 @@ static void put(struct sessions *s, const struct resumable *resumable)
     keep_put(&s->batch, row_key(resumable->peer, key), writer_view(&w));
     memory_wipe(row, sizeof(row));
     s->is_unkept = true;
+    resumable->is_dirty = false;
+}
+
+/* A row that is lost costs a handshake: it waits for others. */
+static void put_soon(struct sessions *s, struct moment now, struct resumable *resumable)
+{
+    resumable->is_dirty = true;
+    if (s->resumes_keep_ms == 0)
+        s->resumes_keep_ms = now.boot_ms + KEEP_AFTER_MS;
+    peers_wake_at(s, s->resumes_keep_ms);
+}
+
+void resumes_flush(struct sessions *s)
+{
+    struct resumable *resumable, *next;
+
+    s->resumes_keep_ms = 0;
+    HASH_ITER(hh, s->resumables, resumable, next)
+    {
+        if (resumable->is_dirty)
+            put(s, resumable);
+    }
 }
 
 static void resumable_free(struct sessions *s, struct resumable *resumable)
@@ -107,7 +135,7 @@ static struct resumable *of_peer(struct sessions *s, const uint8_t *peer)
 static bool is_on(const struct sessions *s)
 {
     return s->settings.key_reuse && !s->settings.fresh_handshake && s->settings.keeper &&
-           !s->resumes_elsewhere;
+           !s->resumes_off;
 }
 
 static int take_row(void *to, struct bytes key, struct bytes value)
@@ -140,22 +168,31 @@ static int take_row(void *to, struct bytes key, struct bytes value)
     return 0;
 }
 
-int resumes_start(struct sessions *s, struct moment now, struct aico_error *err)
+void resumes_start(struct sessions *s, struct moment now)
 {
+    struct aico_error err = {0};
     int r;
 
     if (!is_on(s))
-        return 0;
-    r = s->settings.keeper->load(s->settings.keeper->context, take_row, s, err);
-    if (r == AICO_EKEPTLOCKED) { /* another process has this identity: it resumes, this one not */
-        s->resumes_elsewhere = true;
-        return 0;
-    }
-    if (r == AICO_EFORMAT)
-        return aico_error_prefix(err, r, "the stored state of channels does not parse");
-    if (r == 0)
+        return;
+    r = s->settings.keeper->load(s->settings.keeper->context, take_row, s, &err);
+    if (r < 0)
+        resumes_give_up(s, r, err.text);
+    else
         resumes_update(s, now);
-    return r;
+}
+
+void resumes_give_up(struct sessions *s, int code, const char *why)
+{
+    char text[sizeof(((struct aico_error *)0)->text) + 64];
+
+    s->resumes_off = true;
+    resumes_free(s);
+    if (code == AICO_EKEPTLOCKED) /* another process has this identity: it resumes, this one not */
+        return;
+    (void)snprintf(text, sizeof(text), "channels will not go on after a restart: %s",
+                   why[0] ? why : aico_error_string(code));
+    event_notice(s, bytes_of(NULL, 0), AICO_ESYSTEM, text);
 }
 
 void resumes_free(struct sessions *s)
@@ -224,11 +261,11 @@ void resume_keep(struct sessions *s, struct moment now, const struct channel_key
     check_psk(s, resumable->psk_check);
     resumable->time = keys->time;
     resumable->t0_ms = keys->t0_ms;
-    resumable->peer_version = MAX(keys->peer_version, registry_version(s->registry));
+    resumable->peer_version = keys->peer_version;
     if (!keys->resumed)
         resumable->agreed_ms = now.real_ms;
     resumable->until_ms = now.real_ms + s->settings.session_timeout_ms;
-    put(s, resumable);
+    put_soon(s, now, resumable);
 }
 
 void resume_touch(struct sessions *s, struct moment now, const struct channel *channel,
@@ -241,7 +278,7 @@ void resume_touch(struct sessions *s, struct moment now, const struct channel *c
         until_ms <= resumable->until_ms)
         return;
     resumable->until_ms = until_ms;
-    put(s, resumable);
+    put_soon(s, now, resumable);
 }
 
 /* What of the keys does not follow from the secret. Both ends say that the channel began a
@@ -292,11 +329,14 @@ static void on_resume2(struct sessions *s, struct moment now, struct peer *peer,
     (void)!line_add(s, now, peer, &keys, NULL);
 }
 
-bool resume_is_refused(struct sessions *s, const struct peer *peer, struct bytes about)
+bool resume_is_refused(const struct peer *peer, struct bytes about)
 {
-    const struct resumable *resumable = peer->resuming ? find(s, peer->resumed) : NULL;
+    uint8_t hash[HASH_SIZE];
 
-    return resumable && memcmp(resumable->from->id, about.at, CHANNEL_ID_SIZE) == 0;
+    if (!peer->resuming)
+        return false;
+    hash_n(bytes_of(peer->resume1, RESUME_SIZE), hash, HASH_SIZE);
+    return bytes_equal(about, bytes_of(hash, HASH_SIZE));
 }
 
 /* --- answering ------------------------------------------------------------------------------ */
@@ -346,6 +386,7 @@ static void on_resume1(struct sessions *s, struct moment now, struct peer *peer,
 {
     const uint8_t *id = resume_named(resume1);
     struct resumable *resumable = NULL;
+    uint8_t about[HASH_SIZE];
 
     if (!id || !s->settings.key_reuse || s->settings.fresh_handshake)
         return; /* who may not resume has no channel with us */
@@ -357,7 +398,8 @@ static void on_resume1(struct sessions *s, struct moment now, struct peer *peer,
     if (!resumable || !is_usable(s, now, resumable) ||
         answer(s, now, peer, resumable, resume1) < 0) {
         s->stats.refused_hellos++;
-        refuse_channel(s, now, peer, id);
+        hash_n(resume1, about, HASH_SIZE);
+        refuse_peer(s, now, peer, AICO_ECHANNELUNKNOWN, about);
         return;
     }
     peer->away = false;

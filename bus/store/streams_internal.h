@@ -131,9 +131,11 @@
     X(MAIL_INHERIT, "UPDATE mail SET receiver=?1 WHERE receiver=?2")                               \
     X(MAIL_TAKE, "DELETE FROM mail WHERE receiver=?1 AND number=?2 RETURNING size, sender, "       \
                  "topic, publish_id")                                                              \
-    X(MAIL_VOID, "SELECT number, receiver, sender, topic, publish_id, expires_ms FROM mail WHERE " \
-                 "expires_ms<?1 AND (expires_ms, number)>(?2, ?3) ORDER BY expires_ms, number "    \
-                 "LIMIT 1")                                                                        \
+    X(MAIL_VOID, /* two searches of an index: rows compared by both go through all of one time */  \
+      "SELECT * FROM (SELECT number, receiver, sender, topic, publish_id, expires_ms FROM mail "   \
+      "WHERE expires_ms=?2 AND number>?3 AND ?2<?1 ORDER BY number LIMIT 1) UNION ALL "            \
+      "SELECT * FROM (SELECT number, receiver, sender, topic, publish_id, expires_ms FROM mail "   \
+      "WHERE expires_ms>?2 AND expires_ms<?1 ORDER BY expires_ms, number LIMIT 1) LIMIT 1")        \
     X(BOX_FIND, "SELECT bytes FROM box WHERE receiver=?1")                                         \
     X(BOX_GROW, "INSERT INTO box(receiver, bytes) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET "       \
                 "bytes=bytes+excluded.bytes RETURNING bytes")                                      \

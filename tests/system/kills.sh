@@ -87,7 +87,7 @@ until_true 120 all_came
 check "all $(lines accepted) that were accepted came ($(payloads | wc -l) with repetitions)" all_came
 firsts() { grep '"attempt":1[,}]' "$WORK/received" | sed -E 's/.*"payload":"([^"]*)".*/\1/'; }
 check "none twice but where a repetition is marked" test -z "$(firsts | sort | uniq -d | head -n 5)"
-again() { awk '/^another reader$/ {life++; next} {sub(/.*"payload":"/, ""); sub(/".*/, "")} of[$0] == life {print} {of[$0] = life}' "$WORK/received"; }
+again() { awk '/^another reader$/ {life++; next} !/"payload":/ {next} {sub(/.*"payload":"/, ""); sub(/".*/, "")} of[$0] == life {print} {of[$0] = life}' "$WORK/received"; }
 check "none twice to one reader, whatever died beside it" test -z "$(again | head -n 5)"
 check "nobody ended that was not killed" test ! -s "$WORK/ended"
 [ ! -s "$WORK/ended" ] || sed 's/^/      /' "$WORK/ended"

@@ -179,6 +179,7 @@ static void drain(int at)
         case SESSION_FAILED:
             end->failed++;
             end->failed_code = event.code;
+            end->to_take = MAX(end->to_take, event.kept);
             break;
         case SESSION_GAP:
             end->gaps++;

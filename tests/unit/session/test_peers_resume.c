@@ -99,6 +99,7 @@ static void assert_stands(void)
         assert_int_equal(count_notes(&net, at, SESSION_GAP), 0);
         assert_int_equal(count_notes(&net, at, SESSION_FAILED), 0);
     }
+    net_advance(&net, 1100); /* what it goes on from is on the disk by then */
 }
 
 static void meet(int from)
@@ -529,19 +530,130 @@ static void who_has_no_disk_makes_handshakes(void **state UNUSED)
     assert_false(goes_on(ONLY(BACKEND), BACKEND));
 }
 
-static void a_row_that_does_not_parse_is_said(void **state UNUSED)
+/* Nothing of it is needed: what was opened is handed over, and channels are handshaken. */
+static int commit_fails(void *context, const struct keep_change *changes, size_t count,
+                        struct aico_error *err)
+{
+    (void)context;
+    (void)changes;
+    (void)count;
+    return aico_error_set(err, AICO_ESYSTEM, "the disk is full");
+}
+
+static void a_full_disk_costs_handshakes_only(void **state UNUSED)
+{
+    keepers[CLI].commit = commit_fails;
+    meet(CLI);
+    net_advance(&net, 2000);
+    assert_int_equal(count_notes(&net, CLI, SESSION_BROKEN), 0);
+    assert_int_equal(count_notes(&net, CLI, SESSION_NOTICE), 1);
+    assert_int_equal(note_at(&net, CLI, SESSION_NOTICE, 0)->code, AICO_ESYSTEM);
+    assert_non_null(strstr(note_at(&net, CLI, SESSION_NOTICE, 0)->text, "the disk is full"));
+    assert_stands();
+    assert_false(goes_on(ONLY(CLI), CLI));
+}
+
+static void a_row_that_does_not_parse_costs_handshakes_only(void **state UNUSED)
 {
     uint8_t key[1 + SIGN_PUBLIC_SIZE] = {KEEP_RESUME};
     const struct keep_change change = {bytes_of(key, sizeof(key)), bytes_text("short")};
-    struct node *node = &net.nodes[CLI];
-    struct aico_error err = {0};
 
+    meet(CLI);
+    net_advance(&net, 2000);
     net_stop_node(&net, CLI);
     disk_apply(&disks[CLI], &change);
-    assert_int_equal(sessions_new(&node->settings, node->identity, net.registry,
-                                  dice_source(&node->dice), 0, net_moment(&net, node),
-                                  &node->sessions, &err),
-                     AICO_EFORMAT);
+    net_start_node(&net, CLI);
+    net_drain(&net, CLI);
+    assert_int_equal(note_at(&net, CLI, SESSION_NOTICE, 0)->code, AICO_ESYSTEM);
+    assert_false(goes_on(0, CLI));
+}
+
+/* However often a peer begins anew. */
+static void the_disk_is_written_once_a_second_at_most(void **state UNUSED)
+{
+    unsigned before;
+
+    meet(CLI);
+    net_advance(&net, 2000);
+    before = disks[BACKEND].writes;
+    for (int i = 0; i < 8; i++) {
+        start_again(CLI);
+        meet(CLI);
+        net_advance(&net, 200);
+    }
+    assert_in_range(disks[BACKEND].writes, before + 1, before + 3);
+}
+
+/* L has seen nothing of the restart and says more than one thing on the channel that was. */
+static void what_is_said_on_a_channel_that_was_refuses_no_resume(void **state UNUSED)
+{
+    meet(CLI);
+    assert_stands();
+    net_advance(&net, 2000);
+    start_again(CLI);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(net_say(&net, BACKEND, CLI, TALK, DELIVERY_EVENT, NULL, "lost", NULL), 0);
+    net_run(&net);
+    assert_stands();
+    assert_int_equal(stats_of(CLI).resumed, 1);
+    assert_int_equal(stats_of(CLI).handshakes, 0);
+}
+
+/* The broker says that the first envelope is of another key of that name. */
+static bool lie_about_identity(struct net *n, struct parcel *parcel, void *context)
+{
+    struct node *node = &n->nodes[BACKEND], *from = &n->nodes[CLI];
+
+    if (parcel->from != CLI || memcmp(parcel->bytes.at, ENVELOPE_MAGIC, 8) != 0)
+        return true;
+    sessions_receive_direct(node->sessions, net_moment(n, node), bytes_text(from->name), context,
+                            bytes_text(parcel->topic), parcel->delivery,
+                            buffer_view(&parcel->bytes), NULL, NULL);
+    net_drain(n, BACKEND);
+    return false;
+}
+
+static void only_the_key_it_was_made_with_confirms_a_resume(void **state UNUSED)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(net.registry, bytes_text(NAMESPACE));
+    CLEANUP(identity_free)
+    struct identity *next = NULL;
+    const struct secret seed = {{77}};
+
+    meet(CLI);
+    assert_stands();
+    assert_int_equal(identity_new("cli", &seed, 0, &next), 0);
+    assert_int_equal(
+        registry_draft_rotate(draft, net.nodes[CLI].identity, next, 1, START_MS + 3600 * 1000), 0);
+    net_set_registry(&net, registry_make(draft), 0);
+    start_again(CLI);
+    net.pass = lie_about_identity;
+    net.pass_context = next->public;
+    meet(CLI);
+    assert_int_equal(stats_of(CLI).resumed, 1);
+    assert_int_equal(stats_of(BACKEND).resumed, 0);
+}
+
+/* It says the registry with every channel until the peer's handshake has a newer one. */
+static void a_peer_that_may_be_behind_is_told_the_registry_each_time(void **state UNUSED)
+{
+    CLEANUP(registry_draft_free)
+    struct registry_draft *draft = registry_draft_new(net.registry, bytes_text(NAMESPACE));
+
+    registry_unref(&net.registry);
+    net.registry = registry_make(draft);
+    sessions_set_registry(net.nodes[CLI].sessions, net_moment(&net, &net.nodes[CLI]), net.registry);
+    for (int i = 0; i < 3; i++) {
+        net_forget_notes(&net);
+        if (i > 0) {
+            net_advance(&net, 2000);
+            start_again(CLI);
+        }
+        meet(CLI);
+        assert_int_equal(stats_of(CLI).resumed, i > 0);
+        assert_int_equal(count_notes(&net, BACKEND, SESSION_REGISTRY), 1);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
@@ -567,7 +679,12 @@ int main(void)
         TEST(only_what_opens_confirms_a_resume),
         TEST(both_may_dial_at_once),
         TEST(who_has_no_disk_makes_handshakes),
-        TEST(a_row_that_does_not_parse_is_said),
+        TEST(a_full_disk_costs_handshakes_only),
+        TEST(a_row_that_does_not_parse_costs_handshakes_only),
+        TEST(the_disk_is_written_once_a_second_at_most),
+        TEST(what_is_said_on_a_channel_that_was_refuses_no_resume),
+        TEST(only_the_key_it_was_made_with_confirms_a_resume),
+        TEST(a_peer_that_may_be_behind_is_told_the_registry_each_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

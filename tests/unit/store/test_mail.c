@@ -257,6 +257,44 @@ static void mail_that_is_good_costs_no_trim_anything(void **state UNUSED)
     assert_in_range(many, 1, 2 * few);
 }
 
+/* What it costs to pass over @count that are spared and void at the same time, 10 an order. */
+static int steps_to_pass_over(uint64_t count)
+{
+    static uint64_t position = 2000000;
+    struct streams *s = open_store();
+    struct streams_mail_place place = {0};
+    struct streams_removed removed;
+    uint64_t used;
+    bool more = true;
+    int steps;
+
+    for (uint64_t i = 0; i < count; i++)
+        assert_true(leave(s, bob, position++, 2000, &used) > 0);
+    assert_int_equal(streams_begin(s, NULL), 0);
+    (void)steps_since(s);
+    while (more) {
+        assert_int_equal(streams_mail_expire(s, 2001, 10, bytes_of(bob, sizeof(bob)), &place,
+                                             &removed, &more, NULL),
+                         0);
+        assert_int_equal(removed.count, 0);
+    }
+    steps = steps_since(s);
+    assert_int_equal(streams_mail_expire(s, 2001, 1000000, bytes_of(NULL, 0),
+                                         &(struct streams_mail_place){0}, &removed, &more, NULL),
+                     0);
+    assert_int_equal(removed.count, count);
+    assert_int_equal(streams_commit(s, NULL), 0);
+    streams_close(&s);
+    return steps;
+}
+
+static void mail_that_is_void_at_once_is_passed_over_once(void **state UNUSED)
+{
+    int few = steps_to_pass_over(40), many = steps_to_pass_over(400);
+
+    assert_in_range(many, few, 12 * few);
+}
+
 /* What tells that it was there goes when no mail of its time is kept any more. */
 static void nothing_stays_of_mail_that_was_taken(void **state UNUSED)
 {
@@ -345,6 +383,7 @@ int main(void)
         cmocka_unit_test(what_is_buried_is_missed),
         cmocka_unit_test(a_mailbox_goes_over_to_the_next_key),
         cmocka_unit_test(mail_that_is_good_costs_no_trim_anything),
+        cmocka_unit_test(mail_that_is_void_at_once_is_passed_over_once),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
