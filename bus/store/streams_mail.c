@@ -219,7 +219,7 @@ int streams_mail_expire(struct streams *s, int64_t now_ms, size_t rows_max, stru
                         struct streams_mail_place *place, struct streams_removed *ret,
                         bool *ret_more, struct aico_error *err)
 {
-    struct void_mail mail;
+    struct void_mail mail = {0};
     struct streams_removed removed = {0};
     size_t rows = 0;
     int r;
