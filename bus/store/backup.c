@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -485,6 +486,55 @@ static int check_empty(const char *home, struct aico_error *err)
                  : r;
 }
 
+static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *ftw)
+{
+    (void)stat;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, DEPTH_MAX, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Where a home grows until it is whole. */
+static char *partial_of(const char *home)
+{
+    size_t size = strlen(home);
+    char *path;
+
+    while (size > 1 && home[size - 1] == '/')
+        size--;
+    return asprintf(&path, "%.*s.restoring", (int)size, home) < 0 ? NULL : path;
+}
+
+/* All of @text, its files known to be sound, becomes @home. */
+static int write_home(struct restoring *s, const char *text, const char *home,
+                      struct aico_error *err)
+{
+    CLEANUP(free_memory)
+    char *copy = strdup(text);
+    CLEANUP(free_memory)
+    char *partial = partial_of(home);
+    int r;
+
+    if (!copy || !partial)
+        return no_memory(err);
+    remove_tree(partial); /* of one that was killed */
+    s->home = partial;
+    s->is_writing = true;
+    r = folder_make(partial, err);
+    if (r == 0)
+        r = walk(s, copy, err);
+    if (r == 0)
+        r = file_switch(home, partial, NULL, err);
+    if (r < 0)
+        remove_tree(partial);
+    return r;
+}
+
 int backup_restore(const char *dir, const char *home, struct backup_report *ret_report,
                    struct aico_error *err)
 {
@@ -492,6 +542,8 @@ int backup_restore(const char *dir, const char *home, struct backup_report *ret_
     char *files = join(dir, "files");
     CLEANUP(free_memory)
     char *manifest = join(dir, "manifest");
+    CLEANUP(free_memory)
+    char *copy = NULL;
     CLEANUP(buffer_deinit)
     struct buffer text = {0};
     struct backup_report report = {0};
@@ -506,21 +558,14 @@ int backup_restore(const char *dir, const char *home, struct backup_report *ret_
                               manifest);
     if (r == 0)
         r = check_empty(home, err);
-    if (r == 0 && buffer_append(&text, bytes_of("", 1)) < 0)
+    if (r == 0 &&
+        (buffer_append(&text, bytes_of("", 1)) < 0 || !(copy = strdup((const char *)text.at))))
         r = no_memory(err);
     /* All of it is looked at before anything is written. */
-    for (int pass = 0; r == 0 && pass < 2; pass++) {
-        CLEANUP(free_memory)
-        char *copy = strdup((const char *)text.at);
-
-        s.is_writing = pass == 1;
-        if (!copy)
-            return no_memory(err);
-        if (s.is_writing)
-            r = folder_make(home, err);
-        if (r == 0)
-            r = walk(&s, copy, err);
-    }
+    if (r == 0)
+        r = walk(&s, copy, err);
+    if (r == 0)
+        r = write_home(&s, (const char *)text.at, home, err);
     if (r == 0)
         *ret_report = report;
     return r;

@@ -39,7 +39,9 @@ AICO_MUST_USE int backup_make(const char *home, const char *dir, int64_t now_ms,
                               struct backup_report *ret_report, struct aico_error *err);
 /*
  * Checks every file of @dir against the manifest, then puts them into @home, which must not exist
- * or be empty. AICO_EBACKUP (damaged, not complete), AICO_EEXISTS (there is something in @home).
+ * or be empty: all of them or, whatever fails, none. Meanwhile they are in @home.restoring; what is
+ * there of a restore that was killed is deleted. AICO_EBACKUP (damaged, not complete), AICO_EEXISTS
+ * (there is something in @home).
  */
 AICO_MUST_USE int backup_restore(const char *dir, const char *home,
                                  struct backup_report *ret_report, struct aico_error *err);

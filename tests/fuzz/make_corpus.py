@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes tests/fuzz/corpus from the vectors. Needs python3-nacl (Ed25519 of a fixed seed)."""
+import hashlib
 import json
 import pathlib
 import re
@@ -272,7 +273,25 @@ def chains():
     put("chains", "elsewhere", b"\1" + chain(now, 1, topics=b"live/**"))
 
 
+def backup():
+    def line(path, content, mode="600"):
+        label = b"aico-bus/1 backup file"
+        found = hashlib.blake2b(bytes([len(label)]) + label + content, digest_size=32).hexdigest()
+        return f"file {len(content)} {mode} {found} {path}\n"
+
+    head, key = "aico-backup 1\ncreated 1763668800000\n", line("identities/cli.key", b"a key\n")
+    registry = line("registry", b"a registry\n", "644")
+    put("backup", "whole", (head + registry + key + "without run/broker.lock\nend\n").encode())
+    put("backup", "cut", (head + registry + key).encode())
+    put("backup", "behind", (head + registry + "end\n" + key).encode())
+    put("backup", "changed", (head + line("registry", b"another one\n") + "end\n").encode())
+    put("backup", "missing", (head + line("elsewhere", b"x") + "end\n").encode())
+    put("backup", "outside", (head + line("identities/../../out", b"x") + line("/out", b"") + "end\n").encode())
+    put("backup", "twice", (head + key + key + "end\n").encode())
+
+
 for make in (
-    topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, chains, envelope, format0, records, peers, yaml
+    topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, chains, envelope, format0, records, peers, yaml,
+    backup
 ):
     make()

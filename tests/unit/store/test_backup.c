@@ -204,6 +204,34 @@ static void whatever_is_wrong_with_it_nothing_is_written(void **state UNUSED)
     }
 }
 
+/* All files are what was backed up, and writing them fails at the last one. */
+static void what_fails_half_way_leaves_no_half_a_home(void **state UNUSED)
+{
+    static const char *const harm[] = {
+        "grep ' registry$' manifest >last; sed -i /^end/d manifest; cat last >>manifest",
+        "grep ' registry$' manifest | sed 's| registry$| ./registry|' >last; sed -i /^end/d "
+        "manifest; cat last >>manifest",
+    };
+    struct backup_report report;
+
+    for (size_t i = 0; i < COUNT_OF(harm); i++)
+        for (int exists = 0; exists < 2; exists++) {
+            assert_int_equal(make(&report), 0);
+            run("cd %s && %s; echo end >>manifest", copy, harm[i]);
+            if (exists)
+                run("mkdir -m 700 %s", back);
+            assert_true(restore(NULL) < 0);
+            assert_int_equal(access(back, F_OK) == 0, exists);
+            run("test ! -e %s.restoring && test ! -e %s/registry", back, back);
+            run("rm -rf %s %s", copy, back);
+        }
+    /* One that was killed in the middle. */
+    assert_int_equal(make(&report), 0);
+    run("mkdir -m 700 %s.restoring; touch %s.restoring/registry", back, back);
+    assert_int_equal(restore(NULL), 0);
+    assert_true(is_back("registry"));
+}
+
 static void nothing_is_overwritten(void **state UNUSED)
 {
     struct backup_report report;
@@ -232,6 +260,7 @@ int main(void)
         TEST(sessions_locks_and_sockets_do_not_come_back),
         TEST(a_database_is_copied_while_it_is_written),
         TEST(whatever_is_wrong_with_it_nothing_is_written),
+        TEST(what_fails_half_way_leaves_no_half_a_home),
         TEST(nothing_is_overwritten),
         TEST(a_home_that_is_not_there_is_named),
     };
