@@ -184,6 +184,31 @@ void instances_restarted(struct broker *b, const struct instance *fresh)
     }
 }
 
+/* Also of a publisher that came back: a message in clear it does not go on with, since its readers
+ * could not tell a repetition, and nothing behind it is acknowledged as long as it is there. */
+static void end_suspended(struct broker *b)
+{
+    struct flight *flight, *next;
+
+    DL_FOREACH_SAFE(b->flights, flight, next)
+    {
+        struct instance *instance = flight->instance;
+
+        if (flight->suspended_until_ms == 0)
+            continue;
+        if (flight->suspended_until_ms > b->now.boot_ms) {
+            wake_at(b, flight->suspended_until_ms);
+            continue;
+        }
+        instance_refused(b, instance, flight->id, AICO_EEXPIRED, 0);
+        flight_abort(b, instance, flight->lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
+        if (instance->peer && instance->peer->state == PEER_READY) {
+            instance->peer->ack_pending = true; /* of what came behind it */
+            acknowledge_soon(b, instance->peer);
+        }
+    }
+}
+
 void instances_sweep(struct broker *b)
 {
     struct instance *instance, *next;
@@ -201,17 +226,6 @@ void instances_sweep(struct broker *b)
             will_publish(b, instance);
         else if (instance->will_due_ms > 0)
             wake_at(b, instance->will_due_ms);
-        for (int lane = 0; lane < LANES; lane++) {
-            struct flight *flight = instance->flights[lane];
-
-            if (!flight)
-                continue;
-            if (flight->suspended_until_ms <= b->now.boot_ms) {
-                instance_refused(b, instance, flight->id, AICO_EEXPIRED, 0);
-                flight_abort(b, instance, (enum lane_kind)lane, DROP_INCOMPLETE, AICO_EPEERAWAY);
-            } else {
-                wake_at(b, flight->suspended_until_ms);
-            }
-        }
     }
+    end_suspended(b);
 }

@@ -768,6 +768,39 @@ static void a_large_message_whose_publisher_stays_away_is_reported(void **state)
     world_deinit(&w);
 }
 
+/* One in clear, whose readers could not tell a repetition: its publisher comes back without it.
+ * What it says to one component goes another way, and waited for its answer for ever. */
+static void a_large_message_that_is_given_up_holds_up_no_answer_for_long(void **state)
+{
+    struct world w;
+    struct client *a, *b;
+    struct item *ack;
+    uint64_t id, later;
+
+    (void)state;
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe(b, "open/#");
+    id = publish_large(a, "open/x", 0, 2 * PIECE, 0);
+    pump(&w);
+    client_lose_link(a);
+    advance(&w, 1000);
+    client_go(a);
+    later = publish_to(a, "b", "open/y", DELIVERY_EVENT, "small");
+    pump(&w);
+    assert_true(later > id);
+    expect_nothing(a, RECORD_ACK);
+    advance(&w, 61000);
+    ack = take(a, RECORD_ACK);
+    assert_true(ack && ack->id >= later);
+    item_free(ack);
+    ack = take(b, RECORD_GAP);
+    assert_true(ack && ack->last_id == id && ack->count == 1);
+    item_free(ack);
+    world_deinit(&w);
+}
+
 static void a_restarted_publisher_does_not_finish_its_predecessors_message(void **state)
 {
     struct world w;
@@ -957,6 +990,7 @@ int main(void)
         cmocka_unit_test(a_large_message_is_dropped_as_a_whole_and_what_was_sent_is_void),
         cmocka_unit_test(a_large_message_goes_on_where_it_was_after_a_reconnect),
         cmocka_unit_test(a_large_message_whose_publisher_stays_away_is_reported),
+        cmocka_unit_test(a_large_message_that_is_given_up_holds_up_no_answer_for_long),
         cmocka_unit_test(a_restarted_publisher_does_not_finish_its_predecessors_message),
         cmocka_unit_test(a_reader_that_leaves_in_the_middle_harms_nobody),
         cmocka_unit_test(a_large_direct_message_ends_with_its_receiver),
