@@ -92,27 +92,6 @@ struct member {
     size_t away_count;       /* of its instances */
 };
 
-/* A queue group: each message goes to one of its members. */
-struct queue {
-    UT_hash_handle hh; /* broker.queues by name */
-    struct broker *broker;
-    size_t refs;   /* subscriptions, entries, handed and readers of flights */
-    uint64_t mark; /* queue.c: in the walk of this number ... */
-    size_t best;   /* ... the reader with this index is the one so far */
-    uint8_t size;
-    char name[];
-};
-
-/* Messages that left for a member of a queue group which has not yet said that it has them. */
-struct handed_over {
-    struct handed_over *prev, *next;
-    uint64_t number; /* of the last DELIVER by subscription in its session */
-    struct queue *queue;
-    struct topic *topic;
-    struct member *sender;
-    uint64_t id, count;
-};
-
 /* The last value of a topic. */
 struct retained {
     UT_hash_handle hh;       /* broker.retained by topic */
@@ -164,6 +143,17 @@ struct message {
 };
 
 /* Neighbouring losses of one sender, topic and cause. */
+/* A queue group: each message goes to one of its members. */
+struct queue {
+    UT_hash_handle hh; /* broker.queues by name */
+    struct broker *broker;
+    size_t refs;   /* subscriptions, entries, gaps, handed and readers of flights */
+    uint64_t mark; /* queue.c: in the walk of this number ... */
+    size_t best;   /* ... the reader with this index is the one so far */
+    uint8_t size;
+    char name[];
+};
+
 struct gap {
     struct topic *topic;
     struct member *sender;
@@ -171,6 +161,17 @@ struct gap {
     bool kept; /* as in GAP */
     uint64_t count;
     uint64_t last_id;
+    struct queue *queue; /* it is a loss of the whole group's; NULL: of this reader's */
+};
+
+/* What left for a member of a queue group which has not yet said that it has it: messages, or the
+ * report of a loss. */
+struct handed_over {
+    struct handed_over *prev, *next;
+    uint64_t number; /* as topic_sent in its session */
+    bool is_gap;
+    struct gap loss; /* what another member is told when this one leaves; refers to its topic and
+                        queue */
 };
 
 struct entry {
@@ -342,7 +343,7 @@ struct broker_peer {
     uint64_t mark;        /* route.c: in the walk of this number ... */
     size_t mark_index;    /* ... it is the reader with this index */
 
-    uint64_t topic_sent;        /* messages by subscription handed to the transport */
+    uint64_t topic_sent;        /* messages and gaps by subscription handed to the transport */
     uint64_t queue_mark;        /* queue.c: chosen in the walk of this number */
     uint64_t queue_turn;        /* when a queue group chose it last */
     struct handed_over *handed; /* oldest first */
@@ -605,10 +606,9 @@ void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind l
                struct flight *flight, uint32_t flight_index);
 /* Takes a message in whole out of the lane without a gap: it goes elsewhere. */
 void lane_forget(struct broker *broker, struct broker_peer *peer, struct entry *entry);
-/* @count messages of @topic will not come: a GAP behind everything that waits for @peer. One entry
- * must be reserved. */
-void lane_report_loss(struct broker *broker, struct broker_peer *peer, struct topic *topic,
-                      struct member *sender, uint64_t id, uint64_t count, int code);
+/* What @loss describes will not come: a GAP behind everything that waits for @peer. One entry must
+ * be reserved. */
+void lane_report_loss(struct broker *broker, struct broker_peer *peer, const struct gap *loss);
 /* Puts @message, the broker's own, in the place of the last one on its topic that waits for @peer
  * among the direct ones; false when there is none. */
 bool lane_replace(struct broker_peer *peer, struct message *message);
@@ -673,6 +673,8 @@ void flight_end(struct broker *broker, struct instance *instance, enum lane_kind
 void flight_abort(struct broker *broker, struct instance *instance, enum lane_kind lane,
                   enum broker_drop cause, int code);
 void flight_unref(struct flight *flight);
+/* @flight was for a member of @queue that has left; another one is told. */
+void flight_lost(struct broker *broker, const struct flight *flight, struct queue *queue);
 /* @peer reads no longer: flights forget it; direct ones are refused to their publisher. */
 void flights_forget(struct broker *broker, struct broker_peer *peer);
 void flights_recheck(struct broker *broker);
@@ -711,18 +713,18 @@ void queue_choose(struct broker *broker, struct topic *topic, const struct broke
                   const struct queue *only);
 /* After that: whether @reader gets the message; one of no group always does while it is there. */
 bool queue_lets(const struct recipient *reader);
-/* A message of a group was handed to the transport for @peer. */
-void queue_handed(struct broker *broker, struct broker_peer *peer, struct queue *queue,
-                  const struct message *message);
+/* A message of a group, or the report of a loss of one, was handed to the transport for @peer;
+ * @loss is what becomes of it when @peer leaves without having acknowledged it. */
+void queue_handed(struct broker *broker, struct broker_peer *peer, const struct gap *loss,
+                  bool is_gap);
 int on_ack(struct broker *broker, struct broker_peer *peer, const struct record *record);
 /* @peer leaves: its subscriptions are gone already. What waits for it as a member of a group goes
  * to another one, and what left for it unanswered is named to another one. */
 void queue_peer_left(struct broker *broker, struct broker_peer *peer);
 /* The same of what waits for @peer in @queue alone, which it has left. */
 void queue_left(struct broker *broker, struct broker_peer *peer, const struct queue *queue);
-/* A message for the group is lost with the member it had gone to: another one is told. */
-void queue_lost(struct broker *broker, const struct queue *queue, struct topic *topic,
-                struct member *sender, uint64_t id, uint64_t count);
+/* Messages for the group are lost with the member they had gone to: another one is told. */
+void queue_lost(struct broker *broker, const struct gap *loss);
 /* instance.c */
 struct instance *instance_get(struct broker *broker, struct member *member, uint64_t number);
 /* NULL when nothing is remembered of it. */

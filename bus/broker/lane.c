@@ -182,24 +182,30 @@ static void entry_remove(struct broker *b, struct lane *lane, struct entry *e)
 /* A small table from (sender, topic, cause) to the last gap of that key, so that a reader that
  * stands still collects one GAP a key, not one a message. An entry that is pushed out of it only
  * costs another GAP. */
-static size_t gap_slot(const struct topic *topic, const struct member *sender, int code, size_t i)
+static size_t gap_slot(const struct gap *gap, size_t i)
 {
-    uint64_t x = (uint64_t)(uintptr_t)topic / 16 * 0x9e3779b97f4a7c15u;
+    uint64_t x = (uint64_t)(uintptr_t)gap->topic / 16 * 0x9e3779b97f4a7c15u;
 
-    x ^= ((uint64_t)sender->number << 16 ^ (uint64_t)(uint32_t)code) * 0xbf58476d1ce4e5b9u;
+    x ^= ((uint64_t)gap->sender->number << 16 ^ (uint64_t)(uint32_t)gap->cause) *
+         0xbf58476d1ce4e5b9u;
     return (size_t)((x >> 32) + i) % GAP_SLOTS;
 }
 
-static struct entry *gap_find(struct broker_peer *peer, const struct topic *topic,
-                              const struct member *sender, int code, bool kept)
+static bool is_alike(const struct gap *a, const struct gap *b)
+{
+    return a->topic == b->topic && a->sender == b->sender && a->cause == b->cause &&
+           a->kept == b->kept && a->queue == b->queue;
+}
+
+/* The last gap of @peer that @gap may join. */
+static struct entry *gap_find(struct broker_peer *peer, const struct gap *gap)
 {
     if (!peer->gap_slots)
         return NULL;
     for (size_t i = 0; i < GAP_SEARCH; i++) {
-        struct entry *e = peer->gap_slots[gap_slot(topic, sender, code, i)];
+        struct entry *e = peer->gap_slots[gap_slot(gap, i)];
 
-        if (e && e->gap.topic == topic && e->gap.sender == sender && e->gap.cause == code &&
-            e->gap.kept == kept)
+        if (e && is_alike(&e->gap, gap))
             return e;
     }
     return NULL;
@@ -210,7 +216,7 @@ static void gap_forget(struct broker_peer *peer, const struct entry *e)
     if (!peer->gap_slots)
         return;
     for (size_t i = 0; i < GAP_SEARCH; i++) {
-        size_t slot = gap_slot(e->gap.topic, e->gap.sender, e->gap.cause, i);
+        size_t slot = gap_slot(&e->gap, i);
 
         if (peer->gap_slots[slot] == e)
             peer->gap_slots[slot] = NULL;
@@ -219,7 +225,7 @@ static void gap_forget(struct broker_peer *peer, const struct entry *e)
 
 static void gap_remember(struct broker_peer *peer, struct entry *e)
 {
-    struct entry *older = gap_find(peer, e->gap.topic, e->gap.sender, e->gap.cause, e->gap.kept);
+    struct entry *older = gap_find(peer, &e->gap);
 
     if (!peer->gap_slots)
         peer->gap_slots = calloc(GAP_SLOTS, sizeof(struct entry *));
@@ -228,29 +234,29 @@ static void gap_remember(struct broker_peer *peer, struct entry *e)
     if (older)
         gap_forget(peer, older);
     for (size_t i = 0; i < GAP_SEARCH; i++) {
-        size_t slot = gap_slot(e->gap.topic, e->gap.sender, e->gap.cause, i);
+        size_t slot = gap_slot(&e->gap, i);
 
         if (!peer->gap_slots[slot]) {
             peer->gap_slots[slot] = e;
             return;
         }
     }
-    peer->gap_slots[gap_slot(e->gap.topic, e->gap.sender, e->gap.cause, 0)] = e;
+    peer->gap_slots[gap_slot(&e->gap, 0)] = e;
 }
 
-static void gap_grow(struct entry *e, uint64_t id, uint64_t count)
+static void gap_grow(struct entry *e, const struct gap *gap)
 {
-    e->gap.count += count;
-    e->gap.last_id = MAX(e->gap.last_id, id);
+    e->gap.count += gap->count;
+    e->gap.last_id = MAX(e->gap.last_id, gap->last_id);
 }
 
-/* @e, linked and no message, becomes the gap of @count messages, the last one of @id. */
+/* @e, linked and no message, becomes @gap. */
 static void gap_begin(struct broker *b, struct broker_peer *peer, struct lane *lane,
-                      struct entry *e, struct topic *topic, struct member *sender, uint64_t id,
-                      uint64_t count, int code, bool kept)
+                      struct entry *e, const struct gap *gap)
 {
-    e->gap = (struct gap){topic, sender, code, kept, count, id};
-    topic_ref(topic);
+    e->gap = *gap;
+    topic_ref(gap->topic);
+    queue_ref(gap->queue);
     lane->bytes += GAP_COST;
     b->totals.gaps++;
     if (lane == &peer->lanes[LANE_TOPIC])
@@ -262,21 +268,20 @@ static void gap_remove(struct broker *b, struct broker_peer *peer, struct lane *
 {
     gap_forget(peer, e);
     topic_unref(e->gap.topic);
+    queue_unref(e->gap.queue);
     lane->bytes -= GAP_COST;
     lane_unlink(lane, e);
     entry_give(b, e);
 }
 
-/* @count messages of @topic were lost behind everything that waits. */
+/* What @gap describes was lost behind everything that waits. */
 static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane *lane,
-                        struct topic *topic, struct member *sender, uint64_t id, uint64_t count,
-                        int code, bool kept)
+                        const struct gap *gap)
 {
-    struct entry *e =
-        lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, topic, sender, code, kept) : NULL;
+    struct entry *e = lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, gap) : NULL;
 
     if (e && (!lane->last_message || e->position > lane->last_message->position)) {
-        gap_grow(e, id, count);
+        gap_grow(e, gap);
         return;
     }
     e = entry_take(b);
@@ -285,7 +290,19 @@ static void gap_at_tail(struct broker *b, struct broker_peer *peer, struct lane 
         return;
     }
     lane_append(lane, e);
-    gap_begin(b, peer, lane, e, topic, sender, id, count, code, kept);
+    gap_begin(b, peer, lane, e, gap);
+}
+
+/* What is said when @message does not come. */
+static struct gap gap_of(const struct message *message, struct queue *queue, int code)
+{
+    return (struct gap){.topic = message->topic,
+                        .sender = message->sender,
+                        .cause = code,
+                        .kept = message->kept,
+                        .count = message->count,
+                        .last_id = message->id,
+                        .queue = queue};
 }
 
 /* The message entry @e gives its place to a gap, or joins the one that is just before it. */
@@ -293,28 +310,22 @@ static void entry_becomes_gap(struct broker *b, struct broker_peer *peer, struct
                               struct entry *e, int code)
 {
     bool leads = lane->first_message == e;
-    struct message *message = e->message;
-    struct topic *topic = message->topic;
-    struct member *sender = message->sender;
-    uint64_t id = message->id, count = message->count;
-    bool kept = message->kept;
-    struct entry *other = leads && lane == &peer->lanes[LANE_TOPIC]
-                              ? gap_find(peer, topic, sender, code, kept)
-                              : NULL;
+    struct gap gap = gap_of(e->message, e->queue, code);
+    struct entry *other = leads && lane == &peer->lanes[LANE_TOPIC] ? gap_find(peer, &gap) : NULL;
 
-    lane->bytes -= message->size;
+    lane->bytes -= e->message->size;
     lane_forget_message(lane, e);
-    topic_ref(topic);
-    queue_unref(e->queue); /* the gap lies where it was */
+    topic_ref(gap.topic);
     entry_release(b, e);
     if (other && other->position < e->position) {
-        gap_grow(other, id, count);
+        gap_grow(other, &gap);
         lane_unlink(lane, e);
         entry_give(b, e);
     } else {
-        gap_begin(b, peer, lane, e, topic, sender, id, count, code, kept);
+        gap_begin(b, peer, lane, e, &gap);
     }
-    topic_unref(topic);
+    topic_unref(gap.topic);
+    queue_unref(gap.queue); /* of the message */
 }
 
 /* --- dropping ------------------------------------------------------------------------------- */
@@ -332,6 +343,12 @@ void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum bro
     struct flight_reader *fr = &flight->readers[index];
     struct broker_peer *peer = fr->peer;
     struct entry *e = fr->first, *next;
+    struct gap gap = {.topic = flight->topic,
+                      .sender = flight->sender,
+                      .cause = code,
+                      .count = 1,
+                      .last_id = flight->id,
+                      .queue = fr->queue};
     struct lane *lane;
 
     if (!peer)
@@ -345,7 +362,7 @@ void lane_void(struct broker *b, struct flight *flight, uint32_t index, enum bro
 
     flight->refs++; /* entries let go of it below */
     if (!e)
-        gap_at_tail(b, peer, lane, flight->topic, flight->sender, flight->id, 1, code, false);
+        gap_at_tail(b, peer, lane, &gap);
     for (bool first = true; e; e = next, first = false) {
         next = e->flight_next;
         if (first)
@@ -447,8 +464,9 @@ void lane_push(struct broker *b, struct broker_peer *peer, enum lane_kind kind,
         if (flight) {
             lane_void(b, flight, index, cause, code);
         } else {
-            gap_at_tail(b, peer, lane, message->topic, message->sender, message->id, message->count,
-                        code, message->kept);
+            struct gap gap = gap_of(message, queue, code);
+
+            gap_at_tail(b, peer, lane, &gap);
             count_lost(b, peer, kind, row, cause, message->count);
         }
         outbox_queued(b, peer);
@@ -537,10 +555,9 @@ void lane_forget(struct broker *b, struct broker_peer *peer, struct entry *e)
     entry_remove(b, lane, e);
 }
 
-void lane_report_loss(struct broker *b, struct broker_peer *peer, struct topic *topic,
-                      struct member *sender, uint64_t id, uint64_t count, int code)
+void lane_report_loss(struct broker *b, struct broker_peer *peer, const struct gap *loss)
 {
-    gap_at_tail(b, peer, &peer->lanes[LANE_TOPIC], topic, sender, id, count, code, false);
+    gap_at_tail(b, peer, &peer->lanes[LANE_TOPIC], loss);
     outbox_queued(b, peer);
 }
 
@@ -640,9 +657,12 @@ static void message_sent(struct broker *b, struct broker_peer *peer, enum lane_k
     uint64_t count = e->message->count;
 
     /* Items of streams are counted and settled by themselves. */
-    if (kind == LANE_TOPIC && last && e->message->record[0] == RECORD_DELIVER &&
-        ++peer->topic_sent && e->queue)
-        queue_handed(b, peer, e->queue, e->message);
+    if (kind == LANE_TOPIC && last && e->message->record[0] == RECORD_DELIVER) {
+        struct gap loss = gap_of(e->message, e->queue, AICO_EPEERAWAY);
+
+        peer->topic_sent++;
+        queue_handed(b, peer, &loss, false);
+    }
     if (flight) {
         struct flight_reader *fr = &flight->readers[e->flight_index];
 
@@ -665,8 +685,13 @@ void lane_head_sent(struct broker *b, struct broker_peer *peer, enum lane_kind k
 {
     struct lane *lane = &peer->lanes[kind];
 
-    if (lane->head->message)
+    if (lane->head->message) {
         message_sent(b, peer, kind, lane->head);
-    else
-        gap_remove(b, peer, lane, lane->head);
+        return;
+    }
+    if (kind == LANE_TOPIC) {
+        peer->topic_sent++;
+        queue_handed(b, peer, &lane->head->gap, true);
+    }
+    gap_remove(b, peer, lane, lane->head);
 }

@@ -4,7 +4,8 @@
  *
  * When a member leaves, what still waits for it goes to another one: it surely never had it. What
  * was handed to its transport and not acknowledged may have been worked on; giving it to another
- * one could do the work twice, so it is named lost to one of those that stay (decision 42).
+ * one could do the work twice, so it is named lost to one of those that stay (decision 42). So is
+ * what was lost for the group while it was this member's, and it cannot be told of any more.
  */
 #include "broker/internal.h"
 
@@ -98,31 +99,26 @@ static void handed_free(struct broker_peer *peer, struct handed_over *handed)
 {
     DL_DELETE(peer->handed, handed);
     peer->handed_count--;
-    topic_unref(handed->topic);
-    queue_unref(handed->queue);
+    topic_unref(handed->loss.topic);
+    queue_unref(handed->loss.queue);
     free(handed);
 }
 
-void queue_handed(struct broker *b, struct broker_peer *peer, struct queue *queue,
-                  const struct message *message)
+void queue_handed(struct broker *b, struct broker_peer *peer, const struct gap *loss, bool is_gap)
 {
-    struct handed_over *handed = calloc(1, sizeof(*handed));
+    struct handed_over *handed;
 
+    if (!loss->queue)
+        return;
+    handed = calloc(1, sizeof(*handed));
     if (!handed) {
         event(b, BROKER_ERROR, BROKER_EVENT_LIMIT, peer, AICO_ENOMEM,
               "no memory to remember what it was handed as one of a group");
         return;
     }
-    *handed = (struct handed_over){
-        .number = peer->topic_sent,
-        .queue = queue,
-        .topic = message->topic,
-        .sender = message->sender,
-        .id = message->id,
-        .count = message->count,
-    };
-    queue_ref(queue);
-    topic_ref(message->topic);
+    *handed = (struct handed_over){.number = peer->topic_sent, .is_gap = is_gap, .loss = *loss};
+    queue_ref(loss->queue);
+    topic_ref(loss->topic);
     DL_APPEND(peer->handed, handed);
     if (++peer->handed_count > HANDED_MAX)
         handed_free(peer, peer->handed);
@@ -157,13 +153,12 @@ static struct recipient *another(struct broker *b, struct topic *topic, const st
     return NULL;
 }
 
-void queue_lost(struct broker *b, const struct queue *queue, struct topic *topic,
-                struct member *sender, uint64_t id, uint64_t count)
+void queue_lost(struct broker *b, const struct gap *loss)
 {
-    struct recipient *to = another(b, topic, queue, sender);
+    struct recipient *to = another(b, loss->topic, loss->queue, loss->sender);
 
     if (to)
-        lane_report_loss(b, to->peer, topic, sender, id, count, AICO_EPEERAWAY);
+        lane_report_loss(b, to->peer, loss);
 }
 
 /* Whether @e, not sent yet, is the last of a message in fragments that will not be complete. */
@@ -193,12 +188,17 @@ void queue_left(struct broker *b, struct broker_peer *peer, const struct queue *
 
     for (e = peer->lanes[LANE_TOPIC].head; e; e = next) {
         next = e->next;
-        if (!e->message || !e->queue || (queue && e->queue != queue))
+        if (!e->message) {
+            if (peer->state != PEER_READY && e->gap.queue)
+                queue_lost(b, &e->gap);
+            continue;
+        }
+        if (!e->queue || (queue && e->queue != queue))
             continue;
         if (!e->flight)
             move(b, peer, e);
         else if (peer->state != PEER_READY && is_cut_short(peer, e))
-            queue_lost(b, e->queue, e->message->topic, e->message->sender, e->message->id, 1);
+            flight_lost(b, e->flight, e->queue);
     }
 }
 
@@ -210,8 +210,8 @@ void queue_peer_left(struct broker *b, struct broker_peer *peer)
     while (peer->handed) {
         struct handed_over *handed = peer->handed;
 
-        queue_lost(b, handed->queue, handed->topic, handed->sender, handed->id, handed->count);
-        lost += handed->count;
+        queue_lost(b, &handed->loss);
+        lost += handed->is_gap ? 0 : handed->loss.count;
         handed_free(peer, handed);
     }
     if (lost > 0)

@@ -305,7 +305,13 @@ static void show_loss(struct broker *b, struct store_order *order,
         count_routed(b, reader->peer, row, count);
         count_dropped(b, reader->peer, row, code == AICO_EREVOKED ? DROP_REVOKED : DROP_DENIED,
                       count);
-        lane_report_loss(b, reader->peer, topic, order->member, order->publish_id, count, code);
+        lane_report_loss(b, reader->peer,
+                         &(struct gap){.topic = topic,
+                                       .sender = order->member,
+                                       .cause = code,
+                                       .count = count,
+                                       .last_id = order->publish_id,
+                                       .queue = reader->queue});
     }
 }
 

@@ -347,7 +347,7 @@ struct client {
     struct seen *seen_dirty; /* not on the disk yet */
     bool seen_loaded, seen_failed;
 
-    uint64_t topic_received;  /* messages by subscription in this session */
+    uint64_t topic_received;  /* messages and gaps by subscription in this session */
     uint64_t topic_acked;     /* of them, told to the broker as one of a queue group */
     size_t queue_count;       /* subscriptions as one of a queue group */
     struct arrival *arrivals; /* envelopes the sessions have not answered yet */

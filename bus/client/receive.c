@@ -572,6 +572,7 @@ int receive_gap(struct client *client, struct moment now UNUSED, const struct re
 
     if (!sender || !topic)
         return AICO_EPROTO;
+    client->topic_received += !record->direct;
     lane = record->direct ? &sender->direct : &sender->topic;
     if (*lane && (*lane)->topic == topic && (*lane)->id <= record->last_id) {
         free(*lane);

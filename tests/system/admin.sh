@@ -84,7 +84,7 @@ check_exit "drain is exit 0" 0 aico-bus drain
 check "  says what is held" grep -q 'draining: [0-9]* components' "$WORK/out"
 check "the broker ends with 0" wait_for "$BROKER_PID" 0
 check "  who asked is in the log" says 'admin: cli .*drain'
-check "  the reader has all" until_true 20 test "$(grep -c '"payload":"line' "$WORK/reader.out")" = 3000
+check "  the reader has all" until_true 20 holds 3000 '"payload":"line' "$WORK/reader.out"
 check "  and was told E_DRAIN" until_true 20 grep -q E_DRAIN "$WORK/reader.err"
 kill -TERM "$READER" 2>/dev/null
 check_exit "nobody can connect" 6 aico-bus ping --count 1

@@ -128,7 +128,7 @@ kill -TERM "$BROKER"
 check "TERM ends it with 0" wait_for "$BROKER" 0
 check "  drained, and said so" says draining
 check "  and stopped" says stopped
-check "  what it held was delivered" until_true 5 test "$(grep -c '"payload":"line' "$WORK/reader.out")" = 3000
+check "  what it held was delivered" until_true 5 holds 3000 '"payload":"line' "$WORK/reader.out"
 check "  its socket is gone" test ! -e "$AICO_HOME/run/bus.sock"
 check "  its port is free" bash -c "! (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>/dev/null"
 kill -TERM "$READER" 2>/dev/null

@@ -119,6 +119,10 @@ until_true() {
     done
 }
 
+# holds N PATTERN FILE: exactly N lines of it match. For until_true, where "$(grep -c ...)" would be
+# what it is before the first look.
+holds() { [ "$(grep -c "$2" "$3")" = "$1" ]; }
+
 home_new() {
     aico-keytool init --starter --home "$AICO_HOME" >"$WORK/init.out" 2>&1 || {
         cat "$WORK/init.out"

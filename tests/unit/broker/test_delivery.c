@@ -282,6 +282,72 @@ static void what_was_handed_to_one_that_dies_is_named_to_another(void **state UN
     world_deinit(&w);
 }
 
+/* Ten of 40 KB for a member that stands still, in 200 KB. */
+static struct client *overflow(struct world *w, struct client *a)
+{
+    struct client *b = connect_as(w, "b");
+
+    subscribe_queue(b, "open/#", "workers");
+    b->stalled = true;
+    for (int i = 0; i < 10; i++)
+        publish_size(a, "open/x", 40000);
+    pump(w);
+    return b;
+}
+
+static void what_was_dropped_for_one_that_dies_is_named_to_another(void **state UNUSED)
+{
+    struct broker_settings settings;
+    struct world w;
+    struct client *a, *b, *c;
+
+    broker_settings_default(&settings);
+    settings.outbox_limit = 200 * 1024;
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = overflow(&w, a);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    client_lose_link(b);
+    pump(&w);
+    assert_int_equal(delivered(c), 5);
+    expect_gap(c, AICO_ESLOW, 5);
+    expect_nothing(c, RECORD_GAP);
+    world_deinit(&w);
+}
+
+/* The report left, and nobody said that it came. */
+static void a_gap_is_told_again_unless_it_was_acknowledged(void **state UNUSED)
+{
+    struct broker_settings settings;
+    struct world w;
+    struct client *a, *b, *c;
+
+    broker_settings_default(&settings);
+    settings.outbox_limit = 200 * 1024;
+    for (int acknowledged = 0; acknowledged < 2; acknowledged++) {
+        world_init_with(&w, &settings, COMPONENTS, RULES);
+        a = connect_as(&w, "a");
+        b = overflow(&w, a);
+        b->stalled = false;
+        broker_all_writable(w.broker);
+        pump(&w);
+        expect_gap(b, AICO_ESLOW, 5);
+        if (acknowledged)
+            send_ack(b, 6); /* the gap, and five messages */
+        c = connect_as(&w, "c");
+        subscribe_queue(c, "open/#", "workers");
+        client_lose_link(b);
+        pump(&w);
+        if (!acknowledged) {
+            expect_gap(c, AICO_ESLOW, 5);
+            expect_gap(c, AICO_EPEERAWAY, 5);
+        }
+        expect_nothing(c, RECORD_GAP);
+        world_deinit(&w);
+    }
+}
+
 static void an_ack_of_what_was_never_sent_is_a_breach(void **state UNUSED)
 {
     struct world w;
@@ -654,6 +720,8 @@ int main(void)
         cmocka_unit_test(it_goes_to_who_has_the_least_waiting),
         cmocka_unit_test(what_waits_for_a_member_that_leaves_goes_to_another),
         cmocka_unit_test(what_was_handed_to_one_that_dies_is_named_to_another),
+        cmocka_unit_test(what_was_dropped_for_one_that_dies_is_named_to_another),
+        cmocka_unit_test(a_gap_is_told_again_unless_it_was_acknowledged),
         cmocka_unit_test(an_ack_of_what_was_never_sent_is_a_breach),
         cmocka_unit_test(who_leaves_a_group_leaves_what_waits_to_the_others),
         cmocka_unit_test(a_large_message_for_a_member_that_dies_is_named),

@@ -164,6 +164,22 @@ static void a_member_says_what_it_has(void **state UNUSED)
     world_deinit(&w);
 }
 
+static void a_member_says_that_it_knows_of_a_loss(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe_as_one_of(&w, "g/x", "workers");
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 3}, "AICO-MSGa");
+    say_gap(&w, 10, 2, 5, true); /* of a direct message: not the group's */
+    say_gap(&w, 10, 2, 5, false);
+    forget_out(&w);
+    pull(&w);
+    assert_int_equal(sent(&w, RECORD_ACK, 0)->id, 2);
+    world_deinit(&w);
+}
+
 static void who_is_in_no_group_does_not_say_it(void **state UNUSED)
 {
     struct world w;
@@ -750,6 +766,7 @@ int main(void)
         cmocka_unit_test(only_alike_messages_are_sealed_together),
         cmocka_unit_test(a_message_held_back_too_long_is_a_gap),
         cmocka_unit_test(a_member_says_what_it_has),
+        cmocka_unit_test(a_member_says_that_it_knows_of_a_loss),
         cmocka_unit_test(who_is_in_no_group_does_not_say_it),
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
