@@ -61,7 +61,8 @@ while read -r pattern homes; do
     done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+[<\"]$pattern" bus components tools \
         include --include='*.[ch]')
 done <<'HOMES'
-sodium bus/crypto/ tools/bench/
+sodium bus/crypto/ components/common/curve.c tools/bench/
+openssl bus/crypto/bulk.c components/common/curve.c
 zmq bus/transport/ tools/bench/
 czmq bus/transport/
 sqlite3 bus/store/ components/backend/

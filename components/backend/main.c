@@ -14,6 +14,7 @@
 #include "backend/log_store.h"
 #include "backend/table.h"
 #include "common/connect.h"
+#include "common/curve.h"
 #include "common/guard.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -372,6 +373,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
+    curve_by_libcrypto();
     guard_process();
     guard_files();
     r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);

@@ -13,6 +13,7 @@
 #include "broker/activation.h"
 #include "broker/table.h"
 #include "common/connect.h"
+#include "common/curve.h"
 #include "common/guard.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -225,6 +226,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_FRAMES);
     pid_remember();
+    curve_by_libcrypto();
     guard_process();
     guard_files();
     r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);

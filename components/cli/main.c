@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/curve.h"
 #include "common/guard.h"
 #include "common/memory.h"
 #include "common/pid.h"
@@ -350,6 +351,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
+    curve_by_libcrypto();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/connect.h"
+#include "common/curve.h"
 #include "common/guard.h"
 #include "common/memory.h"
 #include "common/pid.h"
@@ -256,6 +257,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
+    curve_by_libcrypto();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)

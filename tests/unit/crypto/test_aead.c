@@ -7,10 +7,12 @@
 
 #include <sodium.h>
 
+#include "libcrypto.h"
 #include "vectors.h"
 
 #include "base/cleanup.h"
 #include "crypto/aead.h"
+#include "crypto/bulk.h"
 
 #define ROUNDS 100000
 #define PLAIN_MAX 200
@@ -127,11 +129,117 @@ static void every_changed_bit_is_noticed_and_leaves_zeros(void **state)
     }
 }
 
+/* --- what is large, and libcrypto's --------------------------------------------------------- */
+
+#define LARGE_MAX 200000
+
+/* Beside libsodium, whole and in its place, there and back. */
+static void check_large(size_t size, size_t ad_size)
+{
+    static uint8_t pool[LARGE_MAX], ad[AD_MAX], expected[LARGE_MAX + AEAD_TAG_SIZE];
+    static uint8_t sealed[LARGE_MAX + AEAD_TAG_SIZE], opened[LARGE_MAX];
+    struct bytes plain = {pool, size}, all = {sealed, size + AEAD_TAG_SIZE};
+    struct bytes ad1 = {ad, random_u64() % (ad_size + 1)};
+    struct bytes ad2 = {ad + ad1.size, ad_size - ad1.size};
+    uint8_t nonce[AEAD_NONCE_SIZE];
+    struct secret key;
+
+    fill(pool, size);
+    fill(ad, ad_size);
+    fill(nonce, sizeof(nonce));
+    fill(key.at, SECRET_SIZE);
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(expected, NULL, pool, size, ad, ad_size, NULL,
+                                                     nonce, key.at);
+    aead_seal(&key, nonce, ad1, ad2, plain, sealed);
+    assert_memory_equal(sealed, expected, all.size);
+    assert_int_equal(aead_open(&key, nonce, ad1, ad2, all, opened), 0);
+    assert_memory_equal(opened, pool, size);
+    assert_int_equal(aead_open(&key, nonce, ad1, ad2, all, sealed), 0);
+    assert_memory_equal(sealed, pool, size);
+    aead_seal(&key, nonce, ad1, ad2, bytes_of(sealed, size), sealed);
+    assert_memory_equal(sealed, expected, all.size);
+}
+
+static void large_payloads_are_the_same_bytes(void **state UNUSED)
+{
+    assert_true(bulk_is_there());
+    for (size_t size = BULK_SIZE_MIN - 100; size < BULK_SIZE_MIN + 300; size++)
+        check_large(size, size % (AD_MAX + 1));
+    for (size_t i = 0; i < 300; i++)
+        check_large(random_u64() % (LARGE_MAX + 1), random_u64() % (AD_MAX + 1));
+}
+
+static void without_libcrypto_they_are_the_same_bytes(void **state UNUSED)
+{
+    struct secret key = {0};
+    uint8_t to[BULK_SIZE_MIN + AEAD_TAG_SIZE] = {0}, nonce[12] = {0};
+    struct bytes none = {NULL, 0};
+
+    libcrypto_is_starved = true;
+    assert_false(bulk_seal(&key, nonce, none, none, bytes_of(to, BULK_SIZE_MIN), to));
+    assert_int_equal(bulk_open(&key, nonce, none, none, bytes_of(to, sizeof(to)), to), AICO_ENOMEM);
+    for (size_t i = 0; i < 50; i++)
+        check_large(random_u64() % (LARGE_MAX + 1), random_u64() % (AD_MAX + 1));
+    libcrypto_is_starved = false;
+}
+
+static void a_change_of_a_large_one_is_noticed_and_leaves_zeros(void **state UNUSED)
+{
+    static uint8_t plain[5000], sealed[sizeof(plain) + AEAD_TAG_SIZE], opened[sizeof(plain)];
+    static const uint8_t zeros[sizeof(plain)];
+    uint8_t nonce[AEAD_NONCE_SIZE] = {5}, ad[10] = {6};
+    struct secret key = {{7}};
+    struct bytes bound = {ad, sizeof(ad)}, none = {NULL, 0}, all = {sealed, sizeof(sealed)};
+
+    fill(plain, sizeof(plain));
+    aead_seal(&key, nonce, bound, none, bytes_of(plain, sizeof(plain)), sealed);
+    for (size_t i = 0; i < sizeof(sealed); i++) {
+        uint8_t change = (uint8_t)(1u << random_u64() % 8);
+
+        sealed[i] ^= change;
+        memset(opened, 1, sizeof(opened));
+        assert_int_equal(aead_open(&key, nonce, bound, none, all, opened), AICO_EOPEN);
+        assert_memory_equal(opened, zeros, sizeof(opened));
+        sealed[i] ^= change;
+    }
+    ad[9] ^= 1;
+    assert_int_equal(aead_open(&key, nonce, bound, none, all, opened), AICO_EOPEN);
+    ad[9] ^= 1;
+    nonce[23] ^= 1;
+    assert_int_equal(aead_open(&key, nonce, bound, none, all, opened), AICO_EOPEN);
+    assert_memory_equal(opened, zeros, sizeof(opened));
+    nonce[23] ^= 1;
+    sealed[0] ^= 1; /* in its place */
+    assert_int_equal(aead_open(&key, nonce, bound, none, all, sealed), AICO_EOPEN);
+    assert_memory_equal(sealed, zeros, sizeof(zeros));
+}
+
+static void libcrypto_keeps_no_key(void **state UNUSED)
+{
+    static uint8_t plain[100000], sealed[sizeof(plain) + AEAD_TAG_SIZE];
+    uint8_t prefix[16] = {8}, tail[8] = {9};
+    struct secret key;
+    struct aead_key prepared;
+    struct bytes none = {NULL, 0};
+
+    fill(key.at, SECRET_SIZE);
+    aead_key_init(&prepared, &key, prefix);
+    for (int i = 0; i < 3; i++) {
+        aead_key_seal(&prepared, tail, none, none, bytes_of(plain, sizeof(plain)), sealed);
+        assert_int_equal(
+            aead_key_open(&prepared, tail, none, none, bytes_of(sealed, sizeof(sealed)), plain), 0);
+    }
+    assert_false(is_in_heap(prepared.subkey.at, 16));
+    assert_false(is_in_heap(prepared.subkey.at + 16, 16));
+}
+
 static int start(void **state)
 {
     const char *text = getenv("AICO_TEST_SEED");
 
     (void)state;
+    if (!libcrypto_take_memory())
+        return -1;
     if (text)
         seed = strtoull(text, NULL, 0);
     print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
@@ -145,6 +253,10 @@ int main(void)
         cmocka_unit_test(a_message_may_be_sealed_and_opened_in_its_place),
         cmocka_unit_test(the_largest_associated_data_is_bound_too),
         cmocka_unit_test(every_changed_bit_is_noticed_and_leaves_zeros),
+        cmocka_unit_test(large_payloads_are_the_same_bytes),
+        cmocka_unit_test(without_libcrypto_they_are_the_same_bytes),
+        cmocka_unit_test(a_change_of_a_large_one_is_noticed_and_leaves_zeros),
+        cmocka_unit_test(libcrypto_keeps_no_key),
     };
 
     return cmocka_run_group_tests(tests, start, NULL);

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What libzmq calls for each frame is ours in a program that says so, and gives libsodium's bytes
+ * whatever the size. The seed of a run is printed; AICO_TEST_SEED repeats it.
+ */
+#include <dlfcn.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "base/cleanup.h"
+#include "common/curve.h"
+#include "libcrypto.h"
+
+#define SIZE_MAX_HERE 70000
+#define MAC crypto_box_MACBYTES
+#define GAP 64 /* libzmq's places: the same, or a little further along */
+
+static uint64_t seed = 20261130;
+static uint8_t plain[SIZE_MAX_HERE], expected[SIZE_MAX_HERE + MAC];
+static uint8_t place[SIZE_MAX_HERE + MAC + GAP];
+static uint8_t nonce[crypto_box_NONCEBYTES], key[crypto_box_BEFORENMBYTES];
+
+static uint64_t random_u64(void)
+{
+    /* splitmix64 */
+    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void fill(uint8_t *at, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        at[i] = (uint8_t)random_u64();
+}
+
+/* There and back, in another place, the same and a little further along. */
+static void check(size_t size)
+{
+    fill(plain, size);
+    fill(nonce, sizeof(nonce));
+    fill(key, sizeof(key));
+    assert_int_equal(crypto_secretbox_easy(expected, plain, size, nonce, key), 0);
+    for (size_t shift = 0; shift <= GAP; shift += 16) {
+        memcpy(place + shift, plain, size);
+        assert_int_equal(crypto_box_easy_afternm(place, place + shift, size, nonce, key), 0);
+        assert_memory_equal(place, expected, size + MAC);
+        memcpy(place + shift, expected, size + MAC);
+        assert_int_equal(crypto_box_open_easy_afternm(place, place + shift, size + MAC, nonce, key),
+                         0);
+        assert_memory_equal(place, plain, size);
+        memcpy(place, expected, size + MAC);
+        assert_int_equal(crypto_box_open_easy_afternm(place + shift, place, size + MAC, nonce, key),
+                         0);
+        assert_memory_equal(place + shift, plain, size);
+    }
+}
+
+static void the_function_that_libzmq_finds_is_this_programs(void **state UNUSED)
+{
+    Dl_info seal, open;
+
+    assert_true(dladdr(dlsym(RTLD_DEFAULT, "crypto_box_easy_afternm"), &seal) != 0);
+    assert_true(dladdr(dlsym(RTLD_DEFAULT, "crypto_box_open_easy_afternm"), &open) != 0);
+    assert_null(strstr(seal.dli_fname, "libsodium"));
+    assert_null(strstr(open.dli_fname, "libsodium"));
+}
+
+static void frames_are_the_same_bytes(void **state UNUSED)
+{
+    for (size_t size = 0; size < 200; size++)
+        check(size);
+    for (size_t size = 1900; size < 2200; size++)
+        check(size);
+    for (size_t i = 0; i < 300; i++)
+        check(random_u64() % (SIZE_MAX_HERE + 1));
+}
+
+static void large_ones_are_libcryptos(void **state UNUSED)
+{
+    size_t before = libcrypto_asked;
+
+    check(2000);
+    assert_true(libcrypto_asked == before);
+    check(3000);
+    assert_true(libcrypto_asked > before);
+}
+
+static void without_libcrypto_they_are_the_same_bytes(void **state UNUSED)
+{
+    libcrypto_is_starved = true;
+    for (size_t i = 0; i < 50; i++)
+        check(random_u64() % (SIZE_MAX_HERE + 1));
+    libcrypto_is_starved = false;
+}
+
+static void a_changed_frame_is_refused_and_nothing_written(void **state UNUSED)
+{
+    const size_t size = 3000;
+
+    check(size);
+    for (size_t i = 0; i < size + MAC; i++) {
+        expected[i] ^= (uint8_t)(1u << random_u64() % 8);
+        memset(place, 1, size);
+        assert_int_equal(crypto_box_open_easy_afternm(place, expected, size + MAC, nonce, key), -1);
+        for (size_t at = 0; at < size; at++)
+            assert_int_equal(place[at], 1);
+        assert_int_equal(crypto_secretbox_easy(expected, plain, size, nonce, key), 0);
+    }
+    nonce[23] ^= 1;
+    assert_int_equal(crypto_box_open_easy_afternm(place, expected, size + MAC, nonce, key), -1);
+    nonce[23] ^= 1;
+    nonce[0] ^= 1;
+    assert_int_equal(crypto_box_open_easy_afternm(place, expected, size + MAC, nonce, key), -1);
+    for (size_t shorter = 0; shorter < MAC; shorter++)
+        assert_int_equal(crypto_box_open_easy_afternm(place, expected, shorter, nonce, key), -1);
+}
+
+/* Its tag's key, of which the second half is not changed by Poly1305. */
+static void libcrypto_keeps_no_key_of_a_frame(void **state UNUSED)
+{
+    uint8_t tag_key[32];
+
+    check(50000);
+    (void)crypto_stream_xsalsa20(tag_key, sizeof(tag_key), nonce, key);
+    assert_false(is_in_heap(tag_key, 16));
+    assert_false(is_in_heap(tag_key + 16, 16));
+    assert_false(is_in_heap(key, sizeof(key)));
+}
+
+static int start(void **state UNUSED)
+{
+    const char *text = getenv("AICO_TEST_SEED");
+
+    if (text)
+        seed = strtoull(text, NULL, 0);
+    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    if (sodium_init() < 0 || !libcrypto_take_memory())
+        return -1;
+    curve_by_libcrypto();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_function_that_libzmq_finds_is_this_programs),
+        cmocka_unit_test(frames_are_the_same_bytes),
+        cmocka_unit_test(large_ones_are_libcryptos),
+        cmocka_unit_test(without_libcrypto_they_are_the_same_bytes),
+        cmocka_unit_test(a_changed_frame_is_refused_and_nothing_written),
+        cmocka_unit_test(libcrypto_keeps_no_key_of_a_frame),
+    };
+
+    return cmocka_run_group_tests(tests, start, NULL);
+}
