@@ -113,7 +113,25 @@ expect 0 "revoke" "$K" revoke studio --reason "laptop lost"
 expect 1 "revoke twice" "$K" revoke studio --reason again
 expect 5 "revoke a stranger" "$K" revoke nobody --reason x
 expect 0 "show" "$K" show studio
-says "show" out "revoked"
+says "show" out "state        revoked: laptop lost"
+expect 0 "show --json" "$K" show studio --json
+says "  why too" out '"reason":"laptop lost"'
+expect 0 "why is kept" grep -q "^[0-9]* 20[0-9TZ:-]* studio [0-9a-f]* laptop lost$" "$AICO_HOME/revocations"
+expect 0 "  for nobody else" test "$(stat -c %a "$AICO_HOME/revocations")" = 600
+expect 0 "  one more" "$K" new sold
+expect 2 "  in one line" "$K" revoke sold --reason "$(printf 'a\nb')"
+expect 2 "  of UTF-8" "$K" revoke sold --reason "$(printf '\377')"
+expect 2 "  not too long" "$K" revoke sold --reason "$(printf '%501s' x)"
+cp "$AICO_HOME/registry" "$WORK/registry.before"
+mkdir "$WORK/revocations" && mv "$AICO_HOME/revocations" "$WORK/revocations/" && mkdir "$AICO_HOME/revocations"
+expect 2 "why cannot be noted" "$K" revoke sold --reason 'a "sale"'
+expect 0 "  and nothing changed" cmp "$WORK/registry.before" "$AICO_HOME/registry"
+rmdir "$AICO_HOME/revocations" && mv "$WORK/revocations/revocations" "$AICO_HOME/"
+expect 0 "why is behind what was there" "$K" revoke sold --reason 'a "sale"'
+expect 0 "  each a line" test "$(cut -d' ' -f3 "$AICO_HOME/revocations" | tail -n 2 | xargs)" = "studio sold"
+expect 0 "  list" "$K" list --json
+says "  each its own" out '"reason":"a \"sale\""'
+says "  each its own" out '"reason":"laptop lost"'
 expect 4 "a revoked component may nothing" "$K" may studio publish conversation/a
 
 expect 0 "inspect the registry" "$K" inspect "$AICO_HOME/registry"

@@ -118,6 +118,17 @@ AICO_MUST_USE int change_commit_as(struct keytool *k, struct change *change,
 AICO_MUST_USE int registry_current(struct keytool *k, struct registry **ret,
                                    struct aico_error *err);
 
+/* --- why somebody was revoked (reason.c) ----------------------------------------------------- */
+
+/* Whether it can be noted: a line of UTF-8; AICO_EINVAL. */
+AICO_MUST_USE int reason_check(const char *reason, struct aico_error *err);
+/* Notes why every key of @name that is active goes with @change. */
+AICO_MUST_USE int reason_note(const struct keytool *k, const struct change *change,
+                              const char *name, struct aico_error *err);
+/* *@ret_reason: to be freed, NULL when nothing is noted of @c. */
+AICO_MUST_USE int reason_find(const struct keytool *k, const struct component *c, char **ret_reason,
+                              struct aico_error *err);
+
 /*
  * A key file that comes with a registry version lies beside its place as PATH.next-VERSION before
  * that version is committed: whoever has the lock next knows by the version alone whether to put it

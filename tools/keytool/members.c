@@ -271,9 +271,9 @@ int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct ai
     const struct component *component;
     int r;
 
-    if (!k->reason || !k->reason[0])
-        return aico_error_set(err, AICO_EINVAL, "say why: --reason TEXT");
-    r = change_begin(k, &change, err);
+    r = reason_check(k->reason, err);
+    if (r == 0)
+        r = change_begin(k, &change, err);
     if (r < 0)
         return r;
     component = registry_find_name(change.current, bytes_text(name));
@@ -287,6 +287,8 @@ int verb_revoke(struct keytool *k, char **arguments, int count UNUSED, struct ai
                               "another key: aico-keytool rotate %s",
                               name, name);
     r = registry_draft_set_state(change.draft, name, COMPONENT_REVOKED);
+    if (r == 0)
+        r = reason_note(k, &change, name, err);
     if (r == 0)
         r = change_commit(k, &change, err);
     if (r == 0)
@@ -312,9 +314,23 @@ static void put_roles(const struct component *c, const char *between)
         (void)printf("%s%s", i > 0 ? between : "", c->roles[i]);
 }
 
-/* One object, keys in hex, times in ms. */
-static void put_json(const struct registry *registry, const struct component *c)
+/* Why @c was revoked, if this home knows; NULL otherwise. What cannot be read is said. */
+static char *reason_of(const struct keytool *k, const struct component *c)
 {
+    struct aico_error err = {0};
+    char *reason = NULL;
+
+    if (c->state == COMPONENT_REVOKED && reason_find(k, c, &reason, &err) < 0)
+        (void)fprintf(stderr, "aico-keytool: %s (%s)\n", err.text, aico_error_name(err.code));
+    return reason;
+}
+
+/* One object, keys in hex, times in ms. */
+static void put_json(const struct keytool *k, const struct registry *registry,
+                     const struct component *c)
+{
+    CLEANUP(free_memory)
+    char *reason = reason_of(k, c);
     char fingerprint[FINGERPRINT_TEXT_SIZE], identity[65], transport[65];
 
     fingerprint_write(c->identity, fingerprint);
@@ -330,6 +346,10 @@ static void put_json(const struct registry *registry, const struct component *c)
     if (c->replaces) {
         fingerprint_write(c->replaces_identity, fingerprint);
         (void)printf(",\"replaces\":\"%s\"", fingerprint);
+    }
+    if (reason) {
+        (void)printf(",\"reason\":");
+        put_json_text(reason, strlen(reason));
     }
     (void)printf(",\"peer_aico\":%s,\"registry\":%" PRIu64 "}\n", c->peer_aico ? "true" : "false",
                  registry_version(registry));
@@ -357,7 +377,7 @@ int verb_list(struct keytool *k, char **arguments UNUSED, int count UNUSED, stru
         const struct component *c = registry_component_at(registry, i);
 
         if (k->json)
-            put_json(registry, c);
+            put_json(k, registry, c);
         else
             put_line(c);
     }
@@ -392,9 +412,12 @@ static void put_key_file(struct keytool *k, const struct component *c)
 static void put_component(struct keytool *k, const struct component *c)
 {
     char fingerprint[FINGERPRINT_TEXT_SIZE], key[65], time[WHEN_SIZE];
+    CLEANUP(free_memory)
+    char *reason = reason_of(k, c);
 
     fingerprint_write(c->identity, fingerprint);
-    (void)printf("name         %s\nstate        %s\nroles        ", c->name, state_word(c));
+    (void)printf("name         %s\nstate        %s%s%s\nroles        ", c->name, state_word(c),
+                 reason ? ": " : "", reason ? reason : "");
     put_roles(c, ",");
     (void)printf("\nsince        %s\n", when(c->since_ms, time));
     if (c->replaced_until_ms != INT64_MAX)
@@ -450,7 +473,7 @@ int verb_show(struct keytool *k, char **arguments, int count UNUSED, struct aico
         if (strcmp(c->name, arguments[0]) != 0)
             continue;
         if (k->json) {
-            put_json(registry, c);
+            put_json(k, registry, c);
         } else {
             if (found > 0)
                 (void)putchar('\n');
