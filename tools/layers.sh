@@ -62,7 +62,7 @@ while read -r pattern homes; do
         include --include='*.[ch]')
 done <<'HOMES'
 sodium bus/crypto/ components/common/curve.c tools/bench/
-openssl bus/crypto/bulk.c components/common/curve.c
+openssl bus/crypto/poly1305.c components/common/curve.c
 zmq bus/transport/ tools/bench/
 czmq bus/transport/
 sqlite3 bus/store/ components/backend/

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start-up and comparison. Any thread. */
+#include <pthread.h>
+
 #include <sodium.h>
 
 #include "crypto/crypto.h"
+#include "crypto/poly1305.h"
 
 int crypto_start(void)
 {
-    return sodium_init() < 0 ? AICO_EINTERNAL : 0;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (sodium_init() < 0 || pthread_once(&once, poly1305_start) != 0)
+        return AICO_EINTERNAL;
+    return 0;
 }
 
 bool secret_equal(const void *a, const void *b, size_t size)

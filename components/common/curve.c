@@ -10,7 +10,6 @@
  */
 #include "common/curve.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,7 +25,6 @@
 #define BLOCK_SIZE 64                          /* of Salsa20 */
 #define FIRST_SIZE (BLOCK_SIZE - MAC_KEY_SIZE) /* of the message, in the first block */
 
-static bool is_wanted;
 static EVP_MAC *mac; /* NULL: libcrypto is not used */
 
 static void tag_of(const uint8_t *at, size_t size, const uint8_t key[MAC_KEY_SIZE],
@@ -37,9 +35,9 @@ static void tag_of(const uint8_t *at, size_t size, const uint8_t key[MAC_KEY_SIZ
 
     if (!context || EVP_MAC_init(context, key, MAC_KEY_SIZE, NULL) != 1 ||
         EVP_MAC_update(context, at, size) != 1 ||
-        EVP_MAC_final(context, ret_tag, &got, MAC_SIZE) != 1)
+        EVP_MAC_final(context, ret_tag, &got, MAC_SIZE) != 1) /* wipes it */
         (void)crypto_onetimeauth_poly1305(ret_tag, at, size, key);
-    EVP_MAC_CTX_free(context); /* wipes it */
+    EVP_MAC_CTX_free(context);
 }
 
 /* What both ways begin with. Wiped by who began. */
@@ -76,7 +74,7 @@ static void seal(uint8_t *to, const uint8_t *from, size_t size, const uint8_t *n
     sodium_memzero(&stream, sizeof(stream));
 }
 
-/* @size is that of the message; false: not genuine, and nothing was written. */
+/* @size is that of the message; @to NULL: only looks. False: not genuine, nothing was written. */
 static bool open_sealed(uint8_t *to, const uint8_t *from, size_t size, const uint8_t *nonce,
                         const uint8_t *key)
 {
@@ -87,7 +85,7 @@ static bool open_sealed(uint8_t *to, const uint8_t *from, size_t size, const uin
     stream_begin(&stream, nonce, key);
     tag_of(from + MAC_SIZE, size, stream.first, tag);
     is_genuine = crypto_verify_16(tag, from) == 0;
-    if (is_genuine) {
+    if (is_genuine && to) {
         memmove(to, from + MAC_SIZE, size);
         stream_apply(&stream, to, size, nonce);
     }
@@ -97,31 +95,36 @@ static bool open_sealed(uint8_t *to, const uint8_t *from, size_t size, const uin
 
 /* --- whether it is there -------------------------------------------------------------------- */
 
-/* Both ways and a forgery, beside libsodium. */
+/* Both ways and a forgery beside libsodium, at sizes it is used for. */
 static bool is_equal(void)
 {
-    uint8_t key[crypto_secretbox_KEYBYTES] = {1}, nonce[crypto_secretbox_NONCEBYTES] = {2};
-    uint8_t plain[200], ours[sizeof(plain) + MAC_SIZE], theirs[sizeof(ours)];
+    static uint8_t plain[8191], ours[sizeof(plain) + MAC_SIZE], theirs[sizeof(ours)];
+    static const size_t sizes[] = {LARGE, 4099, sizeof(plain)};
+    uint8_t key[crypto_secretbox_KEYBYTES], nonce[crypto_secretbox_NONCEBYTES];
 
+    randombytes_buf(key, sizeof(key));
+    randombytes_buf(nonce, sizeof(nonce));
     for (size_t i = 0; i < sizeof(plain); i++)
-        plain[i] = (uint8_t)i;
-    (void)crypto_secretbox_easy(theirs, plain, sizeof(plain), nonce, key);
-    seal(ours, plain, sizeof(plain), nonce, key);
-    if (memcmp(ours, theirs, sizeof(ours)) != 0 ||
-        !open_sealed(ours, theirs, sizeof(plain), nonce, key) ||
-        memcmp(ours, plain, sizeof(plain)) != 0)
-        return false;
-    theirs[0] ^= 1;
-    return !open_sealed(ours, theirs, sizeof(plain), nonce, key);
+        plain[i] = (uint8_t)(i * i >> 3);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        (void)crypto_secretbox_easy(theirs, plain, sizes[i], nonce, key);
+        seal(ours, plain, sizes[i], nonce, key);
+        if (memcmp(ours, theirs, sizes[i] + MAC_SIZE) != 0 ||
+            !open_sealed(ours, theirs, sizes[i], nonce, key) || memcmp(ours, plain, sizes[i]) != 0)
+            return false;
+        theirs[0] ^= 1;
+        if (open_sealed(ours, theirs, sizes[i], nonce, key))
+            return false;
+    }
+    return true;
 }
 
-/* By a library context of its own: no configuration file, no provider of somebody else's. */
-static void look(void)
+void curve_by_libcrypto(void)
 {
-    OSSL_LIB_CTX *library;
+    /* Of its own: no configuration file, no provider of somebody else's. */
+    OSSL_LIB_CTX *library = sodium_init() < 0 ? NULL : OSSL_LIB_CTX_new();
 
-    /* libzmq's threads may outlive main(): nothing is torn down under them at exit. */
-    if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) != 1 || !(library = OSSL_LIB_CTX_new()))
+    if (!library)
         return;
     mac = EVP_MAC_fetch(library, "POLY1305", NULL);
     if (mac && is_equal())
@@ -131,25 +134,13 @@ static void look(void)
     OSSL_LIB_CTX_free(library);
 }
 
-static bool is_there(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    return is_wanted && pthread_once(&once, look) == 0 && mac;
-}
-
-void curve_by_libcrypto(void)
-{
-    is_wanted = true;
-}
-
 /* --- in place of libsodium's ---------------------------------------------------------------- */
 
 __attribute__((visibility("default"))) int
 crypto_box_easy_afternm(unsigned char *to, const unsigned char *from, unsigned long long size,
                         const unsigned char *nonce, const unsigned char *key)
 {
-    if (size < LARGE || size > crypto_secretbox_MESSAGEBYTES_MAX || !is_there())
+    if (size < LARGE || size > crypto_secretbox_MESSAGEBYTES_MAX || !mac)
         return crypto_secretbox_easy(to, from, size, nonce, key);
     seal(to, from, (size_t)size, nonce, key);
     return 0;
@@ -159,7 +150,7 @@ __attribute__((visibility("default"))) int
 crypto_box_open_easy_afternm(unsigned char *to, const unsigned char *from, unsigned long long size,
                              const unsigned char *nonce, const unsigned char *key)
 {
-    if (size < LARGE || !is_there())
+    if (size < LARGE + MAC_SIZE || !mac)
         return crypto_secretbox_open_easy(to, from, size, nonce, key);
     return open_sealed(to, from, (size_t)size - MAC_SIZE, nonce, key) ? 0 : -1;
 }

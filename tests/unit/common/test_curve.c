@@ -117,6 +117,11 @@ static void a_changed_frame_is_refused_and_nothing_written(void **state UNUSED)
             assert_int_equal(place[at], 1);
         assert_int_equal(crypto_secretbox_easy(expected, plain, size, nonce, key), 0);
     }
+    memcpy(place, expected, size + MAC); /* in its place, as libzmq does */
+    place[0] ^= 1;
+    assert_int_equal(crypto_box_open_easy_afternm(place, place, size + MAC, nonce, key), -1);
+    assert_memory_equal(place + 1, expected + 1, size + MAC - 1);
+    assert_int_equal(crypto_box_open_easy_afternm(NULL, expected, size + MAC, nonce, key), 0);
     nonce[23] ^= 1;
     assert_int_equal(crypto_box_open_easy_afternm(place, expected, size + MAC, nonce, key), -1);
     nonce[23] ^= 1;

@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/aead.h"
-#include "crypto/bulk.h"
+#include "crypto/poly1305.h"
 
 #define ROUNDS 100000
 #define PLAIN_MAX 200
@@ -131,6 +131,7 @@ static void every_changed_bit_is_noticed_and_leaves_zeros(void **state)
 
 /* --- what is large, and libcrypto's --------------------------------------------------------- */
 
+#define LARGE 2048 /* from here on */
 #define LARGE_MAX 200000
 
 /* Beside libsodium, whole and in its place, there and back. */
@@ -162,8 +163,8 @@ static void check_large(size_t size, size_t ad_size)
 
 static void large_payloads_are_the_same_bytes(void **state UNUSED)
 {
-    assert_true(bulk_is_there());
-    for (size_t size = BULK_SIZE_MIN - 100; size < BULK_SIZE_MIN + 300; size++)
+    assert_true(poly1305_is_fast());
+    for (size_t size = LARGE - 100; size < LARGE + 300; size++)
         check_large(size, size % (AD_MAX + 1));
     for (size_t i = 0; i < 300; i++)
         check_large(random_u64() % (LARGE_MAX + 1), random_u64() % (AD_MAX + 1));
@@ -171,16 +172,27 @@ static void large_payloads_are_the_same_bytes(void **state UNUSED)
 
 static void without_libcrypto_they_are_the_same_bytes(void **state UNUSED)
 {
-    struct secret key = {0};
-    uint8_t to[BULK_SIZE_MIN + AEAD_TAG_SIZE] = {0}, nonce[12] = {0};
-    struct bytes none = {NULL, 0};
-
     libcrypto_is_starved = true;
-    assert_false(bulk_seal(&key, nonce, none, none, bytes_of(to, BULK_SIZE_MIN), to));
-    assert_int_equal(bulk_open(&key, nonce, none, none, bytes_of(to, sizeof(to)), to), AICO_ENOMEM);
     for (size_t i = 0; i < 50; i++)
         check_large(random_u64() % (LARGE_MAX + 1), random_u64() % (AD_MAX + 1));
     libcrypto_is_starved = false;
+}
+
+static void large_ones_are_libcryptos(void **state UNUSED)
+{
+    static uint8_t place[LARGE + AEAD_TAG_SIZE];
+    uint8_t nonce[AEAD_NONCE_SIZE] = {1};
+    struct secret key = {{2}};
+    struct bytes none = {NULL, 0};
+    size_t before = libcrypto_asked;
+
+    check_large(LARGE - 1 - AEAD_TAG_SIZE, 10);
+    assert_true(libcrypto_asked == before);
+    aead_seal(&key, nonce, none, none, bytes_of(place, LARGE), place);
+    assert_true(libcrypto_asked > before);
+    before = libcrypto_asked;
+    assert_int_equal(aead_open(&key, nonce, none, none, bytes_of(place, sizeof(place)), place), 0);
+    assert_true(libcrypto_asked > before);
 }
 
 static void a_change_of_a_large_one_is_noticed_and_leaves_zeros(void **state UNUSED)
@@ -217,7 +229,7 @@ static void a_change_of_a_large_one_is_noticed_and_leaves_zeros(void **state UNU
 static void libcrypto_keeps_no_key(void **state UNUSED)
 {
     static uint8_t plain[100000], sealed[sizeof(plain) + AEAD_TAG_SIZE];
-    uint8_t prefix[16] = {8}, tail[8] = {9};
+    uint8_t prefix[16] = {8}, tail[8] = {9}, nonce[12] = {0, 0, 0, 0, 9}, mac_key[32];
     struct secret key;
     struct aead_key prepared;
     struct bytes none = {NULL, 0};
@@ -229,8 +241,11 @@ static void libcrypto_keeps_no_key(void **state UNUSED)
         assert_int_equal(
             aead_key_open(&prepared, tail, none, none, bytes_of(sealed, sizeof(sealed)), plain), 0);
     }
-    assert_false(is_in_heap(prepared.subkey.at, 16));
-    assert_false(is_in_heap(prepared.subkey.at + 16, 16));
+    (void)crypto_stream_chacha20_ietf(mac_key, sizeof(mac_key), nonce, prepared.subkey.at);
+    /* The second half is not changed by Poly1305. */
+    assert_false(is_in_heap(mac_key, 16));
+    assert_false(is_in_heap(mac_key + 16, 16));
+    assert_false(is_in_heap(prepared.subkey.at, SECRET_SIZE));
 }
 
 static int start(void **state)
@@ -255,6 +270,7 @@ int main(void)
         cmocka_unit_test(every_changed_bit_is_noticed_and_leaves_zeros),
         cmocka_unit_test(large_payloads_are_the_same_bytes),
         cmocka_unit_test(without_libcrypto_they_are_the_same_bytes),
+        cmocka_unit_test(large_ones_are_libcryptos),
         cmocka_unit_test(a_change_of_a_large_one_is_noticed_and_leaves_zeros),
         cmocka_unit_test(libcrypto_keeps_no_key),
     };
