@@ -231,10 +231,25 @@ static void subscription_free(struct broker *b, struct subscription *s)
     if (s->node)
         route_remove(b, s);
     values_forget(s);
+    if (s->queue)
+        queue_part(peer, s->queue);
     queue_unref(s->queue);
     HASH_DEL(peer->subscriptions, s);
     peer->subscription_count--;
     free(s);
+}
+
+/* Of a session that goes on. */
+static void subscription_end(struct broker *b, struct subscription *s)
+{
+    struct broker_peer *peer = s->peer;
+    struct queue *queue = s->queue;
+
+    queue_ref(queue);
+    subscription_free(b, s);
+    if (queue && !queue_membership(peer, queue))
+        queue_left(b, peer, queue);
+    queue_unref(queue);
 }
 
 void subscriptions_free(struct broker *b, struct broker_peer *peer)
@@ -285,6 +300,7 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
     char canonical[TOPIC_SIZE_MAX + 1], hint[QUOTA_HINT_SIZE];
     const struct rule *rule = NULL;
     struct subscription *s = NULL;
+    struct queue *queue = NULL;
     struct record_subscribe m;
     struct bytes filter;
     int r = record_parse_subscribe(record, &m);
@@ -312,12 +328,27 @@ int on_subscribe(struct broker *b, struct broker_peer *peer, const struct record
         refuse_denied(b, peer, m.id, NULL, rule, filter);
         return 0;
     }
-    s = subscription_new(peer, &m, filter);
-    if (s && m.queue.size > 0)
-        s->queue = queue_get(b, m.queue);
-    if (!s || (m.queue.size > 0 && !s->queue) || route_add(b, s) < 0) {
-        if (s)
+    if (m.queue.size > 0) {
+        queue = queue_get(b, m.queue);
+        r = queue ? queue_join(peer, queue) : AICO_ENOMEM;
+    }
+    if (r == AICO_EQUOTA) {
+        queue_unref(queue);
+        refuse(b, peer, m.id, r, NULL, "one component is in at most %d queue groups at a time",
+               QUEUE_GROUPS_MAX);
+        return 0;
+    }
+    s = r == 0 ? subscription_new(peer, &m, filter) : NULL;
+    if (s)
+        s->queue = queue;
+    if (!s || route_add(b, s) < 0) {
+        if (s) {
             subscription_free(b, s);
+        } else if (queue) {
+            if (r == 0)
+                queue_part(peer, queue);
+            queue_unref(queue);
+        }
         refuse(b, peer, m.id, AICO_ENOMEM, NULL, "the broker is out of memory");
         return 0;
     }
@@ -336,7 +367,6 @@ int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct reco
 {
     struct record_unsubscribe m;
     struct subscription *s = NULL;
-    struct queue *queue;
     int r = record_parse_unsubscribe(record, &m);
 
     if (r < 0)
@@ -351,12 +381,7 @@ int on_unsubscribe(struct broker *b, struct broker_peer *peer, const struct reco
         refuse(b, peer, m.id, AICO_ENOTFOUND, NULL, "no such subscription");
         return 0;
     }
-    queue = s->queue;
-    queue_ref(queue);
-    subscription_free(b, s);
-    if (queue)
-        queue_left(b, peer, queue);
-    queue_unref(queue);
+    subscription_end(b, s);
     answer_ok(b, peer, m.id, m.subscription);
     return 0;
 }
@@ -373,7 +398,7 @@ void subscriptions_recheck(struct broker *b, struct broker_peer *peer)
         if (may_subscribe(b, peer, filter, &rule))
             continue;
         refuse_denied(b, peer, s->id, NULL, rule, filter);
-        subscription_free(b, s);
+        subscription_end(b, s);
     }
 }
 

@@ -98,6 +98,14 @@ struct retained {
     struct message *message; /* as a new subscriber is sent it; counted by us */
 };
 
+/* A session as one of a group. */
+struct membership {
+    struct queue *queue; /* its subscriptions refer to it */
+    size_t subscriptions;
+    uint64_t mark; /* route.c: in the walk of this number ... */
+    size_t index;  /* ... it is the reader with this index */
+};
+
 /* Who gets a topic's messages. */
 struct recipient {
     struct broker_peer *peer;
@@ -142,7 +150,6 @@ struct message {
     uint8_t record[];
 };
 
-/* Neighbouring losses of one sender, topic and cause. */
 /* A queue group: each message goes to one of its members. */
 struct queue {
     UT_hash_handle hh; /* broker.queues by name */
@@ -154,6 +161,7 @@ struct queue {
     char name[];
 };
 
+/* Neighbouring losses of one sender, topic, cause and group. */
 struct gap {
     struct topic *topic;
     struct member *sender;
@@ -162,6 +170,7 @@ struct gap {
     uint64_t count;
     uint64_t last_id;
     struct queue *queue; /* it is a loss of the whole group's; NULL: of this reader's */
+    bool inherited;      /* from a member that left: counts in lane.inherited, not in bytes */
 };
 
 /* What left for a member of a queue group which has not yet said that it has it: messages, or the
@@ -196,9 +205,10 @@ struct lane {
     struct entry *head, *tail;
     struct entry *first_message, *last_message; /* NULL: only gaps */
     size_t bytes;
-    size_t messages; /* waiting or in flight; in fragments: one */
-    size_t own;      /* direct: messages of the broker itself */
-    size_t reserved; /* direct: bytes of the messages in flight that have not come yet */
+    size_t inherited; /* bytes of gaps that others left to it */
+    size_t messages;  /* waiting or in flight; in fragments: one */
+    size_t own;       /* direct: messages of the broker itself */
+    size_t reserved;  /* direct: bytes of the messages in flight that have not come yet */
     uint64_t next_position;
     int64_t expires_ms; /* nothing in it does earlier; 0: nothing does */
 };
@@ -339,6 +349,8 @@ struct broker_peer {
     struct subscription *values; /* those of them that wait for stored values, the next one first */
     bool values_reading;         /* an order of one of them is out */
     size_t subscription_count;
+    struct membership *memberships; /* QUEUE_GROUPS_MAX of them; NULL: it was in no group */
+    size_t membership_count;
     size_t request_count; /* of its own that wait for a reply */
     uint64_t mark;        /* route.c: in the walk of this number ... */
     size_t mark_index;    /* ... it is the reader with this index */
@@ -474,6 +486,7 @@ struct broker {
     int64_t retained_expires_ms; /* nothing of them does earlier; 0: nothing does */
     struct queue *queues;
     uint64_t queue_mark, queue_turn;
+    uint64_t untold; /* queue.c: losses of the groups of who leaves that nobody could be told of */
     struct route_node *routes;
     uint64_t route_generation, route_mark;
     size_t subscription_count;
@@ -604,7 +617,7 @@ int entries_reserve(struct broker *broker, size_t count);
 void lane_push(struct broker *broker, struct broker_peer *peer, enum lane_kind lane,
                struct message *message, uint8_t policy, struct ledger_row *row, struct queue *queue,
                struct flight *flight, uint32_t flight_index);
-/* Takes a message in whole out of the lane without a gap: it goes elsewhere. */
+/* Takes a whole message, or a gap, out of the lane and leaves none: it goes elsewhere. */
 void lane_forget(struct broker *broker, struct broker_peer *peer, struct entry *entry);
 /* What @loss describes will not come: a GAP behind everything that waits for @peer. One entry must
  * be reserved. */
@@ -703,6 +716,12 @@ void will_session_ended(struct broker *broker, struct instance *instance, int co
 void will_publish(struct broker *broker, struct instance *instance);
 void will_free(struct instance *instance);
 /* queue.c */
+#define QUEUE_GROUPS_MAX 64 /* of one session */
+/* A subscription of @peer as one of @queue: 0, AICO_EQUOTA or AICO_ENOMEM. */
+int queue_join(struct broker_peer *peer, struct queue *queue);
+/* One less. */
+void queue_part(struct broker_peer *peer, const struct queue *queue);
+struct membership *queue_membership(struct broker_peer *peer, const struct queue *queue);
 /* The group of that name, made if need be, with a reference; NULL without memory. */
 struct queue *queue_get(struct broker *broker, struct bytes name);
 void queue_ref(struct queue *queue);
@@ -718,11 +737,12 @@ bool queue_lets(const struct recipient *reader);
 void queue_handed(struct broker *broker, struct broker_peer *peer, const struct gap *loss,
                   bool is_gap);
 int on_ack(struct broker *broker, struct broker_peer *peer, const struct record *record);
-/* @peer leaves: its subscriptions are gone already. What waits for it as a member of a group goes
- * to another one, and what left for it unanswered is named to another one. */
-void queue_peer_left(struct broker *broker, struct broker_peer *peer);
-/* The same of what waits for @peer in @queue alone, which it has left. */
+/* @peer has left, its subscriptions are gone already. What waits for it as a member of @queue
+ * (NULL: of any) goes to another one, and what left for it unacknowledged is named to another one.
+ */
 void queue_left(struct broker *broker, struct broker_peer *peer, const struct queue *queue);
+/* @peer may not have the message @entry any more; whether another of its group takes it. */
+bool queue_moved(struct broker *broker, struct broker_peer *peer, struct entry *entry);
 /* Messages for the group are lost with the member they had gone to: another one is told. */
 void queue_lost(struct broker *broker, const struct gap *loss);
 /* instance.c */

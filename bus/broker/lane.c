@@ -179,7 +179,7 @@ static void entry_remove(struct broker *b, struct lane *lane, struct entry *e)
 
 /* --- gaps ----------------------------------------------------------------------------------- */
 
-/* A small table from (sender, topic, cause) to the last gap of that key, so that a reader that
+/* A small table from (sender, topic, cause, ...) to the last gap of that key, so that a reader that
  * stands still collects one GAP a key, not one a message. An entry that is pushed out of it only
  * costs another GAP. */
 static size_t gap_slot(const struct gap *gap, size_t i)
@@ -194,7 +194,7 @@ static size_t gap_slot(const struct gap *gap, size_t i)
 static bool is_alike(const struct gap *a, const struct gap *b)
 {
     return a->topic == b->topic && a->sender == b->sender && a->cause == b->cause &&
-           a->kept == b->kept && a->queue == b->queue;
+           a->kept == b->kept && a->queue == b->queue && a->inherited == b->inherited;
 }
 
 /* The last gap of @peer that @gap may join. */
@@ -257,7 +257,7 @@ static void gap_begin(struct broker *b, struct broker_peer *peer, struct lane *l
     e->gap = *gap;
     topic_ref(gap->topic);
     queue_ref(gap->queue);
-    lane->bytes += GAP_COST;
+    *(gap->inherited ? &lane->inherited : &lane->bytes) += GAP_COST;
     b->totals.gaps++;
     if (lane == &peer->lanes[LANE_TOPIC])
         gap_remember(peer, e);
@@ -269,7 +269,7 @@ static void gap_remove(struct broker *b, struct broker_peer *peer, struct lane *
     gap_forget(peer, e);
     topic_unref(e->gap.topic);
     queue_unref(e->gap.queue);
-    lane->bytes -= GAP_COST;
+    *(e->gap.inherited ? &lane->inherited : &lane->bytes) -= GAP_COST;
     lane_unlink(lane, e);
     entry_give(b, e);
 }
@@ -551,6 +551,10 @@ void lane_forget(struct broker *b, struct broker_peer *peer, struct entry *e)
 {
     struct lane *lane = &peer->lanes[LANE_TOPIC];
 
+    if (!e->message) {
+        gap_remove(b, peer, lane, e);
+        return;
+    }
     lane->messages -= e->message->count;
     entry_remove(b, lane, e);
 }
@@ -610,8 +614,10 @@ void lane_recheck(struct broker *b, struct broker_peer *peer)
                 continue;
             }
             prev = e->prev;
-            drop_entry(b, peer, (enum lane_kind)kind, e, revoked ? DROP_REVOKED : DROP_DENIED,
-                       revoked ? AICO_EREVOKED : AICO_EDENIED);
+            (void)entries_reserve(b, 1);
+            if (revoked || kind != LANE_TOPIC || !queue_moved(b, peer, e))
+                drop_entry(b, peer, (enum lane_kind)kind, e, revoked ? DROP_REVOKED : DROP_DENIED,
+                           revoked ? AICO_EREVOKED : AICO_EDENIED);
             e = prev ? prev->next : lane->head;
         }
     }

@@ -86,6 +86,7 @@ void peer_free(struct broker *b, struct broker_peer *peer)
     free(peer->components_known.words);
     free(peer->components_renewed.words);
     free(peer->gap_slots);
+    free(peer->memberships);
     free(peer->software);
     free(peer);
 }
@@ -122,7 +123,7 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
     values_peer_left(b, peer);
     requests_peer_left(b, peer);
     flights_forget(b, peer);
-    queue_peer_left(b, peer);
+    queue_left(b, peer, NULL);
     lane_clear(b, peer, code == AICO_EREVOKED ? DROP_REVOKED : DROP_LINK_LOST);
     will_session_ended(b, peer->instance, code);
     if (code == AICO_EREVOKED) {

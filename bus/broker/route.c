@@ -168,17 +168,18 @@ static void take_member(struct walk *walk, const struct subscription *s)
 {
     struct topic *topic = walk->topic;
 
-    for (size_t i = 0; i < topic->reader_count; i++) {
-        struct recipient *reader = &topic->readers[i];
+    struct membership *m = queue_membership(s->peer, s->queue);
 
-        if (reader->peer != s->peer || reader->queue != s->queue)
-            continue;
-        reader->policy = more_careful(reader->policy, s->policy);
-        reader->serve |= s->serve;
+    if (m->mark == walk->mark) {
+        topic->readers[m->index].policy = more_careful(topic->readers[m->index].policy, s->policy);
+        topic->readers[m->index].serve |= s->serve;
         return;
     }
-    if (s->peer->state == PEER_READY && may_read(walk->broker, s->peer, topic))
-        (void)add_reader(walk, s);
+    if (s->peer->state != PEER_READY || !may_read(walk->broker, s->peer, topic) ||
+        !add_reader(walk, s))
+        return;
+    m->mark = walk->mark;
+    m->index = topic->reader_count - 1;
 }
 
 static void take(struct walk *walk, const struct subscription *s)

@@ -214,11 +214,17 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
     operation->subscription = s->number;
 }
 
-static uint64_t send_unsubscribe(struct client *client, uint32_t number)
+/* @as_member: as one of a queue group. What came until now has been handed on, what comes from now
+ * on is dropped here, and the broker names it to another member. */
+static uint64_t send_unsubscribe(struct client *client, uint32_t number, bool as_member)
 {
-    struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 16);
+    struct writer w = client_control_begin(client, 2 * RECORD_HEAD_SIZE + 24);
     uint64_t id = client->next_id++;
 
+    if (as_member && !client->arrivals && client->topic_acked < client->topic_received) {
+        client->topic_acked = client->topic_received;
+        record_write_ack(&w, client->topic_acked);
+    }
     record_write_unsubscribe(&w, id, number);
     client_control_end(client, &w);
     return id;
@@ -227,13 +233,15 @@ static uint64_t send_unsubscribe(struct client *client, uint32_t number)
 void subscription_give_up(struct client *client, uint32_t number)
 {
     struct client_subscription *s = NULL;
+    bool as_member;
 
     HASH_FIND(hh, client->subscriptions, &number, sizeof(number), s);
     if (!s)
         return;
+    as_member = s->queue_size > 0;
     subscription_remove(client, s);
     if (client->state == CLIENT_READY)
-        (void)send_unsubscribe(client, number);
+        (void)send_unsubscribe(client, number, as_member);
 }
 
 void client_unsubscribe(struct client *client, struct moment now, uint32_t subscription,
@@ -242,6 +250,7 @@ void client_unsubscribe(struct client *client, struct moment now, uint32_t subsc
     struct operation *operation =
         operation_start(client, now, OPERATION_UNSUBSCRIBE, timeout_ms, ticket);
     struct client_subscription *s = NULL;
+    bool as_member;
 
     if (!operation)
         return;
@@ -250,12 +259,13 @@ void client_unsubscribe(struct client *client, struct moment now, uint32_t subsc
         operation_fail(client, operation, AICO_ENOTFOUND, "no such subscription");
         return;
     }
+    as_member = s->queue_size > 0;
     subscription_remove(client, s);
     if (client->state != CLIENT_READY) {
         operation_end(client, operation, &(struct client_answer){.text = ""});
         return;
     }
-    operation->id = send_unsubscribe(client, subscription);
+    operation->id = send_unsubscribe(client, subscription, as_member);
 }
 
 /* Channel-sealed topics are sent reader by reader: only to those who are there. */

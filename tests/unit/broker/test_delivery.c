@@ -348,6 +348,298 @@ static void a_gap_is_told_again_unless_it_was_acknowledged(void **state UNUSED)
     }
 }
 
+static void unsubscribe(struct client *c, uint32_t number)
+{
+    struct writer f = frame_begin();
+
+    record_write_unsubscribe(&f, c->next_id++, number);
+    client_send(c, &f);
+    pump(c->world);
+}
+
+static struct broker_settings small_outbox(void)
+{
+    struct broker_settings settings;
+
+    broker_settings_default(&settings);
+    settings.outbox_limit = 200 * 1024;
+    return settings;
+}
+
+/* It stays connected, but drops what it is told of a group it is not in. */
+static void who_leaves_a_group_leaves_its_losses_to_the_others(void **state UNUSED)
+{
+    struct broker_settings settings = small_outbox();
+    struct world w;
+    struct client *a, *b, *c;
+
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = overflow(&w, a);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    unsubscribe(b, b->next_subscription - 1);
+    b->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    assert_int_equal(delivered(c), 5);
+    expect_gap(c, AICO_ESLOW, 5);
+    expect_nothing(b, RECORD_GAP);
+    expect_nothing(b, RECORD_DELIVER);
+    world_deinit(&w);
+}
+
+static void what_it_was_handed_is_named_when_it_leaves_the_group(void **state UNUSED)
+{
+    struct world w;
+    struct client *a, *b, *c;
+    uint32_t number;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    number = subscribe_queue(b, "open/#", "workers");
+    subscribe_queue(b, "open/#", "others");
+    for (int i = 0; i < 3; i++)
+        publish(a, "open/x", "job");
+    pump(&w);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    subscribe_queue(c, "open/#", "others");
+    send_ack(b, 1);
+    unsubscribe(b, number);
+    expect_gap(c, AICO_EPEERAWAY, 2);
+    client_lose_link(b);
+    pump(&w);
+    expect_nothing(c, RECORD_GAP); /* once */
+    world_deinit(&w);
+}
+
+static void a_large_message_for_one_that_leaves_the_group_is_named(void **state UNUSED)
+{
+    struct world w;
+    struct client *a, *b, *c, *d;
+    uint32_t number;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    number = subscribe_queue(b, "open/#", "workers");
+    publish_fragment(a, "open/x", 50, 100000, 0, 60000);
+    pump(&w);
+    b->stalled = true;
+    d = connect_as(&w, "d");
+    publish_fragment(d, "open/y", 50, 100000, 0, 60000); /* and one that waits */
+    pump(&w);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    unsubscribe(b, number);
+    expect_gap(c, AICO_EPEERAWAY, 1);
+    expect_gap(c, AICO_EPEERAWAY, 1);
+    publish_fragment(a, "open/x", 50, 100000, 60000, 40000);
+    publish_fragment(d, "open/y", 50, 100000, 60000, 40000);
+    pump(&w);
+    expect_nothing(c, RECORD_DELIVER);
+    b->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    assert_int_equal(delivered(b), 1); /* the fragment that had left */
+    expect_nothing(b, RECORD_GAP);
+    world_deinit(&w);
+}
+
+static void a_new_registry_gives_a_groups_messages_to_who_may_read_them(void **state UNUSED)
+{
+    struct registry *registry;
+    struct world w;
+    struct client *a, *b, *c;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_queue(b, "open/#", "workers");
+    b->stalled = true;
+    for (int i = 0; i < 4; i++)
+        publish(a, "open/x", "job");
+    pump(&w);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    registry = registry_make(2, COMPONENTS, "open/** publish * subscribe a,c,d seal none\n");
+    broker_set_registry(w.broker, w.now, registry);
+    registry_unref(&registry);
+    b->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    assert_int_equal(delivered(c), 4);
+    expect_nothing(c, RECORD_GAP);
+    expect_nothing(b, RECORD_DELIVER);
+    world_deinit(&w);
+}
+
+static void nor_when_it_was_the_publisher_that_lost_its_right(void **state UNUSED)
+{
+    struct registry *registry;
+    struct world w;
+    struct client *a, *b, *c;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_queue(b, "open/#", "workers");
+    b->stalled = true;
+    publish(a, "open/x", "job");
+    pump(&w);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    registry = registry_make(2, COMPONENTS, "open/** publish d subscribe * seal none\n");
+    broker_set_registry(w.broker, w.now, registry);
+    registry_unref(&registry);
+    b->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    assert_int_equal(delivered(b) + delivered(c), 0);
+    expect_gap(b, AICO_EDENIED, 1);
+    world_deinit(&w);
+}
+
+/* @count messages, each on a topic of its own, that only leave gaps at @b. */
+static void leave_gaps(struct client *a, int count)
+{
+    char topic[32];
+
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(topic, sizeof(topic), "open/t%d", i);
+        publish_size(a, topic, i < count - 50 ? 400 : 4000);
+        if (i % 50 == 49)
+            pump(a->world);
+    }
+    pump(a->world);
+}
+
+/* Hundreds of reports that nobody merges are not the slowness of who inherits them. */
+static void who_inherits_losses_is_not_ended_for_them(void **state UNUSED)
+{
+    struct broker_settings settings = small_outbox();
+    struct world w;
+    struct client *a, *b, *c;
+
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_queue(b, "open/#", "workers");
+    b->stalled = true;
+    leave_gaps(a, 1550);
+    c = connect_as(&w, "c");
+    subscribe_queue(c, "open/#", "workers");
+    client_lose_link(b);
+    publish_size(a, "open/z", 60000);
+    publish_size(a, "open/z", 60000);
+    pump(&w);
+    assert_int_equal(c->kicked, 1); /* as each is, once: connected */
+    expect_nothing(c, RECORD_BYE);
+    assert_true(count_items(c, RECORD_GAP) > 1400);
+    world_deinit(&w);
+}
+
+static void what_one_inherits_is_bounded(void **state UNUSED)
+{
+    struct broker_settings settings = small_outbox();
+    struct world w;
+    struct client *a, *b, *c;
+
+    world_init_with(&w, &settings, COMPONENTS, RULES);
+    a = connect_as(&w, "a");
+    b = client_new(&w, "b");
+    c = connect_as(&w, "c");
+    for (int round = 0; round < 4; round++) {
+        struct writer f = frame_begin();
+
+        client_go(b);
+        subscribe_queue(b, "open/#", "workers");
+        b->stalled = true;
+        leave_gaps(a, 1550);
+        c->stalled = true;
+        record_write_subscribe(&f,
+                               &(struct record_subscribe){.id = c->next_id++,
+                                                          .subscription = c->next_subscription++,
+                                                          .filter = bytes_text("open/#"),
+                                                          .queue = bytes_text("workers")});
+        client_send(c, &f);
+        pump(&w);
+        client_lose_link(b);
+        b->stalled = false;
+        unsubscribe(c, c->next_subscription - 1);
+        advance(&w, 5000);
+    }
+    c->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    expect_nothing(c, RECORD_BYE);
+    assert_true(count_items(c, RECORD_GAP) > 1400);
+    assert_true(count_items(c, RECORD_GAP) <= settings.outbox_limit / 128);
+    world_deinit(&w);
+}
+
+static void two_groups_have_a_message_each_if_they_can(void **state UNUSED)
+{
+    struct world w;
+    struct client *a, *b, *c, *d;
+
+    world_init(&w);
+    a = connect_as(&w, "a");
+    b = connect_as(&w, "b");
+    subscribe_queue(b, "open/#", "one");
+    subscribe_queue(b, "open/#", "two");
+    c = connect_as(&w, "c");
+    d = connect_as(&w, "d");
+    subscribe_queue(c, "open/#", "one");
+    subscribe_queue(d, "open/#", "two");
+    c->stalled = d->stalled = true;
+    for (int i = 0; i < 4; i++) { /* what waits for them makes b the better one of both */
+        publish(a, "open/x", "job");
+        pump(&w);
+    }
+    c->stalled = d->stalled = false;
+    broker_all_writable(w.broker);
+    pump(&w);
+    assert_int_equal(delivered(b) + delivered(c) + delivered(d), 8);
+    world_deinit(&w);
+}
+
+static void a_session_is_in_few_groups(void **state UNUSED)
+{
+    struct record_subscribe subscribe = {.filter = bytes_text("open/#")};
+    struct world w;
+    struct client *b;
+    char name[16];
+
+    world_init(&w);
+    b = connect_as(&w, "b");
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 64; i++) {
+            (void)snprintf(name, sizeof(name), "q%d", i);
+            subscribe_queue(b, "open/#", name);
+            subscribe_queue(b, "open/x", name); /* in the same one */
+        }
+        subscribe.id = b->next_id++;
+        subscribe.subscription = b->next_subscription;
+        subscribe.queue = bytes_text("one more");
+        {
+            struct writer f = frame_begin();
+
+            record_write_subscribe(&f, &subscribe);
+            client_send(b, &f);
+        }
+        pump(&w);
+        expect_refused(b, subscribe.id, AICO_EQUOTA);
+        for (uint32_t i = 1; i <= 128; i++)
+            unsubscribe(b, b->next_subscription - i);
+        drop_items(b);
+        advance(&w, 10000);
+    }
+    world_deinit(&w);
+}
+
 static void an_ack_of_what_was_never_sent_is_a_breach(void **state UNUSED)
 {
     struct world w;
@@ -722,6 +1014,15 @@ int main(void)
         cmocka_unit_test(what_was_handed_to_one_that_dies_is_named_to_another),
         cmocka_unit_test(what_was_dropped_for_one_that_dies_is_named_to_another),
         cmocka_unit_test(a_gap_is_told_again_unless_it_was_acknowledged),
+        cmocka_unit_test(who_leaves_a_group_leaves_its_losses_to_the_others),
+        cmocka_unit_test(what_it_was_handed_is_named_when_it_leaves_the_group),
+        cmocka_unit_test(a_large_message_for_one_that_leaves_the_group_is_named),
+        cmocka_unit_test(a_new_registry_gives_a_groups_messages_to_who_may_read_them),
+        cmocka_unit_test(nor_when_it_was_the_publisher_that_lost_its_right),
+        cmocka_unit_test(who_inherits_losses_is_not_ended_for_them),
+        cmocka_unit_test(what_one_inherits_is_bounded),
+        cmocka_unit_test(two_groups_have_a_message_each_if_they_can),
+        cmocka_unit_test(a_session_is_in_few_groups),
         cmocka_unit_test(an_ack_of_what_was_never_sent_is_a_breach),
         cmocka_unit_test(who_leaves_a_group_leaves_what_waits_to_the_others),
         cmocka_unit_test(a_large_message_for_a_member_that_dies_is_named),

@@ -180,6 +180,31 @@ static void a_member_says_that_it_knows_of_a_loss(void **state UNUSED)
     world_deinit(&w);
 }
 
+/* What came before it left has been handed on, what comes later is dropped: the broker names that.
+ */
+static void who_leaves_a_group_says_what_it_had(void **state UNUSED)
+{
+    struct ended ended = {0};
+    struct world w;
+    uint32_t number;
+
+    world_init(&w);
+    link_up(&w);
+    subscribe_as_one_of(&w, "g/x", "workers");
+    number = sent_filter(&w, "g/x")->subscription;
+    subscribe_as_one_of(&w, "g/y", "others"); /* it goes on acknowledging */
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 3}, "AICO-MSGa");
+    forget_out(&w);
+    client_unsubscribe(w.client, w.now, number, 1000, &ended);
+    say_deliver(&w, (struct record_deliver){.topic = 10, .id = 4}, "AICO-MSGb");
+    pull(&w);
+    assert_int_equal(sent(&w, RECORD_ACK, 0)->id, 1);
+    assert_true(sent(&w, RECORD_ACK, 0) < sent(&w, RECORD_UNSUBSCRIBE, 0));
+    assert_true(sent(&w, RECORD_UNSUBSCRIBE, 0) < sent(&w, RECORD_ACK, 1));
+    assert_int_equal(sent(&w, RECORD_ACK, 1)->id, 2); /* as one of the other group */
+    world_deinit(&w);
+}
+
 static void who_is_in_no_group_does_not_say_it(void **state UNUSED)
 {
     struct world w;
@@ -767,6 +792,7 @@ int main(void)
         cmocka_unit_test(a_message_held_back_too_long_is_a_gap),
         cmocka_unit_test(a_member_says_what_it_has),
         cmocka_unit_test(a_member_says_that_it_knows_of_a_loss),
+        cmocka_unit_test(who_leaves_a_group_says_what_it_had),
         cmocka_unit_test(who_is_in_no_group_does_not_say_it),
         cmocka_unit_test(a_value_is_sealed_again_for_who_asks),
         cmocka_unit_test(a_broker_that_does_not_know_us_is_told_our_values_again),
