@@ -150,7 +150,7 @@ int aead_key_open(const struct aead_key *key, const uint8_t nonce_tail[8], struc
     assert(ad1.size <= AD_MAX && ad2.size <= AD_MAX - ad1.size);
     if (sealed.size < AEAD_TAG_SIZE)
         return AICO_EOPEN;
-    if (sealed.size >= LARGE && poly1305_is_fast())
+    if (sealed.size - AEAD_TAG_SIZE >= LARGE && poly1305_is_fast())
         return open_large(key, nonce_tail, ad1, ad2, sealed, to);
     /* libsodium checks the tag before it writes, and zeroes @to when it does not fit. */
     if (run_joined(key, nonce_tail, ad1, ad2, false, sealed, to) != 0)
