@@ -192,13 +192,16 @@ static void dial(struct aico_client *c, struct moment now)
         link_failed(c, now, r, err.text);
 }
 
-static void take_frames(struct aico_client *c, struct moment now, int count)
+/* Returns the time of the last one: each is judged by the time at which it was taken, also when the
+ * process was stopped in between. */
+static struct moment take_frames(struct aico_client *c, struct moment now, int count)
 {
     struct bytes frame;
 
     for (int i = 0; i < count; i++) {
         if (dealer_receive(c->dealer, &frame) < 0)
-            return;
+            break;
+        now = moment_now();
         if (client_receive(c->core, now, frame) < 0) { /* the core knows that it is over */
             const char *text;
             int code;
@@ -206,12 +209,14 @@ static void take_frames(struct aico_client *c, struct moment now, int count)
             if (client_is_ended(c->core, &code, &text))
                 note_failure(c, code, text);
             link_close(c, 0);
-            return;
+            break;
         }
     }
+    return now;
 }
 
-static void handle_link(struct aico_client *c, struct moment now, unsigned events)
+/* Returns the time for the rest of the turn. */
+static struct moment handle_link(struct aico_client *c, struct moment now, unsigned events)
 {
     struct aico_error err = {0};
 
@@ -222,7 +227,7 @@ static void handle_link(struct aico_client *c, struct moment now, unsigned event
     if (events & DEALER_WRITABLE)
         c->is_blocked = false;
     if (events & DEALER_FRAME)
-        take_frames(c, now, events & DEALER_ONE ? 1 : TURN_FRAMES_IN);
+        now = take_frames(c, now, events & DEALER_ONE ? 1 : TURN_FRAMES_IN);
     if (c->dealer && events & DEALER_DOWN) {
         int code = dealer_reason(c->dealer, &err);
 
@@ -230,6 +235,7 @@ static void handle_link(struct aico_client *c, struct moment now, unsigned event
             look_at_registry(c, now);
         link_failed(c, now, code, err.text);
     }
+    return now;
 }
 
 /* Whether more could be sent at once. */
@@ -616,7 +622,7 @@ static struct moment begin_turn(struct aico_client *c, unsigned events)
     if (events & DEALER_WOKEN)
         wake_clear(&c->wake);
     if (c->dealer)
-        handle_link(c, now, events);
+        now = handle_link(c, now, events);
     now = take_orders(c, now);
     if (now.boot_ms >= client_deadline(c->core))
         client_tick(c->core, now);
