@@ -47,6 +47,8 @@ has_ended() {
     [ "$status" -eq 6 ] || echo "$1 ended with $status: $(tail -n 1 "$WORK/$1.err")" >>"$WORK/ended"
 }
 
+# Nobody opens what was stored before its reader left a key, once its publisher is dead (docs/streams.md).
+check_exit "the reader was there once" 0 aico-bus --as book sub s/a --for 1s
 DIED=()
 : >"$WORK/ended"
 publisher 100000000
@@ -85,6 +87,7 @@ payloads() { sed -nE 's/.*"payload":"([^"]*)".*/\1/p' "$WORK/received"; }
 all_came() { [ "$(sort -u "$WORK/accepted" | comm -23 - <(payloads | sort -u) | wc -l)" -eq 0 ]; }
 until_true 120 all_came
 check "all $(lines accepted) that were accepted came ($(payloads | wc -l) with repetitions)" all_came
+all_came || { grep -oE '"(gap|unopened)":\{[^}]*' "$WORK/received"; sort -u "$WORK/accepted" | comm -23 - <(payloads | sort -u) | head -n 5; } | sed 's/^/      /'
 firsts() { grep '"attempt":1[,}]' "$WORK/received" | sed -E 's/.*"payload":"([^"]*)".*/\1/'; }
 check "none twice but where a repetition is marked" test -z "$(firsts | sort | uniq -d | head -n 5)"
 again() { awk '/^another reader$/ {life++; next} !/"payload":/ {next} {sub(/.*"payload":"/, ""); sub(/".*/, "")} of[$0] == life {print} {of[$0] = life}' "$WORK/received"; }
