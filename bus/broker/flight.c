@@ -95,16 +95,6 @@ static void direct_reader_left(struct broker *b, struct flight *flight, const ch
     flight_end(b, instance, LANE_DIRECT);
 }
 
-void flight_lost(struct broker *b, const struct flight *flight, struct queue *queue)
-{
-    queue_lost(b, &(struct gap){.topic = flight->topic,
-                                .sender = flight->sender,
-                                .cause = AICO_EPEERAWAY,
-                                .count = 1,
-                                .last_id = flight->id,
-                                .queue = queue});
-}
-
 void flights_forget(struct broker *b, struct broker_peer *peer)
 {
     struct flight *flight, *next;
@@ -119,10 +109,7 @@ void flights_forget(struct broker *b, struct broker_peer *peer)
             fr->peer = NULL;
             fr->first = fr->last = NULL;
             count_dropped(b, peer, fr->row, DROP_LINK_LOST, 1);
-            if (flight->lane == LANE_TOPIC) {
-                if (fr->queue)
-                    flight_lost(b, flight, fr->queue);
-            } else {
+            if (flight->lane == LANE_DIRECT) {
                 direct_reader_left(b, flight, peer->member->name);
                 break;
             }

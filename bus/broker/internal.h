@@ -486,7 +486,6 @@ struct broker {
     int64_t retained_expires_ms; /* nothing of them does earlier; 0: nothing does */
     struct queue *queues;
     uint64_t queue_mark, queue_turn;
-    uint64_t untold; /* queue.c: losses of the groups of who leaves that nobody could be told of */
     struct route_node *routes;
     uint64_t route_generation, route_mark;
     size_t subscription_count;
@@ -686,8 +685,6 @@ void flight_end(struct broker *broker, struct instance *instance, enum lane_kind
 void flight_abort(struct broker *broker, struct instance *instance, enum lane_kind lane,
                   enum broker_drop cause, int code);
 void flight_unref(struct flight *flight);
-/* @flight was for a member of @queue that has left; another one is told. */
-void flight_lost(struct broker *broker, const struct flight *flight, struct queue *queue);
 /* @peer reads no longer: flights forget it; direct ones are refused to their publisher. */
 void flights_forget(struct broker *broker, struct broker_peer *peer);
 void flights_recheck(struct broker *broker);
@@ -743,8 +740,6 @@ int on_ack(struct broker *broker, struct broker_peer *peer, const struct record 
 void queue_left(struct broker *broker, struct broker_peer *peer, const struct queue *queue);
 /* @peer may not have the message @entry any more; whether another of its group takes it. */
 bool queue_moved(struct broker *broker, struct broker_peer *peer, struct entry *entry);
-/* Messages for the group are lost with the member they had gone to: another one is told. */
-void queue_lost(struct broker *broker, const struct gap *loss);
 /* instance.c */
 struct instance *instance_get(struct broker *broker, struct member *member, uint64_t number);
 /* NULL when nothing is remembered of it. */

@@ -122,8 +122,8 @@ static void leave(struct broker *b, struct broker_peer *peer, int code, bool qui
     durables_peer_left(b, peer);
     values_peer_left(b, peer);
     requests_peer_left(b, peer);
-    flights_forget(b, peer);
     queue_left(b, peer, NULL);
+    flights_forget(b, peer);
     lane_clear(b, peer, code == AICO_EREVOKED ? DROP_REVOKED : DROP_LINK_LOST);
     will_session_ended(b, peer->instance, code);
     if (code == AICO_EREVOKED) {

@@ -222,8 +222,9 @@ static struct recipient *another(struct broker *b, struct topic *topic, const st
 }
 
 /* What others left to a member to be told of does not count as its own slowness; it is bounded by
- * itself. False: nobody is told, but who reads the log. */
-static bool inherit(struct broker *b, const struct gap *loss, const struct broker_peer *leaving)
+ * itself: what has no room adds to @untold. False: nobody is told. */
+static bool inherit(struct broker *b, const struct gap *loss, const struct broker_peer *leaving,
+                    uint64_t *untold)
 {
     struct recipient *to = another(b, loss->topic, loss->queue, loss->sender, leaving);
     struct gap gap = *loss;
@@ -231,17 +232,12 @@ static bool inherit(struct broker *b, const struct gap *loss, const struct broke
     if (!to)
         return false;
     if (to->peer->lanes[LANE_TOPIC].inherited + GAP_COST > b->settings.outbox_limit) {
-        b->untold += loss->count;
+        *untold += loss->count;
         return false;
     }
     gap.inherited = true;
     lane_report_loss(b, to->peer, &gap);
     return true;
-}
-
-void queue_lost(struct broker *b, const struct gap *loss)
-{
-    (void)inherit(b, loss, NULL);
 }
 
 bool queue_moved(struct broker *b, struct broker_peer *peer, struct entry *e)
@@ -297,9 +293,8 @@ void queue_left(struct broker *b, struct broker_peer *peer, const struct queue *
 {
     struct handed_over *handed, *next_handed;
     struct entry *e, *next;
-    uint64_t lost = 0;
+    uint64_t lost = 0, untold = 0;
 
-    b->untold = 0;
     end_flights(b, peer, queue);
     for (e = peer->lanes[LANE_TOPIC].head; e; e = next) {
         const struct queue *of = e->message ? e->queue : e->gap.queue;
@@ -310,14 +305,14 @@ void queue_left(struct broker *b, struct broker_peer *peer, const struct queue *
         /* What nobody else takes stays, or is counted as lost with its link. */
         if (e->message)
             (void)queue_moved(b, peer, e);
-        else if (inherit(b, &e->gap, peer))
+        else if (inherit(b, &e->gap, peer, &untold))
             lane_forget(b, peer, e);
     }
     DL_FOREACH_SAFE(peer->handed, handed, next_handed)
     {
         if (queue && handed->loss.queue != queue)
             continue;
-        (void)inherit(b, &handed->loss, peer);
+        (void)inherit(b, &handed->loss, peer, &untold);
         lost += handed->is_gap ? 0 : handed->loss.count;
         handed_free(peer, handed);
     }
@@ -326,9 +321,9 @@ void queue_left(struct broker *b, struct broker_peer *peer, const struct queue *
               "left as one of a queue group: what became of %llu messages it was handed is not "
               "known",
               (unsigned long long)lost);
-    if (b->untold > 0)
+    if (untold > 0)
         event(b, BROKER_WARNING, BROKER_EVENT_LIMIT, peer, AICO_EFULL,
               "left as one of a queue group: there is no room to tell the others of %llu messages "
               "that are lost",
-              (unsigned long long)b->untold);
+              (unsigned long long)untold);
 }
