@@ -15,7 +15,8 @@ offence() { # FILE:LINE text
 allowed() {
     case $1 in
     base) echo "" ;;
-    wire | crypto | config) echo "base" ;;
+    wire | cipher | config) echo "base" ;;
+    crypto) echo "base cipher" ;;
     transport) echo "base crypto" ;;
     trust | envelope) echo "base wire crypto" ;;
     store) echo "base wire crypto trust" ;;
@@ -23,7 +24,7 @@ allowed() {
     broker) echo "base wire crypto trust" ;;
     client) echo "base wire crypto trust envelope session store" ;;
     runtime) echo "base wire crypto trust envelope session store config broker client transport" ;;
-    peers) echo "bench common" ;;
+    peers) echo "bench common crypto" ;;
     keytool) echo "base wire crypto trust envelope store common" ;;
     *) echo "" ;;
     esac
@@ -61,8 +62,8 @@ while read -r pattern homes; do
     done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]+[<\"]$pattern" bus components tools \
         include --include='*.[ch]')
 done <<'HOMES'
-sodium bus/crypto/ components/common/curve.c tools/bench/
-openssl bus/crypto/poly1305.c components/common/curve.c
+sodium bus/cipher/ bus/crypto/ components/common/curve.c tools/bench/
+openssl bus/cipher/poly1305.c
 zmq bus/transport/ tools/bench/
 czmq bus/transport/
 sqlite3 bus/store/ components/backend/
@@ -79,6 +80,7 @@ while IFS=: read -r file line header; do
     folder=$(echo "$file" | cut -d/ -f2)
     case $header in
     common/* | "$folder"/*) ;;
+    cipher/*) [ "$file" = components/common/curve.c ] || offence "$file:$line" "only curve.c may include \"$header\"" ;;
     bench/*) [ "$folder" = cli ] || offence "$file:$line" "only aico-bus may include \"$header\"" ;;
     */*) offence "$file:$line" "a program may not include \"$header\"" ;;
     esac

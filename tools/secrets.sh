@@ -6,12 +6,12 @@
 # tools/secrets.sh [FOLDER...]
 set -u
 cd "$(dirname "$0")/.." || exit 1
-[ $# -gt 0 ] || set -- bus/crypto bus/envelope bus/session bus/trust bus/store
+[ $# -gt 0 ] || set -- bus/cipher bus/crypto bus/envelope bus/session bus/trust bus/store
 
 find "$@" -name '*.[ch]' -print0 | sort -z | xargs -0 perl -e '
     my $public = qr/identit|public|hash|continuation|dialer|_ID_SIZE|RATCHET_INIT_SIZE|prefix|topic|filter|name|NAME|HEADER|folder|descriptor
         |namespace|stamp|MAGIC|words\[|word,|fields\[|"|SIGNATURE_LINE|owner|transport|zeros|entr|role|text,
-        |\bpayload|document|audit_|scope|reader->key,|copy,\s/x;
+        |\bpayload|our_text,|document|audit_|scope|reader->key,|copy,\s/x;
     my $secret = qr/tag\b|mac\b|secret(?!_)|seed(?!->identity)|slot(?!s\[)|digest|confirm|commit|root|psk|verifier
         |passphrase|\bkey->(?:at|subkey)|subkey|ephemeral->at|transcript/xi;
     my ($bad, $seen) = (0, 0);

@@ -2,20 +2,20 @@
 /*
  * XChaCha20-Poly1305, whole or with a kept subkey. Pure, any thread.
  *
- * What is large has its stream from libsodium and its tag from libcrypto (poly1305.h), put together
- * as RFC 8439, section 2.8 says; the rest is libsodium's whole. The bytes are the same.
+ * What is large is put together from stream and tag of bus/cipher as RFC 8439, section 2.8 says;
+ * the rest is libsodium's whole. The bytes are the same.
  */
 #include <assert.h>
 
 #include <sodium.h>
 
 #include "base/cleanup.h"
+#include "cipher/poly1305.h"
+#include "cipher/stream.h"
 #include "crypto/aead.h"
-#include "crypto/poly1305.h"
 
 #define AD_SMALL 256 /* head and context of an envelope without metadata are 68 bytes */
 #define AD_MAX 70000
-#define LARGE 2048 /* bytes of a payload; below, libsodium's own is as fast */
 
 /* nonce_tail behind four zeros: what is left of an XChaCha20 nonce below the subkey. */
 static void short_nonce(const uint8_t tail[8], uint8_t ret_nonce[12])
@@ -75,6 +75,12 @@ static int run_joined(const struct aead_key *key, const uint8_t tail[8], struct 
     return run(key, tail, bytes_of(ad, ad1.size + ad2.size), seal, from, to);
 }
 
+/* Whether a payload of @size bytes is not done as fast by libsodium. */
+static bool is_large(size_t size)
+{
+    return poly1305_is_fast() && size >= (stream_is_fast() ? 1024 : 2048);
+}
+
 /* --- what is large -------------------------------------------------------------------------- */
 
 /* The tag of @sealed, without tag, and its associated data; the stream's first block is its key. */
@@ -100,19 +106,13 @@ static void tag_of(const struct aead_key *key, const uint8_t nonce[12], struct b
     memory_wipe(mac_key, sizeof(mac_key));
 }
 
-static void stream(const struct aead_key *key, const uint8_t nonce[12], struct bytes from,
-                   uint8_t *to)
-{
-    (void)crypto_stream_chacha20_ietf_xor_ic(to, from.at, from.size, nonce, 1, key->subkey.at);
-}
-
 static void seal_large(const struct aead_key *key, const uint8_t tail[8], struct bytes ad1,
                        struct bytes ad2, struct bytes plain, uint8_t *to)
 {
     uint8_t nonce[12];
 
     short_nonce(tail, nonce);
-    stream(key, nonce, plain, to);
+    chacha20_xor(to, plain.at, plain.size, nonce, 1, key->subkey.at);
     tag_of(key, nonce, ad1, ad2, bytes_of(to, plain.size), to + plain.size);
 }
 
@@ -128,7 +128,7 @@ static int open_large(const struct aead_key *key, const uint8_t tail[8], struct 
         memory_wipe(to, text.size);
         return AICO_EOPEN;
     }
-    stream(key, nonce, text, to);
+    chacha20_xor(to, text.at, text.size, nonce, 1, key->subkey.at);
     return 0;
 }
 
@@ -138,7 +138,7 @@ void aead_key_seal(const struct aead_key *key, const uint8_t nonce_tail[8], stru
                    struct bytes ad2, struct bytes plain, uint8_t *to)
 {
     assert(ad1.size <= AD_MAX && ad2.size <= AD_MAX - ad1.size);
-    if (plain.size >= LARGE && poly1305_is_fast())
+    if (is_large(plain.size))
         seal_large(key, nonce_tail, ad1, ad2, plain, to);
     else
         (void)run_joined(key, nonce_tail, ad1, ad2, true, plain, to);
@@ -150,7 +150,7 @@ int aead_key_open(const struct aead_key *key, const uint8_t nonce_tail[8], struc
     assert(ad1.size <= AD_MAX && ad2.size <= AD_MAX - ad1.size);
     if (sealed.size < AEAD_TAG_SIZE)
         return AICO_EOPEN;
-    if (sealed.size - AEAD_TAG_SIZE >= LARGE && poly1305_is_fast())
+    if (is_large(sealed.size - AEAD_TAG_SIZE))
         return open_large(key, nonce_tail, ad1, ad2, sealed, to);
     /* libsodium checks the tag before it writes, and zeroes @to when it does not fit. */
     if (run_joined(key, nonce_tail, ad1, ad2, false, sealed, to) != 0)

@@ -4,14 +4,21 @@
 
 #include <sodium.h>
 
+#include "cipher/poly1305.h"
+#include "cipher/stream.h"
 #include "crypto/crypto.h"
-#include "crypto/poly1305.h"
+
+static void ciphers_start(void)
+{
+    poly1305_start();
+    stream_start();
+}
 
 int crypto_start(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    if (sodium_init() < 0 || pthread_once(&once, poly1305_start) != 0)
+    if (sodium_init() < 0 || pthread_once(&once, ciphers_start) != 0)
         return AICO_EINTERNAL;
     return 0;
 }

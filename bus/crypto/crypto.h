@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sizes, start-up and secret memory of the crypto layer. The only layer that includes <sodium.h>.
+ * Sizes, start-up and secret memory of the crypto layer.
  * Specification of every function here: PROTOCOL.md section 1 (docs/protocol.md).
  */
 #ifndef CRYPTO_CRYPTO_H
@@ -19,7 +19,7 @@
 #define AEAD_TAG_SIZE 16
 #define LABEL_PREFIX "aico-bus/1 " /* in front of every label inside TAG() */
 
-/* sodium_init(), once; 0 or AICO_EINTERNAL. Safe to call from any thread, any number of times. */
+/* sodium_init() and what bus/cipher looks at, once; 0 or AICO_EINTERNAL. Safe to call from any thread, any number of times. */
 AICO_MUST_USE int crypto_start(void);
 
 /* Constant in time; both of @size bytes. */

@@ -373,7 +373,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
-    curve_by_libcrypto();
+    curve_start();
     guard_process();
     guard_files();
     r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);

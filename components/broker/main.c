@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_FRAMES);
     pid_remember();
-    curve_by_libcrypto();
+    curve_start();
     guard_process();
     guard_files();
     r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);

@@ -351,7 +351,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
-    curve_by_libcrypto();
+    curve_start();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)

@@ -5,8 +5,8 @@
  *
  * crypto_box "afternm" is crypto_secretbox under the shared key: XSalsa20 under HSalsa20's subkey,
  * of which the first 32 bytes are the key of Poly1305 and the rest goes over the message (D. J.
- * Bernstein, "Cryptography in NaCl", sections 9 and 10). Stream and comparison are libsodium's.
- * libcrypto is only given keys that serve for one frame, and wipes them.
+ * Bernstein, "Cryptography in NaCl", sections 9 and 10). Stream and tag of what is large are those
+ * of bus/cipher, the rest is libsodium's.
  */
 #include "common/curve.h"
 
@@ -15,35 +15,27 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <sodium.h>
 
-#define LARGE 2048 /* bytes of a frame; below, libsodium is as fast */
+#include "cipher/poly1305.h"
+#include "cipher/stream.h"
+
 #define MAC_SIZE crypto_secretbox_MACBYTES
-#define MAC_KEY_SIZE 32
-#define BLOCK_SIZE 64                          /* of Salsa20 */
-#define FIRST_SIZE (BLOCK_SIZE - MAC_KEY_SIZE) /* of the message, in the first block */
+/* Bytes of the message that the first block goes over. */
+#define FIRST_SIZE (STREAM_BLOCK_SIZE - POLY1305_KEY_SIZE)
 
-static EVP_MAC *mac; /* NULL: libcrypto is not used */
+static bool is_started;
 
-static void tag_of(const uint8_t *at, size_t size, const uint8_t key[MAC_KEY_SIZE],
-                   uint8_t ret_tag[MAC_SIZE])
+/* Whether a frame of @size bytes is not done as fast by libsodium. */
+static bool is_large(size_t size)
 {
-    EVP_MAC_CTX *context = EVP_MAC_CTX_new(mac);
-    size_t got;
-
-    if (!context || EVP_MAC_init(context, key, MAC_KEY_SIZE, NULL) != 1 ||
-        EVP_MAC_update(context, at, size) != 1 ||
-        EVP_MAC_final(context, ret_tag, &got, MAC_SIZE) != 1) /* wipes it */
-        (void)crypto_onetimeauth_poly1305(ret_tag, at, size, key);
-    EVP_MAC_CTX_free(context);
+    return is_started && size >= (stream_is_fast() ? 512 : 2048);
 }
 
 /* What both ways begin with. Wiped by who began. */
 struct stream {
-    uint8_t subkey[crypto_stream_salsa20_KEYBYTES];
-    uint8_t first[BLOCK_SIZE]; /* the key of Poly1305, and what goes over FIRST_SIZE bytes */
+    uint8_t subkey[STREAM_KEY_SIZE];
+    uint8_t first[STREAM_BLOCK_SIZE]; /* the key of Poly1305, and what goes over FIRST_SIZE bytes */
 };
 
 static void stream_begin(struct stream *stream, const uint8_t *nonce, const uint8_t *key)
@@ -52,14 +44,28 @@ static void stream_begin(struct stream *stream, const uint8_t *nonce, const uint
     (void)crypto_stream_salsa20(stream->first, sizeof(stream->first), nonce + 16, stream->subkey);
 }
 
-/* Over @size bytes in their place, FIRST_SIZE at least. */
-static void stream_apply(const struct stream *stream, uint8_t *at, size_t size,
+/* Lays the stream over @size bytes, FIRST_SIZE at least. The places may overlap. */
+static void stream_apply(const struct stream *stream, uint8_t *to, const uint8_t *from, size_t size,
                          const uint8_t *nonce)
 {
+    uintptr_t begin = (uintptr_t)to, other = (uintptr_t)from;
+
+    if (begin != other && begin < other + size && other < begin + size) {
+        memmove(to, from, size);
+        from = to;
+    }
     for (size_t i = 0; i < FIRST_SIZE; i++)
-        at[i] ^= stream->first[MAC_KEY_SIZE + i];
-    (void)crypto_stream_salsa20_xor_ic(at + FIRST_SIZE, at + FIRST_SIZE, size - FIRST_SIZE,
-                                       nonce + 16, 1, stream->subkey);
+        to[i] = from[i] ^ stream->first[POLY1305_KEY_SIZE + i];
+    salsa20_xor(to + FIRST_SIZE, from + FIRST_SIZE, size - FIRST_SIZE, nonce + 16, 1,
+                stream->subkey);
+}
+
+static void tag_of(const struct stream *stream, const uint8_t *sealed, size_t size,
+                   uint8_t ret_tag[MAC_SIZE])
+{
+    const struct bytes whole = {sealed, size};
+
+    poly1305(stream->first, &whole, 1, ret_tag);
 }
 
 static void seal(uint8_t *to, const uint8_t *from, size_t size, const uint8_t *nonce,
@@ -68,9 +74,8 @@ static void seal(uint8_t *to, const uint8_t *from, size_t size, const uint8_t *n
     struct stream stream;
 
     stream_begin(&stream, nonce, key);
-    memmove(to + MAC_SIZE, from, size);
-    stream_apply(&stream, to + MAC_SIZE, size, nonce);
-    tag_of(to + MAC_SIZE, size, stream.first, to);
+    stream_apply(&stream, to + MAC_SIZE, from, size, nonce);
+    tag_of(&stream, to + MAC_SIZE, size, to);
     sodium_memzero(&stream, sizeof(stream));
 }
 
@@ -83,12 +88,10 @@ static bool open_sealed(uint8_t *to, const uint8_t *from, size_t size, const uin
     bool is_genuine;
 
     stream_begin(&stream, nonce, key);
-    tag_of(from + MAC_SIZE, size, stream.first, tag);
+    tag_of(&stream, from + MAC_SIZE, size, tag);
     is_genuine = crypto_verify_16(tag, from) == 0;
-    if (is_genuine && to) {
-        memmove(to, from + MAC_SIZE, size);
-        stream_apply(&stream, to, size, nonce);
-    }
+    if (is_genuine && to)
+        stream_apply(&stream, to, from + MAC_SIZE, size, nonce);
     sodium_memzero(&stream, sizeof(stream));
     return is_genuine;
 }
@@ -99,7 +102,7 @@ static bool open_sealed(uint8_t *to, const uint8_t *from, size_t size, const uin
 static bool is_equal(void)
 {
     static uint8_t plain[8191], ours[sizeof(plain) + MAC_SIZE], theirs[sizeof(ours)];
-    static const size_t sizes[] = {LARGE, 4099, sizeof(plain)};
+    static const size_t sizes[] = {600, 2048, 4099, sizeof(plain)};
     uint8_t key[crypto_secretbox_KEYBYTES], nonce[crypto_secretbox_NONCEBYTES];
 
     randombytes_buf(key, sizeof(key));
@@ -119,19 +122,13 @@ static bool is_equal(void)
     return true;
 }
 
-void curve_by_libcrypto(void)
+void curve_start(void)
 {
-    /* Of its own: no configuration file, no provider of somebody else's. */
-    OSSL_LIB_CTX *library = sodium_init() < 0 ? NULL : OSSL_LIB_CTX_new();
-
-    if (!library)
+    if (sodium_init() < 0)
         return;
-    mac = EVP_MAC_fetch(library, "POLY1305", NULL);
-    if (mac && is_equal())
-        return;
-    EVP_MAC_free(mac);
-    mac = NULL;
-    OSSL_LIB_CTX_free(library);
+    poly1305_start();
+    stream_start();
+    is_started = poly1305_is_fast() && is_equal();
 }
 
 /* --- in place of libsodium's ---------------------------------------------------------------- */
@@ -140,7 +137,7 @@ __attribute__((visibility("default"))) int
 crypto_box_easy_afternm(unsigned char *to, const unsigned char *from, unsigned long long size,
                         const unsigned char *nonce, const unsigned char *key)
 {
-    if (size < LARGE || size > crypto_secretbox_MESSAGEBYTES_MAX || !mac)
+    if (!is_large(size) || size > crypto_secretbox_MESSAGEBYTES_MAX)
         return crypto_secretbox_easy(to, from, size, nonce, key);
     seal(to, from, (size_t)size, nonce, key);
     return 0;
@@ -150,7 +147,7 @@ __attribute__((visibility("default"))) int
 crypto_box_open_easy_afternm(unsigned char *to, const unsigned char *from, unsigned long long size,
                              const unsigned char *nonce, const unsigned char *key)
 {
-    if (size < LARGE + MAC_SIZE || !mac)
+    if (size < MAC_SIZE || !is_large(size - MAC_SIZE))
         return crypto_secretbox_open_easy(to, from, size, nonce, key);
     return open_sealed(to, from, (size_t)size - MAC_SIZE, nonce, key) ? 0 : -1;
 }

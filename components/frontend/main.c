@@ -257,7 +257,7 @@ int main(int argc, char **argv)
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
     pid_remember();
-    curve_by_libcrypto();
+    curve_start();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)

@@ -4,7 +4,7 @@
  * no plaintext. It is asked through a library context of its own, so no configuration file is read
  * and no provider or engine of the machine or the application decides what a tag is.
  */
-#include "crypto/poly1305.h"
+#include "cipher/poly1305.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
