@@ -3,11 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/fifo.h"
 #include "base/secret.h"
 
-#define CHUNK_SIZE ((size_t)256 * 1024)
+/* Room for a payload of 64 KiB and its head; when it is emptied and wiped it is still in a cache.
+ */
+#define CHUNK_SIZE ((size_t)72 * 1024)
 #define HEAD_SIZE sizeof(uint64_t)
+#define LINE_SIZE ((size_t)64) /* of the processor's caches */
+#define AHEAD ((size_t)1024)
+#define AHEAD_MAX ((size_t)256) /* bytes of a block that are worth it */
 
 struct fifo_chunk {
     struct fifo_chunk *next;
@@ -63,7 +69,7 @@ static struct fifo_chunk *chunk_new(struct fifo *fifo, size_t need)
     if (fifo->spares && fifo->spares->capacity >= need) {
         chunk = spare_take(fifo);
     } else {
-        size_t capacity = need > CHUNK_SIZE ? need : CHUNK_SIZE;
+        size_t capacity = MAX(need, CHUNK_SIZE);
 
         chunk = malloc(sizeof(*chunk) + capacity);
         if (!chunk)
@@ -73,6 +79,16 @@ static struct fifo_chunk *chunk_new(struct fifo *fifo, size_t need)
     chunk->next = NULL;
     chunk->begin = chunk->end = 0;
     return chunk;
+}
+
+/* Where one of the next blocks will stand: who emptied that memory has it in another core's cache,
+ * and what is written there under a lock waits less when it is already on its way. */
+static void prefetch(struct fifo_chunk *chunk, size_t size)
+{
+    size_t at = chunk->end + AHEAD, end = MIN(at + MIN(size, AHEAD_MAX), chunk->capacity);
+
+    for (; at < end; at += LINE_SIZE)
+        __builtin_prefetch(chunk->data + at, 1);
 }
 
 void *fifo_push(struct fifo *fifo, size_t size)
@@ -93,6 +109,7 @@ void *fifo_push(struct fifo *fifo, size_t size)
     offset = chunk->end;
     *size_at(chunk, offset) = size;
     chunk->end += need;
+    prefetch(chunk, need);
     fifo->count++;
     fifo->bytes += size;
     return chunk->data + offset + HEAD_SIZE;

@@ -2,7 +2,8 @@
 /*
  * Blocks of memory that one thread takes and another gives back, over and over: messages on their
  * way to the application. malloc() returns what it is given to the system as soon as a queue is
- * empty and asks for it anew, page by page; this keeps up to 8 MiB of each size in a process.
+ * empty and asks for it anew, page by page; this keeps up to 8 MiB of each size in a process, and
+ * of each thread the block of up to 4 KiB that it gave back last.
  *
  * A block may be given back by any thread at any time, also after its taker is gone. A struct
  * pool_taker belongs to one thread.

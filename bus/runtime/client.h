@@ -39,7 +39,7 @@
 #define CLIENT_RECEIVE_WINDOW (4u * 1024 * 1024)     /* bytes the broker may send ahead */
 #define CLIENT_INBOX_LIMIT ((size_t)8 * 1024 * 1024) /* unread bytes: no further credit */
 #define CLIENT_INBOX_HARD ((size_t)64 * 1024 * 1024) /* unread bytes: see inbox_put() */
-#define CLIENT_QUEUE_LIMIT ((size_t)8 * 1024 * 1024) /* queued bytes: no room */
+#define CLIENT_QUEUE_LIMIT ((size_t)2 * 1024 * 1024) /* queued bytes: no room */
 #define CLIENT_OUTBOX_LIMIT                                                                        \
     ((size_t)64 * 1024 * 1024) /* of the file, unless the application says */
 #define CLIENT_VERDICTS 32     /* topics whose rule is remembered */

@@ -63,6 +63,113 @@ static void without_a_taker_it_is_malloc(void **state UNUSED)
     assert_null(pool_take(NULL, SIZE_MAX));
 }
 
+/* Under AddressSanitizer the pool is malloc(), and says nothing of what was given back. */
+static bool is_pool(void)
+{
+    struct pool_taker taker = {0};
+    void *first = pool_take(&taker, 4000), *again;
+    bool is_same;
+
+    pool_give(first);
+    again = pool_take(&taker, 4000);
+    is_same = again == first;
+    pool_give(again);
+    pool_taker_deinit(&taker);
+#if defined(__SANITIZE_ADDRESS__)
+    return false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return false;
+#endif
+#endif
+    assert_true(is_same);
+    return true;
+}
+
+static void who_gives_back_takes_the_same_block_again(void **state UNUSED)
+{
+    struct pool_taker taker = {0};
+    void *first, *other;
+
+    if (!is_pool())
+        skip();
+    first = pool_take(&taker, 3000);
+    other = pool_take(&taker, 300);
+    pool_give(first);
+    assert_ptr_equal(pool_take(&taker, 3000), first);
+    pool_give(first);
+    pool_give(other); /* of another size: the one before it goes to all */
+    first = pool_take(&taker, 3000);
+    assert_true(first != other);
+    assert_ptr_equal(pool_take(&taker, 300), other);
+    pool_give(first);
+    pool_give(other);
+    pool_taker_deinit(&taker);
+}
+
+static void *take_and_give(void *context)
+{
+    struct pool_taker taker = {0};
+    void **ret_block = context;
+
+    *ret_block = pool_take(&taker, 1000);
+    pool_taker_deinit(&taker);
+    pool_give(*ret_block);
+    return NULL;
+}
+
+static void a_thread_that_ends_leaves_its_block_to_others(void **state UNUSED)
+{
+    struct pool_taker taker = {0};
+    pthread_t thread;
+    void *block, *mine;
+
+    if (!is_pool())
+        skip();
+    assert_int_equal(pthread_create(&thread, NULL, take_and_give, &block), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    mine = pool_take(&taker, 1000);
+    assert_ptr_equal(mine, block);
+    pool_give(mine);
+    pool_taker_deinit(&taker);
+}
+
+/* What gives back when a thread ends is perhaps called after the pool. */
+static void give_late(void *block)
+{
+    pool_give(block);
+}
+
+static void *end_late(void *context)
+{
+    struct pool_taker taker = {0};
+    pthread_key_t key;
+    void **ret_block = context, *other = pool_take(&taker, 2000);
+
+    *ret_block = pool_take(&taker, 2000);
+    pool_taker_deinit(&taker);
+    pool_give(other);
+    if (pthread_key_create(&key, give_late) != 0 || pthread_setspecific(key, *ret_block) != 0)
+        abort();
+    return NULL;
+}
+
+static void what_a_thread_gives_back_at_its_end_is_not_lost(void **state UNUSED)
+{
+    struct pool_taker taker = {0};
+    pthread_t thread;
+    void *block, *mine;
+
+    if (!is_pool())
+        skip();
+    assert_int_equal(pthread_create(&thread, NULL, end_late, &block), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    mine = pool_take(&taker, 2000);
+    assert_ptr_equal(mine, block);
+    pool_give(mine);
+    pool_taker_deinit(&taker);
+}
+
 /* One thread takes what others give back. */
 static struct lane {
     pthread_mutex_t lock;
@@ -123,6 +230,9 @@ int main(void)
         cmocka_unit_test(every_size_is_writable_and_aligned),
         cmocka_unit_test(blocks_that_are_out_do_not_overlap),
         cmocka_unit_test(without_a_taker_it_is_malloc),
+        cmocka_unit_test(who_gives_back_takes_the_same_block_again),
+        cmocka_unit_test(a_thread_that_ends_leaves_its_block_to_others),
+        cmocka_unit_test(what_a_thread_gives_back_at_its_end_is_not_lost),
         cmocka_unit_test(threads_give_back_what_another_takes),
     };
 

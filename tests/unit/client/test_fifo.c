@@ -275,7 +275,7 @@ static void emptied_chunks_go_back_to_who_fills(void **state UNUSED)
     assert_int_equal(emptied.spare_count, 0);
     assert_ptr_equal(fifo_push(&filled, 100), first);
     for (int i = 0; i < 10; i++)
-        assert_non_null(fifo_push(&other, 200000)); /* each in a chunk of its own */
+        assert_non_null(fifo_push(&other, 50000)); /* each in a chunk of its own */
     fifo_splice(&emptied, &other);
     while (fifo_front(&emptied, NULL))
         fifo_pop(&emptied);
