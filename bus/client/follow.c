@@ -112,9 +112,10 @@ void follow_free(struct client_follow **follow)
 void follow_send(struct client *client, struct client_subscription *s)
 {
     struct client_follow *f = s->follow;
+    uint64_t id = subscription_next_id(client, s);
     struct writer w = client_control_begin(client, RECORD_HEAD_SIZE + 64 + 3 * 256);
     struct record_follow record = {
-        .id = s->id = client->next_id++,
+        .id = id,
         .subscription = s->number,
         .start = f->start,
         .value = f->value,
@@ -165,6 +166,8 @@ void client_follow(struct client *client, struct moment now, const struct follow
         s = subscription_new(client, request->filter, SLOW_BLOCK, false, bytes_of(NULL, 0), false,
                              f);
     }
+    if (s && client->state == CLIENT_ENDED) /* for want of memory; that was the answer, too */
+        return;
     if (s) {
         operation->subscription = s->number;
         return;

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/pool.h"
 #include "client/client.h"
+#include "session/filters.h"
 #include "session/peers.h"
 #include "wire/stream_record.h"
 #include "wire/topic.h"
@@ -199,10 +200,11 @@ struct parked {
 struct client_follow; /* follow.c */
 
 struct client_subscription {
-    UT_hash_handle hh;
+    UT_hash_handle hh;            /* by number */
+    UT_hash_handle hh_by_id;      /* of those that have one */
     struct client_follow *follow; /* of stored messages; NULL: of what comes live */
     uint32_t number;
-    uint64_t id;   /* of the SUBSCRIBE in this session */
+    uint64_t id;   /* of the SUBSCRIBE in this session; 0: none yet */
     bool live;     /* the broker said OK in this session */
     bool again;    /* it wants to be asked later */
     bool internal; /* ours (presence, heads), not the application's */
@@ -322,7 +324,9 @@ struct client {
     int64_t subscribe_again_ms; /* boot clock: SUBSCRIBEs that were too many; 0: none */
     int64_t values_due_ms; /* boot clock: a value that was asked for is given up, or (1) one of ours
                               has an answer that is waited for; 0: none is */
-    struct client_subscription *subscriptions;
+    struct client_subscription *subscriptions, *subscriptions_by_id;
+    struct filters heard[2]; /* of those that bring what comes live; [1]: to one of a queue group */
+    bool has_heads;          /* one of ours is of TOPIC_HEADS */
     uint32_t next_subscription;
     struct operation *operations;
     bool presence_wanted;
@@ -615,6 +619,8 @@ int receive_receivers(struct client *client, const struct record_receivers *reco
 struct client_subscription *subscription_new(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, struct bytes queue,
                                              bool internal, struct client_follow *follow);
+/* The id under which @s is said to the broker next. */
+uint64_t subscription_next_id(struct client *client, struct client_subscription *s);
 void subscriptions_resend(struct client *client);
 struct client_subscription *subscription_add(struct client *client, struct bytes filter,
                                              uint8_t policy, bool serve, struct bytes queue,

@@ -91,14 +91,10 @@ const struct rule *client_topic_rule(struct client *client, struct client_topic 
 
 bool topic_is_subscribed(struct client *client, struct client_topic *topic)
 {
-    struct client_subscription *s, *next;
-
     if (topic->match_generation == client->match_generation)
         return topic->subscribed;
-    topic->subscribed = false;
-    HASH_ITER(hh, client->subscriptions, s, next)
-    if (!s->follow && filter_matches(bytes_of(s->filter, s->size), topic_name(topic)))
-        topic->subscribed = true;
+    topic->subscribed = filters_match(&client->heard[0], topic_name(topic)) ||
+                        filters_match(&client->heard[1], topic_name(topic));
     topic->match_generation = client->match_generation;
     return topic->subscribed;
 }

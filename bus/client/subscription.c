@@ -7,21 +7,49 @@
 
 #define SUBSCRIBE_AGAIN_MS 1000 /* "ask again in a second" */
 
+uint64_t subscription_next_id(struct client *client, struct client_subscription *s)
+{
+    if (s->hh_by_id.tbl)
+        HASH_DELETE(hh_by_id, client->subscriptions_by_id, s);
+    s->hh_by_id.tbl = NULL;
+    s->id = client->next_id++;
+    HASH_ADD(hh_by_id, client->subscriptions_by_id, id, sizeof(s->id), s);
+    if (!s->hh_by_id.tbl)
+        client_end(client, AICO_ENOMEM, "out of memory");
+    return s->id;
+}
+
+static bool is_presence_of_all(const struct client_subscription *s)
+{
+    return s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_PRESENCE_PREFIX "*");
+}
+
+static bool is_heads(const struct client_subscription *s)
+{
+    return s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_HEADS);
+}
+
+static struct filters *heard_with(struct client *client, const struct client_subscription *s)
+{
+    return &client->heard[s->queue_size > 0];
+}
+
 static void send_subscribe(struct client *client, struct client_subscription *s)
 {
     struct writer w;
+    uint64_t id;
 
     s->again = false;
     if (s->follow) {
         follow_send(client, s);
         return;
     }
+    id = subscription_next_id(client, s);
     w = client_control_begin(client, RECORD_HEAD_SIZE + 32 + TOPIC_SIZE_MAX + CLIENT_QUEUE_MAX);
 
-    s->id = client->next_id++;
     s->live = false;
     record_write_subscribe(&w, &(struct record_subscribe){
-                                   .id = s->id,
+                                   .id = id,
                                    .subscription = s->number,
                                    .policy = s->policy,
                                    .serve = s->serve,
@@ -57,12 +85,19 @@ struct client_subscription *subscription_new(struct client *client, struct bytes
         free(s);
         return NULL;
     }
+    if (!follow && filters_add(heard_with(client, s), bytes_of(s->filter, s->size), 0) < 0) {
+        free(s);
+        return NULL;
+    }
     HASH_ADD(hh, client->subscriptions, number, sizeof(s->number), s);
     if (!HASH_ADDED(hh, s)) {
+        if (!follow)
+            filters_remove(heard_with(client, s), bytes_of(s->filter, s->size));
         free(s);
         return NULL;
     }
     s->follow = follow;
+    client->has_heads |= is_heads(s);
     client->match_generation++;
     client->queue_count += s->queue_size > 0;
     if (client->state == CLIENT_READY)
@@ -72,15 +107,17 @@ struct client_subscription *subscription_new(struct client *client, struct bytes
 
 static void subscription_remove(struct client *client, struct client_subscription *s)
 {
-    struct client_subscription *other, *next;
-    bool again = false; /* the same filter twice */
+    struct bytes filter = bytes_of(s->filter, s->size);
 
     HASH_DEL(client->subscriptions, s);
-    HASH_ITER(hh, client->subscriptions, other, next)
-    again |= !other->follow && (other->queue_size > 0) == (s->queue_size > 0) &&
-             bytes_equal(bytes_of(other->filter, other->size), bytes_of(s->filter, s->size));
-    if (!again && !s->follow)
-        sessions_unsubscribed(client->sessions, bytes_of(s->filter, s->size), s->queue_size > 0);
+    if (s->hh_by_id.tbl)
+        HASH_DELETE(hh_by_id, client->subscriptions_by_id, s);
+    if (!s->follow) {
+        filters_remove(heard_with(client, s), filter);
+        if (filters_count(heard_with(client, s), filter) == 0) /* it may be there twice */
+            sessions_unsubscribed(client->sessions, filter, s->queue_size > 0);
+    }
+    client->has_heads &= !is_heads(s);
     follow_free(&s->follow);
     client->queue_count -= s->queue_size > 0;
     free(s);
@@ -99,17 +136,10 @@ void subscriptions_resend(struct client *client)
 
 static struct client_subscription *find_by_id(struct client *client, uint64_t id)
 {
-    struct client_subscription *s, *next;
+    struct client_subscription *s = NULL;
 
-    HASH_ITER(hh, client->subscriptions, s, next)
-    if (s->id == id)
-        return s;
-    return NULL;
-}
-
-static bool is_presence_of_all(const struct client_subscription *s)
-{
-    return s->internal && bytes_equal_text(bytes_of(s->filter, s->size), TOPIC_PRESENCE_PREFIX "*");
+    HASH_FIND(hh_by_id, client->subscriptions_by_id, &id, sizeof(id), s);
+    return s;
 }
 
 void subscription_live(struct client *client, struct moment now, uint64_t id, uint32_t value)
@@ -185,8 +215,7 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
 {
     struct operation *operation =
         operation_start(client, now, OPERATION_SUBSCRIBE, timeout_ms, ticket);
-    struct client_subscription *s, *heads, *next;
-    bool has_heads = false;
+    struct client_subscription *s;
 
     if (!operation)
         return;
@@ -199,14 +228,15 @@ void client_subscribe(struct client *client, struct moment now, struct bytes fil
         return;
     }
     /* Whoever reads topics also hears how far their publishers have come. */
-    HASH_ITER(hh, client->subscriptions, heads, next)
-    has_heads |=
-        heads->internal && bytes_equal_text(bytes_of(heads->filter, heads->size), TOPIC_HEADS);
-    if (!has_heads && !topic_is_internal(filter))
+    if (!client->has_heads && !topic_is_internal(filter))
         (void)subscription_add(client, bytes_text(TOPIC_HEADS), SLOW_DROP_OLD, false,
                                bytes_of(NULL, 0), true);
     values_forget_shown(client, filter);
+    if (client->state == CLIENT_ENDED) /* for want of memory; that was the answer, too */
+        return;
     s = subscription_add(client, filter, policy, serve, queue, false);
+    if (client->state == CLIENT_ENDED)
+        return;
     if (!s) {
         operation_fail(client, operation, AICO_ENOMEM, "out of memory");
         return;
@@ -282,10 +312,13 @@ void client_subscriptions_free(struct client *client)
 {
     struct client_subscription *s, *next;
 
+    HASH_CLEAR(hh_by_id, client->subscriptions_by_id);
     HASH_ITER(hh, client->subscriptions, s, next)
     {
         HASH_DEL(client->subscriptions, s);
         follow_free(&s->follow);
         free(s);
     }
+    filters_deinit(&client->heard[0]);
+    filters_deinit(&client->heard[1]);
 }

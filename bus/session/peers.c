@@ -67,7 +67,6 @@ void sessions_free(struct sessions **sessions)
 {
     struct sessions *s = *sessions;
     struct peer *peer, *next;
-    struct heard_filter *heard;
 
     if (!s)
         return;
@@ -79,10 +78,8 @@ void sessions_free(struct sessions **sessions)
     stored_free(s);
     resumes_free(s);
     ratchets_free(s);
-    while ((heard = s->heard) != NULL) {
-        LL_DELETE(s->heard, heard);
-        free(heard);
-    }
+    filters_deinit(&s->heard);
+    filters_deinit(&s->shared);
     events_free(s);
     buffer_wipe_deinit(&s->plain);
     guarded_free(&s->hedge);
@@ -317,60 +314,30 @@ void sessions_link_up(struct sessions *s, struct moment now)
 
 /* --- what we listen to ---------------------------------------------------------------------- */
 
-static struct heard_filter *heard_find(struct sessions *s, struct bytes filter, bool shared)
-{
-    struct heard_filter *heard;
-
-    LL_FOREACH(s->heard, heard)
-    if (heard->shared == shared && bytes_equal(bytes_of(heard->filter, heard->size), filter))
-        break;
-    return heard;
-}
-
 bool peers_is_subscribed(const struct sessions *s, struct bytes topic)
 {
-    const struct heard_filter *heard;
-
-    LL_FOREACH(s->heard, heard)
-    if (filter_matches(bytes_of(heard->filter, heard->size), topic))
-        return true;
-    return false;
+    return filters_match(&s->heard, topic) || filters_match(&s->shared, topic);
 }
 
 bool peers_is_shared(const struct sessions *s, struct bytes topic)
 {
-    const struct heard_filter *heard;
-    bool shared = false;
-
-    LL_FOREACH(s->heard, heard)
-    if (filter_matches(bytes_of(heard->filter, heard->size), topic)) {
-        if (!heard->shared)
-            return false;
-        shared = true;
-    }
-    return shared;
+    return filters_match(&s->shared, topic) && !filters_match(&s->heard, topic);
 }
 
 int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filter, bool shared)
 {
-    struct heard_filter *heard;
+    struct filters *heard = shared ? &s->shared : &s->heard;
 
-    /* Said again after the link was lost: what was missed meanwhile is a gap like any other. */
-    if (heard_find(s, filter, shared))
-        return 0;
-    if (filter.size > TOPIC_SIZE_MAX)
+    if (!filter_is_valid(filter))
         return AICO_ETOPIC;
-    heard = calloc(1, sizeof(*heard));
-    if (!heard)
+    /* Said again after the link was lost: what was missed meanwhile is a gap like any other. */
+    if (filters_count(heard, filter) > 0)
+        return 0;
+    if (filters_add(heard, filter, ++s->order) < 0)
         return AICO_ENOMEM;
     /* The first one also says that we did not listen before, whatever HEADS told meanwhile. */
     if (!s->heard_any)
-        readers_heard_less(s);
-    heard->since = ++s->order;
-    heard->shared = shared;
-    heard->size = (uint8_t)filter.size;
-    bytes_copy(heard->filter, filter);
-    LL_PREPEND(s->heard, heard);
+        readers_heard_none(s);
     s->heard_any = true;
     readers_heard_more(s, now, filter);
     ratchets_heard_more(s, filter);
@@ -379,13 +346,12 @@ int sessions_subscribed(struct sessions *s, struct moment now, struct bytes filt
 
 void sessions_unsubscribed(struct sessions *s, struct bytes filter, bool shared)
 {
-    struct heard_filter *heard = heard_find(s, filter, shared);
+    struct filters *heard = shared ? &s->shared : &s->heard;
 
-    if (!heard)
+    if (filters_count(heard, filter) == 0)
         return;
-    LL_DELETE(s->heard, heard);
-    free(heard);
-    readers_heard_less(s);
+    filters_remove(heard, filter);
+    readers_heard_less(s, filter);
 }
 
 void sessions_set_backlogged(struct sessions *s, bool backlogged)

@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/bucket.h"
 #include "session/channel.h"
+#include "session/filters.h"
 #include "session/group.h"
 #include "session/keep.h"
 #include "session/level.h"
@@ -224,14 +225,6 @@ struct published_topic {
     char name[];
 };
 
-struct heard_filter {
-    struct heard_filter *next;
-    uint64_t since; /* order */
-    bool shared;    /* with the other members of a queue group */
-    uint8_t size;
-    char filter[TOPIC_SIZE_MAX + 1];
-};
-
 /* A component's reading key. */
 struct known_reading {
     UT_hash_handle hh;
@@ -261,8 +254,9 @@ struct sessions {
     struct publication *publications;
     struct published_topic *topics;
     struct published_topic *last_topic;
-    struct heard_filter *heard;
-    bool heard_any; /* sessions_subscribed() was called, ever */
+    struct filters heard;  /* what we listen to: order since when */
+    struct filters shared; /* the same with the other members of a queue group */
+    bool heard_any;        /* sessions_subscribed() was called, ever */
     bool link, backlogged, closed;
     struct known_reading *readings;
     bool readings_known; /* in this session with the broker */
@@ -510,6 +504,9 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
 void readers_on_refuse(struct sessions *s, struct moment now, struct peer *peer,
                        const struct control *refuse);
 void readers_heard_more(struct sessions *s, struct moment now, struct bytes filter);
-void readers_heard_less(struct sessions *s);
+/* Topics that match @filter may be heard by fewer filters than before. */
+void readers_heard_less(struct sessions *s, struct bytes filter);
+/* Nothing was heard until now. */
+void readers_heard_none(struct sessions *s);
 
 #endif

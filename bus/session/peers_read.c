@@ -411,30 +411,14 @@ void sessions_receive_group(struct sessions *s, struct moment now, struct bytes 
 static bool expects(void *context, const struct group_reader *reader, struct bytes topic)
 {
     const struct sessions *s = context;
-    const struct heard_filter *heard;
 
-    if (!s->heard_any)
-        return true;
-    LL_FOREACH(s->heard, heard)
-    if (heard->since < reader->listed_at &&
-        filter_matches(bytes_of(heard->filter, heard->size), topic))
-        return true;
-    return false;
+    return !s->heard_any || filters_match_below(&s->heard, topic, reader->listed_at) ||
+           filters_match_below(&s->shared, topic, reader->listed_at);
 }
 
 static bool shares(void *context, struct bytes topic)
 {
     return peers_is_shared(context, topic);
-}
-
-static bool overlaps_heard(const struct sessions *s, struct bytes filter)
-{
-    const struct heard_filter *heard;
-
-    LL_FOREACH(s->heard, heard)
-    if (filter_overlaps(bytes_of(heard->filter, heard->size), filter))
-        return true;
-    return false;
 }
 
 /* The answer to a request of ours says where every topic stands. */
@@ -570,6 +554,8 @@ static void release_waiting(struct sessions *s, struct moment now, struct peer *
             r = open_with(s, now, peer, known, topic, held->delivery, &e, held->cookie);
         if (r < 0)
             fail(s, peer, topic, r, held->cookie);
+        else if (s->heard_any && !peers_is_subscribed(s, topic)) /* not any more */
+            readers_heard_less(s, topic);
         held_remove(&peer->waiting, held);
     }
 }
@@ -608,7 +594,8 @@ void readers_on_key(struct sessions *s, struct moment now, struct peer *peer,
         ask_remove(peer, ask);
     } else if (ask) {
         ask->quiet = true; /* the key is here; an earlier answer, whose list says too little */
-    } else if (reader->listed_at == 0 && overlaps_heard(s, key->filter)) {
+    } else if (reader->listed_at == 0 && (filters_overlap(&s->heard, key->filter) ||
+                                          filters_overlap(&s->shared, key->filter))) {
         ask_for_list(s, now, peer, reader);
     }
     release_waiting(s, now, peer);
@@ -632,6 +619,24 @@ void readers_on_refuse(struct sessions *s, struct moment now, struct peer *peer,
 
 /* --- what we listen to ---------------------------------------------------------------------- */
 
+/* The topic of @reader that @filter matches behind @before, which is NULL at first; NULL: no more.
+ */
+static struct reader_topic *next_match(const struct group_reader *reader, struct bytes filter,
+                                       const struct reader_topic *before)
+{
+    struct reader_topic *topic = before ? before->hh.next : reader->topics;
+
+    if (!filter_has_wildcard(filter)) {
+        topic = NULL;
+        if (!before)
+            HASH_FIND(hh, reader->topics, filter.at, filter.size, topic);
+        return topic;
+    }
+    while (topic && !filter_matches(filter, bytes_of(topic->name, topic->size)))
+        topic = topic->hh.next;
+    return topic;
+}
+
 void readers_heard_more(struct sessions *s, struct moment now, struct bytes filter)
 {
     struct peer *peer, *next;
@@ -642,7 +647,9 @@ void readers_heard_more(struct sessions *s, struct moment now, struct bytes filt
 
         HASH_ITER(hh, peer->readers, reader, after)
         {
-            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+            struct reader_topic *topic = NULL;
+
+            while ((topic = next_match(reader, filter, topic)) != NULL)
                 group_reader_share(reader, topic);
             if (reader->until_ms == 0 && filter_overlaps(filter, filter_of(reader)))
                 ask_for_list(s, now, peer, reader);
@@ -650,17 +657,32 @@ void readers_heard_more(struct sessions *s, struct moment now, struct bytes filt
     }
 }
 
-void readers_heard_less(struct sessions *s)
+void readers_heard_less(struct sessions *s, struct bytes filter)
+{
+    struct peer *peer, *next;
+
+    HASH_ITER(hh, s->peers, peer, next)
+    {
+        for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next) {
+            struct reader_topic *topic = NULL;
+
+            while ((topic = next_match(reader, filter, topic)) != NULL) {
+                topic->skip |= !peers_is_subscribed(s, bytes_of(topic->name, topic->size));
+                group_reader_share(reader, topic);
+            }
+        }
+    }
+}
+
+void readers_heard_none(struct sessions *s)
 {
     struct peer *peer, *next;
 
     HASH_ITER(hh, s->peers, peer, next)
     {
         for (struct group_reader *reader = peer->readers; reader; reader = reader->hh.next)
-            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next) {
-                topic->skip |= !peers_is_subscribed(s, bytes_of(topic->name, topic->size));
-                group_reader_share(reader, topic);
-            }
+            for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
+                topic->skip = true;
     }
 }
 

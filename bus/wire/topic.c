@@ -21,12 +21,12 @@ bool topic_next_level(struct bytes *rest, struct bytes *ret_level)
     return true;
 }
 
-static bool is_one(struct bytes level)
+bool topic_level_is_one(struct bytes level)
 {
     return level.size == 1 && (level.at[0] == '*' || level.at[0] == '+');
 }
 
-static bool is_rest(struct bytes level)
+bool topic_level_is_rest(struct bytes level)
 {
     return (level.size == 1 && level.at[0] == '#') ||
            (level.size == 2 && level.at[0] == '*' && level.at[1] == '*');
@@ -60,7 +60,7 @@ static bool is_valid(struct bytes text, bool wildcards)
     while (topic_next_level(&rest, &level)) {
         if (++count > TOPIC_LEVELS_MAX)
             return false;
-        if (wildcards && (is_one(level) || (is_rest(level) && !rest.at)))
+        if (wildcards && (topic_level_is_one(level) || (topic_level_is_rest(level) && !rest.at)))
             continue;
         if (!is_plain(level))
             return false;
@@ -83,7 +83,7 @@ bool filter_has_wildcard(struct bytes filter)
     struct bytes rest = filter, level;
 
     while (topic_next_level(&rest, &level))
-        if (is_one(level) || is_rest(level))
+        if (topic_level_is_one(level) || topic_level_is_rest(level))
             return true;
     return false;
 }
@@ -98,7 +98,8 @@ static bool begins_wild(struct bytes filter)
 {
     struct bytes rest = filter, level = {0};
 
-    return topic_next_level(&rest, &level) && (is_one(level) || is_rest(level));
+    return topic_next_level(&rest, &level) &&
+           (topic_level_is_one(level) || topic_level_is_rest(level));
 }
 
 bool filter_matches(struct bytes filter, struct bytes topic)
@@ -108,11 +109,11 @@ bool filter_matches(struct bytes filter, struct bytes topic)
     if (topic_is_internal(topic) && begins_wild(filter))
         return false;
     while (topic_next_level(&f, &filter_level)) {
-        if (is_rest(filter_level))
+        if (topic_level_is_rest(filter_level))
             return true;
         if (!topic_next_level(&t, &topic_level))
             return false;
-        if (!is_one(filter_level) && !bytes_equal(filter_level, topic_level))
+        if (!topic_level_is_one(filter_level) && !bytes_equal(filter_level, topic_level))
             return false;
     }
     return t.at == NULL;
@@ -128,11 +129,12 @@ bool filter_overlaps(struct bytes a, struct bytes b)
         bool more_a = topic_next_level(&rest_a, &level_a);
         bool more_b = topic_next_level(&rest_b, &level_b);
 
-        if ((more_a && is_rest(level_a)) || (more_b && is_rest(level_b)))
+        if ((more_a && topic_level_is_rest(level_a)) || (more_b && topic_level_is_rest(level_b)))
             return true; /* the other one's levels so far matched; the rest is free */
         if (!more_a || !more_b)
             return more_a == more_b;
-        if (!is_one(level_a) && !is_one(level_b) && !bytes_equal(level_a, level_b))
+        if (!topic_level_is_one(level_a) && !topic_level_is_one(level_b) &&
+            !bytes_equal(level_a, level_b))
             return false;
     }
 }
@@ -147,13 +149,14 @@ bool filter_covers(struct bytes outer, struct bytes inner)
         bool more_outer = topic_next_level(&rest_outer, &level_outer);
         bool more_inner = topic_next_level(&rest_inner, &level_inner);
 
-        if (more_outer && is_rest(level_outer))
+        if (more_outer && topic_level_is_rest(level_outer))
             return true;
         if (!more_outer || !more_inner)
             return more_outer == more_inner;
-        if (is_rest(level_inner)) /* may stand for levels that outer does not allow */
+        if (topic_level_is_rest(level_inner)) /* may stand for levels that outer does not allow */
             return false;
-        if (!is_one(level_outer) && (is_one(level_inner) || !bytes_equal(level_outer, level_inner)))
+        if (!topic_level_is_one(level_outer) &&
+            (topic_level_is_one(level_inner) || !bytes_equal(level_outer, level_inner)))
             return false;
     }
 }
@@ -164,9 +167,9 @@ size_t filter_canonical(struct bytes filter, char to[TOPIC_SIZE_MAX + 1])
     size_t size = 0;
 
     while (topic_next_level(&rest, &level)) {
-        if (is_one(level))
+        if (topic_level_is_one(level))
             level = bytes_text("*");
-        else if (is_rest(level))
+        else if (topic_level_is_rest(level))
             level = bytes_text("**");
         if (size + level.size + (size > 0) > TOPIC_SIZE_MAX)
             return 0;

@@ -30,6 +30,9 @@ bool topic_is_internal(struct bytes topic);
  * Returns its size, or 0 if it would pass TOPIC_SIZE_MAX. */
 size_t filter_canonical(struct bytes filter, char to[TOPIC_SIZE_MAX + 1]);
 
+/* Whether a level of a valid filter is `*` or `+`; `**` or `#`. */
+bool topic_level_is_one(struct bytes level);
+bool topic_level_is_rest(struct bytes level);
 /* Steps through levels: while (topic_next_level(&rest, &level)). */
 bool topic_next_level(struct bytes *rest, struct bytes *ret_level);
 

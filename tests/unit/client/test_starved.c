@@ -27,6 +27,7 @@ static void *spare(size_t count, size_t size)
 #define client_tick(...) STARVED_VOID(client_tick(__VA_ARGS__))
 #define client_push(...) STARVED_VOID(client_push(__VA_ARGS__))
 #define client_subscribe(...) STARVED_VOID(client_subscribe(__VA_ARGS__))
+#define client_follow(...) STARVED_VOID(client_follow(__VA_ARGS__))
 #define client_link_up(...) STARVED_VOID(client_link_up(__VA_ARGS__))
 #define client_link_down(...) STARVED_VOID(client_link_down(__VA_ARGS__))
 /* clang-format on */
@@ -117,6 +118,28 @@ static int live(void *context UNUSED)
     return 0;
 }
 
+static int follow(void *context UNUSED)
+{
+    struct ended ended = {0};
+    struct follow_request request = {
+        .filter = bytes_text("**"), .start = FOLLOW_ALL, .deadline_ms = 30000, .window = 256};
+
+    starve_arm(false);
+    world_init(&w);
+    link_up(&w);
+    starve_arm(true);
+    client_follow(w.client, w.now, &request, 1000, &ended);
+    starve_arm(false);
+    w.is_short = starve_has_failed();
+    world_deinit(&w);
+    return 0;
+}
+
+static void who_follows_is_told_that_there_is_no_memory(void **state UNUSED)
+{
+    assert_true(starve_each(follow, NULL, true) > 1);
+}
+
 static void a_client_goes_on_or_ends_with_the_cause(void **state UNUSED)
 {
     assert_true(starve_each(live, NULL, true) > 5);
@@ -126,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_goes_on_or_ends_with_the_cause),
+        cmocka_unit_test(who_follows_is_told_that_there_is_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,9 +10,11 @@ static const char *const names[] = {"backend", "cli", "studio"};
 static struct net net;
 static struct parcel *kept; /* what the broker held back, newest first */
 
+static const char *rule_filter = "logs/**";
+
 static void rules(struct registry_draft *draft)
 {
-    draft_rule(draft, "logs/**", "cli", "backend,studio", SEAL_GROUP, AUTHENTICITY_SENDER);
+    draft_rule(draft, rule_filter, "cli", "backend,studio", SEAL_GROUP, AUTHENTICITY_SENDER);
 }
 
 static int open_net(void **state UNUSED)
@@ -482,6 +484,82 @@ static void who_leaves_hands_over_the_key(void **state UNUSED)
     assert_heard(&net, BACKEND, 0, "the only one");
 }
 
+static void hear(const char *filter)
+{
+    assert_int_equal(sessions_subscribed(net.nodes[BACKEND].sessions,
+                                         net_moment(&net, &net.nodes[BACKEND]), bytes_text(filter),
+                                         false),
+                     0);
+}
+
+static bool drop_one(struct net *n UNUSED, struct parcel *parcel, void *left)
+{
+    if (strcmp(parcel->topic, LOGS) != 0 || *(int *)left == 0)
+        return true;
+    --*(int *)left;
+    return false;
+}
+
+/* Of a rule and of a subscription. */
+static void loss_from_the_start_is_told_however_filters_are_spelled(void **state UNUSED)
+{
+    static const char *const pairs[][2] = {{"logs/**", "logs/app/v1"},   {"logs/#", "logs/app/v1"},
+                                           {"logs/+/v1", "logs/app/v1"}, {"logs/*/v1", "logs/+/v1"},
+                                           {"logs/**", "logs/#"},        {"logs/**", "+/*/v1"}};
+
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+        int left = 1;
+
+        rule_filter = pairs[i][0];
+        net_open(&net, names, EVERYBODY, rules);
+        hear(pairs[i][1]);
+        net_prepare(&net, CLI, LOGS);
+        net.pass = drop_one;
+        net.pass_context = &left;
+        assert_int_equal(net_publish(&net, CLI, LOGS, "lost"), 0);
+        net_run(&net);
+        assert_int_equal(net_publish(&net, CLI, LOGS, "heard"), 0);
+        net_run(&net);
+        net_advance(&net, 200000);
+        assert_int_equal(count_notes(&net, BACKEND, SESSION_GAP), 1);
+        net_close(&net);
+    }
+    rule_filter = "logs/**";
+}
+
+/* Its topic was given up while it waited for its key: it is no sign that the topic is heard. */
+static void what_waited_too_long_does_not_begin_a_topic_anew(void **state UNUSED)
+{
+    struct sessions *backend = net.nodes[BACKEND].sessions;
+
+    hear("logs/**");
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "one"), 0);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 1);
+    net_stop_node(&net, CLI); /* and begins a generation whose key is to come */
+    net_start_node(&net, CLI);
+    net.pass = drop_keys;
+    net_prepare(&net, CLI, LOGS);
+    assert_int_equal(net_publish(&net, CLI, LOGS, "late"), 0);
+    net_run(&net);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 1);
+    sessions_unsubscribed(backend, bytes_text("logs/**"), false);
+    net.pass = NULL;
+    net_advance(&net, 20000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 2);
+    net.nodes[BACKEND].deaf = true;
+    assert_int_equal(net_publish(&net, CLI, LOGS, "unheard"), 0);
+    net_run(&net);
+    net.nodes[BACKEND].deaf = false;
+    hear("logs/**");
+    assert_int_equal(net_publish(&net, CLI, LOGS, "three"), 0);
+    net_advance(&net, 61000);
+    assert_int_equal(count_notes(&net, BACKEND, SESSION_MESSAGE), 3);
+    for (const struct note *note = net.nodes[BACKEND].notes; note; note = note->next)
+        assert_int_equal(note->count, 0); /* how many were lost with the channel is not known */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_net, close_net)
 
 int main(void)
@@ -503,6 +581,8 @@ int main(void)
         TEST(a_will_is_bound_to_its_readers_and_kind),
         TEST(a_reader_that_dials_meanwhile_has_the_key_before_the_message),
         TEST(who_leaves_hands_over_the_key),
+        cmocka_unit_test(loss_from_the_start_is_told_however_filters_are_spelled),
+        TEST(what_waited_too_long_does_not_begin_a_topic_anew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
