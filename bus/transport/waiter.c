@@ -2,6 +2,7 @@
 /* Waiting for a socket at the price of one system call. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -77,16 +78,16 @@ static int64_t now_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Asks for at most @busy_us without pause, then sleeps. */
+/* Asks for at most @busy_us without sleeping, then sleeps. Between two looks it gives its core to
+ * who waits for it, among them the thread of libzmq that brings what we wait for. */
 static int poll_busily(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int64_t busy_us)
 {
     bool is_bounded = timeout_ms >= 0 && timeout_ms <= busy_us / 1000;
     int64_t end_us = now_us() + (is_bounded ? timeout_ms * 1000 : busy_us);
     int r;
 
-    do
-        r = poll(fds, count, 0);
-    while (r == 0 && now_us() < end_us);
+    while ((r = poll(fds, count, 0)) == 0 && now_us() < end_us)
+        (void)sched_yield();
     if (r != 0 || is_bounded)
         return r;
     if (timeout_ms >= 0)

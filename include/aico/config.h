@@ -101,7 +101,7 @@ struct aico_config {
     bool has_allowed_components; /* false: every registered component may open a channel to us */
     struct aico_config_list allowed_components; /* true and an empty list: nobody may */
     bool auto_reconnect;
-    int64_t busy_poll_us; /* who waits asks without pause for so long before it sleeps */
+    int64_t busy_poll_us; /* who waits asks again and again for so long before it sleeps */
 
     /* Where this component finds the bus: backend_address, else listen_address, else the first of
      * `endpoints`. A wildcard host has become the loopback address. Always set. */
