@@ -19,7 +19,8 @@
 #define AEAD_TAG_SIZE 16
 #define LABEL_PREFIX "aico-bus/1 " /* in front of every label inside TAG() */
 
-/* sodium_init() and what bus/cipher looks at, once; 0 or AICO_EINTERNAL. Safe to call from any thread, any number of times. */
+/* sodium_init() and what bus/cipher looks at, once; 0 or AICO_EINTERNAL. Safe to call from any
+ * thread, any number of times. */
 AICO_MUST_USE int crypto_start(void);
 
 /* Constant in time; both of @size bytes. */
