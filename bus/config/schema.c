@@ -275,8 +275,8 @@ const struct schema_key schema_keys[] = {
      .reload = RELOAD_COMPONENTS,
      .shown_by = "integration/test_counting.c:busy_poll_asks_without_pause_before_it_sleeps",
      .help = "Microseconds for which a thread that waits for a message or an answer asks for it "
-             "without pause, before it sleeps. It needs a core of its own meanwhile: with fewer "
-             "cores than threads that wait, answers come later, not sooner."},
+             "again and again, before it sleeps. Between two looks it gives its core to who waits "
+             "for one: with fewer cores than threads that work it gains nothing."},
 };
 /* clang-format on */
 
