@@ -247,6 +247,7 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
         .handshake_ms = MIN(config->handshake_timeout_ms, (int64_t)HANDSHAKE_MAX_MS),
         .silent_ms = SILENT_MS,
         .bye_ms = BROKER_BYE_MS,
+        .busy_us = config->busy_poll_us,
     };
     int r = transport_new((int)config->io_threads, &b->transport);
 

@@ -183,6 +183,7 @@ int router_new(struct transport *transport, const struct router_settings *settin
     if (!router->monitor || !waiter_init(&router->waiter, router->socket, router->monitor))
         return aico_error_set(err, AICO_ESYSTEM, "watching the broker's socket: %s",
                               zmq_strerror(errno));
+    router->waiter.busy_us = settings->busy_us;
     *ret_router = STEAL(router);
     return 0;
 }

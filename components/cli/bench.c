@@ -124,10 +124,10 @@ static int check_usage(const struct cli *cli, struct aico_error *err)
         return aico_error_set(err, AICO_EINVAL, "--svg shows latency by rate: bench latency");
     if (!cli->connect.client.broker)
         return 0;
-    if (bus->seal || bus->link || bus->io_threads || bus->busy_poll)
+    if (bus->seal || bus->link || bus->io_threads || bus->busy_poll || bus->busy_broker)
         return aico_error_set(err, AICO_EINVAL,
                               "with --broker its rules, address and settings decide: no --seal, "
-                              "--link, --io-threads, --busy-poll");
+                              "--link, --io-threads, --busy-poll, --busy-broker");
     if (plan->place != BENCH_PLACE_KERNEL || plan->mode == BENCH_IDLE || plan->mode == BENCH_STORED)
         return aico_error_set(err, AICO_EINVAL,
                               "--place, idle and stored need a broker of our own: no "

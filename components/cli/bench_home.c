@@ -180,7 +180,7 @@ static int write_config(struct bench_home *home, const struct bench_bus *bus,
 
 /* config/NAME.yaml of a component. */
 static int write_component(const struct bench_home *home, const char *identity,
-                           const struct bench_bus *bus, struct aico_error *err)
+                           const char *busy_poll, struct aico_error *err)
 {
     char path[sizeof(home->home) + 80];
     FILE *file;
@@ -192,7 +192,7 @@ static int write_component(const struct bench_home *home, const char *identity,
     file = fopen(path, "we");
     if (!file)
         return aico_error_set(err, AICO_ESYSTEM, "%s: %s", path, strerror(errno));
-    (void)fprintf(file, "busy_poll: %s\n", bus->busy_poll);
+    (void)fprintf(file, "busy_poll: %s\n", busy_poll);
     return close_config(file, path, err);
 }
 
@@ -236,7 +236,7 @@ static int make_batch(const struct bench_home *home, const struct bench_plan *pl
     arguments[5] = role;
     r = run_keytool(home, (char *const *)(uintptr_t)arguments, err);
     for (int i = 0; r == 0 && bus->busy_poll && i < count; i++)
-        r = write_component(home, names[i].text, bus, err);
+        r = write_component(home, names[i].text, bus->busy_poll, err);
     return r < 0 ? r : count;
 }
 
@@ -339,6 +339,8 @@ int bench_home_open(struct bench_home *home, const struct bench_plan *plan,
         r = make_rules(home, plan, seal_of(bus), err);
     if (r == 0)
         r = write_config(home, bus, err);
+    if (r == 0 && bus->busy_broker)
+        r = write_component(home, "broker", bus->busy_broker, err);
     return r == 0 ? start_broker(home, plan, err) : r;
 }
 

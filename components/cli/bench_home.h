@@ -10,10 +10,11 @@
 
 /* How the bus of its own is set up; zeroed: as it comes. */
 struct bench_bus {
-    const char *seal;       /* word of `aico-keytool rule set --seal`; NULL: group */
-    const char *link;       /* "ipc", or "tcp" on the loopback; NULL: ipc */
-    const char *io_threads; /* of the broker, NULL: its default */
-    const char *busy_poll;  /* us, of every component, NULL: its default */
+    const char *seal;        /* word of `aico-keytool rule set --seal`; NULL: group */
+    const char *link;        /* "ipc", or "tcp" on the loopback; NULL: ipc */
+    const char *io_threads;  /* of the broker, NULL: its default */
+    const char *busy_poll;   /* us, of every component, NULL: its default */
+    const char *busy_broker; /* the same of the broker */
 };
 
 struct bench_home {

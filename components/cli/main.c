@@ -233,6 +233,9 @@ static int take_bench(struct cli *cli, int id, const char *value, struct aico_er
     case OPTION_BUSY_POLL:
         cli->bench.bus.busy_poll = value;
         return take_number("busy-poll", value, 0, 1000000, err);
+    case OPTION_BUSY_BROKER:
+        cli->bench.bus.busy_broker = value;
+        return take_number("busy-broker", value, 0, 1000000, err);
     default:
         return bench_plan_take(&cli->bench.plan, (enum bench_option)(id - OPTION_BENCH), value,
                                err);

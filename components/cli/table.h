@@ -77,6 +77,7 @@ enum {
     OPTION_SVG,
     OPTION_IO_THREADS,
     OPTION_BUSY_POLL,
+    OPTION_BUSY_BROKER,
     OPTION_BENCH, /* and the values of enum bench_option */
 };
 

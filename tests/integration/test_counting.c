@@ -49,6 +49,7 @@ static _Thread_local unsigned long handed; /* times this thread woke the one of 
 static atomic_bool is_deaf;                /* the broker, to what its links bring */
 static _Thread_local bool is_watched;      /* its waits for a socket are counted: */
 static atomic_ulong looks, sleeps;
+static atomic_ulong broker_looks;     /* of the broker's thread, which waits for three, too */
 static _Thread_local bool is_holding; /* wakes of the publisher's thread are held back */
 static _Thread_local int held_fd = -1;
 
@@ -154,6 +155,8 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
         (void)atomic_fetch_add(&parked[role], 1);
     if (count == 3)
         atomic_store(&wake_fd[role], at[2].fd);
+    if (count == 3 && role == BROKER_SIDE && timeout_ms == 0)
+        (void)atomic_fetch_add(&broker_looks, 1);
     if (count == 3 && is_watched)
         (void)atomic_fetch_add(timeout_ms == 0 ? &looks : &sleeps, 1);
     return REAL(poll)(fds, count, timeout_ms);
@@ -561,6 +564,40 @@ static void busy_poll_asks_without_pause_before_it_sleeps(void **state)
     leave(&carol);
 }
 
+/* How often, after a message, until it sleeps or has done so LOOKS times. */
+static unsigned long broker_looks_after(struct aico_client *alice)
+{
+    int64_t end = clock_ms() + 500;
+
+    atomic_store(&broker_looks, 0);
+    publish(alice, TOPIC, "wakes it");
+    flush(alice);
+    while (atomic_load(&broker_looks) < LOOKS && clock_ms() < end)
+        (void)poll(NULL, 0, 1);
+    return atomic_load(&broker_looks);
+}
+
+static void a_broker_asks_before_it_sleeps_if_it_is_told(void **state)
+{
+    struct world *world = *state;
+    struct aico_client *alice;
+    unsigned long count = 0;
+    char folder[80];
+
+    (void)snprintf(folder, sizeof(folder), "%s/config", world->home);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    alice = join(world, ALICE);
+    assert_true(broker_looks_after(alice) < LOOKS);
+    world_stop(world, false);
+    world_write(world->home, "config/broker.yaml", bytes_text("busy_poll: 100000\n"));
+    world_start(world);
+    flush(alice);
+    for (int round = 0; round < ROUNDS && count < LOOKS; round++)
+        count = broker_looks_after(alice);
+    assert_true(count >= LOOKS);
+    leave(&alice);
+}
+
 static int begin(void **state)
 {
     role = BROKER_SIDE; /* of the threads it is served by */
@@ -576,6 +613,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_message_now_and_then_wakes_one_thread_at_each_side, begin,
                                         world_free),
         cmocka_unit_test_setup_teardown(behind_what_waits_the_thread_is_told, begin, world_free),
+        cmocka_unit_test_setup_teardown(a_broker_asks_before_it_sleeps_if_it_is_told, begin,
+                                        world_free),
         cmocka_unit_test_setup_teardown(busy_poll_asks_without_pause_before_it_sleeps, begin,
                                         world_free),
     };

@@ -79,7 +79,7 @@ check "  whose broker is not ours to measure" of 'o["cpu"]["broker"] is None and
 
 # Ended in the middle, it cleans up after itself.
 unset AICO_HOME
-aico-bus bench throughput --count 100000000 --io-threads 2 --busy-poll 20 >"$WORK/long" 2>&1 &
+aico-bus bench throughput --count 100000000 --io-threads 2 --busy-poll 20 --busy-broker 30 >"$WORK/long" 2>&1 &
 pid=$!
 PIDS+=("$pid")
 for _ in $(seq 600); do [ -S "$(echo "$TMPDIR"/aico-bench-*/home/run/bus.sock)" ] && break; sleep 0.1; done
@@ -95,6 +95,7 @@ broker_has_io_threads() { # COUNT: the last of them is there, and no further one
 }
 check "its broker has as many I/O threads as was said" broker_has_io_threads 2
 check "its components poll as was said" grep -qx 'busy_poll: 20' "$TMPDIR"/aico-bench-*/home/config/bench-{p,r}1.yaml
+check "  and its broker" grep -qx 'busy_poll: 30' "$TMPDIR"/aico-bench-*/home/config/broker.yaml
 kill -TERM "$pid"
 wait "$pid"
 check "a signal ends it" [ $? -eq 143 ]
