@@ -147,6 +147,7 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
     struct client_subscription *s = find_by_id(client, id);
     struct operation *operation = operation_find_id(client, OPERATION_UNSUBSCRIBE, id);
     struct client_answer answer = {.text = "", .subscription = value};
+    int r = 0;
 
     if (operation)
         operation_end(client, operation, &answer);
@@ -154,10 +155,11 @@ void subscription_live(struct client *client, struct moment now, uint64_t id, ui
         return;
     s->live = true;
     client->presence_coming |= is_presence_of_all(s);
-    if (!s->internal && !s->follow &&
-        sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size),
-                            s->queue_size > 0) < 0)
-        client_end(client, AICO_ENOMEM, "out of memory");
+    if (!s->internal && !s->follow)
+        r = sessions_subscribed(client->sessions, now, bytes_of(s->filter, s->size),
+                                s->queue_size > 0);
+    if (r < 0)
+        client_end(client, r, aico_error_string(r));
     for (operation = client->operations; operation; operation = operation->next)
         if (operation->kind == OPERATION_SUBSCRIBE && operation->subscription == s->number) {
             answer.subscription = s->number;

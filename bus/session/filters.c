@@ -40,7 +40,7 @@ static struct filters_node *node_child(const struct filters *filters,
     uint8_t key[KEY_SIZE_MAX];
     size_t size;
 
-    if (!node->children)
+    if (!node->children || level.size > TOPIC_SIZE_MAX)
         return NULL;
     size = key_write(node, level, key);
     HASH_FIND(hh, filters->nodes, key, size, child);
@@ -58,8 +58,7 @@ static struct filters_node *node_add_star(struct filters_node *node)
 static struct filters_node *node_add_child(struct filters *filters, struct filters_node *node,
                                            struct bytes level)
 {
-    struct filters_node *child =
-        calloc(1, sizeof(*child) + KEY_SIZE_MAX - TOPIC_SIZE_MAX + level.size);
+    struct filters_node *child = calloc(1, sizeof(*child) + sizeof(node) + level.size);
 
     if (!child)
         return NULL;
@@ -241,7 +240,6 @@ static void stars_free(struct filters_node *node)
         struct filters_node *star = node->star;
 
         node->star = star->star;
-        star->star = NULL;
         free(star);
     }
 }

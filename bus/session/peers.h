@@ -348,7 +348,8 @@ void sessions_link_up(struct sessions *sessions, struct moment now);
 /*
  * From here on everything published on topics @filter matches reaches us (the broker said so), or
  * no more. Without it a topic somebody else publishes looks like loss as soon as it is subscribed
- * late. A client that never says it is taken to receive all from the start. AICO_ENOMEM.
+ * late. A client that never says it is taken to receive all from the start. AICO_ENOMEM, or
+ * AICO_ETOPIC: @filter is none. `+` and `*` are one, and `#` and `**`.
  *
  * @shared  as one of a queue group: what does not come went to another member, and what comes may
  *          be out of order (one left, and what waited for it came here)

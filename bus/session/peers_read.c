@@ -529,6 +529,17 @@ static struct group_reader *add_earlier(struct sessions *s, struct moment now, s
 }
 
 /* What need not wait any more, in the order it came. */
+/* It was given up while a message of it waited. @reader may be NULL. */
+static void skip_topic(struct group_reader *reader, struct bytes name)
+{
+    struct reader_topic *topic = NULL;
+
+    if (reader)
+        HASH_FIND(hh, reader->topics, name.at, name.size, topic);
+    if (topic)
+        topic->skip = true;
+}
+
 static void release_waiting(struct sessions *s, struct moment now, struct peer *peer)
 {
     struct held *held, *next;
@@ -554,8 +565,9 @@ static void release_waiting(struct sessions *s, struct moment now, struct peer *
             r = open_with(s, now, peer, known, topic, held->delivery, &e, held->cookie);
         if (r < 0)
             fail(s, peer, topic, r, held->cookie);
-        else if (s->heard_any && !peers_is_subscribed(s, topic)) /* not any more */
-            readers_heard_less(s, topic);
+        else if (!held->stored && s->heard_any && !peers_is_subscribed(s, topic))
+            skip_topic(reader_find(peer, held->identity, bytes_of(held->key_id, GROUP_ID_SIZE)),
+                       topic);
         held_remove(&peer->waiting, held);
     }
 }
