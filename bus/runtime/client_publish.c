@@ -281,14 +281,15 @@ static int write_headers(const struct aico_header *headers, size_t count, uint64
 
 /* --- the queue ------------------------------------------------------------------------------ */
 
-/* One message always fits into memory, however large it is; a file has its limit. */
+/* A large message fits into memory as soon as half of the room is free, however large it is; a file
+ * has its limit. */
 static bool has_room(const struct aico_client *c, size_t size)
 {
     size_t queued = c->queue.bytes + c->core_bytes;
 
     if (c->outbox)
         return size <= c->outbox_limit && c->outbox_bytes <= c->outbox_limit - size;
-    return queued == 0 || queued + size <= CLIENT_QUEUE_LIMIT;
+    return queued + MIN(size, CLIENT_QUEUE_LIMIT / 2) <= CLIENT_QUEUE_LIMIT;
 }
 
 static int wait_for_room(struct aico_client *c, size_t size, int64_t wait_ms,

@@ -360,6 +360,28 @@ static void nor_does_one_that_ends_without_a_word(void **state)
     survives_restarts(*state, true);
 }
 
+static void a_large_message_needs_half_of_the_room(void **state)
+{
+    static char large[3 << 20], half[1 << 20];
+    struct world *world = *state;
+    struct aico_client *alice = join(world, ALICE);
+    struct aico_unsent unsent;
+
+    flush(alice);
+    world_stop(world, false);
+    publish(alice, TOPIC, "something waits");
+    assert_int_equal(aico_publish(alice, TOPIC, large, sizeof(large), NULL, NULL, NULL), 0);
+    assert_int_equal(aico_publish(alice, TOPIC, "a", 1, NULL, NULL, NULL), AICO_EFULL);
+    world_start(world);
+    flush(alice);
+    world_stop(world, false);
+    assert_int_equal(aico_publish(alice, TOPIC, half, sizeof(half), NULL, NULL, NULL), 0);
+    assert_int_equal(aico_publish(alice, TOPIC, large, sizeof(large), NULL, NULL, NULL),
+                     AICO_EFULL);
+    world_start(world);
+    assert_int_equal(aico_client_close(&alice, WAIT_MS, &unsent), 0);
+}
+
 static void a_full_queue_is_told_and_waited_for(void **state)
 {
     struct world *world = *state;
@@ -756,6 +778,7 @@ int main(int argc, char **argv)
         TEST(waiting_for_a_broker_that_comes),
         TEST(a_restarted_broker_costs_nothing_unsaid),
         TEST(nor_does_one_that_ends_without_a_word),
+        TEST(a_large_message_needs_half_of_the_room),
         TEST(a_full_queue_is_told_and_waited_for),
         TEST(what_waits_for_an_answer_is_told_that_the_link_broke),
         TEST(closing_ends_who_waits_for_room),
