@@ -54,6 +54,7 @@ add_library(aicobus_static STATIC ${LIBRARY_OBJECT})
 set_target_properties(aicobus_static PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME aicobus
     ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 target_link_libraries(aicobus_static INTERFACE ${LIBRARY_NEEDS})
+target_link_options(aicobus_static INTERFACE LINKER:-z,nodelete) # as above
 target_include_directories(aicobus_static INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 

@@ -10,6 +10,8 @@
 #include <openssl/evp.h>
 #include <sodium.h>
 
+#include "base/cleanup.h"
+
 static EVP_MAC *mac; /* NULL: libcrypto is not used */
 
 static bool by_libcrypto(const uint8_t key[POLY1305_KEY_SIZE], const struct bytes *parts,
@@ -45,11 +47,11 @@ bool poly1305_is_fast(void)
     return mac != NULL;
 }
 
-/* At sizes it is used for, in one piece and in two, beside libsodium. */
+/* At sizes it is used for, in one piece and as of a seal in several, beside libsodium. */
 static bool is_equal(void)
 {
     static uint8_t text[8191];
-    static const size_t sizes[] = {2048, 4099, sizeof(text)};
+    static const size_t sizes[] = {512, 1024, 2048, 4099, sizeof(text)};
     uint8_t key[POLY1305_KEY_SIZE], ours[POLY1305_TAG_SIZE], theirs[POLY1305_TAG_SIZE];
 
     randombytes_buf(key, sizeof(key));
@@ -57,12 +59,13 @@ static bool is_equal(void)
         text[i] = (uint8_t)(i * i >> 3);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         struct bytes whole = {text, sizes[i]};
-        struct bytes halves[] = {{text, sizes[i] / 2 + 3}, {text + sizes[i] / 2 + 3, 0}};
+        struct bytes parts[] = {
+            {text, 36}, {text + 36, 32}, {NULL, 0}, {text + 68, 12}, {text + 80, 0}};
 
-        halves[1].size = sizes[i] - halves[0].size;
+        parts[4].size = sizes[i] - 80;
         (void)crypto_onetimeauth(theirs, text, sizes[i], key);
         if (!by_libcrypto(key, &whole, 1, ours) || crypto_verify_16(ours, theirs) != 0 ||
-            !by_libcrypto(key, halves, 2, ours) || crypto_verify_16(ours, theirs) != 0)
+            !by_libcrypto(key, parts, COUNT_OF(parts), ours) || crypto_verify_16(ours, theirs) != 0)
             return false;
     }
     return true;

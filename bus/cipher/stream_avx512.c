@@ -212,7 +212,7 @@ AVX512 __attribute__((noinline)) static void salsa20_pieces(uint8_t *to, const u
 #define CLEAR(number) "vpxord %zmm" #number ", %zmm" #number ", %zmm" #number "\n\t"
 
 /* What the function before it left on the stack and in registers, of which nobody else clears the
- * upper ones. */
+ * upper ones. Apart: a call, behind which no vector register is expected to keep its value. */
 AVX512 __attribute__((noinline)) static void wipe(void)
 {
     __asm__ volatile("vzeroall\n\t" CLEAR(16) CLEAR(17) CLEAR(18) CLEAR(19) CLEAR(20) CLEAR(21)

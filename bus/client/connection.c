@@ -11,7 +11,7 @@
 #include "session/stored.h"
 
 #define SPARE_CHUNKS                                                                               \
-    28 /* emptied memory of what is published: 2 MiB with the one that is always kept */
+    28 /* emptied memory of what is published: of queue and window 2 MiB each with one more */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 30000
 #define PINGS_UNANSWERED_MAX 2

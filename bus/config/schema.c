@@ -272,7 +272,7 @@ const struct schema_key schema_keys[] = {
              "the client."},
     {COMPONENT, "busy_poll", SCHEMA_NUMBER, FIELD(busy_poll_us), "0", RANGE(0, 1000000),
      .zero = "it sleeps at once",
-     .reload = RELOAD_COMPONENTS,
+     .reload = RELOAD_RESTART,
      .shown_by = "integration/test_counting.c:busy_poll_asks_without_pause_before_it_sleeps "
                  "integration/test_counting.c:a_broker_asks_before_it_sleeps_if_it_is_told",
      .help = "Microseconds for which a thread that waits for a message or an answer asks for it "

@@ -75,10 +75,12 @@ static int run_joined(const struct aead_key *key, const uint8_t tail[8], struct 
     return run(key, tail, bytes_of(ad, ad1.size + ad2.size), seal, from, to);
 }
 
-/* Whether a payload of @size bytes is not done as fast by libsodium. */
+#define LARGE 2048 /* bytes of a payload; below, libsodium's own is as fast */
+#define LARGE_AVX512 1024
+
 static bool is_large(size_t size)
 {
-    return poly1305_is_fast() && size >= (stream_is_fast() ? 1024 : 2048);
+    return poly1305_is_fast() && size >= (stream_is_fast() ? LARGE_AVX512 : LARGE);
 }
 
 /* --- what is large -------------------------------------------------------------------------- */

@@ -74,7 +74,7 @@ bool dealer_has_frame(struct dealer *dealer);
 void dealer_get_fds(const struct dealer *dealer, int ret_fds[2]);
 unsigned dealer_sleep(const int fds[2], int wake_fd, int64_t timeout_ms);
 unsigned dealer_slept(struct dealer *dealer, unsigned found);
-/* From now on dealer_wait() asks for so many microseconds without pause before it sleeps; 0, as it
+/* From now on dealer_wait() asks for so many microseconds before it sleeps; 0, as it
  * is at first: it sleeps at once. */
 void dealer_set_busy_poll(struct dealer *dealer, int64_t us);
 

@@ -52,7 +52,7 @@ struct waiter {
     bool is_fresh;       /* a wait ended with input, and nobody has looked for more of it */
     bool is_lone;        /* the input of the last such wait was one frame */
     unsigned taken;      /* frames since that wait */
-    int64_t busy_us;     /* so long a wait asks without pause before it sleeps; 0: not at all */
+    int64_t busy_us;     /* so long a wait asks before it sleeps; 0: not at all */
 };
 /* False when libzmq does not give its descriptors. */
 bool waiter_init(struct waiter *waiter, void *socket, void *monitor);

@@ -27,9 +27,8 @@ struct router_settings {
     size_t frame_size_max;       /* what one connection may make us hold; larger ends it */
     int64_t handshake_ms;        /* strangers are closed after it */
     int64_t silent_ms;           /* ... and who was let in and sends no frame, so long after that */
-    int64_t bye_ms; /* from router_cut() to the end, should the other side not end it */
-    int64_t
-        busy_us; /* so long router_wait() asks again and again before it sleeps; 0: it does not */
+    int64_t bye_ms;  /* from router_cut() to the end, should the other side not end it */
+    int64_t busy_us; /* so long router_wait() asks before it sleeps; 0: not at all */
 };
 
 /* The ZAP handler of the context must have been started. 0, AICO_ENOMEM, AICO_ESYSTEM. */

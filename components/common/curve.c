@@ -26,10 +26,12 @@
 
 static bool is_started;
 
-/* Whether a frame of @size bytes is not done as fast by libsodium. */
+#define LARGE 2048 /* bytes of a frame; below, libsodium is as fast */
+#define LARGE_AVX512 512
+
 static bool is_large(size_t size)
 {
-    return is_started && size >= (stream_is_fast() ? 512 : 2048);
+    return is_started && size >= (stream_is_fast() ? LARGE_AVX512 : LARGE);
 }
 
 /* What both ways begin with. Wiped by who began. */
