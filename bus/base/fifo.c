@@ -7,8 +7,7 @@
 #include "base/fifo.h"
 #include "base/secret.h"
 
-/* Room for a payload of 64 KiB and its head; when it is emptied and wiped it is still in a cache.
- */
+/* Room for a payload of 64 KiB and its head, and still in a cache when it is emptied and wiped. */
 #define CHUNK_SIZE ((size_t)72 * 1024)
 #define HEAD_SIZE sizeof(uint64_t)
 #define LINE_SIZE ((size_t)64) /* of the processor's caches */

@@ -67,8 +67,7 @@ static uint32_t class_of(size_t size, size_t *ret_size)
     return class < POOL_CLASSES ? class : CLASS_NONE;
 }
 
-/* --- the block that a thread gave back last ----------------------------------------------------
- */
+/* --- the block that a thread gave back last ------------------------------------------------- */
 
 static pthread_key_t at_exit;
 static bool has_exit; /* threads that end are told; the library is never unloaded (-z nodelete) */
@@ -103,8 +102,7 @@ static bool is_told_at_exit(void)
     return own.is_told;
 }
 
-/* --- the stacks --------------------------------------------------------------------------------
- */
+/* --- the stacks ----------------------------------------------------------------------------- */
 
 static struct pool_block *take_all(struct pool_stack *stack)
 {
