@@ -107,6 +107,23 @@ static void who_gives_back_takes_the_same_block_again(void **state UNUSED)
     pool_taker_deinit(&taker);
 }
 
+/* That the block which @run leaves there is the next one to be taken, when its thread has ended. */
+static void expect_left_behind(void *(*run)(void *ret_block), size_t size)
+{
+    struct pool_taker taker = {0};
+    pthread_t thread;
+    void *block, *mine;
+
+    if (!is_pool())
+        skip();
+    assert_int_equal(pthread_create(&thread, NULL, run, &block), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    mine = pool_take(&taker, size);
+    assert_ptr_equal(mine, block);
+    pool_give(mine);
+    pool_taker_deinit(&taker);
+}
+
 static void *take_and_give(void *context)
 {
     struct pool_taker taker = {0};
@@ -120,27 +137,11 @@ static void *take_and_give(void *context)
 
 static void a_thread_that_ends_leaves_its_block_to_others(void **state UNUSED)
 {
-    struct pool_taker taker = {0};
-    pthread_t thread;
-    void *block, *mine;
-
-    if (!is_pool())
-        skip();
-    assert_int_equal(pthread_create(&thread, NULL, take_and_give, &block), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    mine = pool_take(&taker, 1000);
-    assert_ptr_equal(mine, block);
-    pool_give(mine);
-    pool_taker_deinit(&taker);
+    expect_left_behind(take_and_give, 1000);
 }
 
 /* What gives back when a thread ends is perhaps called after the pool. */
-static void give_late(void *block)
-{
-    pool_give(block);
-}
-
-static void *end_late(void *context)
+static void *give_at_end(void *context)
 {
     struct pool_taker taker = {0};
     pthread_key_t key;
@@ -149,25 +150,14 @@ static void *end_late(void *context)
     *ret_block = pool_take(&taker, 2000);
     pool_taker_deinit(&taker);
     pool_give(other);
-    if (pthread_key_create(&key, give_late) != 0 || pthread_setspecific(key, *ret_block) != 0)
+    if (pthread_key_create(&key, pool_give) != 0 || pthread_setspecific(key, *ret_block) != 0)
         abort();
     return NULL;
 }
 
 static void what_a_thread_gives_back_at_its_end_is_not_lost(void **state UNUSED)
 {
-    struct pool_taker taker = {0};
-    pthread_t thread;
-    void *block, *mine;
-
-    if (!is_pool())
-        skip();
-    assert_int_equal(pthread_create(&thread, NULL, end_late, &block), 0);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    mine = pool_take(&taker, 2000);
-    assert_ptr_equal(mine, block);
-    pool_give(mine);
-    pool_taker_deinit(&taker);
+    expect_left_behind(give_at_end, 2000);
 }
 
 /* One thread takes what others give back. */

@@ -15,31 +15,15 @@
 #include <sodium.h>
 
 #include "base/cleanup.h"
+#include "random.h"
 #include "cipher/stream.h"
 #include "cipher/stream_avx512.h"
 
 #define SIZE_MAX_HERE 20480
 #define STACK_SIZE (1 << 20)
 
-static uint64_t seed = 20261130;
 static uint8_t plain[SIZE_MAX_HERE], expected[SIZE_MAX_HERE], place[SIZE_MAX_HERE + 64];
 static uint8_t key[STREAM_KEY_SIZE], nonce[12];
-
-static uint64_t random_u64(void)
-{
-    /* splitmix64 */
-    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void fill(uint8_t *at, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        at[i] = (uint8_t)random_u64();
-}
 
 /* From another place and in its own, anywhere beside a vector's border; nothing behind is touched.
  */
@@ -47,9 +31,9 @@ static void check(size_t size, uint64_t block, bool is_salsa)
 {
     uint8_t *to = place + random_u64() % 63, behind = (uint8_t)random_u64();
 
-    fill(plain, size);
-    fill(key, sizeof(key));
-    fill(nonce, sizeof(nonce));
+    random_fill(plain, size);
+    random_fill(key, sizeof(key));
+    random_fill(nonce, sizeof(nonce));
     for (int round = 0; round < 2; round++) {
         const uint8_t *from = round == 0 ? plain : to;
 
@@ -140,7 +124,7 @@ static void no_key_stays_on_the_stack(void **state UNUSED)
         pthread_attr_t attributes;
         pthread_t thread;
 
-        fill(key, sizeof(key));
+        random_fill(key, sizeof(key));
         assert_non_null(stack);
         memset(stack, 0, STACK_SIZE);
         assert_int_equal(pthread_attr_init(&attributes), 0);
@@ -170,7 +154,7 @@ static void no_key_stays_in_registers(void **state UNUSED)
     assert_int_equal(sigaltstack(&mine, &before), 0);
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     for (int i = 0; i < 2; i++) {
-        fill(key, sizeof(key));
+        random_fill(key, sizeof(key));
         memset(mine.ss_sp, 0, mine.ss_size);
         work(i == 0);
         assert_int_equal(raise(SIGUSR1), 0);
@@ -213,13 +197,9 @@ static void avx512_is_used_where_it_is_there(void **state UNUSED)
 
 static int start(void **state UNUSED)
 {
-    const char *text = getenv("AICO_TEST_SEED");
-
-    if (text)
-        seed = strtoull(text, NULL, 0);
     if (sodium_init() < 0)
         return -1;
-    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_start();
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include <sodium.h>
 
 #include "base/cleanup.h"
+#include "random.h"
 #include "common/curve.h"
 #include "libcrypto.h"
 
@@ -23,33 +24,16 @@
 #define MAC crypto_box_MACBYTES
 #define GAP 64 /* libzmq's places: the same, or a little further along */
 
-static uint64_t seed = 20261130;
 static uint8_t plain[SIZE_MAX_HERE], expected[SIZE_MAX_HERE + MAC];
 static uint8_t place[SIZE_MAX_HERE + MAC + GAP];
 static uint8_t nonce[crypto_box_NONCEBYTES], key[crypto_box_BEFORENMBYTES];
 
-static uint64_t random_u64(void)
-{
-    /* splitmix64 */
-    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void fill(uint8_t *at, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        at[i] = (uint8_t)random_u64();
-}
-
 /* There and back, in another place, the same and a little further along. */
 static void check(size_t size)
 {
-    fill(plain, size);
-    fill(nonce, sizeof(nonce));
-    fill(key, sizeof(key));
+    random_fill(plain, size);
+    random_fill(nonce, sizeof(nonce));
+    random_fill(key, sizeof(key));
     assert_int_equal(crypto_secretbox_easy(expected, plain, size, nonce, key), 0);
     for (size_t shift = 0; shift <= GAP; shift += 16) {
         memcpy(place + shift, plain, size);
@@ -145,11 +129,7 @@ static void libcrypto_keeps_no_key_of_a_frame(void **state UNUSED)
 
 static int start(void **state UNUSED)
 {
-    const char *text = getenv("AICO_TEST_SEED");
-
-    if (text)
-        seed = strtoull(text, NULL, 0);
-    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_start();
     if (sodium_init() < 0 || !libcrypto_take_memory())
         return -1;
     curve_start();

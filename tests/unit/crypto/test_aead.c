@@ -10,6 +10,8 @@
 #include "libcrypto.h"
 #include "vectors.h"
 
+#include "random.h"
+
 #include "base/cleanup.h"
 #include "crypto/aead.h"
 #include "cipher/poly1305.h"
@@ -18,33 +20,13 @@
 #define PLAIN_MAX 200
 #define AD_MAX 400
 
-static uint64_t seed = 20261120;
-
-static uint64_t random_u64(void)
-{
-    /* splitmix64 */
-    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void fill(void *to, size_t size)
-{
-    uint8_t *at = to;
-
-    for (size_t i = 0; i < size; i++)
-        at[i] = (uint8_t)random_u64();
-}
-
 /* PROTOCOL 14 row 44. The reference is libsodium's own XChaCha20-Poly1305. */
 static void subkey_equals_xchacha(void **state)
 {
     static uint8_t pool[PLAIN_MAX + AD_MAX];
 
     (void)state;
-    fill(pool, sizeof(pool));
+    random_fill(pool, sizeof(pool));
     for (size_t round = 0; round < ROUNDS; round++) {
         struct secret key;
         struct aead_key prepared;
@@ -56,8 +38,8 @@ static void subkey_equals_xchacha(void **state)
         struct bytes plain = {pool + random_u64() % (sizeof(pool) - size + 1), size};
         struct bytes ad1 = {pool, cut}, ad2 = {pool + cut, ad_size - cut};
 
-        fill(key.at, SECRET_SIZE);
-        fill(nonce, sizeof(nonce));
+        random_fill(key.at, SECRET_SIZE);
+        random_fill(nonce, sizeof(nonce));
         pool[round % sizeof(pool)] = (uint8_t)random_u64();
         (void)crypto_aead_xchacha20poly1305_ietf_encrypt(expected, NULL, plain.at, plain.size, pool,
                                                          ad_size, NULL, nonce, key.at);
@@ -79,7 +61,7 @@ static void a_message_may_be_sealed_and_opened_in_its_place(void **state)
     struct bytes none = {NULL, 0};
 
     (void)state;
-    fill(plain, sizeof(plain));
+    random_fill(plain, sizeof(plain));
     memcpy(place, plain, sizeof(plain));
     aead_seal(&key, nonce, none, none, bytes_of(plain, sizeof(plain)), expected);
     aead_seal(&key, nonce, none, none, bytes_of(place, sizeof(plain)), place);
@@ -95,7 +77,7 @@ static void the_largest_associated_data_is_bound_too(void **state)
     struct secret key = {{4}};
 
     (void)state;
-    fill(ad, sizeof(ad));
+    random_fill(ad, sizeof(ad));
     aead_seal(&key, nonce, bytes_of(ad, 69968), bytes_of(ad + 69968, 32), bytes_of(&plain, 1),
               sealed);
     assert_int_equal(aead_open(&key, nonce, bytes_of(ad, sizeof(ad)), bytes_of(NULL, 0),
@@ -115,7 +97,7 @@ static void every_changed_bit_is_noticed_and_leaves_zeros(void **state)
     struct secret key = {{7}};
 
     (void)state;
-    fill(plain, sizeof(plain));
+    random_fill(plain, sizeof(plain));
     aead_seal(&key, nonce, bytes_of(ad, 10), bytes_of(NULL, 0), bytes_of(plain, sizeof(plain)),
               sealed);
     for (size_t bit = 0; bit < 8 * sizeof(sealed); bit++) {
@@ -146,10 +128,10 @@ static void check_large(size_t size, size_t ad_size)
     uint8_t nonce[AEAD_NONCE_SIZE];
     struct secret key;
 
-    fill(pool, size);
-    fill(ad, ad_size);
-    fill(nonce, sizeof(nonce));
-    fill(key.at, SECRET_SIZE);
+    random_fill(pool, size);
+    random_fill(ad, ad_size);
+    random_fill(nonce, sizeof(nonce));
+    random_fill(key.at, SECRET_SIZE);
     (void)crypto_aead_xchacha20poly1305_ietf_encrypt(expected, NULL, pool, size, ad, ad_size, NULL,
                                                      nonce, key.at);
     aead_seal(&key, nonce, ad1, ad2, plain, sealed);
@@ -204,7 +186,7 @@ static void a_change_of_a_large_one_is_noticed_and_leaves_zeros(void **state UNU
     struct secret key = {{7}};
     struct bytes bound = {ad, sizeof(ad)}, none = {NULL, 0}, all = {sealed, sizeof(sealed)};
 
-    fill(plain, sizeof(plain));
+    random_fill(plain, sizeof(plain));
     aead_seal(&key, nonce, bound, none, bytes_of(plain, sizeof(plain)), sealed);
     for (size_t i = 0; i < sizeof(sealed); i++) {
         uint8_t change = (uint8_t)(1u << random_u64() % 8);
@@ -235,7 +217,7 @@ static void libcrypto_keeps_no_key(void **state UNUSED)
     struct aead_key prepared;
     struct bytes none = {NULL, 0};
 
-    fill(key.at, SECRET_SIZE);
+    random_fill(key.at, SECRET_SIZE);
     aead_key_init(&prepared, &key, prefix);
     for (int i = 0; i < 3; i++) {
         aead_key_seal(&prepared, tail, none, none, bytes_of(plain, sizeof(plain)), sealed);
@@ -251,14 +233,10 @@ static void libcrypto_keeps_no_key(void **state UNUSED)
 
 static int start(void **state)
 {
-    const char *text = getenv("AICO_TEST_SEED");
-
     (void)state;
     if (!libcrypto_take_memory())
         return -1;
-    if (text)
-        seed = strtoull(text, NULL, 0);
-    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_start();
     return crypto_start();
 }
 

@@ -3,7 +3,7 @@
  * and taken back. The seed of a run is printed; AICO_TEST_SEED repeats it. */
 #include "vectors.h"
 
-#include <stdlib.h>
+#include "random.h"
 
 #include "base/cleanup.h"
 #include "session/filters.h"
@@ -12,31 +12,19 @@
 #define ROUNDS 400
 #define QUESTIONS 60
 
-static uint64_t seed = 20261130;
-
-static uint64_t random_below(uint64_t bound)
-{
-    /* splitmix64 */
-    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % bound;
-}
-
 /* Few levels of few names, so that much matches. */
 static struct bytes make(char to[TOPIC_SIZE_MAX + 1], bool wild)
 {
     static const char *const names[] = {"a", "b", "ab", "$bus", "c"};
     static const char *const rests[] = {"*", "+", "**", "#"}; /* the latter at the end */
-    size_t levels = 1 + random_below(4);
+    size_t levels = 1 + random_u64() % 4;
 
     to[0] = '\0';
     for (size_t i = 0; i < levels; i++) {
-        const char *name = names[random_below(i == 0 ? 5 : 3)];
+        const char *name = names[random_u64() % (i == 0 ? 5 : 3)];
 
-        if (wild && random_below(4) == 0)
-            name = rests[i + 1 == levels ? random_below(4) : random_below(2)];
+        if (wild && random_u64() % 4 == 0)
+            name = rests[i + 1 == levels ? random_u64() % 4 : random_u64() % 2];
         if (i > 0)
             strcat(to, "/");
         strcat(to, name);
@@ -106,7 +94,7 @@ static void ask(const struct filters *filters)
         assert_false(filters_match_below(filters, topic, first(topic)));
         assert_true(filters_match_below(filters, topic, first(topic) + 1));
     }
-    filter = make(text, random_below(3) > 0);
+    filter = make(text, random_u64() % 3 > 0);
     if (filters_overlap(filters, filter) != overlaps(filter))
         fail_msg("%s", text);
     assert_int_equal(filters_count(filters, filter),
@@ -118,7 +106,7 @@ static void a_set_answers_as_its_members_do(void **state UNUSED)
     for (int round = 0; round < ROUNDS; round++) {
         CLEANUP(filters_deinit)
         struct filters filters = {0};
-        size_t most = 1 + random_below(MEMBERS_MAX);
+        size_t most = 1 + random_u64() % MEMBERS_MAX;
 
         member_count = 0;
         for (uint64_t number = 0; number < most; number++) {
@@ -126,8 +114,9 @@ static void a_set_answers_as_its_members_do(void **state UNUSED)
 
             add(&filters, number);
             ask(&filters);
-            member = member_count > 0 && random_below(3) == 0 ? &members[random_below(member_count)]
-                                                              : NULL;
+            member = member_count > 0 && random_u64() % 3 == 0
+                         ? &members[random_u64() % member_count]
+                         : NULL;
             if (member && member->count > 0) {
                 filters_remove(&filters, bytes_text(member->filter));
                 member->count--;
@@ -168,11 +157,7 @@ static void the_deepest_takes_no_longer(void **state UNUSED)
 
 static int start(void **state UNUSED)
 {
-    const char *text = getenv("AICO_TEST_SEED");
-
-    if (text)
-        seed = strtoull(text, NULL, 0);
-    print_message("AICO_TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_start();
     return 0;
 }
 
