@@ -4,6 +4,7 @@
 
 #include <sodium.h>
 
+#include "cipher/blake2b.h"
 #include "cipher/poly1305.h"
 #include "cipher/stream.h"
 #include "crypto/crypto.h"
@@ -12,6 +13,7 @@ static void ciphers_start(void)
 {
     poly1305_start();
     stream_start();
+    blake2b_start();
 }
 
 int crypto_start(void)

@@ -9,6 +9,20 @@
 void hash_n(struct bytes x, uint8_t *to, size_t size);
 /* Hn(TAG(label) || x) */
 void hash_tagged_n(const char *label, struct bytes x, uint8_t *to, size_t size);
+
+#define HASHES_AT_ONCE 4
+/* At once they take the time of so many of the longest, one after the other. */
+#define HASHES_AT_ONCE_WORTH 2
+/* Whether the processor has what it takes; if not, it is only said another way. */
+bool hash_many_is_fast(void);
+/* What hash_tagged_many() hashes. @a and @b together at most 64 bytes. */
+struct hash_input {
+    struct bytes a, b, body;
+};
+/* H(TAG(label) || a || b || body) of 1..HASHES_AT_ONCE inputs; at most 20 bytes of @label. */
+void hash_tagged_many(const char *label, const struct hash_input *inputs, size_t count,
+                      uint8_t ret[][HASH_SIZE]);
+
 /* KDF(k, label, x), 32 bytes. @ret_out may be the same object as @k. */
 void kdf(const struct secret *k, const char *label, struct bytes x, struct secret *ret_out);
 /* KDF over x = a || b, without joining them first. */
