@@ -7,8 +7,9 @@
 #include "base/fifo.h"
 #include "base/secret.h"
 
-/* Room for a payload of 64 KiB and its head, and still in a cache when it is emptied and wiped. */
-#define CHUNK_SIZE ((size_t)72 * 1024)
+/* Room for what was sealed for a full frame, or for a payload of 64 KiB, with the heads; still in a
+ * cache when it is emptied and wiped. */
+#define CHUNK_SIZE ((size_t)80 * 1024)
 #define HEAD_SIZE sizeof(uint64_t)
 #define LINE_SIZE ((size_t)64) /* of the processor's caches */
 #define AHEAD ((size_t)1024)

@@ -28,6 +28,7 @@ struct pool_block {
     uint32_t size; /* bytes of a block of this class */
 };
 _Static_assert(sizeof(struct pool_block) == 16, "keeps blocks 16-aligned");
+_Static_assert(SIZE_FIRST << (POOL_CLASSES / 4) == POOL_SIZE_MAX, "the last class is the largest");
 
 /* Each on a cache line of its own. */
 static struct pool_stack {
@@ -57,7 +58,7 @@ static uint32_t class_of(size_t size, size_t *ret_size)
     *ret_size = SIZE_FIRST;
     if (size <= SIZE_FIRST)
         return 0;
-    if (size > SIZE_FIRST << (POOL_CLASSES / 4))
+    if (size > POOL_SIZE_MAX)
         return CLASS_NONE;
     power = 63u - (unsigned)__builtin_clzll((unsigned long long)size - 1);
     quarter = (size_t)1 << (power - 2);

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 
+#define POOL_SIZE_MAX ((size_t)256 * 1024)
 #define POOL_CLASSES 41 /* sizes, four from one power of two to the next: 256 bytes to 256 KiB */
 
 struct pool_block; /* private */

@@ -738,32 +738,40 @@ static int dispatch(struct client *client, struct moment now, const struct recor
     return AICO_EPROTO;
 }
 
-int client_receive(struct client *client, struct moment now, struct bytes frame)
+static int take_records(struct client *client, struct moment now, struct bytes frame)
 {
     struct reader records;
     struct record record;
-    int r;
+    int r = frame_open(frame, &records);
 
-    if (client->state != CLIENT_HELLO && client->state != CLIENT_READY)
-        return client->state == CLIENT_ENDED ? client->end_code : AICO_ECLOSED;
-    client->heard_ms = now.boot_ms;
-    client->pings_pending = 0;
-    r = frame_open(frame, &records);
     while (r == 0 && (r = frame_next(&records, &record)) > 0) {
+        receive_look_ahead(client, record, records);
         r = dispatch(client, now, &record);
         if (r == 0) /* before the next record: an envelope's messages come before a later GAP */
             receive_session_events(client, now);
         if (client->state == CLIENT_DOWN || client->state == CLIENT_ENDED)
             return r < 0 ? r : AICO_ECLOSED; /* BYE, or revoked */
     }
-    if (r < 0) {
+    if (r < 0)
         client_link_down(client, now, r,
                          r == AICO_EPROTO ? "the broker sent a record that does not parse"
                                           : aico_error_string(r));
-        return r;
-    }
-    flushes_check(client);
-    return 0;
+    return r;
+}
+
+int client_receive(struct client *client, struct moment now, struct bytes frame)
+{
+    int r;
+
+    if (client->state != CLIENT_HELLO && client->state != CLIENT_READY)
+        return client->state == CLIENT_ENDED ? client->end_code : AICO_ECLOSED;
+    client->heard_ms = now.boot_ms;
+    client->pings_pending = 0;
+    r = take_records(client, now, frame);
+    receive_forget_ahead(client);
+    if (r == 0)
+        flushes_check(client);
+    return r;
 }
 
 void client_taken(struct client *client, struct moment now, uint64_t number)

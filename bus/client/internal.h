@@ -281,12 +281,13 @@ struct client {
     int64_t replay_say_ms; /* when it may be told again */
 
     /* output */
-    uint64_t send_window;  /* bytes of PUBLISH we may still send */
-    uint64_t receive_owed; /* bytes to give back to the broker */
-    bool backlogged;       /* the application does not read */
-    struct buffer control; /* whole records of ours, before any PUBLISH */
-    uint8_t *frame;        /* FRAME_SIZE_MAX */
-    size_t frame_size;     /* 0: no frame is out */
+    uint64_t send_window;     /* bytes of PUBLISH we may still send */
+    uint64_t receive_owed;    /* bytes to give back to the broker */
+    bool backlogged;          /* the application does not read */
+    struct buffer control;    /* whole records of ours, before any PUBLISH */
+    const uint8_t *ahead_end; /* of the frame that is taken: records before it were looked at */
+    uint8_t *frame;           /* FRAME_SIZE_MAX */
+    size_t frame_size;        /* 0: no frame is out */
 
     /* publishing */
     struct pool_taker messages;     /* what the application gets */
@@ -413,6 +414,10 @@ void publish_free(struct client *client);
 bool publish_is_answered(const struct client *client, struct operation *flush);
 /* receive.c */
 int receive_deliver(struct client *client, struct moment now, const struct record_deliver *deliver);
+/* @record comes next, @rest behind it: what is to be hashed of it and of them, at once. */
+void receive_look_ahead(struct client *client, struct record record, struct reader rest);
+/* The frame is over. */
+void receive_forget_ahead(struct client *client);
 int receive_gap(struct client *client, struct moment now, const struct record_gap *gap);
 int receive_item(struct client *client, struct moment now, const struct record_item *item);
 void receive_session_events(struct client *client, struct moment now);

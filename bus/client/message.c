@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lays a received message out in one block: link, struct, headers, then all text and bytes. */
+/* Lays a received message out in one block: link, struct, headers, then all text and bytes. The
+ * messages of a bundle may lie in another. */
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -15,9 +16,10 @@ struct message_block {
     uint64_t kept;
     struct missed_place missed;
     struct reader rest;                    /* of a bundle: messages not taken out yet */
+    void *batch;                           /* of the pool: what they lie in; NULL: in this block */
     bool is_bundle, has_headers, has_note; /* a struct read_note is behind this one */
     uint32_t count;
-    size_t size; /* of the block */
+    size_t size; /* of the block, and of the messages in `batch` */
     struct aico_message message;
 };
 
@@ -110,14 +112,25 @@ struct aico_message *client_message_new(struct pool_taker *taker, const struct m
 }
 
 struct aico_message *client_bundle_new(struct pool_taker *taker, const struct message_parts *parts,
-                                       bool has_headers, uint32_t count)
+                                       void *batch, bool has_headers, uint32_t count)
 {
-    struct aico_message *m = client_message_new(taker, parts);
+    struct message_parts shell = *parts;
     struct message_block *block;
+    struct aico_message *m;
 
+    if (batch)
+        shell.payload = bytes_of(NULL, 0);
+    m = client_message_new(taker, &shell);
     if (!m)
         return NULL;
     block = block_of(m);
+    if (batch) {
+        block->batch = batch;
+        block->size += parts->payload.size;
+        m->payload = parts->payload.at;
+        m->size = parts->payload.size;
+        ((uint8_t *)batch)[parts->payload.at + parts->payload.size - (uint8_t *)batch] = '\0';
+    }
     block->rest = reader_over(bytes_of(m->payload, m->size));
     block->is_bundle = true;
     block->has_headers = has_headers;
@@ -181,6 +194,7 @@ struct aico_message *message_split(struct pool_taker *taker, struct aico_message
     copy->next = NULL;
     copy->kept = 0;
     copy->rest = (struct reader){0};
+    copy->batch = NULL;
     copy->is_bundle = copy->has_headers = false;
     copy->count = 1;
     copy->size = head_size + payload.size + 1;
@@ -228,7 +242,9 @@ size_t message_cost(const struct aico_message *message)
 
 void aico_message_free(struct aico_message **message)
 {
-    if (*message)
+    if (*message) {
+        pool_give(block_of(*message)->batch);
         pool_give(block_of(*message));
+    }
     *message = NULL;
 }

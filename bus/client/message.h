@@ -50,10 +50,12 @@ struct aico_message *client_message_new(struct pool_taker *taker,
  * them: what waits takes little more than its bytes. They differ in payload and sequence only.
  *
  * @parts  of the first; the payload is the batch, which was checked
+ * @batch  of the pool, in which the payload lies with a byte behind it: the bundle's, if there
+ *         is one. NULL: the payload is copied
  * @count  messages in it
  */
 struct aico_message *client_bundle_new(struct pool_taker *taker, const struct message_parts *parts,
-                                       bool has_headers, uint32_t count);
+                                       void *batch, bool has_headers, uint32_t count);
 /* How many messages @message is. */
 uint32_t message_count(const struct aico_message *message);
 /* Takes the first of several out of @bundle; NULL without memory. */

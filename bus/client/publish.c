@@ -9,14 +9,17 @@
 
 #include "base/cleanup.h"
 #include "client/internal.h"
+#include "crypto/kdf.h"
 #include "envelope/headers.h"
 #include "session/level.h"
 
-#define PUBLISH_FIELDS_MAX 48 /* of a PUBLISH: all but head, names and payload */
-/* What is sealed together: with padding and trailer it still fits one record. */
-#define BATCH_MESSAGES_MAX 1024
+#define PUBLISH_FIELDS_MAX 48   /* of a PUBLISH: all but head, names and payload */
+#define BATCH_MESSAGES_MAX 1024 /* of a frame */
+/* Of an envelope: with padding and trailer it still fits one record. */
 #define BATCH_CONTENT_MAX (48 * 1024)
-#define BATCH_ROOM 64 /* of it, for the message's number */
+#define BATCH_PART_MIN (4 * 1024) /* shorter parts would cost more than they spare */
+#define BATCH_ROOM 64             /* of it, for the message's number */
+#define FRAME_REST (4 * 1024)     /* of a frame: nothing more is sealed for so little room */
 /* Of a record: head, names, envelope, trailer; padding adds an eighth. */
 #define BATCH_OUTSIDE 700
 
@@ -399,68 +402,141 @@ static bool is_alike(const struct outgoing *a, const struct outgoing *b)
            memcmp(a + 1, b + 1, a->topic_size) == 0;
 }
 
+/* Messages from the front of the queue that are sealed now: together, or in parts of about one size
+ * that are proven at once. */
+struct gathered {
+    struct content_item items[BATCH_MESSAGES_MAX];
+    size_t count, parts;
+    size_t content; /* bytes of all items as content */
+    int64_t expires_ms;
+};
+
+static size_t item_size(const struct content_item *item)
+{
+    return content_batch_item_size(true, item->headers.size, item->payload.size);
+}
+
+/* Of one envelope. */
+static size_t content_limit(const struct client *client)
+{
+    return MIN(client->settings.session.max_message_size, (size_t)BATCH_CONTENT_MAX);
+}
+
 /*
  * The messages at the front of the queue that are sealed together with the first: what waits
  * already, for the same topic, as far as @room in the frame and the broker's window let it go.
  * An idle publisher never has two. Not where order is not enforced: a window counts envelopes.
  */
-static size_t gather(struct client *client, const struct outgoing *first, size_t room,
-                     struct content_item items[BATCH_MESSAGES_MAX], size_t *ret_bytes,
-                     int64_t *ret_expires_ms)
+static void gather(struct client *client, struct moment now, const struct outgoing *first,
+                   size_t room, struct gathered *ret)
 {
-    size_t most = MIN(client->settings.session.max_message_size, (size_t)BATCH_CONTENT_MAX);
-    size_t content = 0, bytes = 0, count = 0;
-    int64_t expires_ms = 0;
+    size_t limit = content_limit(client), longest = 0, parts_max, outside, most;
     struct fifo_cursor cursor = {0};
     const struct outgoing *out;
+    struct group_form form;
 
+    sessions_get_form(client->sessions, now, parts_of(first).topic, &form);
+    parts_max = form.is_hashed ? HASHES_AT_ONCE : 1;
+    outside = parts_max * BATCH_OUTSIDE;
+    ret->count = ret->content = 0;
+    ret->expires_ms = 0;
+    most = room > outside ? room - outside : 0;
+    if (form.is_padded)
+        most = most / 8 * 7;
+    if (!form.is_hashed)
+        most = MIN(most, limit);
     most = (size_t)MIN((uint64_t)most, client->send_window / 2);
-    most = MIN(most, room > BATCH_OUTSIDE ? (room - BATCH_OUTSIDE) / 8 * 7 : 0);
     if (!client->settings.session.strict_ordering || first->delivery != DELIVERY_EVENT)
         most = 0;
-    while (count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
+    while (ret->count < BATCH_MESSAGES_MAX && (out = fifo_next(&client->queue, &cursor)) != NULL) {
         struct outgoing_parts parts = parts_of(out);
-        size_t size = content_batch_item_size(true, out->headers_size, out->payload_size);
+        struct content_item item = {parts.headers, parts.payload};
+        size_t size = item_size(&item);
 
-        if (out != first && (!is_alike(first, out) || content + size > most - BATCH_ROOM))
+        if (out != first && (!is_alike(first, out) || ret->content + size + BATCH_ROOM > most ||
+                             MAX(longest, size) + BATCH_ROOM > limit))
             break;
-        items[count++] = (struct content_item){parts.headers, parts.payload};
-        expires_ms = MAX(expires_ms, out->expires_ms); /* its reader looks at each */
-        content += size;
-        bytes += out->headers_size + out->payload_size;
-        if (content > BATCH_CONTENT_MAX || most <= BATCH_ROOM)
-            break;
+        longest = MAX(longest, size);
+        ret->items[ret->count++] = item;
+        ret->expires_ms = MAX(ret->expires_ms, out->expires_ms); /* its reader looks at each */
+        ret->content += size;
     }
-    *ret_bytes = bytes;
-    *ret_expires_ms = expires_ms;
-    return count;
+    ret->parts =
+        MIN(parts_max, MAX(ret->content / MAX(longest, (size_t)BATCH_PART_MIN), (size_t)1));
 }
 
-/* As seal_group(), for @count messages from the front of the queue. */
+/* As seal_group(), for the @count messages of @g from @begin on. */
 static int seal_batch(struct client *client, struct moment now, struct client_topic *topic,
-                      const struct outgoing *out, const struct content_item *items, size_t count,
-                      size_t bytes, uint8_t delivery, int64_t expires_ms)
+                      const struct outgoing *out, const struct gathered *g, size_t begin,
+                      size_t count, uint8_t delivery)
 {
-    size_t room = sessions_batch_size(count, bytes);
-    struct sent *sent = window_push(client, topic, room);
+    const struct content_item *items = g->items + begin;
+    size_t bytes = 0, room;
+    struct sent *sent;
     struct writer w;
     int r;
 
+    for (size_t i = 0; i < count; i++)
+        bytes += items[i].headers.size + items[i].payload.size;
+    room = sessions_batch_size(count, bytes);
+    sent = window_push(client, topic, room);
     if (!sent)
         return AICO_ENOMEM;
     w = writer_over(sent_payload(sent), room);
-    r = sessions_seal_batch(client->sessions, now, topic_name(topic), delivery, items, count, &w);
+    r = sessions_seal_batch(client->sessions, now, topic_name(topic), delivery, items, count,
+                            g->parts > 1, &w);
     if (r < 0) {
         window_void(client, sent);
         return r;
     }
     sent->delivery = delivery;
-    sent->app_id = out->id;
+    sent->app_id = out->id + begin;
     sent->count = (uint32_t)count;
-    sent->expires_ms = expires_ms;
+    sent->expires_ms = g->expires_ms;
     sent->receipt = out->receipt != RECEIPT_NONE;
     window_keep(client, sent, w.size);
     return 0;
+}
+
+/* How many messages of @g from @begin on, before which is @content, go into part @part. */
+static size_t part_count(const struct client *client, const struct gathered *g, size_t part,
+                         size_t begin, size_t *content)
+{
+    size_t end = g->content * (part + 1) / g->parts, limit = content_limit(client);
+    size_t count = 0, own = 0;
+
+    while (begin + count < g->count) {
+        size_t size = item_size(&g->items[begin + count]);
+
+        if (count > 0 && (*content + size / 2 >= end || own + size + BATCH_ROOM > limit))
+            break;
+        own += size;
+        *content += size;
+        count++;
+    }
+    return count;
+}
+
+/* Seals what was gathered, of which @out is the first; *ret_count says how much of it, or how much
+ * failed. */
+static int seal_gathered(struct client *client, struct moment now, struct client_topic *topic,
+                         const struct outgoing *out, const struct gathered *g, uint8_t delivery,
+                         size_t *ret_count)
+{
+    size_t done = 0, content = 0;
+    int r = 0;
+
+    for (size_t part = 0; r == 0 && part < g->parts && done < g->count; part++) {
+        size_t count = part_count(client, g, part, done, &content);
+
+        r = seal_batch(client, now, topic, out, g, done, count, delivery);
+        if (r == 0)
+            done += count;
+    }
+    if (g->parts > 1)
+        sessions_prove(client->sessions, now, topic_name(topic));
+    *ret_count = done > 0 ? done : g->count;
+    return done > 0 ? 0 : r;
 }
 
 static int seal_none(struct client *client, struct client_topic *topic, const struct outgoing *out,
@@ -632,10 +708,8 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
 {
     const struct rule *rule = client_topic_rule(client, topic);
     struct outgoing_parts parts = parts_of(out);
-    struct content_item items[BATCH_MESSAGES_MAX];
+    struct gathered gathered;
     uint8_t delivery;
-    int64_t expires_ms;
-    size_t bytes;
     int r;
 
     if (!rule)
@@ -655,10 +729,11 @@ static int take_by_rule(struct client *client, struct moment now, struct client_
         }
         if (r < 0)
             return r;
-        *ret_count = gather(client, out, room, items, &bytes, &expires_ms);
-        r = *ret_count == 1 ? seal_group(client, now, topic, out, &parts, delivery)
-                            : seal_batch(client, now, topic, out, items, *ret_count, bytes,
-                                         delivery, expires_ms);
+        gather(client, now, out, room, &gathered);
+        *ret_count = gathered.count;
+        r = gathered.count == 1
+                ? seal_group(client, now, topic, out, &parts, delivery)
+                : seal_gathered(client, now, topic, out, &gathered, delivery, ret_count);
         return r == 0 && out->receipt ? await_readers(client, now, topic, *ret_count) : r;
     case SEAL_CHANNEL:
     case SEAL_RATCHET:
@@ -766,12 +841,10 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
         out = client->closed ? NULL : fifo_front(&client->queue, NULL);
         if (!out || client->send_window < record_bound(client, out))
             break;
-        if (frame->size > 1 && frame->size + record_bound(client, out) > FRAME_BATCH_SIZE)
+        if (frame->size > 1 &&
+            frame->size + MAX(record_bound(client, out), (size_t)FRAME_REST) > FRAME_BATCH_SIZE)
             break;
-        if (frame->size > FRAME_BATCH_SIZE)
-            return false;
-        if (take(client, now, out, FRAME_BATCH_SIZE - MIN(frame->size, (size_t)FRAME_BATCH_SIZE),
-                 &count) == TAKEN_NOT_YET)
+        if (take(client, now, out, FRAME_BATCH_SIZE - frame->size, &count) == TAKEN_NOT_YET)
             break;
         fifo_pop_many(&client->queue, count);
     }

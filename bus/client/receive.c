@@ -7,13 +7,18 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/pool.h"
 #include "base/reader.h"
+#include "base/secret.h"
 #include "client/internal.h"
 #include "client/message.h"
+#include "crypto/kdf.h"
 #include "envelope/envelope.h"
 
 #define REPLAY_SAY_MS 1000
-#define CLAIMS_MAX 64 /* of one sender; then neighbours become one */
+#define AHEAD_SIZE_MIN 512   /* of a record, to be hashed ahead */
+#define AHEAD_RECORDS_MAX 16 /* looked at for those that are */
+#define CLAIMS_MAX 64        /* of one sender; then neighbours become one */
 
 /* A message of @sender on @topic. @is_kept: as for ledger_received(). */
 static void deliver(struct client *client, struct aico_message *message,
@@ -418,6 +423,49 @@ static int assemble(struct assembly **lane, struct client_topic *topic,
     if (assembly->size == assembly->total)
         *ret_whole = STEAL(*lane);
     return 0;
+}
+
+/* Adds the envelope of @record to those that are hashed ahead; false: it is none, or not taken. */
+static bool look_ahead(struct client *client, const struct record *record)
+{
+    struct record_deliver m;
+    const struct client_component *sender;
+    const struct client_topic *topic;
+
+    if (record->type != RECORD_DELIVER || record->body.size < AHEAD_SIZE_MIN ||
+        record_parse_deliver(record, &m) < 0 || m.direct || m.fragment || m.kept || m.topic == 0)
+        return false;
+    sender = component_number_find(client, m.sender);
+    topic = topic_number_find(client, m.topic);
+    return sender && topic &&
+           sessions_look_ahead(client->sessions, bytes_text(sender->name),
+                               component_number_identity(client, m.sender), topic_name(topic),
+                               m.delivery, m.payload);
+}
+
+void receive_look_ahead(struct client *client, struct record record, struct reader rest)
+{
+    size_t taken = 0;
+
+    if (record.body.size < AHEAD_SIZE_MIN || rest.left < AHEAD_SIZE_MIN ||
+        (client->ahead_end && record.whole.at < client->ahead_end) || !hash_many_is_fast())
+        return;
+    sessions_forget_ahead(client->sessions);
+    for (int i = 0; i < AHEAD_RECORDS_MAX && taken < HASHES_AT_ONCE; i++) {
+        taken += look_ahead(client, &record);
+        client->ahead_end = record.whole.at + record.whole.size;
+        if (frame_next(&rest, &record) <= 0)
+            break;
+    }
+    sessions_hash_ahead(client->sessions);
+}
+
+void receive_forget_ahead(struct client *client)
+{
+    if (!client->ahead_end)
+        return;
+    client->ahead_end = NULL;
+    sessions_forget_ahead(client->sessions);
 }
 
 int receive_deliver(struct client *client, struct moment now, const struct record_deliver *record)
@@ -845,20 +893,30 @@ static void report_message(struct client *client, struct moment now,
     }
 }
 
+/* A batch that nobody gets. */
+static void drop_batch(void *batch, struct bytes text)
+{
+    if (batch)
+        memory_wipe(batch, (size_t)(text.at + text.size - (uint8_t *)batch));
+    pool_give(batch);
+}
+
 /* What needs no look at each message: all of a batch at once. False: one by one, then. */
 static bool report_bundle(struct client *client, struct moment now,
                           const struct session_event *event)
 {
     const struct arrival *arrival = event->cookie;
     struct aico_message *bundle;
+    void *batch;
 
     if (!client->host.takes_bundles || event->batch_count < 2 || !arrival ||
         arrival->stored.number > 0 || event->delivery != DELIVERY_EVENT)
         return false;
-    sessions_take_batch(client->sessions);
+    batch = sessions_take_batch(client->sessions);
     claims_pass(client, now, arrival->sender, arrival->topic, arrival->number, event->generation);
     if (!topic_is_subscribed(client, arrival->topic)) {
         ledger_repeated(client, arrival->sender, arrival->topic, arrival->way, event->batch_count);
+        drop_batch(batch, event->batch);
         return true;
     }
     bundle = client_bundle_new(&client->messages,
@@ -869,8 +927,9 @@ static bool report_bundle(struct client *client, struct moment now,
                                    .payload = event->batch,
                                    .wire = bytes_of(arrival->wire, arrival->wire_prefix),
                                },
-                               event->batch_headers, event->batch_count);
+                               batch, event->batch_headers, event->batch_count);
     if (!bundle) {
+        drop_batch(batch, event->batch);
         client_end(client, AICO_ENOMEM, "out of memory");
         return true;
     }

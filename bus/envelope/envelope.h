@@ -49,6 +49,8 @@ enum envelope_trailer {
     ENVELOPE_TRAILER_SIGNATURE = 2,
 };
 
+struct trailers_ahead;
+
 /* The parts of an envelope, borrowed from the bytes it was parsed from. */
 struct envelope {
     struct bytes nonce;       /* 24 */
@@ -132,6 +134,8 @@ struct envelope_seal_input {
     const uint8_t *sign_public;
     const struct secret *reader_keys; /* vector: 1..255, in the order of the slots */
     size_t reader_count;
+    struct trailers_ahead *later; /* vector: its slots are left to trailers_ahead_prove(), if there
+                                     is room; NULL: they are written now */
 };
 
 /*
@@ -163,10 +167,11 @@ struct envelope_open_input {
     const struct aead_key *key; /* of the envelope's key id and epoch */
     const uint8_t *context;     /* 32 */
     struct envelope_rule rule;
-    const struct secret *commit;     /* with a trailer */
-    const uint8_t *publisher;        /* signature: Ed25519 public key */
-    const struct secret *reader_key; /* vector: ours and its slot */
-    uint8_t slot;                    /* ENVELOPE_NO_SLOT: we have none */
+    const struct secret *commit;        /* with a trailer */
+    const uint8_t *publisher;           /* signature: Ed25519 public key */
+    const struct secret *reader_key;    /* vector: ours and its slot */
+    uint8_t slot;                       /* ENVELOPE_NO_SLOT: we have none */
+    const struct trailers_ahead *ahead; /* envelope/ahead.h; NULL: nothing is known */
 };
 
 /*

@@ -13,6 +13,8 @@
 
 #define PADDING_HEAD_SIZE 4 /* u32 size of the content, in front of it */
 
+#define TRAILER_LABEL "signature"
+
 /* D of PROTOCOL 5.2: over the ciphertext, so that nobody can test guesses of the content with it,
  * and over the key, which a tag alone does not bind. */
 void trailer_digest(const struct secret *commit, const uint8_t context[HASH_SIZE],

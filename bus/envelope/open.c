@@ -2,6 +2,7 @@
 /* Opens one envelope in the order of PROTOCOL 5.3. Pure, any thread. */
 #include "base/cleanup.h"
 #include "base/reader.h"
+#include "envelope/ahead.h"
 #include "envelope/layout.h"
 
 int envelope_check(const struct envelope *e, const struct envelope_rule *rule)
@@ -77,7 +78,9 @@ int envelope_open(const struct envelope *e, const struct envelope_open_input *in
     if (e->format == ENVELOPE_FORMAT_SEED)
         return AICO_EFORMAT;
     /* Before OPEN only because opening in place overwrites the ciphertext it is made of. */
-    if (e->trailer_kind != ENVELOPE_TRAILER_NONE)
+    if (e->trailer_kind != ENVELOPE_TRAILER_NONE &&
+        !(in->ahead &&
+          trailers_ahead_find(in->ahead, in->commit, in->context, e->signed_part, digest)))
         trailer_digest(in->commit, in->context, e->signed_part, digest);
     r = aead_key_open(in->key, e->nonce.at + ENVELOPE_PREFIX_SIZE, e->head,
                       bytes_of(in->context, HASH_SIZE), e->sealed, plain);

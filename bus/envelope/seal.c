@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Seals one envelope straight into the caller's storage. Pure, any thread. */
 #include "envelope/headers.h"
+#include "envelope/ahead.h"
 #include "envelope/layout.h"
 
 /* 0 when the parts of @in fit together, else AICO_EFORMAT. */
@@ -75,6 +76,12 @@ static int write_trailer(struct writer *w, const struct envelope_seal_input *in)
 
     if (in->trailer_kind == ENVELOPE_TRAILER_NONE)
         return 0;
+    if (in->trailer_kind == ENVELOPE_TRAILER_VECTOR && in->later &&
+        trailers_ahead_add(in->later, in->commit, in->context, writer_view(w), w->at + w->size)) {
+        writer_zeros(w, in->reader_count * ENVELOPE_SLOT_SIZE);
+        writer_u8(w, (uint8_t)in->reader_count);
+        return 0;
+    }
     trailer_digest(in->commit, in->context, writer_view(w), digest);
     if (in->trailer_kind == ENVELOPE_TRAILER_SIGNATURE)
         return sign_make_as(in->sign_seed, in->sign_public, "envelope",

@@ -9,7 +9,7 @@ void trailer_digest(const struct secret *commit, const uint8_t context[HASH_SIZE
     struct hasher h;
 
     hasher_begin(&h, HASH_SIZE);
-    hasher_tag(&h, "signature");
+    hasher_tag(&h, TRAILER_LABEL);
     hasher_feed(&h, secret_view(commit));
     hasher_feed(&h, bytes_of(context, HASH_SIZE));
     hasher_feed(&h, signed_part);

@@ -335,7 +335,7 @@ static void mark_dirty(struct group *group, struct group_topic *topic)
 
 static int seal(struct group *group, struct moment now, uint8_t format, uint8_t delivery,
                 struct bytes topic, bool has_headers, struct bytes headers, struct bytes payload,
-                struct writer *out, struct group_topic **ret_topic)
+                struct trailers_ahead *later, struct writer *out, struct group_topic **ret_topic)
 {
     struct group_topic *known;
     struct envelope_seal_input in;
@@ -368,6 +368,7 @@ static int seal(struct group *group, struct moment now, uint8_t format, uint8_t 
         .sign_public = group->self->public,
         .reader_keys = group->secret->reader_keys,
         .reader_count = group->vector_count,
+        .later = later,
     };
     r = envelope_seal(&in, out);
     if (r < 0)
@@ -429,7 +430,7 @@ int group_seal(struct group *group, struct moment now, uint8_t format, uint8_t d
     }
     if (r < 0)
         return r;
-    r = seal(group, now, format, delivery, topic, has_headers, headers, payload, out, &known);
+    r = seal(group, now, format, delivery, topic, has_headers, headers, payload, NULL, out, &known);
     if (r < 0)
         return r;
     known->messages++;
@@ -438,7 +439,8 @@ int group_seal(struct group *group, struct moment now, uint8_t format, uint8_t d
 }
 
 int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, struct bytes topic,
-                     const struct content_item *items, size_t count, struct writer *out)
+                     const struct content_item *items, size_t count, struct trailers_ahead *later,
+                     struct writer *out)
 {
     CLEANUP(numbered_deinit)
     struct numbered numbered = {0};
@@ -467,13 +469,18 @@ int group_seal_batch(struct group *group, struct moment now, uint8_t delivery, s
                               items[i].payload, limit);
     if (r == 0)
         r = seal(group, now, ENVELOPE_FORMAT_BATCH, delivery, topic, has_headers, bytes_of(NULL, 0),
-                 writer_view(&batch), out, &known);
+                 writer_view(&batch), later, out, &known);
     if (r < 0)
         return r;
     known->messages += count;
     group->top = MAX(group->top, known->messages); /* it is said in 32 bits */
     mark_dirty(group, known);
     return 0;
+}
+
+void group_prove(const struct group *group, struct trailers_ahead *later)
+{
+    trailers_ahead_prove(later, group->secret->reader_keys, group->vector_count);
 }
 
 /* The key of @topic in the epoch to come. */
@@ -660,7 +667,7 @@ int group_seal_heads(struct group *group, struct moment now, struct bytes sectio
     writer_u8(&body, CONTROL_HEADS);
     writer_bytes(&body, sections);
     r = seal(group, now, ENVELOPE_FORMAT_MESSAGE, DELIVERY_CONTROL, bytes_text(HEADS_TOPIC), false,
-             bytes_of(NULL, 0), writer_view(&body), &envelope, &unused);
+             bytes_of(NULL, 0), writer_view(&body), NULL, &envelope, &unused);
     if (r == 0)
         out->size += envelope.size;
     return r;

@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "crypto/identity.h"
 #include "crypto/random.h"
+#include "envelope/ahead.h"
 #include "envelope/content.h"
 #include "envelope/envelope.h"
 #include "session/chain.h"
@@ -150,10 +151,12 @@ AICO_MUST_USE int group_seal(struct group *group, struct moment now, uint8_t for
                              uint8_t delivery, struct bytes topic, bool has_headers,
                              struct bytes headers, struct bytes payload, struct writer *out);
 /* The same for @count messages (1..65535) in one envelope. Also AICO_ETOOLARGE (together above
- * max_message_size). */
+ * max_message_size). @later: where its trailer may be left to group_prove(), which comes before
+ * anything else of the group does; NULL: it is written now. */
 AICO_MUST_USE int group_seal_batch(struct group *group, struct moment now, uint8_t delivery,
                                    struct bytes topic, const struct content_item *items,
-                                   size_t count, struct writer *out);
+                                   size_t count, struct trailers_ahead *later, struct writer *out);
+void group_prove(const struct group *group, struct trailers_ahead *later);
 /* Seals a will of ours: a message for later, which the broker publishes when we are gone. It is
  * readable by who holds the key of this epoch or of the next, and has to be sealed anew when the
  * epoch or the generation is over. As group_seal(). */
@@ -237,6 +240,7 @@ struct group_reader {
     bool heads_missed;  /* reported already */
     struct vault vault;
     struct reader_topic *topics;
+    const struct trailers_ahead *ahead; /* borrowed; NULL: each envelope is hashed by itself */
     uint8_t filter_size;
     char filter[TOPIC_SIZE_MAX + 1];
 };
@@ -275,6 +279,11 @@ AICO_MUST_USE int group_open(struct group_reader *reader, struct moment now,
                              const struct envelope *envelope, uint8_t delivery, struct bytes topic,
                              bool expected, size_t *windows, uint8_t *plain,
                              const struct gap_sink *sink, struct group_opened *ret_opened);
+/* Adds what the trailer of @envelope proves to @ahead, if its key is here already and there is
+ * room.
+ */
+bool group_reader_look_ahead(const struct group_reader *reader, const struct envelope *envelope,
+                             uint8_t delivery, struct bytes topic, struct trailers_ahead *ahead);
 /* Another registry is in force (borrowed): every topic is asked about again. */
 void group_reader_set_registry(struct group_reader *reader, const struct registry *registry);
 /* A list we asked for after we had subscribed says where a topic stands: all from there on comes

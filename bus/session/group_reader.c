@@ -473,6 +473,7 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
         .publisher = reader->key,
         .reader_key = &reader->secret->reader_key,
         .slot = reader->slot,
+        .ahead = reader->ahead,
     };
     bool heads = bytes_equal_text(name, HEADS_TOPIC);
     struct bytes content;
@@ -527,6 +528,18 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
         reader->unheard_ms = now.boot_ms;
     }
     return r;
+}
+
+bool group_reader_look_ahead(const struct group_reader *reader, const struct envelope *e,
+                             uint8_t delivery, struct bytes name, struct trailers_ahead *ahead)
+{
+    struct reader_topic *topic;
+
+    HASH_FIND(hh, reader->topics, name.at, name.size, topic);
+    return topic && topic->has_key && topic->epoch == e->epoch && topic->has_context &&
+           topic->delivery == delivery && e->trailer_kind != ENVELOPE_TRAILER_NONE &&
+           e->trailer_kind == reader->trailer && replay_check(&topic->replay, e->sequence) == 0 &&
+           trailers_ahead_add(ahead, &topic->secret->commit, topic->context, e->signed_part, NULL);
 }
 
 void group_reader_announce(struct group_reader *reader, const struct control_stand *stand,

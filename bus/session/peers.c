@@ -32,7 +32,9 @@ int sessions_new(const struct session_settings *settings, const struct identity 
     s->deadline_ms = s->recheck_real_ms == INT64_MAX ? MOMENT_NEVER : now.boot_ms;
     s->guard = guard_new(2 * settings->synchrony_bound_ms);
     s->hedge = guarded_new(sizeof(*s->hedge));
-    if (!s->guard || !s->hedge)
+    s->ahead = guarded_new(sizeof(*s->ahead));
+    s->later = guarded_new(sizeof(*s->later));
+    if (!s->guard || !s->hedge || !s->ahead || !s->later)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     hedge_init(s->hedge, &self->seed, random);
     if (ratchets_start(s, now, err) < 0)
@@ -81,7 +83,10 @@ void sessions_free(struct sessions **sessions)
     filters_deinit(&s->heard);
     filters_deinit(&s->shared);
     events_free(s);
-    buffer_wipe_deinit(&s->plain);
+    pool_give(s->large.at);
+    pool_taker_deinit(&s->plains);
+    guarded_free(&s->later);
+    guarded_free(&s->ahead);
     guarded_free(&s->hedge);
     guard_free(&s->guard);
     registry_unref(&s->registry);

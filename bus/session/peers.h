@@ -150,8 +150,10 @@ void sessions_free(struct sessions **sessions);
 
 /* The next event; false when there is none. */
 bool sessions_next(struct sessions *sessions, struct session_event *ret_event);
-/* The caller takes all of `batch` of the event it has: sessions_next() leaves the others out. */
-void sessions_take_batch(struct sessions *sessions);
+/* The caller takes all of `batch` of the event it has: sessions_next() leaves the others out. What
+ * it returns is the caller's, a block of the pool (base/pool.h) in which `batch` lies, and behind
+ * it at least a byte. NULL: it is few bytes or very many, and stays only until sessions_next(). */
+void *sessions_take_batch(struct sessions *sessions);
 
 /* --- input ---------------------------------------------------------------------------------- */
 
@@ -178,6 +180,18 @@ void sessions_receive_direct(struct sessions *sessions, struct moment now, struc
 void sessions_receive_group(struct sessions *sessions, struct moment now, struct bytes name,
                             const uint8_t *identity, struct bytes topic, uint8_t delivery,
                             struct bytes bytes, void *cookie);
+
+/*
+ * Envelopes that will be given to sessions_receive_group(), as there but for @identity, which is
+ * not NULL: their trailers are hashed together, which takes less time than one by one. They may
+ * come or not, their bytes stay as they are until sessions_forget_ahead(). False: not
+ * taken; its key is not in use here, it was read already, or HASHES_AT_ONCE (crypto/kdf.h) are
+ * there.
+ */
+bool sessions_look_ahead(struct sessions *sessions, struct bytes name, const uint8_t *identity,
+                         struct bytes topic, uint8_t delivery, struct bytes bytes);
+void sessions_hash_ahead(struct sessions *sessions);
+void sessions_forget_ahead(struct sessions *sessions);
 
 /* --- stored messages (session/stored.h) ------------------------------------------------------- */
 
@@ -233,13 +247,16 @@ size_t sessions_direct_size(struct sessions *sessions, struct moment now, struct
 AICO_MUST_USE int sessions_seal_group(struct sessions *sessions, struct moment now,
                                       struct bytes topic, uint8_t delivery, struct bytes headers,
                                       struct bytes payload, struct writer *out);
-/* The same for @count messages (2..65535) that travel as one: one sealing, one count in the
+/* The same for @count messages (1..65535) that travel as one: one sealing, one count in the
  * sequence. Room: sessions_batch_size(). Also AICO_ETOOLARGE: together they are above
- * max_message_size. */
+ * max_message_size. @later: it lacks its proof until sessions_prove(), which is called for all that
+ * were sealed so before anything else is; they are proven at once, and stay where they are until
+ * then. */
 AICO_MUST_USE int sessions_seal_batch(struct sessions *sessions, struct moment now,
                                       struct bytes topic, uint8_t delivery,
-                                      const struct content_item *items, size_t count,
+                                      const struct content_item *items, size_t count, bool later,
                                       struct writer *out);
+void sessions_prove(struct sessions *sessions, struct moment now, struct bytes topic);
 /* Seals a will on @topic: what the broker is to publish when we are gone without a word. It must be
  * sealed anew whenever sessions_group_stamp() says another thing. As sessions_seal_group(). */
 AICO_MUST_USE int sessions_seal_will(struct sessions *sessions, struct moment now,
@@ -261,6 +278,16 @@ bool sessions_group_stamp(const struct sessions *sessions, struct bytes topic,
  */
 AICO_MUST_USE int sessions_prepare_group(struct sessions *sessions, struct moment now,
                                          struct bytes topic);
+
+/* What decides how much is best sealed together. */
+struct group_form {
+    bool is_padded; /* an envelope grows by up to an eighth */
+    bool is_hashed; /* by its sender and each reader, for the vector that names the sender: several
+                       that are not long take less than one that is, they are hashed at once (by the
+                       readers, whether we can or not) */
+};
+void sessions_get_form(struct sessions *sessions, struct moment now, struct bytes topic,
+                       struct group_form *ret_form);
 
 /*
  * Seals one message for @peer alone (event, request, reply). If the registry marks one of the two

@@ -658,15 +658,14 @@ static void receive_by(struct sessions *s, struct moment now, const struct arriv
                        int (*receive)(struct sessions *, struct moment, const struct arrival *,
                                       const struct envelope *, uint8_t *))
 {
-    struct buffer plain;
+    struct plain plain;
     int r = AICO_ENOMEM;
 
-    plain_take(s, &plain);
-    if (buffer_reserve(&plain, e->sealed.size))
+    if (plain_take(s, e->sealed.size, &plain))
         r = receive(s, now, a, e, plain.at);
     if (r < 0)
         fail(s, a, r);
-    plain_give(s, &plain, e->sealed.size);
+    plain_give(s, &plain);
 }
 
 static void receive_envelope(struct sessions *s, struct moment now, const struct arrival *a)
@@ -676,7 +675,7 @@ static void receive_envelope(struct sessions *s, struct moment now, const struct
     struct channel_opened opened;
     struct envelope e;
     struct line *line;
-    struct buffer plain;
+    struct plain plain;
     int r = a->bytes.size > envelope_size_max(s->settings.max_message_size) ? AICO_ETOOLARGE : 0;
 
     if (r == 0)
@@ -700,9 +699,8 @@ static void receive_envelope(struct sessions *s, struct moment now, const struct
         receive_unknown(s, now, a, &e);
         return;
     }
-    plain_take(s, &plain);
     r = AICO_ENOMEM;
-    if (buffer_reserve(&plain, e.sealed.size))
+    if (plain_take(s, e.sealed.size, &plain))
         r = channel_open(line->channel, now, &e, a->delivery, a->topic,
                          a->delivery == DELIVERY_REPLY ? a->ref : NULL, plain.at, &sink, &opened);
     if (r < 0) {
@@ -717,7 +715,7 @@ static void receive_envelope(struct sessions *s, struct moment now, const struct
             deliver_opened(s, now, a, &e, &opened);
         }
     }
-    plain_give(s, &plain, e.sealed.size);
+    plain_give(s, &plain);
 }
 
 void early_release(struct sessions *s, struct moment now, struct peer *peer)

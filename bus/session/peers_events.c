@@ -6,15 +6,14 @@
 #include "envelope/headers.h"
 #include "session/peers_internal.h"
 
-/* From so many bytes on what was opened stays where it is: copying it would cost more than the next
- * envelope's having no room lent. */
+/* From so many bytes on what was opened stays where it is until it is taken, and is not copied. */
 #define PLAIN_KEPT_MIN ((size_t)4096)
 
 /* What stands in the queue: an event, or all messages of a batch, of which it becomes one after the
  * other. */
 struct kept_event {
     struct session_event event;
-    struct buffer plain;        /* what headers and payload lie in when they are many bytes */
+    struct plain plain;         /* what headers and payload lie in when they are many bytes */
     struct content_cursor rest; /* of a batch: what follows the message in `event` */
     bool has_headers;
 };
@@ -43,7 +42,7 @@ static struct kept_event *push(struct sessions *s, const struct session_event *e
         return NULL;
     }
     place->rest = content_cursor_over(bytes_of(NULL, 0));
-    place->plain = (struct buffer){0};
+    place->plain = (struct plain){0};
     kept = &place->event;
     *kept = *event;
     at = (uint8_t *)(place + 1);
@@ -68,7 +67,7 @@ void event_push(struct sessions *s, const struct session_event *event)
 
 /* As push(), of an event whose headers and payload lie in @plain, which it may take over. */
 static struct kept_event *push_opened(struct sessions *s, const struct session_event *event,
-                                      struct buffer *plain)
+                                      struct plain *plain)
 {
     struct session_event shell = *event;
     struct kept_event *kept;
@@ -82,14 +81,13 @@ static struct kept_event *push_opened(struct sessions *s, const struct session_e
     kept->event.headers = event->headers;
     kept->event.payload = event->payload;
     kept->plain = *plain;
-    *plain = (struct buffer){0};
+    *plain = (struct plain){0};
     return kept;
 }
 
 static void pop(struct sessions *s, struct kept_event *front)
 {
-    if (front->plain.at)
-        plain_give(s, &front->plain, front->plain.size);
+    plain_give(s, &front->plain);
     fifo_pop(&s->events);
 }
 
@@ -172,12 +170,19 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
     return true;
 }
 
-void sessions_take_batch(struct sessions *s)
+void *sessions_take_batch(struct sessions *s)
 {
     struct kept_event *front = s->event_out ? fifo_front(&s->events, NULL) : NULL;
+    void *block;
 
-    if (front)
-        front->event.more = false;
+    if (!front)
+        return NULL;
+    front->event.more = false;
+    if (front->plain.capacity > POOL_SIZE_MAX) /* perhaps far larger than the batch */
+        return NULL;
+    block = front->plain.at;
+    front->plain = (struct plain){0};
+    return block;
 }
 
 void event_send(struct sessions *s, const struct peer *peer, struct bytes bytes)
@@ -232,27 +237,35 @@ struct gap_sink gap_sink_for(struct gap_report *report)
     return (struct gap_sink){report_gap, report};
 }
 
-void plain_take(struct sessions *s, struct buffer *plain)
+bool plain_take(struct sessions *s, size_t size, struct plain *ret_plain)
 {
-    *plain = s->plain;
-    plain->size = 0;
-    s->plain = (struct buffer){0};
+    if (size > POOL_SIZE_MAX && s->large.capacity >= size) {
+        *ret_plain = s->large;
+        ret_plain->size = size;
+        s->large = (struct plain){0};
+        return true;
+    }
+    *ret_plain = (struct plain){pool_take(&s->plains, size), size, size};
+    return ret_plain->at != NULL;
 }
 
-void plain_give(struct sessions *s, struct buffer *plain, size_t used)
+void plain_give(struct sessions *s, struct plain *plain)
 {
-    memory_wipe(plain->at, MIN(used, plain->capacity));
-    if (s->plain.at) {
-        buffer_deinit(plain);
-        return;
+    if (plain->at)
+        memory_wipe(plain->at, plain->size);
+    if (plain->capacity > POOL_SIZE_MAX && plain->capacity > s->large.capacity) {
+        pool_give(s->large.at);
+        s->large = *plain;
+    } else {
+        pool_give(plain->at);
     }
-    s->plain = *plain;
+    *plain = (struct plain){0};
 }
 
 /* --- messages ------------------------------------------------------------------------------- */
 
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
-                   struct buffer *plain, struct session_event *event)
+                   struct plain *plain, struct session_event *event)
 {
     bool is_batch = e->format == ENVELOPE_FORMAT_BATCH;
     struct kept_event *kept;

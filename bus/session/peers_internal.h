@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/fifo.h"
 #include "base/hash.h"
+#include "base/pool.h"
 #include "base/bucket.h"
 #include "session/channel.h"
 #include "session/filters.h"
@@ -242,11 +243,19 @@ struct stored_reader {
     char filter[TOPIC_SIZE_MAX + 1];
 };
 
+/* What an envelope is opened into: plain_take(). */
+struct plain {
+    uint8_t *at;
+    size_t size, capacity;
+};
+
 struct sessions {
     struct session_settings settings;
     const struct identity *self;
     struct registry *registry;
-    struct hedge *hedge; /* guarded */
+    struct hedge *hedge;          /* guarded */
+    struct trailers_ahead *ahead; /* guarded: of what comes */
+    struct trailers_ahead *later; /* guarded: of what was sealed */
     struct random_source random;
     struct guard *guard;
     struct bucket pongs;
@@ -270,9 +279,10 @@ struct sessions {
     int64_t deadline_ms;     /* a lower bound */
     int64_t recheck_real_ms; /* a key that was replaced is valid no more from then; INT64_MAX */
     struct fifo events;
-    bool event_out;      /* the front was handed out */
-    bool out_of_memory;  /* an event could not be kept */
-    struct buffer plain; /* wiped after use */
+    bool event_out;           /* the front was handed out */
+    bool out_of_memory;       /* an event could not be kept */
+    struct pool_taker plains; /* what was opened */
+    struct plain large;       /* the last one that was larger than the pool's */
 
     /* ratchets; NULL: no rule that concerns us needs any, or nobody keeps them */
     struct shelf *shelf;
@@ -324,17 +334,16 @@ struct gap_report {
     const uint64_t *messages; /* in the gap being reported; NULL, or 0: as many as envelopes */
 };
 struct gap_sink gap_sink_for(struct gap_report *report);
-/* Room for what is opened, lent by @s so that it is not allocated every time; what is opened while
- * it is lent gets room of its own. plain_give() wipes @used bytes. */
-void plain_take(struct sessions *s, struct buffer *plain);
-void plain_give(struct sessions *s, struct buffer *plain, size_t used);
+/* Room of @size bytes for what is opened, a block of the pool; false: there is no memory.
+ * plain_give() wipes and sets to {0}, which is allowed, too. */
+bool plain_take(struct sessions *s, size_t size, struct plain *ret_plain);
+void plain_give(struct sessions *s, struct plain *plain);
 /* The messages in an opened envelope, one event each; AICO_EFORMAT when it is not what its format
  * says. @event has everything but headers, payload, index and more. @count: of a batch that was
- * checked already (content_batch_check()); 0: it was not. @plain: what @content lies in, its size
- * set to what plain_give() is to wipe; taken over when that spares a copy, and then it is empty.
- * NULL: it is copied. */
+ * checked already (content_batch_check()); 0: it was not. @plain: what @content lies in; taken over
+ * when that spares a copy, and then it is {0}. NULL: it is copied. */
 int event_messages(struct sessions *s, const struct envelope *e, struct bytes content, size_t count,
-                   struct buffer *plain, struct session_event *event);
+                   struct plain *plain, struct session_event *event);
 /* What the headers of ours say; the first message's number was taken with the envelope. */
 void event_take_headers(struct session_event *event);
 /* All that was not handed out yet, wiped. */

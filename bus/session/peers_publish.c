@@ -292,6 +292,17 @@ int sessions_prepare_group(struct sessions *s, struct moment now, struct bytes t
     return p->ready ? 0 : AICO_ESTATE;
 }
 
+void sessions_get_form(struct sessions *s, struct moment now, struct bytes topic,
+                       struct group_form *ret_form)
+{
+    struct publication *p;
+
+    *ret_form = (struct group_form){0};
+    if (publication_of(s, now, topic, &p) == 0)
+        *ret_form = (struct group_form){.is_padded = p->group->padded,
+                                        .is_hashed = p->group->trailer == ENVELOPE_TRAILER_VECTOR};
+}
+
 void publications_peer_ready(struct sessions *s, struct moment now, struct peer *peer)
 {
     struct publication *p, *next;
@@ -370,16 +381,27 @@ int sessions_seal_group(struct sessions *s, struct moment now, struct bytes topi
 }
 
 int sessions_seal_batch(struct sessions *s, struct moment now, struct bytes topic, uint8_t delivery,
-                        const struct content_item *items, size_t count, struct writer *out)
+                        const struct content_item *items, size_t count, bool later,
+                        struct writer *out)
 {
     struct publication *p;
     int r = publication_of(s, now, topic, &p);
 
     if (r == 0)
-        r = group_seal_batch(p->group, now, delivery, topic, items, count, out);
+        r = group_seal_batch(p->group, now, delivery, topic, items, count, later ? s->later : NULL,
+                             out);
     if (r == 0)
         note_sealed(s, now, p, count);
     return r;
+}
+
+void sessions_prove(struct sessions *s, struct moment now, struct bytes topic)
+{
+    struct publication *p;
+
+    if (publication_of(s, now, topic, &p) == 0)
+        group_prove(p->group, s->later);
+    trailers_ahead_forget(s->later); /* it points into what is the caller's */
 }
 
 int sessions_seal_will(struct sessions *s, struct moment now, struct bytes topic,

@@ -270,7 +270,7 @@ static void on_heads(struct sessions *s, struct peer *peer, const uint8_t *ident
 static void deliver_opened(struct sessions *s, struct moment now, struct peer *peer,
                            const struct group_reader *reader, struct bytes topic, uint8_t delivery,
                            const struct envelope *e, const struct group_opened *opened,
-                           struct buffer *plain, void *cookie)
+                           struct plain *plain, void *cookie)
 {
     struct session_event event = {.peer = peer_name(peer),
                                   .identity = reader->key,
@@ -329,21 +329,19 @@ static int open_with(struct sessions *s, struct moment now, struct peer *peer,
     struct gap_sink sink = gap_sink_for(&report);
     bool heads = bytes_equal_text(topic, SESSION_TOPIC_HEADS);
     struct group_opened opened;
-    struct buffer plain;
+    struct plain plain;
     int r = AICO_ENOMEM;
 
-    plain_take(s, &plain);
-    if (buffer_reserve(&plain, e->sealed.size))
+    if (plain_take(s, e->sealed.size, &plain))
         r = group_open(reader, now, e, delivery, topic, true, &peer->windows, plain.at, &sink,
                        &opened);
     if (r == 0)
         peers_wake_at(s, group_reader_deadline(reader, s->backlogged));
-    plain.size = e->sealed.size;
     if (r == 0 && heads)
         on_heads(s, peer, reader->key, opened.content);
     else if (r == 0)
         deliver_opened(s, now, peer, reader, topic, delivery, e, &opened, &plain, cookie);
-    plain_give(s, &plain, e->sealed.size);
+    plain_give(s, &plain);
     if (reader->failures >= FAILURES_MAX)
         reader_remove(peer, reader);
     return r;
@@ -402,6 +400,29 @@ void sessions_receive_group(struct sessions *s, struct moment now, struct bytes 
         receive(s, now, peer, component, topic, delivery, bytes, cookie);
     else if (!bytes_equal_text(topic, SESSION_TOPIC_HEADS))
         event_failed(s, name, topic, code, cookie);
+}
+
+bool sessions_look_ahead(struct sessions *s, struct bytes name, const uint8_t *identity,
+                         struct bytes topic, uint8_t delivery, struct bytes bytes)
+{
+    const struct peer *peer = s->closed ? NULL : peer_find(s, name, false);
+    const struct group_reader *reader;
+    struct envelope e;
+
+    if (!peer || envelope_parse(bytes, &e) < 0)
+        return false;
+    reader = reader_find(peer, identity, e.key_id);
+    return reader && group_reader_look_ahead(reader, &e, delivery, topic, s->ahead);
+}
+
+void sessions_hash_ahead(struct sessions *s)
+{
+    trailers_ahead_hash(s->ahead);
+}
+
+void sessions_forget_ahead(struct sessions *s)
+{
+    trailers_ahead_forget(s->ahead);
 }
 
 /* --- keys ----------------------------------------------------------------------------------- */
@@ -503,6 +524,7 @@ static struct group_reader *reader_add(struct sessions *s, struct moment now, st
     reader->expects = expects;
     reader->shares = shares;
     reader->expects_context = s;
+    reader->ahead = s->ahead;
     for (struct reader_topic *topic = reader->topics; topic; topic = topic->hh.next)
         group_reader_share(reader, topic); /* those of the list */
     group_reader_set_registry(reader, s->registry);

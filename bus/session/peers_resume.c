@@ -433,17 +433,16 @@ static bool opens(struct sessions *s, struct moment now, const struct arrival *a
     const struct gap_sink sink = {.report = ignore_gap};
     struct channel *channel = NULL;
     struct channel_opened opened;
-    struct buffer plain;
+    struct plain plain;
     bool is_open = false;
 
     if (channel_new(&half_open->state->keys, s->self->public, &s->settings, now, &channel) < 0)
         return false;
-    plain_take(s, &plain);
-    if (buffer_reserve(&plain, e->sealed.size))
+    if (plain_take(s, e->sealed.size, &plain))
         is_open = channel_open(channel, now, e, a->delivery, a->topic,
                                a->delivery == DELIVERY_REPLY ? a->ref : NULL, plain.at, &sink,
                                &opened) == 0;
-    plain_give(s, &plain, e->sealed.size);
+    plain_give(s, &plain);
     channel_free(&channel);
     return is_open;
 }

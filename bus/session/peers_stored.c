@@ -501,7 +501,7 @@ int stored_open(struct sessions *s, struct moment now UNUSED, struct peer *peer,
     const struct component *me = peers_self(s);
     const struct rule *rule = registry_rule_for(s->registry, topic);
     struct bytes content;
-    struct buffer plain;
+    struct plain plain;
     int r = AICO_ENOMEM;
 
     if (!rule || !me || !rule_allows(rule, me, RIGHT_SUBSCRIBE))
@@ -510,12 +510,11 @@ int stored_open(struct sessions *s, struct moment now UNUSED, struct peer *peer,
         return AICO_EKEY;
     if (!filter_matches(reader->generation.filter, topic))
         return AICO_EOPEN;
-    plain_take(s, &plain);
-    if (buffer_reserve(&plain, e->sealed.size))
+    if (plain_take(s, e->sealed.size, &plain))
         r = open_envelope(s, reader, topic, delivery, e, plain.at, &content);
     if (r == 0)
         r = deliver_stored(s, peer, reader, topic, delivery, e, content, cookie);
-    plain_give(s, &plain, e->sealed.size);
+    plain_give(s, &plain);
     if (r == AICO_EOPEN && ++reader->failures >= FAILURES_MAX)
         stored_remove(s, reader);
     return r;

@@ -29,7 +29,7 @@
 #define WIRE_VERSION 1
 #define RECORD_HEAD_SIZE 8
 #define FRAME_SIZE_MAX (96 * 1024)           /* the largest ZeroMQ message part of ours */
-#define FRAME_BATCH_SIZE (64 * 1024)         /* a frame of several records is closed at this size */
+#define FRAME_BATCH_SIZE (72 * 1024)         /* a frame of several records is closed at this size */
 #define FRAGMENT_SIZE_MAX (65 * 1024)        /* payload bytes of one PUBLISH or DELIVER */
 #define MESSAGE_SIZE_MAX (24u * 1024 * 1024) /* payload bytes of a message in all its fragments */
 #define HINT_SIZE_MAX 300

@@ -156,32 +156,52 @@ static struct bytes batch_of(uint8_t *room, size_t size, int count)
     return writer_view(&w);
 }
 
-static void a_bundle_becomes_its_messages(void **state UNUSED)
+#define MANY 300
+
+/* Copied, or handed over in a block of which it is not all. */
+static struct aico_message *bundle_of(struct pool_taker *taker, struct message_parts parts,
+                                      bool is_handed, uint32_t count)
+{
+    size_t size = parts.payload.size;
+    uint8_t *at = is_handed ? pool_take(taker, 4 + size + 1) : malloc(size);
+    struct aico_message *bundle;
+
+    assert_non_null(at);
+    if (is_handed)
+        memset(at, 0xff, 4 + size + 1);
+    memcpy(at + (is_handed ? 4 : 0), parts.payload.at, size);
+    parts.payload.at = at + (is_handed ? 4 : 0);
+    bundle = client_bundle_new(taker, &parts, is_handed ? at : NULL, true, count);
+    if (!is_handed)
+        free(at);
+    return bundle;
+}
+
+static void check_bundle(bool is_handed)
 {
     struct pool_taker taker = {0};
-    uint8_t room[400];
-    struct bytes batch = batch_of(room, sizeof(room), 20);
-    uint8_t *copy = exact_copy(batch);
+    uint8_t room[8000];
+    struct bytes batch = batch_of(room, sizeof(room), MANY);
     struct aico_message *bundle, *m;
     char text[16];
 
     assert_true(content_batch_is_plain(batch, true));
-    bundle = client_bundle_new(&taker,
-                               &(struct message_parts){.kind = AICO_MESSAGE_EVENT,
-                                                       .topic = bytes_text("a/b"),
-                                                       .sender = bytes_text("cli"),
-                                                       .payload = bytes_of(copy, batch.size),
-                                                       .wire = bytes_text("wire")},
-                               true, 20);
-    free(copy);
+    bundle = bundle_of(&taker,
+                       (struct message_parts){.kind = AICO_MESSAGE_EVENT,
+                                              .topic = bytes_text("a/b"),
+                                              .sender = bytes_text("cli"),
+                                              .payload = batch,
+                                              .wire = bytes_text("wire")},
+                       is_handed, MANY);
     assert_non_null(bundle);
+    assert_true(message_cost(bundle) > batch.size); /* wherever it lies */
     bundle->sequence = 7;
     bundle->sent_ms = 99;
     bundle->sealed = true;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < MANY; i++) {
         (void)snprintf(text, sizeof(text), "%d", i);
-        assert_int_equal(message_count(bundle), 20 - i);
-        if (i < 19) {
+        assert_int_equal(message_count(bundle), MANY - i);
+        if (i < MANY - 1) {
             m = message_split(&taker, bundle);
         } else {
             m = bundle;
@@ -204,8 +224,14 @@ static void a_bundle_becomes_its_messages(void **state UNUSED)
     pool_taker_deinit(&taker);
 }
 
+static void a_bundle_becomes_its_messages(void **state UNUSED)
+{
+    check_bundle(false);
+    check_bundle(true);
+}
+
 /* An application may keep one message of a batch for ever: it holds nothing of the others. */
-static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
+static void check_outlives(bool is_handed)
 {
     struct pool_taker taker = {0};
     uint8_t room[400];
@@ -215,7 +241,7 @@ static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
                                   .sender = bytes_text("cli"),
                                   .payload = batch,
                                   .wire = bytes_text("wire")};
-    struct aico_message *bundle = client_bundle_new(&taker, &parts, true, 3), *m, *other;
+    struct aico_message *bundle = bundle_of(&taker, parts, is_handed, 3), *m, *other;
 
     assert_non_null(bundle);
     *message_kept(bundle) = 5;
@@ -225,7 +251,7 @@ static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
     parts.topic = bytes_text("c/d"); /* of the same size, so it may get the same block */
     parts.sender = bytes_text("eve");
     parts.wire = bytes_text("none");
-    other = client_bundle_new(&taker, &parts, true, 3);
+    other = bundle_of(&taker, parts, is_handed, 3);
     assert_non_null(other);
     assert_string_equal(m->topic, "a/b");
     assert_string_equal(m->sender, "cli");
@@ -241,6 +267,12 @@ static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
     aico_message_free(&m);
     aico_message_free(&other);
     pool_taker_deinit(&taker);
+}
+
+static void a_message_of_a_bundle_outlives_it(void **state UNUSED)
+{
+    check_outlives(false);
+    check_outlives(true);
 }
 
 static void a_batch_with_headers_is_not_plain(void **state UNUSED)

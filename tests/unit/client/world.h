@@ -54,6 +54,12 @@ struct sessions {
     int bundle_code;
     uint64_t taken;
     struct group_stamp stamp;
+    char looked[64]; /* ahead: letters, and a | where they were hashed */
+    size_t looked_size, ahead;
+    struct group_form form;
+    size_t content_max;          /* of a batch; 0: any */
+    unsigned unproven;           /* sealed with that to come */
+    void *batch;                 /* of the pool: what sessions_take_batch() hands over */
     uint8_t receipts[16 * 1024]; /* sent last */
     size_t receipts_size;
     unsigned receipts_sent;
@@ -154,10 +160,46 @@ bool sessions_next(struct sessions *s, struct session_event *ret_event)
     return true;
 }
 
-/* Nobody here takes bundles. */
-void sessions_take_batch(struct sessions *s UNUSED)
+/* Only of a test that has made one. */
+void *sessions_take_batch(struct sessions *s)
 {
-    fail();
+    assert_non_null(s->batch);
+    return STEAL(s->batch);
+}
+
+/* The first letter of each envelope that was looked at before it came. */
+bool sessions_look_ahead(struct sessions *s, struct bytes name UNUSED,
+                         const uint8_t *identity UNUSED, struct bytes topic UNUSED,
+                         uint8_t delivery UNUSED, struct bytes bytes)
+{
+    if (s->ahead == HASHES_AT_ONCE)
+        return false;
+    assert_true(bytes.size > 8 && s->looked_size < sizeof(s->looked) - 1);
+    s->looked[s->looked_size++] = (char)bytes.at[8];
+    s->ahead++;
+    return true;
+}
+
+void sessions_hash_ahead(struct sessions *s)
+{
+    s->looked[s->looked_size++] = '|';
+}
+
+void sessions_forget_ahead(struct sessions *s)
+{
+    s->ahead = 0;
+}
+
+void sessions_prove(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED)
+{
+    assert_true(s->unproven > 0);
+    s->unproven = 0;
+}
+
+void sessions_get_form(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED,
+                       struct group_form *ret_form)
+{
+    *ret_form = s->form;
 }
 
 static inline void fake_given(struct bytes name, struct bytes topic, uint8_t delivery,
@@ -246,8 +288,15 @@ size_t sessions_batch_size(size_t count, size_t bytes)
 /* The payloads, each behind a `|`. */
 int sessions_seal_batch(struct sessions *s, struct moment now UNUSED, struct bytes topic UNUSED,
                         uint8_t delivery UNUSED, const struct content_item *items, size_t count,
-                        struct writer *out)
+                        bool later, struct writer *out)
 {
+    size_t content = 0;
+
+    for (size_t i = 0; i < count; i++)
+        content += content_batch_item_size(false, 0, items[i].payload.size);
+    if (s->content_max > 0 && content > s->content_max)
+        return AICO_ETOOLARGE;
+    s->unproven += later;
     if (s->seal_code < 0)
         return s->seal_code;
     writer_bytes(out, bytes_text("AICO-MSG"));

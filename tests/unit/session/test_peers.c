@@ -651,7 +651,7 @@ static void publish_batch(size_t count, const char *text)
     for (size_t i = 0; i < count; i++)
         items[i].payload = bytes_text(text);
     assert_int_equal(sessions_seal_batch(cli->sessions, net_moment(&net, cli), bytes_text(LOGS),
-                                         DELIVERY_EVENT, items, count, &w),
+                                         DELIVERY_EVENT, items, count, false, &w),
                      0);
     net_drain(&net, CLI);
     net_post(&net, CLI, -1, DELIVERY_EVENT, bytes_text(LOGS), NULL, writer_view(&w));
