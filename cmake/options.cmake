@@ -31,6 +31,16 @@ add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wcast-align -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-missing-field-initializers
     -fno-common -fstack-protector-strong)
+# GCC clears and copies structs by `rep stos` and `rep movs`, which take thirty cycles to begin
+# (docs/decisions/0135).
+include(CheckCCompilerFlag)
+foreach(CALL memset memcpy)
+    set(STRATEGY -m${CALL}-strategy=unrolled_loop:512:noalign,libcall:-1:noalign)
+    check_c_compiler_flag(${STRATEGY} AICO_HAS_${CALL}_STRATEGY)
+    if(AICO_HAS_${CALL}_STRATEGY)
+        add_compile_options(${STRATEGY})
+    endif()
+endforeach()
 # What is bound at its first call leaves the vector registers, and with them keys, on the stack.
 add_link_options(LINKER:-z,relro,-z,now)
 if(AICO_WERROR)
