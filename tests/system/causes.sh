@@ -149,7 +149,7 @@ kill -TERM "$TWIN"
 wait_for "$TWIN" 143
 cause "not connected" 8 E_PEER_AWAY aico-bus ping frontend
 repair
-kill -STOP "$ECHO"
+stand_still "$ECHO"
 cause "no answer in time" 7 E_TIMEOUT aico-bus --timeout 1s request system/status/v1
 repair
 kill -CONT "$ECHO"

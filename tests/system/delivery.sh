@@ -61,7 +61,7 @@ feed 7 backend d/ttl/v1
 echo first >&6
 echo first >&7
 check "two publishers are read" until_true 30 came late 2
-kill -STOP "$LATE"
+stand_still "$LATE"
 printf 'gone\ngone\ngone\n' >&6
 echo kept >&7
 taken() { [ "$(aico-bus --as r2 status | sed -n 's/^published *//p')" -ge 6 ]; }

@@ -25,7 +25,7 @@ check_exit "one message is published" 0 aico-bus --as cli pub news/one 'the firs
 check "  and nobody was left without its key" test ! -s "$WORK/err"
 check "  and read by all" until_true 30 got $READERS 'the first'
 
-kill -STOP "$READER"
+stand_still "$READER"
 LIMIT_MS=30000 check_exit "one reader stands still" 0 aico-bus --as cli pub news/two 'the second'
 check "  the publisher names it" grep -q "r$READERS is connected but did not take the key" "$WORK/err"
 check "  and the others read" until_true 30 got $((READERS - 1)) 'the second'

@@ -41,7 +41,7 @@ PIDS+=("$MANY")
 exec 7>"$WORK/feed"
 echo first >&7
 until_true 60 grep -q '"first"' "$WORK/slow.out" && passed "a reader has the publisher's key" || failed "the first message" "$WORK/slow.err"
-kill -STOP "$SLOW"
+stand_still "$SLOW"
 cat "$WORK/lines" >&7
 exec 7>&-
 WAIT_S=60 check "and stands still while 3000 messages come" wait_for "$MANY" 0

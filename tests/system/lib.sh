@@ -119,6 +119,14 @@ until_true() {
     done
 }
 
+# stand_still PID: stops it, and waits until each of its threads stands: one that was busy goes on for a
+# moment, and may take what comes meanwhile.
+stands() { ! grep -h '^State:' "/proc/$1/task/"*/status | grep -qv 'T (stopped)'; }
+stand_still() {
+    kill -STOP "$1"
+    until_true 30 stands "$1" || failed "$1 does not stop"
+}
+
 # holds N PATTERN FILE: exactly N lines of it match. For until_true, where "$(grep -c ...)" would be
 # what it is before the first look.
 holds() { [ "$(grep -c "$2" "$3")" = "$1" ]; }

@@ -49,7 +49,7 @@ took "is taken by both" "a b "
 
 # --- who did not ---------------------------------------------------------------------------------
 
-kill -STOP "$B"
+stand_still "$B"
 check_exit "a reader that stands still is named" 7 aico-bus --json --timeout 8s pub r/x five --ack delivered </dev/null
 took "and the other one has taken it" "a "
 grep -q '^aico-bus.*b was sent it and has not said' "$WORK/err" && passed "by its name" || failed "by its name" "$WORK/err"
