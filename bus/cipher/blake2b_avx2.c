@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__)
 
+#define LANES_COMPRESS blake2b_avx2_compress
 #define LANES_TARGET "avx2"
 #define ROTATE_32(x) _mm256_shuffle_epi32(x, 0xb1)
 #define ROTATE_24(x) rotate_bytes(x, 0x0201000706050403, 0x0a09080f0e0d0c0b)
@@ -19,11 +20,6 @@
 bool blake2b_avx2_is_there(void)
 {
     return __builtin_cpu_supports("avx2");
-}
-
-void blake2b_avx2_compress(struct blake2b_lanes *lanes, size_t blocks)
-{
-    compress(lanes, blocks);
 }
 
 /* Apart: a call, behind which no vector register is expected to keep its value. */

@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__)
 
+#define LANES_COMPRESS blake2b_avx512_compress
 #define LANES_TARGET "avx2,avx512f,avx512vl"
 #define ROTATE_32(x) _mm256_ror_epi64(x, 32)
 #define ROTATE_24(x) _mm256_ror_epi64(x, 24)
@@ -19,11 +20,6 @@ bool blake2b_avx512_is_there(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
            __builtin_cpu_supports("avx512vl");
-}
-
-void blake2b_avx512_compress(struct blake2b_lanes *lanes, size_t blocks)
-{
-    compress(lanes, blocks);
 }
 
 #define CLEAR(number) "vpxorq %ymm" #number ", %ymm" #number ", %ymm" #number "\n\t"

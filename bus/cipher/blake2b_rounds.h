@@ -2,8 +2,8 @@
 /*
  * The compression function of RFC 7693, section 3.2, for four states, of vectors of four words: the
  * code of blake2b_avx2.c and blake2b_avx512.c, which differ in the instructions that rotate. They
- * define LANES_TARGET, ROTATE_32, ROTATE_24, ROTATE_16 and ROTATE_63 (right). No branch and no
- * address depends on a text.
+ * define LANES_COMPRESS (its name), LANES_TARGET, ROTATE_32, ROTATE_24, ROTATE_16 and ROTATE_63
+ * (right). No branch and no address depends on a text.
  */
 #include <immintrin.h>
 
@@ -72,8 +72,7 @@ LANES_INLINE void mix(__m256i v[16], size_t turn, const __m256i x[4], const __m2
             (__m256i[]){m[s9], m[s11], m[s13], m[s15]});                                           \
     } while (0)
 
-/* Apart, so that the wipe reaches what it leaves on the stack. */
-LANES __attribute__((noinline)) static void compress(struct blake2b_lanes *lanes, size_t blocks)
+LANES void LANES_COMPRESS(struct blake2b_lanes *lanes, size_t blocks)
 {
     __m256i h[8], m[16], v[16];
     __m256i size = load(lanes->size), last = load(lanes->last), live = load(lanes->live);

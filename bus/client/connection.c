@@ -814,7 +814,7 @@ static void fill_session(struct client *client, struct moment now, struct writer
         client->topic_acked = client->topic_received;
         record_write_ack(frame, client->topic_acked);
     }
-    (void)publish_fill(client, now, frame);
+    publish_fill(client, now, frame);
     /* Sealing may have asked for something, first of all that a generation be stored before what
      * was sealed under it leaves. */
     will_give(client, now);

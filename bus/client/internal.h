@@ -388,7 +388,7 @@ int component_number_set(struct client *client, struct moment now,
 void names_forget_numbers(struct client *client);
 void client_names_free(struct client *client);
 /* publish.c */
-bool publish_fill(struct client *client, struct moment now, struct writer *frame);
+void publish_fill(struct client *client, struct moment now, struct writer *frame);
 int publish_control(struct client *client, struct client_component *to, struct client_topic *topic,
                     struct bytes payload);
 int publish_request(struct client *client, struct moment now, struct operation *operation);

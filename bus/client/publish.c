@@ -828,7 +828,7 @@ static size_t record_bound(const struct client *client, const struct outgoing *o
            MIN(sealed, (size_t)FRAGMENT_SIZE_MAX);
 }
 
-bool publish_fill(struct client *client, struct moment now, struct writer *frame)
+void publish_fill(struct client *client, struct moment now, struct writer *frame)
 {
     size_t count;
     const struct outgoing *out;
@@ -849,7 +849,6 @@ bool publish_fill(struct client *client, struct moment now, struct writer *frame
         fifo_pop_many(&client->queue, count);
     }
     window_release(client);
-    return true;
 }
 
 /* @value for @to alone, which asked for it. */

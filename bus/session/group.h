@@ -279,9 +279,8 @@ AICO_MUST_USE int group_open(struct group_reader *reader, struct moment now,
                              const struct envelope *envelope, uint8_t delivery, struct bytes topic,
                              bool expected, size_t *windows, uint8_t *plain,
                              const struct gap_sink *sink, struct group_opened *ret_opened);
-/* Adds what the trailer of @envelope proves to @ahead, if its key is here already and there is
- * room.
- */
+/* Adds what the trailer of @envelope proves to @ahead, if its key is in use, it was not
+ * read yet, and there is room. */
 bool group_reader_look_ahead(const struct group_reader *reader, const struct envelope *envelope,
                              uint8_t delivery, struct bytes topic, struct trailers_ahead *ahead);
 /* Another registry is in force (borrowed): every topic is asked about again. */

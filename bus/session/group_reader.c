@@ -67,7 +67,7 @@ void group_reader_share(struct group_reader *reader, struct reader_topic *topic)
         topic->skip = true;
 }
 
-static struct reader_topic *find_topic(struct group_reader *reader, struct bytes name)
+static struct reader_topic *find_topic(const struct group_reader *reader, struct bytes name)
 {
     struct reader_topic *topic;
 
@@ -533,9 +533,8 @@ int group_open(struct group_reader *reader, struct moment now, const struct enve
 bool group_reader_look_ahead(const struct group_reader *reader, const struct envelope *e,
                              uint8_t delivery, struct bytes name, struct trailers_ahead *ahead)
 {
-    struct reader_topic *topic;
+    const struct reader_topic *topic = find_topic(reader, name);
 
-    HASH_FIND(hh, reader->topics, name.at, name.size, topic);
     return topic && topic->has_key && topic->epoch == e->epoch && topic->has_context &&
            topic->delivery == delivery && e->trailer_kind != ENVELOPE_TRAILER_NONE &&
            e->trailer_kind == reader->trailer && replay_check(&topic->replay, e->sequence) == 0 &&
