@@ -25,3 +25,9 @@ int box_open(const struct secret *ours, const uint8_t theirs[DH_PUBLIC_SIZE],
                ? 0
                : AICO_EAUTHENTICITY;
 }
+
+int box_shared(const struct secret *ours, const uint8_t theirs[DH_PUBLIC_SIZE],
+               struct secret *ret_key)
+{
+    return crypto_box_beforenm(ret_key->at, theirs, ours->at) == 0 ? 0 : AICO_EDH;
+}

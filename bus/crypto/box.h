@@ -19,5 +19,8 @@ AICO_MUST_USE int box_seal(const struct secret *ours, const uint8_t theirs[DH_PU
 AICO_MUST_USE int box_open(const struct secret *ours, const uint8_t theirs[DH_PUBLIC_SIZE],
                            const uint8_t nonce[BOX_NONCE_SIZE], const uint8_t *sealed, size_t size,
                            uint8_t *to);
+/* The key that both sides share, for cipher/secretbox; AICO_EDH as above. */
+AICO_MUST_USE int box_shared(const struct secret *ours, const uint8_t theirs[DH_PUBLIC_SIZE],
+                             struct secret *ret_key);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "cipher/blake2b.h"
 #include "cipher/poly1305.h"
+#include "cipher/secretbox.h"
 #include "cipher/stream.h"
 #include "crypto/crypto.h"
 
@@ -13,6 +14,7 @@ static void ciphers_start(void)
 {
     poly1305_start();
     stream_start();
+    secretbox_start();
     blake2b_start();
 }
 

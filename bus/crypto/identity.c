@@ -41,8 +41,8 @@ int identity_new(const char *name, const struct secret *seed, uint32_t transport
     memcpy(identity->name, name, strlen(name) + 1);
     identity->seed = *seed;
     sign_public(seed, identity->public);
-    /* Derived, not converted: the transport key lives in libzmq's ordinary heap, behind a parser
-     * that faces the network, and must not be the scalar that signs (PROTOCOL 2). */
+    /* Derived, not converted: the transport key lives in ordinary heap, beside a parser that faces
+     * the network, and must not be the scalar that signs (PROTOCOL 2). */
     identity->transport_number = transport_number;
     writer_u32(&w, transport_number);
     kdf(seed, "transport", writer_view(&w), &identity->transport_secret);
