@@ -17,7 +17,7 @@ allowed() {
     base) echo "" ;;
     wire | cipher | config) echo "base" ;;
     crypto) echo "base cipher" ;;
-    transport) echo "base crypto" ;;
+    transport) echo "base cipher crypto" ;;
     trust | envelope) echo "base wire crypto" ;;
     store) echo "base wire crypto trust" ;;
     session) echo "base wire crypto trust envelope" ;;

@@ -45,7 +45,8 @@
 #define CLIENT_VERDICTS 32     /* topics whose rule is remembered */
 #define CLIENT_BUSY_COUNT 4    /* so many messages of one turn keep the application busy, */
 #define CLIENT_BUSY_BYTES ((size_t)32 * 1024) /* and so much memory of them */
-#define CLIENT_CALM_TURNS 8 /* so many turns with no more than those: it is not busy */
+#define CLIENT_TURN_FRAMES_IN 64 /* of the link, at most, before others have their turn */
+#define CLIENT_CALM_TURNS 8      /* so many turns with no more than those: it is not busy */
 
 /* Everything an opening reads from the home. */
 struct client_home {
@@ -195,9 +196,8 @@ struct aico_client {
 
     /* --- the driver's own --- */
     struct client *core;
-    int64_t due_ms;     /* boot_ms of the next turn, if nothing happens before */
-    struct fifo orders; /* of `queue`, and its emptied chunks on their way back */
-    struct transport *transport;
+    int64_t due_ms;        /* boot_ms of the next turn, if nothing happens before */
+    struct fifo orders;    /* of `queue`, and its emptied chunks on their way back */
     struct dealer *dealer; /* NULL: no link */
     bool is_linked;        /* the core knows of the link */
     bool is_blocked;       /* the dealer has no room */
@@ -250,8 +250,8 @@ unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t
 /* The same by the thread, which meanwhile lends what it owns to who sends: client_send(). */
 unsigned client_wait_lending(struct aico_client *c, int64_t limit_ms);
 /* One turn by an application thread that drives: it neither dials nor closes. */
-void client_turn(struct aico_client *c, unsigned events);
-/* Makes core and transport; aico_client_open() starts client_thread() then. */
+void client_turn(struct aico_client *c, unsigned events, int frames_max);
+/* Makes the core; aico_client_open() starts client_thread() then. */
 AICO_MUST_USE int client_thread_prepare(struct aico_client *c,
                                         const struct aico_client_options *options,
                                         struct aico_error *err);

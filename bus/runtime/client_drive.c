@@ -194,7 +194,8 @@ static void drive(struct aico_client *c, const struct call *call, int64_t deadli
         if (c->is_woken || c->drive.is_due)
             limit_ms = 0;
         client_unlock(c);
-        client_turn(c, client_wait_for_events(c, limit_ms, c->home.config->busy_poll_us));
+        client_turn(c, client_wait_for_events(c, limit_ms, c->home.config->busy_poll_us),
+                    CLIENT_TURN_FRAMES_IN);
         client_lock(c);
     }
     c->drive.is_paced = wait_clock_ms() - c->drive.taken_ms >= GRACE_MS;
@@ -242,38 +243,35 @@ static bool may_send(const struct aico_client *c)
            !c->is_woken && !c->drive.has_more && c->waiters == 0 && !is_in_burst(c);
 }
 
-/* Sends, and looks: nobody else may do so for a while, and a descriptor whose sign was taken by the
- * way would wake nobody. Of what came it takes one frame, acknowledgements most likely; who only
- * says something is not held up by more, which is left to the thread. */
-static void send_and_look(struct aico_client *c)
+/* Sends, and looks: nobody else does so for a while. Of what came it takes one frame,
+ * acknowledgements most likely; who only says something is not held up by more, which is left to
+ * the thread. */
+static void send_driving(struct aico_client *c)
 {
     unsigned events;
     bool has_more;
 
+    c->drive.is_taken = true;
     client_unlock(c);
-    client_turn(c, DEALER_NONE);
-    events = c->dealer ? dealer_look(c->dealer) : DEALER_NONE;
+    client_turn(c, DEALER_NONE, 0);
+    events = c->dealer ? dealer_peek(c->dealer) : DEALER_NONE;
     if (events != DEALER_NONE)
-        client_turn(c, events | DEALER_ONE);
+        client_turn(c, events, 1);
     has_more = c->dealer && dealer_has_frame(c->dealer);
     client_lock(c);
     c->is_woken |= has_more;
-}
-
-static void send_driving(struct aico_client *c)
-{
-    c->drive.is_taken = true;
-    send_and_look(c);
     let_go(c);
 }
 
-/* The thread has the drive and sleeps. */
+/* The thread has the drive and sleeps; what comes wakes it. */
 static void send_borrowing(struct aico_client *c)
 {
     int64_t due_ms = c->due_ms;
 
     c->drive.is_lent = true;
-    send_and_look(c);
+    client_unlock(c);
+    client_turn(c, DEALER_NONE, 0);
+    client_lock(c);
     c->drive.is_lent = false;
     if (is_urgent(c) || c->due_ms < due_ms)
         wake_signal(&c->wake);

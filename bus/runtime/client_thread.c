@@ -16,7 +16,6 @@
 #include "wire/topic.h"
 
 /* One turn takes in and gives out at most so many frames: neither side waits long for the other. */
-#define TURN_FRAMES_IN 64
 #define TURN_FRAMES_OUT 32
 #define LINGER_MIN_MS 100
 #define WILL_TEXT_MAX (12 * 1024) /* padded and sealed it is still below WILL_SIZE_MAX */
@@ -187,7 +186,7 @@ static void dial(struct aico_client *c, struct moment now)
         return;
     }
     settings.broker_public = broker->transport;
-    r = dealer_open(c->transport, &settings, &c->dealer, &err);
+    r = dealer_open(&settings, &c->dealer, &err);
     if (r < 0)
         link_failed(c, now, r, err.text);
 }
@@ -216,7 +215,8 @@ static struct moment take_frames(struct aico_client *c, struct moment now, int c
 }
 
 /* Returns the time for the rest of the turn. */
-static struct moment handle_link(struct aico_client *c, struct moment now, unsigned events)
+static struct moment handle_link(struct aico_client *c, struct moment now, unsigned events,
+                                 int frames_max)
 {
     struct aico_error err = {0};
 
@@ -227,7 +227,7 @@ static struct moment handle_link(struct aico_client *c, struct moment now, unsig
     if (events & DEALER_WRITABLE)
         c->is_blocked = false;
     if (events & DEALER_FRAME)
-        now = take_frames(c, now, events & DEALER_ONE ? 1 : TURN_FRAMES_IN);
+        now = take_frames(c, now, frames_max);
     if (c->dealer && events & DEALER_DOWN) {
         int code = dealer_reason(c->dealer, &err);
 
@@ -428,7 +428,7 @@ static void hand_out(struct aico_client *c, bool has_more)
 {
     client_lock(c);
     c->drive.is_possible = c->is_linked && client_is_ready(c->core);
-    c->drive.has_more = has_more || c->is_blocked;
+    c->drive.has_more = has_more || c->is_blocked || (c->dealer && dealer_has_unsent(c->dealer));
     if (c->has_sent)
         c->drive.sent_us = wait_clock_us();
     c->has_sent = false;
@@ -580,19 +580,19 @@ unsigned client_wait_for_events(struct aico_client *c, int64_t limit_ms, int64_t
 unsigned client_wait_lending(struct aico_client *c, int64_t limit_ms)
 {
     int64_t timeout_ms = wait_ms(c, limit_ms);
+    struct pollfd interest;
     unsigned events, found;
-    int fds[2];
 
     if (!c->is_linked || timeout_ms == 0 || c->drive.alone < CLIENT_CALM_TURNS)
         return client_wait_for_events(c, limit_ms, 0);
     events = dealer_look(c->dealer);
     if (events != DEALER_NONE)
         return events;
-    dealer_get_fds(c->dealer, fds);
+    interest = dealer_interest(c->dealer);
     client_lock(c);
     c->drive.is_asleep = true;
     client_unlock(c);
-    found = dealer_sleep(fds, c->wake.fd, timeout_ms);
+    found = dealer_sleep(interest, c->wake.fd, timeout_ms);
     client_lock(c);
     c->drive.is_asleep = false;
     while (c->drive.is_lent)
@@ -615,14 +615,14 @@ static int64_t due_ms(struct aico_client *c, struct moment now, enum closing clo
 }
 
 /* Returns the time for the rest of it. */
-static struct moment begin_turn(struct aico_client *c, unsigned events)
+static struct moment begin_turn(struct aico_client *c, unsigned events, int frames_max)
 {
     struct moment now = moment_now();
 
     if (events & DEALER_WOKEN)
         wake_clear(&c->wake);
     if (c->dealer)
-        now = handle_link(c, now, events);
+        now = handle_link(c, now, events, frames_max);
     now = take_orders(c, now);
     if (now.boot_ms >= client_deadline(c->core))
         client_tick(c->core, now);
@@ -638,9 +638,9 @@ static void end_turn(struct aico_client *c, struct moment now, bool has_more, en
     c->due_ms = has_more ? now.boot_ms : due_ms(c, now, closing);
 }
 
-void client_turn(struct aico_client *c, unsigned events)
+void client_turn(struct aico_client *c, unsigned events, int frames_max)
 {
-    struct moment now = begin_turn(c, events);
+    struct moment now = begin_turn(c, events, frames_max);
 
     end_turn(c, now, give_frames(c, now), CLOSING_NOT);
 }
@@ -655,7 +655,7 @@ void *client_thread(void *client)
 
     for (;;) {
         unsigned events = client_wait_lending(c, limit_ms);
-        struct moment now = begin_turn(c, events);
+        struct moment now = begin_turn(c, events, CLIENT_TURN_FRAMES_IN);
         bool has_more;
 
         if (!c->dealer && client_wants_link(c->core, now))
@@ -757,18 +757,12 @@ int client_thread_prepare(struct aico_client *c, const struct aico_client_option
     if (r < 0)
         return r;
     c->registry = registry_ref(c->home.registry);
-    if (options->outbox)
-        r = open_outbox(c, options, err);
-    if (r < 0)
-        return r;
-    r = transport_new(1, &c->transport);
-    return r < 0 ? aico_error_set(err, r, "starting ZeroMQ: %s", aico_error_string(r)) : 0;
+    return options->outbox ? open_outbox(c, options, err) : 0;
 }
 
 void client_thread_deinit(struct aico_client *c)
 {
     dealer_close(&c->dealer, 0);
-    transport_free(&c->transport);
     fifo_deinit(&c->orders);
     client_free(&c->core);
     kept_free(&c->kept);

@@ -216,8 +216,7 @@ static void dealer_end(struct dealer **dealer)
     dealer_close(dealer, 0);
 }
 
-static int dial(struct doctor *d, struct transport *transport, const char *endpoint,
-                struct aico_error *err)
+static int dial(struct doctor *d, const char *endpoint, struct aico_error *err)
 {
     CLEANUP(identity_free)
     struct identity *stranger = NULL;
@@ -239,7 +238,7 @@ static int dial(struct doctor *d, struct transport *transport, const char *endpo
         return aico_error_set(err, r, "%s", aico_error_string(r));
     settings.my_public = stranger->transport_public;
     settings.my_secret = &stranger->transport_secret;
-    r = dealer_open(transport, &settings, &dealer, err);
+    r = dealer_open(&settings, &dealer, err);
     if (r < 0)
         return r;
     if (dealer_wait(dealer, -1, 2 * d->timeout_ms) & DEALER_DOWN)
@@ -249,17 +248,12 @@ static int dial(struct doctor *d, struct transport *transport, const char *endpo
 
 static void ask_as_stranger(struct doctor *d, const char *endpoint)
 {
-    struct transport *transport = NULL;
     struct aico_error err = {0};
-    int r = transport_new(1, &transport);
+    int r = dial(d, endpoint, &err);
 
-    if (r < 0) {
+    if (r == AICO_ENOMEM)
         d->is_out_of_memory = true;
-        return;
-    }
-    r = dial(d, transport, endpoint, &err);
-    transport_free(&transport);
-    if (r == AICO_EUNKNOWN) /* as it should be: only the right one could say so */
+    else if (r == AICO_EUNKNOWN) /* as it should be: only the right one could say so */
         doctor_ok(d, CHECK, endpoint, "answers, and has the key that the registry names");
     else
         judge_failure(d, endpoint, r, err.text);

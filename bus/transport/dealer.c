@@ -1,45 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A CURVE DEALER for one session. */
+/* One connection that speaks ZMTP with CURVE; see docs/decisions/0136 for why it is not libzmq's.
+ */
 #include "transport/dealer.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "transport/dial.h"
 #include "transport/greeting.h"
 #include "transport/internal.h"
+#include "transport/zmtp.h"
 
-#define DEALER_HWM 16
-/* No sign of a handshake for so long after connecting: worth asking what listens there. */
+/* Beside one frame of the largest size: what a read may bring at once. */
+#define READ_AHEAD (64 * 1024)
+/* Nothing of a handshake for so long after connecting: worth asking what listens there. */
 #define SUSPICIOUS_AFTER_MS 1000
 #define GREETING_MS 700
 
 enum state { CONNECTING, SHAKING, UP, DOWN };
 
+/* Bytes from `begin` to `end` of a storage that is as large as it ever gets. */
+struct pending {
+    uint8_t *at;
+    size_t begin, end, capacity;
+};
+
 struct dealer {
-    void *socket;
-    void *monitor;
-    struct waiter waiter;
+    int fd; /* -1: none */
+    enum state state;
+    struct dial dial;
+    struct zmtp zmtp;
     char *endpoint;
     uint8_t broker_public[32];
-    enum state state;
     bool up_told;
-    bool asked;         /* what listens there */
-    bool is_full;       /* dealer_send() said so and DEALER_WRITABLE was not told since */
+    bool asked;      /* what listens there */
+    bool is_full;    /* dealer_send() said so and DEALER_WRITABLE was not told since */
+    bool is_drained; /* nothing is there to read, until poll() says so */
+    bool is_deaf;    /* the broker takes nothing more; it is over once what it had sent is read */
+    size_t frame_size_max;
     int64_t timeout_ms; /* of the settings */
-    int64_t give_up_ms; /* boot_ms at which CONNECTING or SHAKING ends, should libzmq not say */
+    int64_t give_up_ms; /* boot_ms at which CONNECTING to this address, or SHAKING, ends */
+    unsigned tried;     /* addresses */
     int64_t suspicious_ms;
-    zmq_msg_t frame; /* lent by dealer_receive() */
+    int64_t busy_us;
+    struct pending in;  /* ... of which what was opened is lent by dealer_receive() */
+    struct pending out; /* what of one frame the socket has not taken */
     struct aico_error reason;
 };
+
+static struct bytes pending_view(const struct pending *pending)
+{
+    return bytes_of(pending->at + pending->begin, pending->end - pending->begin);
+}
+
+static bool has_pending(const struct pending *pending)
+{
+    return pending->begin < pending->end;
+}
+
+static void pending_clear(struct pending *pending)
+{
+    pending->begin = pending->end = 0;
+}
 
 static void go_down(struct dealer *dealer, int code, const char *cause)
 {
     if (dealer->state == DOWN)
         return;
+    if (dealer->state != UP)
+        zmtp_wipe(&dealer->zmtp);
     dealer->state = DOWN;
     (void)aico_error_set(&dealer->reason, code, "%s: %s", dealer->endpoint, cause);
 }
@@ -47,11 +81,12 @@ static void go_down(struct dealer *dealer, int code, const char *cause)
 static const char unreachable[] = "nobody listens there; start it with: aico-broker";
 static const char late[] = "the broker did not finish the handshake in time";
 
+static const char lost_shaking[] = "the connection was lost in the handshake";
 static const char other_key[] =
     "a broker answers whose key is not the one in our registry; if it was replaced, get the new "
     "registry from the owner";
 
-/* The link failed before it was up and libzmq does not say why. */
+/* The link failed before it was up, and not by what the broker said. */
 static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting)
 {
     switch (greeting) {
@@ -77,7 +112,7 @@ static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting)
         go_down(dealer, AICO_ETIMEOUT, late);
         return;
     case GREETING_BROKER: /* the broker gives up on who is slower than 3 s, be it stopped */
-        go_down(dealer, AICO_ECLOSED, "the connection was lost in the handshake");
+        go_down(dealer, AICO_ECLOSED, lost_shaking);
         return;
     }
 }
@@ -85,14 +120,6 @@ static void go_down_by_greeting(struct dealer *dealer, enum greeting greeting)
 static enum greeting ask(const struct dealer *dealer)
 {
     return greeting_ask(dealer->endpoint, dealer->broker_public, GREETING_MS);
-}
-
-static void on_handshake_failed_protocol(struct dealer *dealer, uint32_t value)
-{
-    if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-        go_down(dealer, AICO_EBROKERKEY, other_key);
-    else
-        go_down_by_greeting(dealer, GREETING_OTHER);
 }
 
 /* The status of the broker's ZAP handler (zap.h). */
@@ -115,52 +142,107 @@ static void on_lost(struct dealer *dealer)
         go_down(dealer, AICO_ECLOSED, "the connection was lost");
     else if (dealer->state != DOWN && moment_now().boot_ms >= dealer->give_up_ms)
         go_down(dealer, AICO_ETIMEOUT, late);
+    else if (dealer->state != DOWN && dealer->zmtp.state == ZMTP_WAITS_READY)
+        go_down(dealer, AICO_ECLOSED, lost_shaking);
     else if (dealer->state != DOWN)
         go_down_by_greeting(dealer, ask(dealer));
 }
 
-static void on_event(struct dealer *dealer, uint16_t event, uint32_t value)
+/* What comes is not what a broker sends: none of the rest is looked at. */
+static void on_bad_frame(struct dealer *dealer, const char *cause)
 {
-    int64_t now = moment_now().boot_ms;
-
-    switch (event) {
-    case ZMQ_EVENT_CONNECTED:
-        if (dealer->state != CONNECTING)
-            return;
-        dealer->state = SHAKING;
-        dealer->give_up_ms = now + dealer->timeout_ms;
-        dealer->suspicious_ms = now + SUSPICIOUS_AFTER_MS;
-        return;
-    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
-        if (dealer->state != DOWN)
-            dealer->state = UP;
-        return;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-        on_refused_key(dealer, value);
-        return;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        on_handshake_failed_protocol(dealer, value);
-        return;
-    case ZMQ_EVENT_CLOSED:
-    case ZMQ_EVENT_CONNECT_RETRIED: /* it does not retry: RECONNECT_NEVER_MS */
-        if (dealer->state == CONNECTING)
-            go_down(dealer, AICO_EUNREACHABLE, unreachable);
-        return;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-    case ZMQ_EVENT_DISCONNECTED:
-        on_lost(dealer);
-        return;
-    default:
-        return;
-    }
+    go_down(dealer, AICO_EPROTO, cause);
+    pending_clear(&dealer->in);
 }
 
-/* Time passed, and libzmq said nothing. */
+/* --- bytes ------------------------------------------------------------------------------------ */
+
+static void flush(struct dealer *dealer)
+{
+    struct pending *out = &dealer->out;
+
+    while (has_pending(out)) {
+        ssize_t sent = send(dealer->fd, out->at + out->begin, out->end - out->begin,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent >= 0)
+            out->begin += (size_t)sent;
+        else if (errno == EAGAIN)
+            return;
+        else if (errno != EINTR) {
+            dealer->is_deaf = true;
+            dealer->is_drained = false;
+            break;
+        }
+    }
+    pending_clear(out);
+}
+
+/* Reads what there is, as far as it fits behind what was not taken yet, of which @whole bytes are
+ * needed. */
+static void read_some(struct dealer *dealer, size_t whole)
+{
+    struct pending *in = &dealer->in;
+    size_t kept = in->end - in->begin, asked;
+    ssize_t got;
+
+    if (kept == 0 || in->capacity - in->end < MAX(READ_AHEAD, whole)) {
+        if (kept > 0 && in->begin > 0)
+            memmove(in->at, in->at + in->begin, kept);
+        in->begin = 0;
+        in->end = kept;
+    }
+    asked = in->capacity - in->end;
+    do
+        got = recv(dealer->fd, in->at + in->end, asked, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    dealer->is_drained = got < 0 || (size_t)got < asked;
+    if (got > 0)
+        in->end += (size_t)got;
+    else if (got == 0 || errno != EAGAIN)
+        on_lost(dealer);
+}
+
+/* --- before it is up -------------------------------------------------------------------------- */
+
+/* Begins with the next address, which has its share of the time that is left; @cause: of the last
+ * one, when there is none. */
+static void try_next(struct dealer *dealer, const char *cause)
+{
+    int64_t now = moment_now().boot_ms;
+    unsigned left = dial_left(&dealer->dial);
+    int r;
+
+    fd_close(&dealer->fd);
+    r = left > 0 ? dial_next(&dealer->dial, &dealer->fd) : AICO_EUNREACHABLE;
+    dealer->give_up_ms = now + dealer->timeout_ms / MAX(left + dealer->tried, 1u);
+    dealer->tried++;
+    if (r == AICO_EFULL)
+        go_down(dealer, AICO_ECLOSED, "too many connect at the same time");
+    else if (r == AICO_ESYSTEM)
+        go_down(dealer, r, strerror(errno));
+    else if (r < 0)
+        go_down(dealer, AICO_EUNREACHABLE, cause);
+}
+
+/* By what the last address said. */
+static void connect_next(struct dealer *dealer)
+{
+    int failure = dealer->dial.failure;
+
+    if (failure == 0 || failure == ECONNREFUSED || failure == ENOENT)
+        try_next(dealer, unreachable);
+    else
+        try_next(dealer, strerror(failure));
+}
+
+/* Time passed, and nothing came. */
 static void on_time(struct dealer *dealer)
 {
     int64_t now = moment_now().boot_ms;
 
-    if (dealer->state == SHAKING && !dealer->asked && now >= dealer->suspicious_ms) {
+    if (dealer->state == SHAKING && dealer->zmtp.state == ZMTP_WAITS_GREETING && !dealer->asked &&
+        now >= dealer->suspicious_ms) {
         enum greeting greeting = ask(dealer);
 
         dealer->asked = true;
@@ -170,7 +252,7 @@ static void on_time(struct dealer *dealer)
     if (now < dealer->give_up_ms)
         return;
     if (dealer->state == CONNECTING)
-        go_down(dealer, AICO_EUNREACHABLE, "no answer; check the address and the network");
+        try_next(dealer, "no answer; check the address and the network");
     else if (dealer->state == SHAKING)
         go_down(dealer, AICO_ETIMEOUT, late);
 }
@@ -180,48 +262,106 @@ static int64_t next_time(const struct dealer *dealer, int64_t deadline_ms)
 {
     if (dealer->state == CONNECTING)
         return MIN(deadline_ms, dealer->give_up_ms);
+    if (dealer->state == SHAKING && dealer->zmtp.state == ZMTP_WAITS_GREETING && !dealer->asked)
+        return MIN(deadline_ms, dealer->suspicious_ms);
     if (dealer->state == SHAKING)
-        return MIN(deadline_ms, dealer->asked ? dealer->give_up_ms : dealer->suspicious_ms);
+        return MIN(deadline_ms, dealer->give_up_ms);
     return deadline_ms;
 }
 
-static int set_options(void *socket, const struct dealer_settings *settings)
+static void on_connected(struct dealer *dealer)
 {
-    int timeout = (int)MIN(settings->timeout_ms, (int64_t)INT32_MAX);
-    int64_t size_max = (int64_t)settings->frame_size_max + FRAME_OVERHEAD;
-    bool is_set = socket_set_int(socket, ZMQ_LINGER, 0) &&
-                  socket_set_int(socket, ZMQ_SNDHWM, DEALER_HWM) &&
-                  socket_set_int(socket, ZMQ_RCVHWM, DEALER_HWM) &&
-                  socket_set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_NEVER_MS) &&
-                  socket_set_int(socket, ZMQ_CONNECT_TIMEOUT, timeout) &&
-                  socket_set_int(socket, ZMQ_HANDSHAKE_IVL, timeout) &&
-                  socket_set_int(socket, ZMQ_IPV6, endpoint_is_ipv6(settings->endpoint)) &&
-                  zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &size_max, sizeof(size_max)) == 0;
+    int64_t now = moment_now().boot_ms;
 
-    is_set = is_set &&
-             zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, settings->broker_public, 32) == 0 &&
-             zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, settings->my_public, 32) == 0 &&
-             zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, settings->my_secret->at, 32) == 0;
-    return is_set ? 0 : AICO_ESYSTEM;
+    dealer->state = SHAKING;
+    dealer->give_up_ms = now + dealer->timeout_ms;
+    dealer->suspicious_ms = now + SUSPICIOUS_AFTER_MS;
+    flush(dealer); /* our greeting */
 }
 
-static int connect_socket(struct dealer *dealer, struct aico_error *err)
+static void look_connecting(struct dealer *dealer)
 {
-    if (zmq_connect(dealer->socket, dealer->endpoint) == 0)
-        return 0;
-    if (errno == ENODEV || errno == EHOSTUNREACH)
-        return aico_error_set(err, AICO_EUNREACHABLE, "%s: host not found", dealer->endpoint);
-    return aico_error_set(err, errno == EMFILE ? AICO_ESYSTEM : AICO_EINVAL, "%s: %s",
-                          dealer->endpoint, zmq_strerror(errno));
+    struct pollfd polled = {.fd = dealer->fd, .events = POLLOUT};
+
+    if (poll(&polled, 1, 0) <= 0)
+        return;
+    if (dial_is_connected(&dealer->dial, dealer->fd))
+        on_connected(dealer);
+    else
+        connect_next(dealer);
 }
+
+static void shake(struct dealer *dealer)
+{
+    while (dealer->state == SHAKING) {
+        struct pending *out = &dealer->out;
+        struct writer answer = writer_over(out->at + out->end, out->capacity - out->end);
+        size_t taken = 0;
+        unsigned status = 0;
+
+        switch (zmtp_shake(&dealer->zmtp, pending_view(&dealer->in), &taken, &answer, &status)) {
+        case ZMTP_MORE:
+            if (dealer->is_drained)
+                return;
+            read_some(dealer, 0);
+            break;
+        case ZMTP_TAKEN:
+            dealer->in.begin += taken;
+            dealer->out.end += answer.size;
+            flush(dealer);
+            if (dealer->zmtp.state == ZMTP_UP)
+                dealer->state = UP;
+            break;
+        case ZMTP_OTHER:
+            go_down_by_greeting(dealer, GREETING_OTHER);
+            break;
+        case ZMTP_OTHER_KEY:
+            go_down(dealer, AICO_EBROKERKEY, other_key);
+            break;
+        case ZMTP_SPOILED:
+            go_down(dealer, AICO_ECLOSED, "the handshake was disturbed by something in between");
+            break;
+        case ZMTP_REFUSED:
+            on_refused_key(dealer, status);
+            break;
+        }
+    }
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void dealer_free(struct dealer **dealer)
 {
     dealer_close(dealer, 0);
 }
 
-int dealer_open(struct transport *transport, const struct dealer_settings *settings,
-                struct dealer **ret_dealer, struct aico_error *err)
+static bool pending_new(struct pending *pending, size_t capacity)
+{
+    pending->at = malloc(capacity);
+    pending->capacity = capacity;
+    return pending->at != NULL;
+}
+
+/* Room for all that is read and written, and what we say first. */
+static int prepare(struct dealer *dealer, const struct dealer_settings *settings)
+{
+    struct writer greeting;
+
+    dealer->endpoint = strdup(settings->endpoint);
+    if (!dealer->endpoint ||
+        !pending_new(&dealer->in, settings->frame_size_max + ZMTP_OVERHEAD + READ_AHEAD) ||
+        !pending_new(&dealer->out,
+                     MAX(settings->frame_size_max + ZMTP_OVERHEAD, (size_t)3 * ZMTP_ANSWER_MAX)))
+        return AICO_ENOMEM;
+    greeting = writer_over(dealer->out.at, dealer->out.capacity);
+    zmtp_begin(&dealer->zmtp, settings->broker_public, settings->my_public, settings->my_secret,
+               &greeting);
+    dealer->out.end = greeting.size;
+    return 0;
+}
+
+int dealer_open(const struct dealer_settings *settings, struct dealer **ret_dealer,
+                struct aico_error *err)
 {
     CLEANUP(dealer_free)
     struct dealer *dealer = calloc(1, sizeof(*dealer));
@@ -229,114 +369,199 @@ int dealer_open(struct transport *transport, const struct dealer_settings *setti
 
     if (!dealer)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-    (void)zmq_msg_init(&dealer->frame);
+    dealer->fd = -1;
+    dealer->frame_size_max = settings->frame_size_max;
     dealer->timeout_ms = MAX(settings->timeout_ms, (int64_t)1);
-    dealer->give_up_ms = moment_now().boot_ms + dealer->timeout_ms;
     memcpy(dealer->broker_public, settings->broker_public, sizeof(dealer->broker_public));
-    dealer->endpoint = strdup(settings->endpoint);
-    if (!dealer->endpoint)
+    if (prepare(dealer, settings) < 0)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
-
-    dealer->socket = zmq_socket(transport->zmq, ZMQ_DEALER);
-    if (!dealer->socket || set_options(dealer->socket, settings) < 0)
-        return aico_error_set(err, AICO_ESYSTEM, "preparing a socket: %s", zmq_strerror(errno));
-    dealer->monitor =
-        monitor_open(transport, dealer->socket,
-                     ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_CLOSED |
-                         ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
-                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                         ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-    if (!dealer->monitor || !waiter_init(&dealer->waiter, dealer->socket, dealer->monitor))
-        return aico_error_set(err, AICO_ESYSTEM, "watching a socket: %s", zmq_strerror(errno));
-    r = connect_socket(dealer, err);
-    if (r < 0)
-        return r;
-
+    r = dial_begin(&dealer->dial, dealer->endpoint);
+    if (r == AICO_EUNREACHABLE)
+        go_down(dealer, r, "host not found");
+    else if (r < 0)
+        return aico_error_set(err, r, "%s: not an address of a broker", dealer->endpoint);
+    else
+        connect_next(dealer);
     *ret_dealer = STEAL(dealer);
     return 0;
+}
+
+/* Gives what is left @linger_ms to leave, and reads on until the other side has ended, too: a
+ * connection that is closed with something unread, or is sent something afterwards, throws away
+ * what it has not delivered. */
+static void say_rest(struct dealer *dealer, int64_t linger_ms)
+{
+    int64_t end_ms = moment_now().boot_ms + linger_ms, left_ms = linger_ms;
+    bool is_said = false;
+    ssize_t got;
+
+    do {
+        struct pollfd polled = {.fd = dealer->fd, .events = POLLIN};
+
+        if (has_pending(&dealer->out))
+            polled.events |= POLLOUT;
+        else if (!is_said)
+            is_said = shutdown(dealer->fd, SHUT_WR) == 0;
+        (void)poll_for(&polled, 1, left_ms, 0);
+        flush(dealer);
+        got = recv(dealer->fd, dealer->in.at, dealer->in.capacity, MSG_DONTWAIT);
+        left_ms = end_ms - moment_now().boot_ms;
+    } while (left_ms > 0 && (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))));
+}
+
+void dealer_close(struct dealer **dealer, int64_t linger_ms)
+{
+    struct dealer *d = *dealer;
+
+    if (!d)
+        return;
+    if (d->state == UP && linger_ms > 0)
+        say_rest(d, linger_ms);
+    fd_close(&d->fd);
+    dial_end(&d->dial);
+    zmtp_wipe(&d->zmtp);
+    free(d->endpoint);
+    free(d->in.at);
+    free(d->out.at);
+    free(d);
+    *dealer = NULL;
+}
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+/* Whether the next frame is here as a whole; reads as long as there is something and it is not. */
+static bool next_frame(struct dealer *dealer, size_t *ret_head, size_t *ret_whole)
+{
+    int r;
+
+    while ((r = zmtp_next(pending_view(&dealer->in), false,
+                          dealer->frame_size_max + ZMTP_BODY_OVERHEAD, ret_head, ret_whole)) ==
+               AICO_ENOTFOUND &&
+           dealer->state == UP && !dealer->is_drained)
+        read_some(dealer, *ret_whole);
+
+    if (r == AICO_ETOOLARGE)
+        on_bad_frame(dealer, "the broker sent a frame that is larger than any of the bus");
+    else if (r == AICO_EPROTO)
+        on_bad_frame(dealer, "the broker sent something that is not a frame");
+    return r == 0;
+}
+
+bool dealer_has_frame(struct dealer *dealer)
+{
+    size_t head, whole;
+
+    return dealer->up_told && next_frame(dealer, &head, &whole);
 }
 
 unsigned dealer_look(struct dealer *dealer)
 {
     unsigned result = DEALER_NONE;
-    uint16_t event;
-    uint32_t value;
-    int events;
 
-    while (waiter_next_event(&dealer->waiter, &event, &value))
-        on_event(dealer, event, value);
-    on_time(dealer);
+    if (dealer->state == CONNECTING)
+        look_connecting(dealer);
+    if (dealer->state == SHAKING)
+        shake(dealer);
+    if (dealer->state == CONNECTING || dealer->state == SHAKING)
+        on_time(dealer);
 
-    /* Asked after the monitor: what arrived before the link was lost is seen before its loss. */
-    if (dealer->state == UP && dealer->up_told && !dealer->is_full)
-        events = waiter_has_input(&dealer->waiter) ? ZMQ_POLLIN : 0;
-    else
-        events = waiter_events(&dealer->waiter);
     if (dealer->state == UP && !dealer->up_told) {
         dealer->up_told = true;
         result |= DEALER_UP;
     }
-    if (events & ZMQ_POLLIN)
-        result |= waiter_expects_one(&dealer->waiter) ? DEALER_FRAME | DEALER_ONE : DEALER_FRAME;
-    if (dealer->state == UP && dealer->is_full && events & ZMQ_POLLOUT) {
+    if (dealer_has_frame(dealer))
+        result |= DEALER_FRAME;
+    else if (dealer->is_deaf)
+        on_lost(dealer);
+    if (dealer->state == UP && dealer->is_full && !has_pending(&dealer->out)) {
         dealer->is_full = false;
         result |= DEALER_WRITABLE;
     }
-    if (dealer->state == DOWN && !(events & ZMQ_POLLIN))
+    if (dealer->state == DOWN && !(result & DEALER_FRAME))
         result |= DEALER_DOWN;
     return result;
 }
 
-bool dealer_has_frame(struct dealer *dealer)
+unsigned dealer_peek(struct dealer *dealer)
 {
-    return waiter_has_input(&dealer->waiter);
+    dealer->is_drained = false;
+    return dealer_look(dealer);
 }
 
-void dealer_get_fds(const struct dealer *dealer, int ret_fds[2])
+struct pollfd dealer_interest(const struct dealer *dealer)
 {
-    memcpy(ret_fds, dealer->waiter.fds, sizeof(dealer->waiter.fds));
+    short events = dealer->state == CONNECTING ? 0 : POLLIN;
+
+    if (dealer->state == CONNECTING || has_pending(&dealer->out))
+        events |= POLLOUT;
+    return (struct pollfd){.fd = dealer->fd, .events = events};
 }
 
-unsigned dealer_sleep(const int fds[2], int wake_fd, int64_t timeout_ms)
+enum found { FOUND_READY = 1, FOUND_WOKEN = 2, FOUND_FAILED = 4 };
+
+static unsigned sleep_busily(struct pollfd interest, int wake_fd, int64_t timeout_ms,
+                             int64_t busy_us)
 {
-    return waiter_poll(fds, wake_fd, timeout_ms, 0);
+    struct pollfd polled[] = {interest, {.fd = wake_fd, .events = POLLIN}};
+
+    if (poll_for(polled, COUNT_OF(polled), timeout_ms, busy_us) < 0)
+        return errno == EINTR ? 0 : FOUND_FAILED;
+    return (polled[0].revents ? FOUND_READY : 0) | (polled[1].revents ? FOUND_WOKEN : 0);
+}
+
+unsigned dealer_sleep(struct pollfd interest, int wake_fd, int64_t timeout_ms)
+{
+    return sleep_busily(interest, wake_fd, timeout_ms, 0);
 }
 
 unsigned dealer_slept(struct dealer *dealer, unsigned found)
 {
-    waiter_polled(&dealer->waiter, found);
-    if (found & WAITER_FAILED)
-        go_down(dealer, AICO_ESYSTEM, zmq_strerror(errno));
-    return dealer_look(dealer) | (found & WAITER_WOKEN ? DEALER_WOKEN : DEALER_NONE);
+    if (found & FOUND_FAILED)
+        go_down(dealer, AICO_ESYSTEM, "the system does not let us wait for the connection");
+    if (found & FOUND_READY) {
+        dealer->is_drained = false;
+        if (dealer->state != CONNECTING)
+            flush(dealer);
+    }
+    return dealer_look(dealer) | (found & FOUND_WOKEN ? DEALER_WOKEN : DEALER_NONE);
 }
 
 unsigned dealer_wait(struct dealer *dealer, int wake_fd, int64_t timeout_ms)
 {
-    int64_t now = moment_now().boot_ms;
-    int64_t deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now + timeout_ms;
     unsigned result = dealer_look(dealer);
+    int64_t now, deadline_ms;
     bool is_last = false;
 
-    while (result == DEALER_NONE && !is_last) {
+    if (result != DEALER_NONE)
+        return result;
+    now = moment_now().boot_ms;
+    deadline_ms = timeout_ms < 0 ? MOMENT_NEVER : now + timeout_ms;
+    for (;;) {
         int64_t until_ms = next_time(dealer, deadline_ms);
         int64_t wait_ms = until_ms == MOMENT_NEVER ? -1 : MAX(until_ms - now, (int64_t)0);
 
         is_last = deadline_ms <= now;
         result = dealer_slept(
-            dealer, waiter_poll(dealer->waiter.fds, wake_fd, wait_ms, dealer->waiter.busy_us));
+            dealer, sleep_busily(dealer_interest(dealer), wake_fd, wait_ms, dealer->busy_us));
+        if (result != DEALER_NONE || is_last)
+            return result;
         now = moment_now().boot_ms;
     }
-    return result;
 }
 
 void dealer_set_busy_poll(struct dealer *dealer, int64_t us)
 {
-    dealer->waiter.busy_us = us;
+    dealer->busy_us = us;
 }
 
 bool dealer_is_up(const struct dealer *dealer)
 {
     return dealer->state == UP;
+}
+
+bool dealer_has_unsent(const struct dealer *dealer)
+{
+    return has_pending(&dealer->out) || dealer->is_deaf;
 }
 
 int dealer_reason(const struct dealer *dealer, struct aico_error *err)
@@ -346,72 +571,61 @@ int dealer_reason(const struct dealer *dealer, struct aico_error *err)
     return aico_error_set(err, dealer->reason.code, "%s", dealer->reason.text);
 }
 
+/* --- frames ----------------------------------------------------------------------------------- */
+
+static void put_frame(struct dealer *dealer, unsigned flags, struct bytes frame)
+{
+    struct pending *out = &dealer->out;
+
+    out->end += zmtp_seal(&dealer->zmtp, flags, frame, out->at + out->end);
+    flush(dealer);
+}
+
 int dealer_send(struct dealer *dealer, struct bytes frame)
 {
-    int r;
-
-    if (frame.size == 0)
+    if (frame.size == 0 || frame.size > dealer->frame_size_max)
         return AICO_EINVAL;
     if (dealer->state != UP)
         return AICO_ECLOSED;
-    waiter_sent(&dealer->waiter);
-    do
-        r = zmq_send(dealer->socket, frame.at, frame.size, ZMQ_DONTWAIT);
-    while (r < 0 && errno == EINTR);
-    if (r >= 0)
-        return 0;
-    if (errno == ENOMEM)
-        return AICO_ENOMEM;
-    if (errno != EAGAIN)
+    flush(dealer);
+    if (dealer->is_deaf)
         return AICO_ECLOSED;
-    dealer->is_full = true;
-    return AICO_EFULL;
+    if (has_pending(&dealer->out)) {
+        dealer->is_full = true;
+        return AICO_EFULL;
+    }
+    put_frame(dealer, 0, frame);
+    return 0;
 }
 
-/* Reads what is left of a message in several parts, which a broker never sends. */
-static void skip_parts(struct dealer *dealer)
+/* Whoever has something of ours to read does not have to ask. */
+static void on_command(struct dealer *dealer, struct bytes command)
 {
-    while (zmq_msg_more(&dealer->frame))
-        if (zmq_msg_recv(&dealer->frame, dealer->socket, ZMQ_DONTWAIT) < 0 && errno != EINTR)
-            return;
+    uint8_t room[ZMTP_ANSWER_MAX];
+    struct writer answer = writer_over(room, sizeof(room));
+
+    if (dealer->state == UP && !has_pending(&dealer->out) && zmtp_pong(command, &answer))
+        put_frame(dealer, ZMTP_COMMAND, writer_view(&answer));
 }
 
 int dealer_receive(struct dealer *dealer, struct bytes *ret_frame)
 {
-    int r;
+    size_t head, whole;
+    unsigned flags;
 
-    do
-        r = zmq_msg_recv(&dealer->frame, dealer->socket, ZMQ_DONTWAIT);
-    while (r < 0 && errno == EINTR);
-    if (r < 0) {
-        if (errno == EAGAIN)
-            waiter_received(&dealer->waiter, false);
-        return AICO_ENOTFOUND;
-    }
-    waiter_received(&dealer->waiter, true);
-    if (zmq_msg_more(&dealer->frame) || zmq_msg_size(&dealer->frame) == 0) {
-        skip_parts(dealer);
-        go_down(dealer, AICO_EPROTO, "the broker sent something that is not a frame");
-        return AICO_ENOTFOUND;
-    }
-    *ret_frame = bytes_of(zmq_msg_data(&dealer->frame), zmq_msg_size(&dealer->frame));
-    return 0;
-}
+    while (dealer->up_told && next_frame(dealer, &head, &whole)) {
+        uint8_t *at = dealer->in.at + dealer->in.begin;
+        int r = zmtp_open(&dealer->zmtp, at + head, whole - head, &flags, ret_frame);
 
-void dealer_close(struct dealer **dealer, int64_t linger_ms)
-{
-    struct dealer *d = *dealer;
-
-    if (!d)
-        return;
-    if (d->socket) {
-        (void)zmq_socket_monitor(d->socket, NULL, 0);
-        (void)socket_set_int(d->socket, ZMQ_LINGER, (int)MIN(linger_ms, (int64_t)INT32_MAX));
+        dealer->in.begin += whole;
+        if (r < 0)
+            on_bad_frame(dealer, "what came was not sealed by the broker, or came twice");
+        else if (flags & ZMTP_COMMAND)
+            on_command(dealer, *ret_frame);
+        else if (flags & ZMTP_PART_MORE || ret_frame->size == 0)
+            on_bad_frame(dealer, "the broker sent something that is not a frame");
+        else
+            return 0;
     }
-    socket_close(&d->socket);
-    socket_close(&d->monitor);
-    (void)zmq_msg_close(&d->frame);
-    free(d->endpoint);
-    free(d);
-    *dealer = NULL;
+    return AICO_ENOTFOUND;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Asks an address what it is: the first 64 bytes of ZMTP 3 say whether CURVE is spoken there, and
- * the answer to a HELLO of CurveZMQ whether with the key we pin. libzmq reports a wrong broker key,
- * a broker that was too busy, a web server and a silent port in the same way, and these need
- * different repairs. Any thread; blocks for at most the time given.
+ * the answer to a HELLO of CurveZMQ whether with the key we pin. A connection that was lost or
+ * stays silent does not say which, and a wrong key, a broker that is too busy, a web server and a
+ * silent port need different repairs. Any thread; blocks for at most the time given, and as long as
+ * it takes to look up a host.
  */
 #ifndef TRANSPORT_GREETING_H
 #define TRANSPORT_GREETING_H
@@ -17,7 +18,7 @@ enum greeting {
     GREETING_OTHER,     /* something else than CURVE over ZMTP 3 */
     GREETING_OTHER_KEY, /* CURVE, and it cannot open what was sealed for this key */
     GREETING_BUSY,      /* CURVE, and no answer to HELLO in time; or who listens (ipc) waits for
-                           the processor and has not come to it */
+                           the processor and has not come to it, or has too many to accept */
     GREETING_BROKER,    /* whoever has this key answers there */
 };
 

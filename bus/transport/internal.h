@@ -3,6 +3,7 @@
 #ifndef TRANSPORT_INTERNAL_H
 #define TRANSPORT_INTERNAL_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,10 +20,6 @@ struct transport {
 
 /* What CURVE and ZMTP add to a frame: ZMQ_MAXMSGSIZE counts it (33 bytes), we leave some more. */
 #define FRAME_OVERHEAD 64
-/* A link that was lost stays lost: the session's owner decides about the next one. Not -1, with
- * which libzmq tears down the pipe and with it frames that arrived and were not yet read, such as
- * the BYE that says why. */
-#define RECONNECT_NEVER_MS (24 * 3600 * 1000)
 
 static inline bool socket_set_int(void *socket, int option, int value)
 {
@@ -36,6 +33,9 @@ static inline void socket_close(void **socket)
         (void)zmq_close(*socket);
     *socket = NULL;
 }
+
+/* poll(), which for at most @busy_us asks again instead of sleeping. @timeout_ms: -1 for ever. */
+int poll_for(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int64_t busy_us);
 
 /*
  * Waits for a socket, its monitor and a descriptor with one system call, where zmq_poll() asks each

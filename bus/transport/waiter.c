@@ -79,7 +79,7 @@ static int64_t now_us(void)
 }
 
 /* Asks for at most @busy_us without sleeping, then sleeps. Between two looks it gives its core to
- * who waits for it, among them the thread of libzmq that brings what we wait for. */
+ * who waits for it, who may be the one that brings what we wait for. */
 static int poll_busily(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int64_t busy_us)
 {
     bool is_bounded = timeout_ms >= 0 && timeout_ms <= busy_us / 1000;
@@ -95,6 +95,13 @@ static int poll_busily(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int
     return poll(fds, count, (int)MIN(timeout_ms, (int64_t)INT32_MAX));
 }
 
+int poll_for(struct pollfd *fds, nfds_t count, int64_t timeout_ms, int64_t busy_us)
+{
+    if (busy_us > 0)
+        return poll_busily(fds, count, timeout_ms, busy_us);
+    return poll(fds, count, (int)MIN(timeout_ms, (int64_t)INT32_MAX));
+}
+
 unsigned waiter_poll(const int fds[2], int wake_fd, int64_t timeout_ms, int64_t busy_us)
 {
     struct pollfd polled[] = {
@@ -103,13 +110,8 @@ unsigned waiter_poll(const int fds[2], int wake_fd, int64_t timeout_ms, int64_t 
         {.fd = wake_fd, .events = POLLIN}, /* a negative one is passed over */
     };
     unsigned found = 0;
-    int r;
 
-    if (busy_us > 0)
-        r = poll_busily(polled, COUNT_OF(polled), timeout_ms, busy_us);
-    else
-        r = poll(polled, COUNT_OF(polled), (int)MIN(timeout_ms, (int64_t)INT32_MAX));
-    if (r < 0)
+    if (poll_for(polled, COUNT_OF(polled), timeout_ms, busy_us) < 0)
         return errno == EINTR ? 0 : WAITER_FAILED;
     for (size_t i = 0; i < COUNT_OF(polled); i++)
         if (polled[i].revents)

@@ -14,13 +14,11 @@
 #include "backend/log_store.h"
 #include "backend/table.h"
 #include "common/connect.h"
-#include "common/curve.h"
 #include "common/guard.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/moment.h"
 #include "common/notify.h"
-#include "common/pid.h"
 #include "common/privilege.h"
 #include "common/stop.h"
 
@@ -372,8 +370,6 @@ int main(int argc, char **argv)
     int r;
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
-    pid_remember();
-    curve_start();
     guard_process();
     guard_files();
     r = options_parse(&backend_program, argc, argv, take, &backend, &command, &err);

@@ -10,10 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/curve.h"
 #include "common/guard.h"
 #include "common/memory.h"
-#include "common/pid.h"
 #include "common/text.h"
 
 #define PROGRAM "aico-bus"
@@ -353,8 +351,6 @@ int main(int argc, char **argv)
     int r, status;
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
-    pid_remember();
-    curve_start();
     guard_process();
     r = options_parse(&cli_program, argc, argv, take, &cli, &cli.command, &err);
     if (r > 0)

@@ -11,10 +11,8 @@
 #include <unistd.h>
 
 #include "common/connect.h"
-#include "common/curve.h"
 #include "common/guard.h"
 #include "common/memory.h"
-#include "common/pid.h"
 #include "common/stop.h"
 #include "common/text.h"
 #include "frontend/command.h"
@@ -256,8 +254,6 @@ int main(int argc, char **argv)
     int status, r;
 
     memory_keep_freed(MEMORY_OF_MESSAGES);
-    pid_remember();
-    curve_start();
     guard_process();
     r = options_parse(&frontend_program, argc, argv, take, &frontend, &command, &err);
     if (r > 0)

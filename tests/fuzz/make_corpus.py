@@ -28,6 +28,26 @@ def lp16(data):
     return struct.pack(">H", len(data)) + data
 
 
+def zmtp():
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(47)
+    router = b"\x0bSocket-Type\0\0\0\x06ROUTER"
+    put("zmtp", "greeting", b"\0" + greeting)
+    put("zmtp", "greeting-and-error", b"\0" + greeting + b"\4\x0a\5ERROR\x03400")
+    put("zmtp", "web", b"\0HTTP/1.1 400 Bad Request")
+    put("zmtp", "welcome", b"\1\4\xa8\7WELCOME" + bytes(160))
+    put("zmtp", "welcome-sealed", b"\5" + bytes(range(128)))
+    put("zmtp", "welcome-of-low-order", b"\5" + bytes(128))
+    put("zmtp", "unknown", b"\2\4\x0a\5ERROR\x03400")
+    put("zmtp", "ready", b"\2\4\x2e\5READY" + bytes(40))
+    put("zmtp", "ready-sealed", b"\6" + router)
+    put("zmtp", "ready-more", b"\6" + b"\x08Identity\0\0\0\0" + router)
+    put("zmtp", "message", b"\3\0\x22\7MESSAGE" + bytes(26))
+    put("zmtp", "message-long", b"\3\2\0\0\0\0\0\0\1\0\7MESSAGE" + bytes(248))
+    put("zmtp", "message-sealed", b"\7\0text")
+    put("zmtp", "ping-sealed", b"\7\2\4PING\0\x0acontext")
+    put("zmtp", "empty-sealed", b"\7")
+
+
 def topic():
     for i, (a, b) in enumerate(
         (
@@ -292,6 +312,6 @@ def backup():
 
 for make in (
     topic, registry, keyfile, audit, hello, control, ratchet, prekey, stored, chains, envelope, format0, records, peers, yaml,
-    backup
+    backup, zmtp
 ):
     make()

@@ -50,7 +50,6 @@ struct bus {
     struct identity *identities[PEOPLE];
     struct registry *registry;
     struct aico_broker *broker;
-    struct transport *transport;
     pthread_t thread;
     bool is_running;
     int run_result;
@@ -172,7 +171,6 @@ static int bus_new(void **state)
     first_registry(bus);
     bus->port = free_port();
     configure(bus, "");
-    assert_int_equal(transport_new(1, &bus->transport), 0);
     *state = bus;
     return 0;
 }
@@ -194,7 +192,6 @@ static int bus_free(void **state)
         assert_int_equal(pthread_join(bus->thread, NULL), 0);
     }
     aico_broker_close(&bus->broker);
-    transport_free(&bus->transport);
     registry_unref(&bus->registry);
     for (int i = OWNER; i < PEOPLE; i++)
         identity_free(&bus->identities[i]);
@@ -314,7 +311,7 @@ static struct dealer *link_to(struct bus *bus, enum person who, size_t endpoint,
     struct aico_error err = {0};
 
     assert_non_null(settings.endpoint);
-    assert_int_equal(dealer_open(bus->transport, &settings, &dealer, &err), 0);
+    assert_int_equal(dealer_open(&settings, &dealer, &err), 0);
     return dealer;
 }
 

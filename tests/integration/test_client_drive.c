@@ -302,6 +302,44 @@ static void who_publishes_and_never_waits_hears_that_it_was_taken(void **state)
     leave(&bob);
 }
 
+#define OFTEN 1500 /* of a round */
+#define ROUNDS 9
+#define UNHEARD_MAX 500
+
+/* Nobody looks at the link but who publishes, and so often that the thread is never due. A machine
+ * may have no time now and then, and a thread that nobody wakes may by chance be up: most rounds
+ * tell. */
+static void who_publishes_often_hears_meanwhile_that_it_was_taken(void **state)
+{
+    struct aico_client *alice = join(*state, ALICE), *bob = join(*state, BOB);
+    int unheard = 0;
+
+    (void)subscribe(alice, TOPIC);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t most = 0;
+
+        for (int i = 0; i < 40; i++) {
+            publish(bob, TOPIC, "alice drives");
+            publish(alice, PING, "and is alone");
+            expect_text(alice, TOPIC, "bob", "alice drives");
+        }
+        for (int i = 0; i < OFTEN; i++) {
+            struct timespec pause = {0, (200 + 100 * (round % 3)) * 1000};
+            struct aico_client_stats stats;
+
+            publish(alice, PING, "often");
+            (void)nanosleep(&pause, NULL);
+            aico_client_get_stats(alice, &stats);
+            most = stats.unacknowledged > most ? stats.unacknowledged : most;
+        }
+        print_message("%d: %lu unheard of %d\n", round, (unsigned long)most, OFTEN);
+        unheard += most > UNHEARD_MAX;
+    }
+    assert_in_range(unheard, 0, ROUNDS / 4);
+    leave(&alice);
+    leave(&bob);
+}
+
 struct speaker {
     struct aico_client *client;
     int count;
@@ -420,6 +458,7 @@ int main(void)
         TEST(who_asks_drives_alone_or_is_served),
         TEST(who_drives_lets_go_of_a_client_that_is_closed),
         TEST(who_publishes_and_never_waits_hears_that_it_was_taken),
+        TEST(who_publishes_often_hears_meanwhile_that_it_was_taken),
         TEST(several_that_publish_now_and_then_lose_nothing),
         TEST(a_link_that_is_lost_while_lent_is_made_again),
         TEST(who_watches_a_descriptor_is_told_by_the_client),

@@ -33,7 +33,8 @@
 #define ROUNDS 20
 /* Calls per 1,000 messages. */
 #define ALLOCATIONS_MAX 24
-#define CALLS_MAX 80
+#define CALLS_MAX 80 /* the broker's; of a client: */
+#define CLIENT_CALLS_MAX 10
 /* Bytes on the wire beside a message's own: envelope, records, CURVE. Alone it has 52 of the
  * envelope. */
 #define OVERHEAD_MAX 8
@@ -145,19 +146,28 @@ ssize_t recv(int fd, void *at, size_t size, int flags)
     return REAL(recv)(fd, at, size, flags);
 }
 
-/* A client waits for three descriptors, of which the last wakes it, and its parked thread for two.
- */
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof(type);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+/* A client waits for its link and for what wakes it, its parked thread for two others, and the
+ * broker for three. */
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     struct pollfd *volatile at = fds; /* glibc declares that nobody reads them */
+    bool is_client = count == 2 && is_socket(at[0].fd);
 
-    if (count == 2)
+    if (count == 2 && !is_client)
         (void)atomic_fetch_add(&parked[role], 1);
-    if (count == 3)
-        atomic_store(&wake_fd[role], at[2].fd);
+    if (is_client)
+        atomic_store(&wake_fd[role], at[1].fd);
     if (count == 3 && role == BROKER_SIDE && timeout_ms == 0)
         (void)atomic_fetch_add(&broker_looks, 1);
-    if (count == 3 && is_watched)
+    if (is_client && is_watched)
         (void)atomic_fetch_add(timeout_ms == 0 ? &looks : &sleeps, 1);
     return REAL(poll)(fds, count, timeout_ms);
 }
@@ -297,7 +307,8 @@ static bool is_cheap(const struct seen *before, const struct seen *after,
             (double)(after->allocations[i] - before->allocations[i]) * 1000 / COUNT;
         counts[i].calls = (double)(after->calls[i] - before->calls[i]) * 1000 / COUNT;
         counts[i].overhead = (double)(after->bytes[i] - before->bytes[i]) / COUNT - SIZE;
-        is_below &= counts[i].allocations <= ALLOCATIONS_MAX && counts[i].calls <= CALLS_MAX &&
+        is_below &= counts[i].allocations <= ALLOCATIONS_MAX &&
+                    counts[i].calls <= (i == BROKER_SIDE ? CALLS_MAX : CLIENT_CALLS_MAX) &&
                     counts[i].overhead < OVERHEAD_MAX;
     }
     return is_below;
@@ -339,10 +350,9 @@ static void neither_allocator_nor_kernel_is_asked_per_message(void **state)
 /* --- round trips ------------------------------------------------------------------------------ */
 
 #define TRIPS 500 /* of a round */
-/* Calls per round trip, with those of libzmq's threads: when every message changed threads, and
- * zmq_poll() waited, there were 80, and 84 of the broker; now there are 27 and 51. Looks are
- * counted exactly by unit/transport/test_looks; here is room for a machine that has no time. */
-static const double trip_calls_max[ROLES] = {[PUBLISHER] = 40, [BROKER_SIDE] = 64, [READER] = 40};
+/* Calls per round trip, of the broker with those of libzmq's threads. A client sends, waits and
+ * reads; what is above that is room for a machine that has no time. */
+static const double trip_calls_max[ROLES] = {[PUBLISHER] = 8, [BROKER_SIDE] = 64, [READER] = 8};
 
 /* Answers every message, on a thread of its own, until there is an empty one. */
 static void *echo(void *context)
@@ -473,19 +483,19 @@ static void a_message_now_and_then_wakes_one_thread_at_each_side(void **state)
     leave(&bob);
 }
 
-#define BEHIND 100 /* of a round */
+#define BEHIND 60 /* of a round */
 
 /* A turn that only adds to what waits sends nothing: the thread does them, many in one. */
 static void behind_what_waits_the_thread_is_told(void **state)
 {
-    /* The credit is used up by a third of them, and the queue has room for the rest. */
+    /* The socket takes a few of them, and the queue has room for the rest. */
     static const char large[28 * 1024];
     struct aico_client *alice;
     unsigned long told = 0;
 
     role = PUBLISHER;
     alice = join_at(*state, ALICE, ((struct world *)*state)->tcp);
-    for (int round = 0; round < ROUNDS && told < BEHIND / 2; round++) {
+    for (int round = 0; round < ROUNDS && told < BEHIND / 3; round++) {
         for (int i = 0; i < PACED; i++) { /* it sends by itself */
             publish(alice, TOPIC, "alone");
             flush(alice);
@@ -502,7 +512,7 @@ static void behind_what_waits_the_thread_is_told(void **state)
     }
     print_message("of %d messages behind others the publisher's thread was told %lu times\n",
                   BEHIND, told);
-    assert_true(told >= BEHIND / 2);
+    assert_true(told >= BEHIND / 3);
     leave(&alice);
 }
 

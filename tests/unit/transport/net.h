@@ -32,7 +32,7 @@ struct keys {
 };
 
 struct net {
-    struct transport *server, *client;
+    struct transport *server;
     struct zap *zap;
     struct router *router;
     struct keys broker, alice, bob, mallory; /* mallory is in no directory */
@@ -100,7 +100,6 @@ static inline int net_up(void **state)
     keys_new(&net->bob);
     keys_new(&net->mallory);
     assert_int_equal(transport_new(1, &net->server), 0);
-    assert_int_equal(transport_new(1, &net->client), 0);
     assert_int_equal(zap_start(net->server, &net->zap, &err), 0);
     net_allow_both(net);
     net_router(net);
@@ -114,7 +113,6 @@ static inline int net_down(void **state)
 
     router_free(&net->router, 0);
     zap_stop(&net->zap);
-    transport_free(&net->client);
     transport_free(&net->server);
     (void)unlink(net->ipc + strlen("ipc://")); /* libzmq leaves it */
     assert_int_equal(rmdir(net->folder), 0);
@@ -124,7 +122,7 @@ static inline int net_down(void **state)
     return 0;
 }
 
-static inline struct dealer *dial(struct net *net, const char *endpoint, const struct keys *who,
+static inline struct dealer *dial(const char *endpoint, const struct keys *who,
                                   const struct keys *broker)
 {
     struct dealer_settings settings = {endpoint,     broker->public, who->public,
@@ -132,7 +130,7 @@ static inline struct dealer *dial(struct net *net, const char *endpoint, const s
     struct dealer *dealer = NULL;
     struct aico_error err = {0};
 
-    assert_int_equal(dealer_open(net->client, &settings, &dealer, &err), 0);
+    assert_int_equal(dealer_open(&settings, &dealer, &err), 0);
     return dealer;
 }
 
@@ -160,7 +158,7 @@ static inline unsigned dealer_expect(struct dealer *dealer, unsigned events)
 
 static inline struct dealer *dial_up(struct net *net, const char *endpoint, const struct keys *who)
 {
-    struct dealer *dealer = dial(net, endpoint, who, &net->broker);
+    struct dealer *dealer = dial(endpoint, who, &net->broker);
 
     assert_true(dealer_expect(dealer, DEALER_UP) & DEALER_UP);
     assert_true(dealer_is_up(dealer));

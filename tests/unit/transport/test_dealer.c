@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's link against a real ROUTER: every way it can end has its own code. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,6 +14,8 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "curve_server.h"
+#include "random.h"
 #include "transport/wake.h"
 
 #define TOLD_WITHIN_MS 2000 /* DESIGN: every failure has its code within two seconds */
@@ -104,22 +109,22 @@ static void nobody_listening_is_unreachable(void **state)
 
     stranger_start(&stranger); /* a port that surely is free: it was ours */
     stranger_stop(&stranger);
-    dealer = dial(net, stranger.endpoint, &net->alice, &net->broker);
+    dealer = dial(stranger.endpoint, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EUNREACHABLE);
-    dealer = dial(net, "ipc:///tmp/aico-no-such-folder/bus.sock", &net->alice, &net->broker);
+    dealer = dial("ipc:///tmp/aico-no-such-folder/bus.sock", &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EUNREACHABLE);
-    dealer = dial(net, "tcp://no-such-host.invalid:8771", &net->alice, &net->broker);
+    dealer = dial("tcp://no-such-host.invalid:8771", &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EUNREACHABLE);
 }
 
 static void a_key_the_broker_does_not_know_is_told_so(void **state)
 {
     struct net *net = *state;
-    struct dealer *dealer = dial(net, net->tcp, &net->mallory, &net->broker);
+    struct dealer *dealer = dial(net->tcp, &net->mallory, &net->broker);
     struct zap_refusal refusal;
 
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EUNKNOWN);
-    dealer = dial(net, net->ipc, &net->mallory, &net->broker);
+    dealer = dial(net->ipc, &net->mallory, &net->broker);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EUNKNOWN);
 
     /* The broker's log can say whose key it was. */
@@ -131,15 +136,18 @@ static void a_key_the_broker_does_not_know_is_told_so(void **state)
 static void a_broker_with_another_key_is_told_apart(void **state)
 {
     struct net *net = *state;
-    struct dealer *dealer = dial(net, net->tcp, &net->alice, &net->mallory);
+    struct dealer *dealer = dial(net->tcp, &net->alice, &net->mallory);
 
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EBROKERKEY);
-    dealer = dial(net, net->ipc, &net->alice, &net->mallory);
+    dealer = dial(net->ipc, &net->alice, &net->mallory);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EBROKERKEY);
 }
 
-/* Carries bytes both ways until one side ends, or the client has sent @limit bytes. */
-static void carry(int client, int broker, size_t limit)
+static atomic_bool spoils; /* one bit of the frame that carry() brings next from the broker */
+#define SPOILED_AT 30      /* it is in the tag, of which there are 16 bytes after 18 others */
+
+/* Carries bytes both ways, @piece at once, until one side ends, or the client has sent @limit. */
+static void carry(int client, int broker, size_t piece, size_t limit)
 {
     struct pollfd ends[] = {{.fd = client, .events = POLLIN}, {.fd = broker, .events = POLLIN}};
     uint8_t bytes[512];
@@ -151,7 +159,9 @@ static void carry(int client, int broker, size_t limit)
 
             if (!ends[from].revents)
                 continue;
-            size = read(ends[from].fd, bytes, sizeof(bytes));
+            size = read(ends[from].fd, bytes, piece);
+            if (size > 0 && from == 1 && atomic_exchange(&spoils, false))
+                bytes[MIN(size - 1, SPOILED_AT)] ^= 1;
             if (size <= 0 || write(ends[!from].fd, bytes, (size_t)size) != size)
                 return;
             if (from == 0)
@@ -160,13 +170,10 @@ static void carry(int client, int broker, size_t limit)
     }
 }
 
-/* Stands before the broker and ends the first connection when its client has begun to speak CURVE:
- * so a broker does it that gives up on a client which is slow or stopped. */
-static void *impatient_run(void *context)
+/* Before the broker at the endpoint that @stranger says; the first connection ends at @limit. */
+static void stand_between(struct stranger *stranger, size_t piece, size_t limit)
 {
-    struct stranger *stranger = context;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    size_t limit = 64 + 100; /* its greeting, and a part of HELLO */
     int client;
 
     address.sin_port = htons((uint16_t)atoi(strrchr(stranger->says, ':') + 1));
@@ -174,11 +181,18 @@ static void *impatient_run(void *context)
         int broker = socket(AF_INET, SOCK_STREAM, 0);
 
         assert_int_equal(connect(broker, (struct sockaddr *)&address, sizeof(address)), 0);
-        carry(client, broker, limit);
+        carry(client, broker, piece, limit);
         limit = SIZE_MAX;
         (void)close(client);
         (void)close(broker);
     }
+}
+
+/* Ends the first connection when its client has begun to speak CURVE:
+ * so a broker does it that gives up on a client which is slow or stopped. */
+static void *impatient_run(void *context)
+{
+    stand_between(context, 512, 64 + 100); /* its greeting, and a part of HELLO */
     return NULL;
 }
 
@@ -189,11 +203,231 @@ static void a_broker_that_gave_up_on_us_is_not_taken_for_another(void **state)
     struct dealer *dealer;
 
     stranger_start_as(&stranger, impatient_run);
-    dealer = dial(net, stranger.endpoint, &net->alice, &net->broker);
+    dealer = dial(stranger.endpoint, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_ECLOSED);
-    dealer = dial(net, stranger.endpoint, &net->alice, &net->mallory);
+    dealer = dial(stranger.endpoint, &net->alice, &net->mallory);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EBROKERKEY);
     stranger_stop(&stranger);
+}
+
+static void *dribble_run(void *context)
+{
+    stand_between(context, 1, SIZE_MAX);
+    return NULL;
+}
+
+static void a_link_that_comes_byte_by_byte_is_a_link(void **state)
+{
+    struct net *net = *state;
+    struct stranger stranger = {.says = net->tcp};
+
+    stranger_start_as(&stranger, dribble_run);
+    frames_pass_both_ways(net, stranger.endpoint);
+    stranger_stop(&stranger);
+}
+
+static void *spoil_run(void *context)
+{
+    stand_between(context, 512, SIZE_MAX);
+    return NULL;
+}
+
+static void a_bit_that_is_changed_on_the_way_ends_the_link(void **state)
+{
+    struct net *net = *state;
+    struct stranger stranger = {.says = net->tcp};
+    struct router_input input;
+    struct dealer *dealer;
+    struct bytes frame;
+
+    stranger_start_as(&stranger, spoil_run);
+    dealer = dial_up(net, stranger.endpoint, &net->alice);
+    send_text(dealer, "hello");
+    input = router_expect(net);
+    atomic_store(&spoils, true);
+    assert_int_equal(router_send(net->router, input.link, bytes_text("spoiled")), 0);
+    assert_int_equal(router_send(net->router, input.link, bytes_text("not spoiled")), 0);
+    (void)dealer_expect(dealer, DEALER_FRAME);
+    assert_int_equal(dealer_receive(dealer, &frame), AICO_ENOTFOUND);
+    assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EPROTO);
+    stranger_stop(&stranger);
+}
+
+static void a_name_of_a_host_is_looked_up(void **state)
+{
+    struct net *net = *state;
+    char endpoint[64];
+
+    (void)snprintf(endpoint, sizeof(endpoint), "tcp://localhost%s", strrchr(net->tcp, ':'));
+    frames_pass_both_ways(net, endpoint);
+}
+
+/* --- a broker that is ours ------------------------------------------------------------------- */
+
+enum misdeed { STALLS, SPOILS_READY, IS_DEAF };
+
+struct fake {
+    struct stranger stranger; /* first: what its thread is given */
+    struct curve_server server;
+    enum misdeed misdeed;
+    int fd; /* of the one connection that it serves, IS_DEAF */
+};
+
+static size_t hear(int fd, uint8_t *to, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t got = read(fd, to + at, size - at);
+
+        if (got <= 0)
+            return 0;
+        at += (size_t)got;
+    }
+    return size;
+}
+
+static void say(int fd, const uint8_t *at, size_t size)
+{
+    assert_int_equal(send(fd, at, size, MSG_NOSIGNAL), size);
+}
+
+/* Up to WELCOME, for the first that comes; further ones are left alone. */
+static void *fake_run(void *context)
+{
+    struct fake *fake = context;
+    uint8_t bytes[SERVER_ROOM];
+    int fd = accept(fake->stranger.fd, NULL, NULL);
+
+    assert_true(fd >= 0);
+    say(fd, bytes, server_greeting(bytes));
+    assert_int_equal(hear(fd, bytes, 64), 64);
+    assert_int_equal(hear(fd, bytes, 202), 202);
+    say(fd, bytes, server_welcome(&fake->server, bytes, 202, bytes));
+    if (fake->misdeed != STALLS) {
+        size_t size;
+
+        assert_int_equal(hear(fd, bytes, 9), 9);
+        size = hear(fd, bytes + 9, (size_t)bytes[7] << 8 | bytes[8]);
+        assert_true(server_initiate(&fake->server, bytes, 9 + size));
+        size = server_ready(&fake->server, "ROUTER", bytes);
+        bytes[size - 1] ^= fake->misdeed == SPOILS_READY;
+        say(fd, bytes, size);
+    }
+    if (fake->misdeed == IS_DEAF)
+        assert_int_equal(shutdown(fd, SHUT_RD), 0);
+    fake->fd = fd;
+    return NULL;
+}
+
+static struct dealer *fake_dial(struct net *net, struct fake *fake, enum misdeed misdeed)
+{
+    struct dealer_settings settings = {
+        fake->stranger.endpoint, fake->server.public, net->alice.public,
+        &net->alice.secret,      FRAME_MAX,           HANDSHAKE_MS * 2};
+    struct aico_error err = {0};
+    struct dealer *dealer;
+
+    server_new(&fake->server);
+    fake->misdeed = misdeed;
+    stranger_start_as(&fake->stranger, fake_run);
+    assert_int_equal(dealer_open(&settings, &dealer, &err), 0);
+    return dealer;
+}
+
+static void fake_stop(struct fake *fake)
+{
+    stranger_stop(&fake->stranger);
+    (void)close(fake->fd);
+}
+
+/* Who has sealed WELCOME is the broker: another connection that is not served says nothing. */
+static void a_broker_that_stalls_is_late_and_no_stranger(void **state)
+{
+    struct fake fake;
+    struct dealer *dealer = fake_dial(*state, &fake, STALLS);
+
+    assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_ETIMEOUT);
+    fake_stop(&fake);
+}
+
+static void a_handshake_that_was_disturbed_is_tried_again(void **state)
+{
+    struct fake fake;
+    struct dealer *dealer = fake_dial(*state, &fake, SPOILS_READY);
+
+    assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_ECLOSED);
+    fake_stop(&fake);
+}
+
+/* It neither reads nor ends: whatever cannot be sent ends the link. */
+static void a_broker_that_reads_no_more_is_lost(void **state)
+{
+    static uint8_t big[64 * 1024];
+    int64_t end = deadline();
+    struct fake fake;
+    struct dealer *dealer = fake_dial(*state, &fake, IS_DEAF);
+
+    (void)dealer_expect(dealer, DEALER_UP);
+    assert_int_equal(pthread_join(fake.stranger.thread, NULL), 0);
+    (void)close(fake.fd); /* with what it was sent unread: the kernel says so at the next */
+    while (dealer_send(dealer, bytes_of(big, sizeof(big))) != AICO_ECLOSED &&
+           moment_now().boot_ms < end)
+        (void)dealer_wait(dealer, -1, 10);
+    assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_ECLOSED);
+    (void)close(fake.stranger.fd);
+}
+
+/* --- addresses -------------------------------------------------------------------------------- */
+
+#define TWO "two.test" /* a host of two addresses, of which the first does not answer */
+#define SILENT "127.0.0.2"
+
+#pragma GCC visibility push(default)
+
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                struct addrinfo **ret_list)
+{
+    static __typeof__(&getaddrinfo) real;
+    int r;
+
+    if (!real)
+        real = (__typeof__(&getaddrinfo))dlsym(RTLD_NEXT, "getaddrinfo");
+    if (strcmp(host, TWO) != 0)
+        return real(host, port, hints, ret_list);
+    r = real(SILENT, port, hints, ret_list);
+    return r != 0 ? r : real("127.0.0.1", port, hints, &(*ret_list)->ai_next);
+}
+
+#pragma GCC visibility pop
+
+/* A listener whose queue is full, so that nobody who comes is answered. */
+static void be_silent(const char *tcp, int ret_fds[8])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+
+    assert_int_equal(inet_pton(AF_INET, SILENT, &address.sin_addr), 1);
+    address.sin_port = htons((uint16_t)atoi(strrchr(tcp, ':') + 1));
+    for (int i = 0; i < 8; i++) {
+        ret_fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (i == 0) {
+            assert_int_equal(bind(ret_fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
+            assert_int_equal(listen(ret_fds[i], 0), 0);
+        } else {
+            (void)!connect(ret_fds[i], (struct sockaddr *)&address, sizeof(address));
+        }
+    }
+}
+
+static void an_address_that_does_not_answer_is_followed_by_the_next(void **state)
+{
+    struct net *net = *state;
+    char endpoint[64];
+    int fds[8];
+
+    be_silent(net->tcp, fds);
+    (void)snprintf(endpoint, sizeof(endpoint), "tcp://" TWO "%s", strrchr(net->tcp, ':'));
+    frames_pass_both_ways(net, endpoint);
+    for (int i = 0; i < 8; i++)
+        (void)close(fds[i]);
 }
 
 static void expect_not_broker(struct net *net, struct stranger *stranger)
@@ -201,7 +435,7 @@ static void expect_not_broker(struct net *net, struct stranger *stranger)
     struct dealer *dealer;
 
     stranger_start(stranger);
-    dealer = dial(net, stranger->endpoint, &net->alice, &net->broker);
+    dealer = dial(stranger->endpoint, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_ENOTBROKER);
     stranger_stop(stranger);
 }
@@ -272,7 +506,7 @@ static void who_has_not_got_to_it_is_waited_for(void **state)
 
         if (i == 2)
             assert_int_equal(kill(child, SIGSTOP), 0);
-        dealer = dial(net, endpoint, &net->alice, &net->broker);
+        dealer = dial(endpoint, &net->alice, &net->broker);
         assert_int_equal(down_code(&dealer, is_busy ? DEADLINE_MS : TOLD_WITHIN_MS),
                          is_busy ? AICO_ETIMEOUT : AICO_ENOTBROKER);
         assert_int_equal(kill(child, SIGKILL), 0);
@@ -298,7 +532,7 @@ static void a_zeromq_socket_without_curve_is_not_a_broker(void **state)
 
     assert_int_equal(zmq_bind(plain, "tcp://127.0.0.1:*"), 0);
     assert_int_equal(zmq_getsockopt(plain, ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
-    dealer = dial(net, endpoint, &net->alice, &net->broker);
+    dealer = dial(endpoint, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_ENOTBROKER);
     (void)zmq_close(plain);
     (void)zmq_ctx_term(context);
@@ -346,6 +580,7 @@ static void a_full_link_says_so_and_tells_when_there_is_room(void **state)
     static uint8_t big[64 * 1024];
     struct router_input input;
     size_t sent = 0, received = 0;
+    unsigned told = DEALER_NONE;
     int64_t end = deadline();
     int r;
 
@@ -353,17 +588,149 @@ static void a_full_link_says_so_and_tells_when_there_is_room(void **state)
         sent++;
     assert_int_equal(r, AICO_EFULL);
     assert_true(sent > 0);
+    assert_true(dealer_has_unsent(dealer));
     while (received < sent && moment_now().boot_ms < end) {
         (void)router_wait(net->router, -1, 10);
         while (router_receive(net->router, moment_now(), &input) == 0)
             received++;
+        told |= dealer_wait(dealer, -1, 0); /* what the socket did not take leaves here */
     }
     assert_int_equal(received, sent);
-    assert_true(dealer_expect(dealer, DEALER_WRITABLE) & DEALER_WRITABLE);
+    assert_false(dealer_has_unsent(dealer));
+    assert_int_equal(told, DEALER_WRITABLE);
     assert_int_equal(dealer_wait(dealer, -1, 0), DEALER_NONE);
     send_text(dealer, "again");
     assert_true(bytes_equal_text(router_expect(net).frame, "again"));
     dealer_close(&dealer, 0);
+}
+
+/* Both sides of a link by turns, until each has what the other one sent. */
+static void frames_of_any_size_come_as_they_were(void **state)
+{
+    struct net *net = *state;
+    static uint8_t text[FRAME_MAX];
+    enum { COUNT = 300 };
+    size_t sizes[2][COUNT];
+
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)(i * i >> 3);
+    for (int way = 0; way < 2; way++)
+        for (int i = 0; i < COUNT; i++)
+            sizes[way][i] = 1 + random_u64() % (random_u64() % 2 ? 300 : FRAME_MAX);
+    for (int over = 0; over < 2; over++) {
+        struct dealer *dealer = dial_up(net, over ? net->tcp : net->ipc, &net->alice);
+        size_t sent[2] = {0}, came[2] = {0};
+        struct router_input input;
+        struct link *link = NULL;
+        struct bytes frame;
+        int64_t end = deadline();
+
+        while ((came[0] < COUNT || came[1] < COUNT) && moment_now().boot_ms < end) {
+            (void)dealer_wait(dealer, -1, 0);
+            for (int i = 0; i < 3 && sent[0] < COUNT; i++)
+                sent[0] += dealer_send(dealer, bytes_of(text, sizes[0][sent[0]])) == 0;
+            (void)router_wait(net->router, -1, 1);
+            while (router_receive(net->router, moment_now(), &input) == 0) {
+                link = input.link;
+                assert_true(bytes_equal(input.frame, bytes_of(text, sizes[0][came[0]++])));
+            }
+            for (int i = 0; i < 3 && link && sent[1] < COUNT; i++)
+                sent[1] += router_send(net->router, link, bytes_of(text, sizes[1][sent[1]])) == 0;
+            while (dealer_receive(dealer, &frame) == 0)
+                assert_true(bytes_equal(frame, bytes_of(text, sizes[1][came[1]++])));
+        }
+        assert_int_equal(came[0], COUNT);
+        assert_int_equal(came[1], COUNT);
+        dealer_close(&dealer, 0);
+    }
+}
+
+struct drain {
+    struct net *net;
+    struct link *answered; /* without end meanwhile; NULL: nobody */
+    size_t wanted, came;
+};
+
+static void *drain_run(void *context)
+{
+    static const uint8_t answer[FRAME_MAX];
+    struct drain *drain = context;
+    struct router_input input;
+    int64_t end = deadline();
+
+    while (drain->came < drain->wanted && moment_now().boot_ms < end) {
+        (void)router_wait(drain->net->router, -1, 10);
+        if (drain->answered)
+            (void)!router_send(drain->net->router, drain->answered, bytes_of(answer, FRAME_MAX));
+        while (router_receive(drain->net->router, moment_now(), &input) == 0)
+            drain->came++;
+    }
+    return NULL;
+}
+
+static void expect_all_leaves(struct net *net, bool is_answered)
+{
+    static uint8_t big[64 * 1024];
+    struct dealer *dealer = dial_up(net, net->tcp, &net->alice);
+    struct drain drain = {.net = net};
+    pthread_t thread;
+
+    send_text(dealer, "hello");
+    drain.answered = router_expect(net).link;
+    if (!is_answered)
+        drain.answered = NULL;
+    while (dealer_send(dealer, bytes_of(big, sizeof(big))) == 0)
+        drain.wanted++;
+    assert_true(dealer_has_unsent(dealer));
+    assert_int_equal(pthread_create(&thread, NULL, drain_run, &drain), 0);
+    dealer_close(&dealer, DEADLINE_MS);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(drain.came, drain.wanted);
+}
+
+static void what_was_sent_leaves_before_the_end_if_it_is_let(void **state)
+{
+    expect_all_leaves(*state, false);
+}
+
+/* A connection that is closed is reset by what still comes, and what it had sent is thrown away. */
+static void and_whatever_comes_meanwhile(void **state)
+{
+    for (int round = 0; round < 5; round++)
+        expect_all_leaves(*state, true);
+}
+
+/* By a ROUTER that cuts who does not answer for 200 ms. */
+static void who_asks_whether_we_are_there_is_answered(void **state)
+{
+    struct net *net = *state;
+    void *context = zmq_ctx_new(), *router = zmq_socket(context, ZMQ_ROUTER);
+    static const int yes = 1, often_ms = 20, silent_ms = 200;
+    char endpoint[128];
+    size_t size = sizeof(endpoint);
+    struct dealer *dealer;
+    int64_t end;
+
+    assert_int_equal(zmq_setsockopt(router, ZMQ_CURVE_SERVER, &yes, sizeof(yes)), 0);
+    assert_int_equal(zmq_setsockopt(router, ZMQ_CURVE_SECRETKEY, net->broker.secret.at, 32), 0);
+    assert_int_equal(zmq_setsockopt(router, ZMQ_HEARTBEAT_IVL, &often_ms, sizeof(int)), 0);
+    assert_int_equal(zmq_setsockopt(router, ZMQ_HEARTBEAT_TIMEOUT, &silent_ms, sizeof(int)), 0);
+    assert_int_equal(zmq_bind(router, "tcp://127.0.0.1:*"), 0);
+    assert_int_equal(zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
+    dealer = dial_up(net, endpoint, &net->alice);
+    end = moment_now().boot_ms + 3 * silent_ms;
+    while (moment_now().boot_ms < end) {
+        struct bytes frame;
+
+        assert_false(dealer_wait(dealer, -1, 10) & DEALER_DOWN);
+        assert_int_equal(dealer_receive(dealer, &frame), AICO_ENOTFOUND);
+    }
+    send_text(dealer, "still here");
+    assert_int_equal(zmq_recv(router, endpoint, sizeof(endpoint), 0), 5); /* its routing id */
+    assert_int_equal(zmq_recv(router, endpoint, sizeof(endpoint), 0), 10);
+    dealer_close(&dealer, 0);
+    (void)zmq_close(router);
+    (void)zmq_ctx_term(context);
 }
 
 static void something_that_is_no_frame_ends_the_link(void **state)
@@ -388,7 +755,7 @@ static void a_frame_larger_than_allowed_ends_the_link(void **state)
     send_text(dealer, "hello");
     assert_int_equal(router_send(net->router, router_expect(net).link, bytes_of(big, sizeof(big))),
                      0);
-    assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_ECLOSED);
+    assert_int_equal(down_code(&dealer, TOLD_WITHIN_MS), AICO_EPROTO);
 }
 
 static void *wake_run(void *context)
@@ -416,14 +783,23 @@ static void another_thread_wakes_a_waiting_dealer(void **state)
 
 static void an_address_that_is_none_is_refused_at_once(void **state)
 {
+    static const char *const wrong[] = {
+        "udp://somewhere",  "tcp://:8771",      "tcp://[::1:8771", "tcp://127.0.0.1",
+        "tcp://host:0",     "tcp://host:65536", "tcp://host:http", "tcp://::1]:8771",
+        "tcp://host:8771x", "ipc://",           "ipc:/run/bus",    "",
+    };
     struct net *net = *state;
-    struct dealer_settings settings = {"udp://somewhere",  net->broker.public, net->alice.public,
-                                       &net->alice.secret, FRAME_MAX,          1000};
-    struct dealer *dealer = NULL;
-    struct aico_error err = {0};
 
-    assert_int_equal(dealer_open(net->client, &settings, &dealer, &err), AICO_EINVAL);
-    assert_null(dealer);
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        struct dealer_settings settings = {
+            wrong[i], net->broker.public, net->alice.public, &net->alice.secret, FRAME_MAX, 1000};
+        struct dealer *dealer = NULL;
+        struct aico_error err = {0};
+
+        assert_int_equal(dealer_open(&settings, &dealer, &err), AICO_EINVAL);
+        assert_null(dealer);
+        assert_non_null(strstr(err.text, wrong[i]));
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, net_up, net_down)
@@ -446,11 +822,23 @@ int main(void)
         TEST(a_lost_link_is_closed_and_is_not_made_again),
         TEST(what_was_sent_before_a_cut_is_read_before_the_loss),
         TEST(a_full_link_says_so_and_tells_when_there_is_room),
+        TEST(a_link_that_comes_byte_by_byte_is_a_link),
+        TEST(a_bit_that_is_changed_on_the_way_ends_the_link),
+        TEST(a_name_of_a_host_is_looked_up),
+        TEST(frames_of_any_size_come_as_they_were),
+        TEST(what_was_sent_leaves_before_the_end_if_it_is_let),
+        TEST(and_whatever_comes_meanwhile),
+        TEST(who_asks_whether_we_are_there_is_answered),
+        TEST(a_broker_that_stalls_is_late_and_no_stranger),
+        TEST(a_handshake_that_was_disturbed_is_tried_again),
+        TEST(a_broker_that_reads_no_more_is_lost),
+        TEST(an_address_that_does_not_answer_is_followed_by_the_next),
         TEST(something_that_is_no_frame_ends_the_link),
         TEST(a_frame_larger_than_allowed_ends_the_link),
         TEST(another_thread_wakes_a_waiting_dealer),
         TEST(an_address_that_is_none_is_refused_at_once),
     };
 
+    random_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

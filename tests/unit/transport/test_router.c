@@ -131,9 +131,14 @@ static void messages_of_several_parts_and_empty_ones_cut_the_link(void **state)
 static void a_message_larger_than_a_frame_ends_the_connection(void **state)
 {
     struct net *net = *state;
-    struct dealer *dealer = dial_up(net, net->tcp, &net->alice);
     static uint8_t big[FRAME_MAX + 1024];
+    struct dealer_settings settings = {net->tcp,           net->broker.public, net->alice.public,
+                                       &net->alice.secret, sizeof(big),        HANDSHAKE_MS * 4};
+    struct aico_error err = {0};
+    struct dealer *dealer;
 
+    assert_int_equal(dealer_open(&settings, &dealer, &err), 0);
+    (void)dealer_expect(dealer, DEALER_UP);
     send_text(dealer, "hello");
     (void)router_expect(net);
     assert_int_equal(dealer_send(dealer, bytes_of(big, sizeof(big))), 0);
@@ -152,7 +157,7 @@ static void without_a_handler_nobody_gets_in(void **state)
     free(STEAL(net->tcp));
     free(STEAL(net->ipc));
     net_router(net);
-    dealer = dial(net, net->tcp, &net->alice, &net->broker);
+    dealer = dial(net->tcp, &net->alice, &net->broker);
     while (!(dealer_wait(dealer, -1, 50) & DEALER_DOWN))
         assert_false(dealer_is_up(dealer));
     dealer_close(&dealer, 0);
@@ -174,7 +179,7 @@ static void a_revoked_key_cannot_come_back_and_others_stay(void **state)
     router_expect_gone(net, 1);
     assert_int_equal(down_code(&bob, DEADLINE_MS), AICO_ECLOSED);
 
-    bob = dial(net, net->tcp, &net->bob, &net->broker);
+    bob = dial(net->tcp, &net->bob, &net->broker);
     assert_int_equal(down_code(&bob, DEADLINE_MS), AICO_EUNKNOWN);
     send_text(alice, "still here");
     assert_true(bytes_equal_text(router_expect(net).frame, "still here"));
@@ -195,9 +200,9 @@ static void a_key_is_let_in_until_its_time_is_over(void **state)
     assert_int_equal(zap_directory_add_former(directory, net->bob.public), AICO_EEXISTS);
     assert_int_equal(zap_directory_add_former(directory, net->mallory.public), 0);
     zap_set_directory(net->zap, &directory);
-    dealer = dial(net, net->tcp, &net->alice, &net->broker);
+    dealer = dial(net->tcp, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EREVOKED);
-    dealer = dial(net, net->tcp, &net->mallory, &net->broker);
+    dealer = dial(net->tcp, &net->mallory, &net->broker);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EREVOKED);
     dealer = dial_up(net, net->tcp, &net->bob);
     dealer_close(&dealer, 0);
