@@ -10,6 +10,7 @@
 
 #define LANES_COMPRESS blake2b_avx2_compress
 #define LANES_TARGET "avx2"
+#define LANES_REGISTERS 16
 #define ROTATE_32(x) _mm256_shuffle_epi32(x, 0xb1)
 #define ROTATE_24(x) rotate_bytes(x, 0x0201000706050403, 0x0a09080f0e0d0c0b)
 #define ROTATE_16(x) rotate_bytes(x, 0x0100070605040302, 0x09080f0e0d0c0b0a)

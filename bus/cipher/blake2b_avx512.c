@@ -10,6 +10,7 @@
 
 #define LANES_COMPRESS blake2b_avx512_compress
 #define LANES_TARGET "avx2,avx512f,avx512vl"
+#define LANES_REGISTERS 32
 #define ROTATE_32(x) _mm256_ror_epi64(x, 32)
 #define ROTATE_24(x) _mm256_ror_epi64(x, 24)
 #define ROTATE_16(x) _mm256_ror_epi64(x, 16)

@@ -2,8 +2,8 @@
 /*
  * The compression function of RFC 7693, section 3.2, for four states, of vectors of four words: the
  * code of blake2b_avx2.c and blake2b_avx512.c, which differ in the instructions that rotate. They
- * define LANES_COMPRESS (its name), LANES_TARGET, ROTATE_32, ROTATE_24, ROTATE_16 and ROTATE_63
- * (right). No branch and no address depends on a text.
+ * define LANES_COMPRESS (its name), LANES_TARGET, LANES_REGISTERS (how many there are), ROTATE_32,
+ * ROTATE_24, ROTATE_16 and ROTATE_63 (right). No branch and no address depends on a text.
  */
 #include <immintrin.h>
 
@@ -41,8 +41,9 @@ LANES_INLINE void load_blocks(__m256i m[16], const struct blake2b_lanes *lanes)
 }
 
 /*
- * The function G of four columns of the state, or of four diagonals: each step of all four, since
- * the next step waits for it. @turn is 0 for columns, 1 for diagonals.
+ * The function G of four columns of the state, or of four diagonals; @turn is 0 for columns, 1 for
+ * diagonals. Each step waits for the one before, so with registers enough all four take a step at a
+ * time. Where they are few one after the other is sooner done, and the processor looks ahead.
  */
 LANES_INLINE void mix(__m256i v[16], size_t turn, const __m256i x[4], const __m256i y[4])
 {
@@ -50,17 +51,26 @@ LANES_INLINE void mix(__m256i v[16], size_t turn, const __m256i x[4], const __m2
 #define B v[4 + (i + turn) % 4]
 #define C v[8 + (i + 2 * turn) % 4]
 #define D v[12 + (i + 3 * turn) % 4]
-#define EACH _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++)
-    EACH A = ADD(A, x[i]);
-    EACH A = ADD(A, B);
-    EACH D = ROTATE_32(XOR(D, A));
-    EACH C = ADD(C, D);
-    EACH B = ROTATE_24(XOR(B, C));
-    EACH A = ADD(A, y[i]);
-    EACH A = ADD(A, B);
-    EACH D = ROTATE_16(XOR(D, A));
-    EACH C = ADD(C, D);
-    EACH B = ROTATE_63(XOR(B, C));
+#define OF_ALL _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++)
+#define STEPS(of)                                                                                  \
+    of A = ADD(A, x[i]);                                                                           \
+    of A = ADD(A, B);                                                                              \
+    of D = ROTATE_32(XOR(D, A));                                                                   \
+    of C = ADD(C, D);                                                                              \
+    of B = ROTATE_24(XOR(B, C));                                                                   \
+    of A = ADD(A, y[i]);                                                                           \
+    of A = ADD(A, B);                                                                              \
+    of D = ROTATE_16(XOR(D, A));                                                                   \
+    of C = ADD(C, D);                                                                              \
+    of B = ROTATE_63(XOR(B, C));
+#if LANES_REGISTERS >= 32
+    STEPS(OF_ALL)
+#else
+    OF_ALL
+    {
+        STEPS()
+    }
+#endif
 }
 
 /* With the words of the block in the order of a row of SIGMA. */
