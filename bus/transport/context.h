@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One ZeroMQ context with its I/O threads: each broker has its own, so nothing is shared between two
- * of them in one process; a client has none. Creating and using it does not touch signal handlers. Do not
- * use it in a forked child.
+ * One ZeroMQ context with its I/O threads: each broker has its own, so nothing is shared between
+ * two of them in one process; a client has none. Creating and using it does not touch signal
+ * handlers. Do not use it in a forked child.
  */
 #ifndef TRANSPORT_CONTEXT_H
 #define TRANSPORT_CONTEXT_H
