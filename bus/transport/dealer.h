@@ -111,8 +111,8 @@ AICO_MUST_USE int dealer_send(struct dealer *dealer, struct bytes frame);
  * is none. */
 AICO_MUST_USE int dealer_receive(struct dealer *dealer, struct bytes *ret_frame);
 
-/* Waits at most @linger_ms for what was sent and is still in our memory to leave. NULL inside is
- * allowed; set to NULL. */
+/* Waits at most @linger_ms for what was sent and is still in our memory to leave, and for the
+ * broker to end the connection, too: then it has all of it. NULL inside is allowed; set to NULL. */
 void dealer_close(struct dealer **dealer, int64_t linger_ms);
 
 #endif

@@ -9,7 +9,8 @@
 
 #include <aico/error.h>
 
-/* The addresses of an endpoint, of which none was tried or the one before `next`. */
+/* The addresses of an endpoint, of which none was tried or the one before `next`. It stays where it
+ * is: one of them may lie in it. */
 struct dial {
     struct addrinfo *list, *next;
     struct addrinfo path_info; /* an ipc endpoint is a list of this one */

@@ -71,7 +71,7 @@ static const char our_metadata[] = "\13Socket-Type\0\0\0\6DEALER"
                                    "\10Identity\0\0\0\0";
 #define METADATA_SIZE (sizeof(our_metadata) - 1)
 #define INITIATE_PLAIN_SIZE                                                                        \
-    (DH_PUBLIC_SIZE + LONG_NONCE_SIZE + VOUCH_SIZE + BOX_TAG_SIZE + METADATA_SIZE)
+    (DH_PUBLIC_SIZE + LONG_NONCE_SIZE + VOUCH_SIZE + SECRETBOX_TAG_SIZE + METADATA_SIZE)
 
 static const char mechanism[MECHANISM_SIZE] = "CURVE";
 
@@ -143,18 +143,26 @@ static enum zmtp_shaken fail(struct zmtp *zmtp, enum zmtp_shaken why)
     return why;
 }
 
+static void seal_with(const struct secret *key, const uint8_t nonce[SECRETBOX_NONCE_SIZE],
+                      const uint8_t *plain, size_t size, uint8_t *to)
+{
+    struct secret subkey;
+
+    secretbox_subkey(key->at, nonce, &subkey);
+    secretbox_seal(&subkey, nonce + SECRETBOX_PREFIX_SIZE, plain, size, to);
+    secret_wipe(&subkey);
+}
+
 /* A box of our key of this connection, with the next number. */
 static void seal_counted(struct zmtp *zmtp, const char *prefix, const uint8_t *plain, size_t size,
                          uint8_t *to)
 {
-    uint8_t number[SHORT_NONCE_SIZE];
-    struct writer w = writer_over(number, sizeof(number));
-    struct secret subkey;
+    uint8_t nonce[SECRETBOX_NONCE_SIZE];
+    struct writer w = writer_over(nonce, sizeof(nonce));
 
+    writer_bytes(&w, bytes_of(prefix, SECRETBOX_PREFIX_SIZE));
     writer_u64(&w, ++zmtp->sent);
-    secretbox_subkey(zmtp->shared.at, (const uint8_t *)prefix, &subkey);
-    secretbox_seal(&subkey, number, plain, size, to);
-    secret_wipe(&subkey);
+    seal_with(&zmtp->shared, nonce, plain, size, to);
 }
 
 static bool open_with(const struct secret *key, const uint8_t nonce[SECRETBOX_NONCE_SIZE],
@@ -174,7 +182,7 @@ static bool open_with(const struct secret *key, const uint8_t nonce[SECRETBOX_NO
 static bool say_hello(struct zmtp *zmtp, struct writer *answer)
 {
     static const uint8_t zeros[HELLO_PLAIN_SIZE];
-    uint8_t box[HELLO_PLAIN_SIZE + BOX_TAG_SIZE];
+    uint8_t box[HELLO_PLAIN_SIZE + SECRETBOX_TAG_SIZE];
 
     if (box_shared(&zmtp->once_secret, zmtp->broker_public, &zmtp->shared) < 0)
         return false;
@@ -214,15 +222,18 @@ static enum zmtp_shaken on_greeting(struct zmtp *zmtp, struct bytes input, size_
 static bool seal_vouch(const struct zmtp *zmtp, const uint8_t broker_once[DH_PUBLIC_SIZE],
                        struct writer *w)
 {
-    uint8_t nonce[BOX_NONCE_SIZE] = "VOUCH---", plain[VOUCH_SIZE];
-    uint8_t box[VOUCH_SIZE + BOX_TAG_SIZE];
+    uint8_t nonce[SECRETBOX_NONCE_SIZE] = "VOUCH---", plain[VOUCH_SIZE];
+    uint8_t box[VOUCH_SIZE + SECRETBOX_TAG_SIZE];
+    struct secret shared;
 
+    if (box_shared(&zmtp->my_secret, broker_once, &shared) < 0)
+        return false;
     random_system.bytes(random_system.context, nonce + sizeof(nonce) - LONG_NONCE_SIZE,
                         LONG_NONCE_SIZE);
     memcpy(plain, zmtp->once_public, DH_PUBLIC_SIZE);
     memcpy(plain + DH_PUBLIC_SIZE, zmtp->broker_public, DH_PUBLIC_SIZE);
-    if (box_seal(&zmtp->my_secret, broker_once, nonce, plain, sizeof(plain), box) < 0)
-        return false;
+    seal_with(&shared, nonce, plain, sizeof(plain), box);
+    secret_wipe(&shared);
     writer_bytes(w, bytes_of(nonce + sizeof(nonce) - LONG_NONCE_SIZE, LONG_NONCE_SIZE));
     writer_bytes(w, bytes_of(box, sizeof(box)));
     return true;
@@ -231,7 +242,7 @@ static bool seal_vouch(const struct zmtp *zmtp, const uint8_t broker_once[DH_PUB
 static bool say_initiate(struct zmtp *zmtp, const uint8_t broker_once[DH_PUBLIC_SIZE],
                          struct bytes cookie, struct writer *answer)
 {
-    uint8_t plain[INITIATE_PLAIN_SIZE], box[INITIATE_PLAIN_SIZE + BOX_TAG_SIZE];
+    uint8_t plain[INITIATE_PLAIN_SIZE], box[INITIATE_PLAIN_SIZE + SECRETBOX_TAG_SIZE];
     struct writer w = writer_over(plain, sizeof(plain));
 
     writer_bytes(&w, bytes_of(zmtp->my_public, DH_PUBLIC_SIZE));
@@ -258,7 +269,7 @@ static enum zmtp_shaken on_welcome(struct zmtp *zmtp, struct bytes body, struct 
     if (!take_name(&r, NAME_WELCOME))
         return ZMTP_OTHER;
     bytes_copy(nonce + sizeof(nonce) - LONG_NONCE_SIZE, reader_bytes(&r, LONG_NONCE_SIZE));
-    box = reader_bytes(&r, sizeof(plain) + BOX_TAG_SIZE);
+    box = reader_bytes(&r, sizeof(plain) + SECRETBOX_TAG_SIZE);
     if (!reader_done(&r))
         return ZMTP_OTHER;
     if (!open_with(&zmtp->shared, nonce, box, plain))
