@@ -319,6 +319,7 @@ static void shake(struct dealer *dealer)
             go_down(dealer, AICO_EBROKERKEY, other_key);
             break;
         case ZMTP_SPOILED:
+        case ZMTP_CHOSE_ID:
             go_down(dealer, AICO_ECLOSED, "the handshake was disturbed by something in between");
             break;
         case ZMTP_REFUSED:

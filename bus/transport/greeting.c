@@ -134,6 +134,7 @@ static enum greeting talk(int fd, struct zmtp *zmtp, int64_t deadline_ms)
             return GREETING_OTHER_KEY;
         case ZMTP_OTHER:
         case ZMTP_SPOILED:
+        case ZMTP_CHOSE_ID:
         case ZMTP_REFUSED:
             return GREETING_OTHER;
         case ZMTP_MORE:
