@@ -23,7 +23,7 @@ set(LIBRARY_OBJECTS "")
 foreach(LAYER ${LIBRARY_LAYERS})
     list(APPEND LIBRARY_OBJECTS $<TARGET_OBJECTS:aico_${LAYER}>)
 endforeach()
-set(LIBRARY_NEEDS PkgConfig::SODIUM PkgConfig::LIBCRYPTO PkgConfig::ZMQ PkgConfig::CZMQ PkgConfig::YAML
+set(LIBRARY_NEEDS PkgConfig::SODIUM PkgConfig::LIBCRYPTO PkgConfig::YAML
     PkgConfig::SQLITE Threads::Threads)
 
 # --- shared: hidden symbols, and a version on each public one ---------------------------------------

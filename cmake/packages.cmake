@@ -40,7 +40,7 @@ deb_package(libaicobus libs "secure message bus: library"
 deb_package(libaicobus-dev libdevel "secure message bus: headers and static library"
     "What it takes to build against libaicobus: headers, pkg-config, CMake, examples.")
 set(CPACK_DEBIAN_LIBAICOBUS-DEV_PACKAGE_SHLIBDEPS OFF)
-set(CPACK_DEBIAN_LIBAICOBUS-DEV_PACKAGE_DEPENDS "libaicobus ${SAME_VERSION}, libczmq-dev, libzmq3-dev, libsodium-dev, libssl-dev, libyaml-dev, libsqlite3-dev")
+set(CPACK_DEBIAN_LIBAICOBUS-DEV_PACKAGE_DEPENDS "libaicobus ${SAME_VERSION}, libsodium-dev, libssl-dev, libyaml-dev, libsqlite3-dev")
 
 deb_package(aico-bus net "secure message bus: tools"
     "aico-bus publishes, subscribes and looks around, aico-keytool keeps keys and rules, aico-frontend is for a person at a terminal.")

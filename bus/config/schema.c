@@ -224,8 +224,8 @@ const struct schema_key schema_keys[] = {
      .help = "A unix socket for the broker's user alone that answers GET /metrics with the broker's "
              "numbers in Prometheus text."},
     {BROKER, "io_threads", SCHEMA_NUMBER, FIELD(io_threads), "1", RANGE(1, 16),
-     .shown_by = "system/settings.sh:io_threads_move_bytes",
-     .help = "Threads that move and encrypt bytes; one serves most installations."},
+     .shown_by = "system/settings.sh:io_threads_are_that_many",
+     .help = "Threads that encrypt, the broker's own among them; one serves most installations."},
     {BROKER, "log_level", SCHEMA_WORD, FIELD(log_level), "info",
      WORDS("error", "warning", "info", "debug"),
      .reload = RELOAD_BROKER,

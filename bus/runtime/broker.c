@@ -19,9 +19,6 @@
 #define TURN_FRAMES_IN 256
 #define TURN_BYTES_IN (1024u * 1024)
 #define TURN_FRAMES_OUT 8192
-/* libzmq does not say which peer has room again, so blocked ones are tried: soon, then less so. */
-#define BACKOFF_MIN_MS 1
-#define BACKOFF_MAX_MS 5
 #define WAIT_MAX_MS 200
 #define DRAIN_SLACK_MS 300 /* for the BYEs, beyond drain_timeout */
 #define LINGER_MS 500
@@ -163,12 +160,11 @@ static struct broker_peer *welcome(struct aico_broker *b, struct moment now,
 /* Whether more may be waiting. @events: of router_wait(). */
 static bool take_input(struct aico_broker *b, struct moment now, unsigned events)
 {
-    bool is_one = events & ROUTER_ONE;
-    size_t bytes = 0, frames_max = is_one ? 1 : TURN_FRAMES_IN;
+    size_t bytes = 0;
 
     if (!(events & ROUTER_INPUT))
         return false;
-    for (size_t frames = 0; frames < frames_max && bytes < TURN_BYTES_IN; frames++) {
+    for (size_t frames = 0; frames < TURN_FRAMES_IN && bytes < TURN_BYTES_IN; frames++) {
         struct router_input input;
         struct broker_peer *peer;
 
@@ -180,7 +176,7 @@ static bool take_input(struct aico_broker *b, struct moment now, unsigned events
         if (peer)
             (void)broker_peer_receive(b->core, now, peer, input.frame);
     }
-    return !is_one;
+    return true;
 }
 
 static void let_go_of_lost_links(struct aico_broker *b, struct moment now)
@@ -203,25 +199,18 @@ static bool give_output(struct aico_broker *b, struct moment now)
 {
     struct broker_peer *peer;
     struct bytes frame;
+    struct link *link;
 
-    if (now.boot_ms >= b->retry_ms) {
-        b->retry_ms = MOMENT_NEVER;
-        broker_all_writable(b->core);
-    }
+    while (router_next_writable(b->router, &link))
+        if (link_owner(link))
+            broker_peer_writable(b->core, link_owner(link));
     for (size_t frames = 0; frames < TURN_FRAMES_OUT; frames++) {
         if (!broker_next_frame(b->core, now, &peer, &frame))
             return false;
-        if (router_send(b->router, broker_peer_cookie(peer), frame) == 0) {
+        if (router_send(b->router, broker_peer_cookie(peer), frame) == 0)
             broker_frame_sent(b->core, peer);
-            b->backoff_ms = BACKOFF_MIN_MS;
-            continue;
-        }
-        /* Full, or gone: then router_next_gone() ends it. */
-        broker_frame_blocked(b->core, peer);
-        if (b->retry_ms == MOMENT_NEVER) {
-            b->retry_ms = now.boot_ms + b->backoff_ms;
-            b->backoff_ms = MIN(b->backoff_ms * 2, (int64_t)BACKOFF_MAX_MS);
-        }
+        else /* full, or gone: then router_next_gone() ends it */
+            broker_frame_blocked(b->core, peer);
     }
     return true;
 }
@@ -312,7 +301,6 @@ static int64_t wait_ms(const struct aico_broker *b, struct moment now)
 
     until = MIN(until, broker_deadline(b->core));
     until = MIN(until, router_deadline(b->router));
-    until = MIN(until, b->retry_ms);
     if (b->is_draining)
         until = MIN(until, b->drain_end_ms);
     return MAX(until - now.boot_ms, (int64_t)0);
@@ -327,7 +315,7 @@ static int64_t turn(struct aico_broker *b, struct moment now, unsigned events)
         (void)broker_reload(b, now, NULL); /* the log says how it went */
     if (b->stops && !b->is_draining)
         start_draining(b, now);
-    broker_follow_registry(b, now);
+    broker_look_at_registry(b, now, false);
 
     has_more = take_input(b, now, events);
     if (now.boot_ms >= broker_deadline(b->core))
@@ -419,8 +407,6 @@ int aico_broker_open(const struct aico_broker_options *options, struct aico_brok
         return aico_error_set(err, AICO_ENOMEM, "out of memory");
     }
     b->lock_fd = b->wake.fd = -1;
-    b->retry_ms = MOMENT_NEVER;
-    b->backoff_ms = BACKOFF_MIN_MS;
     b->next_serial = 1;
     b->log = options->log;
     b->log_context = options->log_context;
@@ -497,8 +483,6 @@ void aico_broker_close(struct aico_broker **broker)
         return;
     metrics_stop(&b->metrics);
     router_free(&b->router, LINGER_MS);
-    zap_stop(&b->zap);
-    transport_free(&b->transport);
     broker_stop_store(b);
     audit_writer_stop(&b->audit);
     broker_remove_sockets(b); /* while the home is still locked */

@@ -31,7 +31,6 @@
 #include "store/home.h"
 #include "transport/router.h"
 #include "transport/wake.h"
-#include "transport/zap.h"
 #include "trust/registry.h"
 
 /* A revocation bites within a second: so often the registry's file is looked at, and so long a
@@ -56,8 +55,6 @@ struct aico_broker {
     struct broker_home home;
     struct aico_config *started; /* a reload took the place of what the start had read; or NULL */
     int lock_fd;                 /* run/broker.lock: one broker a home */
-    struct transport *transport;
-    struct zap *zap;
     struct router *router;
     struct broker *core;
     struct wake wake;
@@ -94,8 +91,6 @@ struct aico_broker {
     /* broker.c */
     bool is_draining;
     int64_t drain_end_ms;
-    int64_t retry_ms;   /* boot_ms at which blocked links are tried again; MOMENT_NEVER */
-    int64_t backoff_ms; /* between two tries */
 };
 
 /* Logs one event; component and address may be NULL. */
@@ -155,16 +150,13 @@ AICO_MUST_USE int broker_allow(struct aico_broker *b, struct aico_error *err);
 bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct bytes *ret_name,
                       const uint8_t **ret_identity);
 void broker_free_passes(struct aico_broker *b);
-/* Once a turn: looks at the registry's file when it is time, or somebody's key is about to be
- * refused. */
-void broker_follow_registry(struct aico_broker *b, struct moment now);
-/* Has ZAP ask for that. */
+/* Has the router look at the registry's file before somebody's key is refused. */
 void broker_look_before_refusing(struct aico_broker *b);
 /* Logs what the registry in force has that @former had not. */
 void broker_say_changes(struct aico_broker *b, const struct registry *former);
 /* The one that was in force last, also before this start; NULL: not known. The caller owns it. */
 struct registry *broker_former_registry(const struct aico_broker *b);
-/* Looks at the registry's file when it is time, or now. */
+/* Once a turn: looks at the registry's file when it is time, or now. */
 void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_asked);
 /* Logs the keys that were not let in. */
 void broker_say_refusals(struct aico_broker *b, struct moment now);

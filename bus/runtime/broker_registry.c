@@ -14,11 +14,11 @@
 
 /*
  * A User-Id and whom it stands for. A pass keeps its number through all registries and no number is
- * given twice, so a link that ZAP let in under one registry is never somebody else's under the
+ * given twice, so a link that was let in under one registry is never somebody else's under the
  * next.
  */
 struct pass {
-    char user_id[ZAP_USER_ID_MAX + 1]; /* NAME#SERIAL */
+    char user_id[ROSTER_USER_ID_MAX + 1]; /* NAME#SERIAL */
     char name[COMPONENT_NAME_MAX + 1];
     uint8_t identity[SIGN_PUBLIC_SIZE];
     uint8_t transport[DH_PUBLIC_SIZE];
@@ -84,11 +84,11 @@ bool broker_find_pass(const struct aico_broker *b, const char *user_id, struct b
 int broker_allow(struct aico_broker *b, struct aico_error *err)
 {
     const struct registry *registry = b->home.registry;
-    CLEANUP(zap_directory_free)
-    struct zap_directory *directory = zap_directory_new();
+    CLEANUP(roster_free)
+    struct roster *roster = roster_new();
     int64_t now_ms = moment_now().real_ms;
 
-    for (size_t i = 0; directory && i < registry_component_count(registry); i++) {
+    for (size_t i = 0; roster && i < registry_component_count(registry); i++) {
         const struct component *component = registry_component_at(registry, i);
         const struct pass *pass;
         int r;
@@ -96,19 +96,19 @@ int broker_allow(struct aico_broker *b, struct aico_error *err)
         if (component_has_role(component, REGISTRY_ROLE_BROKER))
             continue;
         if (!component_is_active(registry, component, now_ms)) {
-            r = zap_directory_add_former(directory, component->transport);
+            r = roster_add_former(roster, component->transport);
         } else {
             pass = pass_of(b, component);
-            r = pass ? zap_directory_add(directory, component->transport, pass->user_id,
-                                         component->replaced_until_ms)
+            r = pass ? roster_add(roster, component->transport, pass->user_id,
+                                  component->replaced_until_ms)
                      : AICO_ENOMEM;
         }
         if (r < 0)
-            zap_directory_free(&directory);
+            roster_free(&roster);
     }
-    if (!directory)
+    if (!roster)
         return aico_error_set(err, AICO_ENOMEM, "list of keys: out of memory");
-    zap_set_directory(b->zap, &directory);
+    router_set_roster(b->router, &roster);
     return 0;
 }
 
@@ -275,39 +275,27 @@ void broker_look_at_registry(struct aico_broker *b, struct moment now, bool is_a
     say_if_stale(b, now);
 }
 
-void broker_follow_registry(struct aico_broker *b, struct moment now)
+/* Perhaps the owner has registered the key just now. */
+static void look_at_once(void *context)
 {
-    bool is_wanted = zap_wants_look(b->zap);
+    struct aico_broker *b = context;
+    struct moment now = moment_now();
 
-    if (is_wanted)
-        b->look_ms = now.boot_ms;
+    b->look_ms = now.boot_ms;
     broker_look_at_registry(b, now, false);
-    if (is_wanted)
-        zap_looked(b->zap);
-}
-
-static void wake(void *context)
-{
-    const struct aico_broker *b = context;
-
-    wake_signal(&b->wake);
 }
 
 void broker_look_before_refusing(struct aico_broker *b)
 {
-    zap_set_look(b->zap, wake, b);
+    router_set_look(b->router, look_at_once, b);
 }
 
-static void say_refusal(struct aico_broker *b, const struct zap_refusal *refusal)
+static void say_refusal(struct aico_broker *b, const struct router_refusal *refusal)
 {
-    static const uint8_t none[ZAP_KEY_SIZE];
     const struct component *component = registry_find_transport(b->home.registry, refusal->key);
     char key[2 * 8 + 1];
 
-    if (memcmp(refusal->key, none, sizeof(none)) == 0) {
-        broker_say(b, AICO_LOG_INFO, AICO_BROKER_REFUSED, NULL, refusal->address, AICO_EAUTH,
-                   "a connection without a key was refused");
-    } else if (component) {
+    if (component) {
         broker_say(b, AICO_LOG_INFO, AICO_BROKER_REFUSED, component->name, refusal->address,
                    AICO_EREVOKED, "its key is no longer valid in registry %" PRIu64,
                    registry_version(b->home.registry));
@@ -336,7 +324,7 @@ static void say_other_keys(struct aico_broker *b)
 
 void broker_say_refusals(struct aico_broker *b, struct moment now)
 {
-    struct zap_refusal refusal;
+    struct router_refusal refusal;
 
     if (now.boot_ms >= b->refusals_ms) {
         b->refusals_ms = now.boot_ms + 1000;
@@ -347,7 +335,7 @@ void broker_say_refusals(struct aico_broker *b, struct moment now)
         b->refusals_unsaid = 0;
         say_other_keys(b);
     }
-    while (zap_next_refusal(b->zap, &refusal)) {
+    while (router_next_refusal(b->router, &refusal)) {
         b->refusals_unsaid += refusal.more;
         if (b->refusals_left == 0) {
             b->refusals_unsaid++;

@@ -115,7 +115,7 @@ static int take_lock(struct aico_broker *b, struct aico_error *err)
 }
 
 /*
- * libzmq replaces whatever lies at the path of an ipc socket, a living broker's too. So ask first:
+ * Whatever lies at the path of an ipc socket will be replaced, a living broker's too. So ask first:
  * if somebody answers it is in use, if nobody does it was left by a broker that was killed.
  */
 static int clear_stale_socket(const char *path, struct aico_error *err)
@@ -248,18 +248,14 @@ static int start_sockets(struct aico_broker *b, struct aico_error *err)
         .silent_ms = SILENT_MS,
         .bye_ms = BROKER_BYE_MS,
         .busy_us = config->busy_poll_us,
+        .threads = (unsigned)config->io_threads,
     };
-    int r = transport_new((int)config->io_threads, &b->transport);
+    int r = router_new(&settings, &b->router, err);
 
-    if (r < 0)
-        return aico_error_set(err, r, "starting ZeroMQ: %s", aico_error_string(r));
-    r = zap_start(b->transport, &b->zap, err);
     if (r == 0) {
         broker_look_before_refusing(b);
         r = broker_allow(b, err);
     }
-    if (r == 0)
-        r = router_new(b->transport, &settings, &b->router, err);
     b->endpoints = calloc(config->endpoints.count + 1, sizeof(*b->endpoints));
     if (r == 0 && !b->endpoints)
         return aico_error_set(err, AICO_ENOMEM, "out of memory");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Collects records into one frame. A frame of several records is closed at FRAME_BATCH_SIZE, where
- * the cost of a ZeroMQ message part no longer counts; one record alone may fill FRAME_SIZE_MAX.
+ * the cost of a frame no longer counts; one record alone may fill FRAME_SIZE_MAX.
  * Works in the caller's storage; not thread-safe.
  */
 #ifndef WIRE_BATCH_H

@@ -2,7 +2,7 @@
 /*
  * The records of the client-broker protocol and the frames that carry them.
  *
- * Source of every byte: docs/protocol-broker.md. One ZeroMQ message part is one frame:
+ * Source of every byte: docs/protocol-broker.md. One message of ZMTP, of one part, is one frame:
  *
  *   u8  version = 1, then records back to back
  *
@@ -28,7 +28,7 @@
 
 #define WIRE_VERSION 1
 #define RECORD_HEAD_SIZE 8
-#define FRAME_SIZE_MAX (96 * 1024)           /* the largest ZeroMQ message part of ours */
+#define FRAME_SIZE_MAX (96 * 1024)           /* the largest message of ZMTP of ours */
 #define FRAME_BATCH_SIZE (72 * 1024)         /* a frame of several records is closed at this size */
 #define FRAGMENT_SIZE_MAX (65 * 1024)        /* payload bytes of one PUBLISH or DELIVER */
 #define MESSAGE_SIZE_MAX (24u * 1024 * 1024) /* payload bytes of a message in all its fragments */

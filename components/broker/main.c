@@ -6,19 +6,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <aico/broker.h>
 
-#include "broker/accept_guard.h"
 #include "broker/activation.h"
 #include "broker/table.h"
 #include "common/connect.h"
-#include "common/curve.h"
 #include "common/guard.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/notify.h"
-#include "common/pid.h"
 #include "common/privilege.h"
 
 #define PROGRAM "aico-broker"
@@ -187,6 +185,17 @@ static void take_signals(const sigset_t *ours)
     (void)sigprocmask(SIG_UNBLOCK, ours, NULL);
 }
 
+/* Every component of the bus has one. */
+static void raise_descriptors(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int serve(struct arguments *arguments, struct aico_broker_options *broker)
 {
     struct activation activation = {0};
@@ -194,7 +203,7 @@ static int serve(struct arguments *arguments, struct aico_broker_options *broker
     sigset_t ours;
     int r;
 
-    accept_guard_start();
+    raise_descriptors();
     block_signals(&ours);
     r = activation_take(&activation, &err);
     if (r < 0)
@@ -225,8 +234,6 @@ int main(int argc, char **argv)
     int r;
 
     memory_keep_freed(MEMORY_OF_FRAMES);
-    pid_remember();
-    curve_start();
     guard_process();
     guard_files();
     r = options_parse(&broker_program, argc, argv, take, &arguments, &command, &err);

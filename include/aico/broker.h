@@ -10,8 +10,7 @@
  * aico_broker_status() may be called from any other, the first two from signal handlers too.
  * Everything else belongs to the thread that opened the broker. Several brokers may live in one
  * process. The broker installs no signal handler and writes nowhere but to its home and to the
- * caller's log function. Do not use it in a forked child. The first broker of a process makes CZMQ
- * keep a context of its own until the process ends; clients do not.
+ * caller's log function. Do not use it in a forked child.
  */
 #ifndef AICO_BROKER_H
 #define AICO_BROKER_H

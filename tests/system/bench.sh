@@ -83,12 +83,12 @@ aico-bus bench throughput --count 100000000 --io-threads 2 --busy-poll 20 --busy
 pid=$!
 PIDS+=("$pid")
 for _ in $(seq 600); do [ -S "$(echo "$TMPDIR"/aico-bench-*/home/run/bus.sock)" ] && break; sleep 0.1; done
-broker_has_io_threads() { # COUNT: the last of them is there, and no further one
+broker_has_io_threads() { # COUNT: its own, and so many less one that help it
     local child
     for child in $(cat "/proc/$pid/task/$pid/children"); do
         [ "$(cat "/proc/$child/comm")" = aico-broker ] || continue
         cat "/proc/$child/task/"*/comm >"$WORK/threads"
-        grep -qx "ZMQbg/IO/$(($1 - 1))" "$WORK/threads" && ! grep -qx "ZMQbg/IO/$1" "$WORK/threads"
+        [ "$(grep -cx aico-broker-io "$WORK/threads")" -eq $(($1 - 1)) ]
         return
     done
     return 1

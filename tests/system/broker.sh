@@ -78,11 +78,6 @@ check_exit "a registry that was changed is exit 5" 5 aico-broker
 check "  told as such" grep -q 'E_REGISTRY_SIGNATURE' "$WORK/err"
 cp "$WORK/registry" "$AICO_HOME/registry"
 
-# What libzmq calls for a frame is the program's (docs/decisions/0130).
-LD_DEBUG=bindings LD_BIND_NOW=1 aico-broker --version >"$WORK/bindings" 2>&1
-check "aico-broker does its links' arithmetic" \
-    test "$(grep -cE "libzmq.* to (.*/)?aico-broker .*crypto_box_(open_)?easy_afternm'" "$WORK/bindings")" = 2
-
 # --- a life -------------------------------------------------------------------------------------------
 start broker aico-broker || { failed "aico-broker gets ready" "$WORK/broker.err"; finish; }
 BROKER=$STARTED

@@ -31,7 +31,7 @@ contents() {
     check "libaicobus: the library by its soname" has_file libaicobus 'usr/lib/(.*/)?libaicobus\.so\.0'
     check "libaicobus: tells others what to depend on" \
         bash -c "grep -qx 'libaicobus 0 libaicobus (>= .*)' <<<'$(control_file libaicobus shlibs)'"
-    check "libaicobus: needs what it links" grep -q 'libzmq5.*' <<<"$(field libaicobus Depends)"
+    check "libaicobus: needs what it links" grep -q 'libsodium23.*' <<<"$(field libaicobus Depends)"
     check "aico-bus: needs the screen of top" grep -q 'libncursesw6' <<<"$(field aico-bus Depends)"
     check "libaicobus-dev: header" has_file libaicobus-dev usr/include/aico/client.h
     check "libaicobus-dev: pkg-config" has_file libaicobus-dev 'usr/lib/(.*/)?pkgconfig/aicobus\.pc'

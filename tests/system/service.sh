@@ -17,12 +17,6 @@ for unit in "$UNITS"/*.service "$UNITS"/user/*.service; do
     check "${unit#"$UNITS"/}: starts it with options that there are" \
         bash -c "[ -s '$WORK/used' ] && ! grep -vFf <(grep -oE -- '--[a-z-]+' '$WORK/help') '$WORK/used'"
 done
-for unit in "$UNITS"/*.service "$UNITS"/user/*.service; do
-    check "${unit#"$UNITS"/}: lets libzmq start its threads" grep -qx 'SystemCallFilter=sched_setscheduler' "$unit"
-done
-for unit in "$UNITS/aico-broker.service" "$UNITS/user/aico-broker.service"; do
-    check "${unit#"$UNITS"/}: lets libzmq list the interfaces" grep -qx 'RestrictAddressFamilies=.* AF_NETLINK' "$unit"
-done
 if command -v systemd-analyze >/dev/null; then
     for unit in aico-broker aico-backend; do
         check "$unit.service: exposure of at most 1.5" systemd-analyze security --offline=true \

@@ -281,7 +281,7 @@ retained_limit_bounds_bytes_of_values() {
     check "  with the bytes" grep -q 'it has room for 65536.*E_FULL' "$WORK/err"
 }
 
-io_threads_move_bytes() {
+io_threads_are_that_many() {
     local one
     threads() { find "/proc/$BROKER_PID/task" -mindepth 1 -maxdepth 1 | wc -l; }
     up broker 'io_threads: 1'
@@ -413,7 +413,7 @@ TESTS=(
     max_topics_bounds_counters
     max_retained_bounds_topics_with_a_value
     retained_limit_bounds_bytes_of_values
-    io_threads_move_bytes
+    io_threads_are_that_many
     log_level_leaves_out_what_is_less
     drain_timeout_is_how_long_it_delivers
     identity_file_is_the_key

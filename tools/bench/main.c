@@ -18,8 +18,10 @@
 #define PORT_TRIES 20
 
 const struct peer *const peers[] = {
+#ifdef HAVE_ZMQ
     &peer_zmq_proxy,
     &peer_zmq_router,
+#endif
 #ifdef HAVE_NATS
     &peer_nats,
 #endif

@@ -13,7 +13,7 @@ packages_install() {
         "${missing[@]}" >/dev/null
 }
 
-PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libczmq-dev libsodium-dev libssl-dev
+PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libsodium-dev libssl-dev
     libyaml-dev libsqlite3-dev libjansson-dev libncurses-dev uthash-dev)
-PACKAGES_TEST=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev libcmocka-dev valgrind gdb tcpdump git
+PACKAGES_TEST=(clang clang-format clang-tidy cppcheck libclang-rt-14-dev libcmocka-dev libzmq3-dev valgrind gdb tcpdump git
     python3 python3-nacl python3-zmq zsh fish mandoc systemd dpkg-dev sqlite3)

@@ -146,20 +146,21 @@ static void a_message_larger_than_a_frame_ends_the_connection(void **state)
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_ECLOSED);
 }
 
-static void without_a_handler_nobody_gets_in(void **state)
+static void without_a_roster_nobody_gets_in(void **state)
 {
     struct net *net = *state;
     struct dealer *dealer;
 
     router_free(&net->router, 0);
     (void)unlink(net->ipc + strlen("ipc://"));
-    zap_stop(&net->zap);
     free(STEAL(net->tcp));
     free(STEAL(net->ipc));
     net_router(net);
     dealer = dial(net->tcp, &net->alice, &net->broker);
+    serve_begin();
     while (!(dealer_wait(dealer, -1, 50) & DEALER_DOWN))
         assert_false(dealer_is_up(dealer));
+    serve_end();
     dealer_close(&dealer, 0);
 }
 
@@ -189,17 +190,17 @@ static void a_revoked_key_cannot_come_back_and_others_stay(void **state)
 static void a_key_is_let_in_until_its_time_is_over(void **state)
 {
     struct net *net = *state;
-    struct zap_directory *directory = zap_directory_new();
+    struct roster *roster = roster_new();
     int64_t now = moment_now().real_ms;
     struct dealer *dealer;
 
-    assert_int_equal(zap_directory_add(directory, net->alice.public, "alice#1", now - 1), 0);
-    assert_int_equal(zap_directory_add(directory, net->bob.public, "bob#2", now + 60000), 0);
-    assert_int_equal(zap_directory_add(directory, net->bob.public, "bob#3", now), AICO_EEXISTS);
-    assert_int_equal(zap_directory_add(directory, net->mallory.public, "", now), AICO_EINVAL);
-    assert_int_equal(zap_directory_add_former(directory, net->bob.public), AICO_EEXISTS);
-    assert_int_equal(zap_directory_add_former(directory, net->mallory.public), 0);
-    zap_set_directory(net->zap, &directory);
+    assert_int_equal(roster_add(roster, net->alice.public, "alice#1", now - 1), 0);
+    assert_int_equal(roster_add(roster, net->bob.public, "bob#2", now + 60000), 0);
+    assert_int_equal(roster_add(roster, net->bob.public, "bob#3", now), AICO_EEXISTS);
+    assert_int_equal(roster_add(roster, net->mallory.public, "", now), AICO_EINVAL);
+    assert_int_equal(roster_add_former(roster, net->bob.public), AICO_EEXISTS);
+    assert_int_equal(roster_add_former(roster, net->mallory.public), 0);
+    router_set_roster(net->router, &roster);
     dealer = dial(net->tcp, &net->alice, &net->broker);
     assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EREVOKED);
     dealer = dial(net->tcp, &net->mallory, &net->broker);
@@ -218,7 +219,7 @@ static void a_lost_link_is_named_after_all_it_had_sent(void **state)
 
     for (int i = 0; i < 10; i++)
         send_text(dealer, "one of ten");
-    dealer_close(&dealer, 1000);
+    dealer_close(&dealer, 1); /* it is all in the socket */
     while (net->gone == 0 && moment_now().boot_ms < end) {
         (void)router_wait(net->router, -1, 5);
         while (router_receive(net->router, moment_now(), &input) == 0) {
@@ -260,6 +261,7 @@ static void a_link_that_is_cut_is_told_why_first(void **state)
     free(STEAL(net->ipc));
     net->bye_ms = DEADLINE_MS;
     net_router(net);
+    net_allow_both(net);
     dealer = dial_up(net, net->tcp, &net->alice);
     send_text(dealer, "hello");
     link = router_expect(net).link;
@@ -332,6 +334,7 @@ static void a_full_link_does_not_hold_up_another(void **state)
     for (size_t received = 0; received < sent && moment_now().boot_ms < end;) {
         struct bytes frame;
 
+        (void)router_wait(net->router, -1, 0);
         (void)dealer_wait(slow, -1, 5);
         while (dealer_receive(slow, &frame) == 0)
             received++;
@@ -373,7 +376,10 @@ static void in_a_crowd_that_comes_and_goes_every_loss_is_named_once(void **state
             assert_true(input.is_new);
             is_read = bytes_equal_text(input.frame, text);
         }
-        dealer_close(&dealer, round % 2 ? 1000 : 0);
+        if (round % 2)
+            close_served(&dealer);
+        else
+            dealer_close(&dealer, 0);
     }
     while (seen++ < ROUNDS)
         assert_true(router_expect(net).is_new);
@@ -391,16 +397,18 @@ static void a_stranger_that_says_nothing_is_closed(void **state)
 {
     struct net *net = *state;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = DEADLINE_MS / 1000};
+    int64_t end = deadline();
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    char byte[64];
-    ssize_t got;
+    char greeting[64];
+    ssize_t got = 0;
 
     address.sin_port = htons((uint16_t)strtoul(strrchr(net->tcp, ':') + 1, NULL, 10));
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    while ((got = read(fd, byte, sizeof(byte))) > 0)
-        continue; /* its greeting */
+    do {
+        (void)router_wait(net->router, -1, 5);
+        count_gone(net);
+        got = recv(fd, greeting, sizeof(greeting), MSG_DONTWAIT);
+    } while (got != 0 && moment_now().boot_ms < end);
     assert_int_equal(got, 0);
     (void)close(fd);
 }
@@ -413,7 +421,7 @@ static void a_bound_address_is_in_use(void **state)
     char *endpoint = NULL;
     struct aico_error err = {0};
 
-    assert_int_equal(router_new(net->server, &settings, &second, &err), 0);
+    assert_int_equal(router_new(&settings, &second, &err), 0);
     assert_int_equal(router_bind(second, net->tcp, -1, &endpoint, &err), AICO_EEXISTS);
     assert_non_null(strstr(err.text, "in use"));
     assert_int_equal(router_bind(second, "tcp://203.0.113.7:1", -1, &endpoint, &err), AICO_EINVAL);
@@ -428,11 +436,8 @@ static void two_brokers_live_in_one_process(void **state)
     struct net *net = *state;
     void *other_state = NULL;
     struct net *other;
-    struct zap *second = NULL;
     struct dealer *here, *there;
-    struct aico_error err = {0};
 
-    assert_int_equal(zap_start(net->server, &second, &err), AICO_EEXISTS);
     assert_int_equal(net_up(&other_state), 0);
     other = other_state;
     here = dial_up(net, net->tcp, &net->alice);
@@ -454,27 +459,91 @@ static void on_signal(int number)
 static void signal_handlers_are_left_alone(void **state)
 {
     struct net *net = *state;
+    struct router_settings settings = {.secret = &net->broker.secret, .threads = 3};
     struct sigaction mine = {.sa_handler = on_signal}, after;
-    struct transport *transport = NULL;
-    struct zap *zap = NULL;
+    struct router *router = NULL;
     struct aico_error err = {0};
     sigset_t mask;
 
-    (void)net;
     assert_int_equal(sigaction(SIGTERM, &mine, NULL), 0);
-    assert_int_equal(transport_new(1, &transport), 0);
-    assert_int_equal(zap_start(transport, &zap, &err), 0);
+    assert_int_equal(router_new(&settings, &router, &err), 0);
     assert_int_equal(sigaction(SIGTERM, NULL, &after), 0);
     assert_ptr_equal(after.sa_handler, on_signal);
     assert_int_equal(sigaction(SIGINT, NULL, &after), 0);
     assert_ptr_equal(after.sa_handler, SIG_DFL);
     assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
     assert_false(sigismember(&mask, SIGTERM));
-    zap_stop(&zap);
-    transport_free(&transport);
+    router_free(&router, 0);
     (void)signal(SIGTERM, SIG_DFL);
 }
 
+/* --- fairness ------------------------------------------------------------------------------- */
+
+static int stranger_begin(const struct net *net)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    static const uint8_t greeting[64] = {[0] = 0xff, [9] = 0x7f, [10] = 3, [11] = 1, [12] = 'C',
+                                         'U',        'R',        'V',      'E'};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    address.sin_port = htons((uint16_t)strtoul(strrchr(net->tcp, ':') + 1, NULL, 10));
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(send(fd, greeting, sizeof(greeting), 0), sizeof(greeting));
+    return fd;
+}
+
+static void a_frame_comes_before_what_strangers_say(void **state)
+{
+    enum { STRANGERS = 100 };
+    struct net *net = *state;
+    struct dealer *dealer = dial_up(net, net->tcp, &net->alice);
+    struct router_input input;
+    int fds[STRANGERS];
+
+    for (int i = 0; i < STRANGERS; i++)
+        fds[i] = stranger_begin(net);
+    for (int64_t end = moment_now().boot_ms + 100; moment_now().boot_ms < end;)
+        (void)router_wait(net->router, -1, 5); /* all are there, and nobody was heard */
+    send_text(dealer, "hello");
+    assert_true(router_wait(net->router, -1, 1000) & ROUTER_INPUT);
+    assert_int_equal(router_receive(net->router, moment_now(), &input), 0);
+    assert_true(bytes_equal_text(input.frame, "hello"));
+    for (int i = 0; i < STRANGERS; i++)
+        (void)close(fds[i]);
+    dealer_close(&dealer, 0);
+}
+
+/* One that always has something does not keep others out, nor another link from being heard. */
+static void who_never_stops_does_not_shut_others_out(void **state)
+{
+    struct net *net = *state;
+    static uint8_t big[FRAME_MAX];
+    struct dealer *busy = dial_up(net, net->tcp, &net->alice), *other;
+    struct router_input input;
+    int64_t end = deadline();
+    bool is_heard = false, has_sent = false;
+
+    other = dial(net->tcp, &net->bob, &net->broker);
+    while (!is_heard && moment_now().boot_ms < end) {
+        while (dealer_send(busy, bytes_of(big, sizeof(big))) == 0)
+            continue;
+        (void)dealer_peek(busy);
+        assert_true(router_wait(net->router, -1, 1000) & ROUTER_INPUT);
+        if (router_receive(net->router, moment_now(), &input) == 0)
+            is_heard = bytes_equal_text(input.frame, "me too");
+        if (dealer_peek(other) & DEALER_UP)
+            has_sent = dealer_send(other, bytes_text("me too")) == 0;
+    }
+    assert_true(has_sent);
+    assert_true(is_heard);
+    dealer_close(&busy, 0);
+    dealer_close(&other, 0);
+}
+
+#define HELPED(name)                                                                               \
+    {                                                                                              \
+#name "_with_helpers", name, net_up_with_helpers, net_down, NULL                           \
+    }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, net_up, net_down)
 
 int main(void)
@@ -485,7 +554,7 @@ int main(void)
         TEST(a_peer_that_chose_its_routing_id_is_cut),
         TEST(messages_of_several_parts_and_empty_ones_cut_the_link),
         TEST(a_message_larger_than_a_frame_ends_the_connection),
-        TEST(without_a_handler_nobody_gets_in),
+        TEST(without_a_roster_nobody_gets_in),
         TEST(a_revoked_key_cannot_come_back_and_others_stay),
         TEST(a_key_is_let_in_until_its_time_is_over),
         TEST(a_lost_link_is_named_after_all_it_had_sent),
@@ -498,6 +567,16 @@ int main(void)
         TEST(a_bound_address_is_in_use),
         TEST(two_brokers_live_in_one_process),
         TEST(signal_handlers_are_left_alone),
+        TEST(a_frame_comes_before_what_strangers_say),
+        TEST(who_never_stops_does_not_shut_others_out),
+        HELPED(one_component_may_have_two_links),
+        HELPED(a_message_larger_than_a_frame_ends_the_connection),
+        HELPED(a_lost_link_is_named_after_all_it_had_sent),
+        HELPED(frames_of_a_cut_link_are_thrown_away),
+        HELPED(a_gone_link_takes_nothing),
+        HELPED(a_full_link_does_not_hold_up_another),
+        HELPED(in_a_crowd_that_comes_and_goes_every_loss_is_named_once),
+        HELPED(who_never_stops_does_not_shut_others_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
