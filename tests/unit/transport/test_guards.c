@@ -2,9 +2,11 @@
 /* What peers with every byte under their control can do to the door of the broker: docs/guards.md.
  */
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "curve_client.h"
 #include "net.h"
 #include "rogue.h"
 
@@ -537,6 +539,98 @@ static void who_was_refused_comes_after_who_was_not(void **state)
     rogue_close(&alice);
 }
 
+static bool talk(int fd, const uint8_t *said, size_t said_size, uint8_t *heard, size_t heard_size)
+{
+    bool is_heard;
+
+    serve_begin();
+    is_heard = send(fd, said, said_size, MSG_NOSIGNAL) == (ssize_t)said_size &&
+               recv(fd, heard, heard_size, MSG_WAITALL) == (ssize_t)heard_size;
+    serve_end();
+    return is_heard;
+}
+
+/* More than is read at once, behind INITIATE and before READY. */
+static void who_says_much_with_his_handshake_is_heard(void **state)
+{
+    enum { FRAMES = 3, SIZE = 50000 };
+    static uint8_t text[1 + SIZE], said[CLIENT_ROOM + FRAMES * (1 + SIZE + CLIENT_OVERHEAD)];
+    struct net *net = *state;
+    struct curve_client client;
+    uint8_t heard[CLIENT_GREETING_SIZE + 170];
+    int fd = rogue_connect(net->ipc);
+    size_t size;
+
+    client_new(&client, net->broker.public);
+    memcpy(client.public, net->alice.public, 32);
+    memcpy(client.secret, net->alice.secret.at, 32);
+    size = client_greeting(said);
+    size += client_hello(&client, said + size);
+    assert_true(talk(fd, said, size, heard, sizeof(heard)));
+    assert_true(client_welcome(&client, heard + CLIENT_GREETING_SIZE, 170));
+    size = client_initiate(&client, CLIENT_METADATA, CLIENT_METADATA_SIZE, said);
+    for (int i = 0; i < FRAMES; i++) {
+        memset(text + 1, i, SIZE);
+        size += client_seal(&client, text, sizeof(text), said + size);
+    }
+    assert_int_equal(send(fd, said, size, MSG_NOSIGNAL), size);
+    for (int i = 0; i < FRAMES; i++) {
+        struct router_input input = router_expect(net);
+
+        assert_string_equal(input.user_id, "alice#1");
+        assert_int_equal(input.frame.size, SIZE);
+        assert_int_equal(input.frame.at[0], i);
+        assert_int_equal(input.frame.at[SIZE - 1], i);
+    }
+    (void)close(fd);
+    expect_served(net);
+}
+
+static int lowest_free_descriptor(void)
+{
+    int fd = dup(STDERR_FILENO);
+
+    (void)close(fd);
+    return fd;
+}
+
+static void a_listener_that_had_no_room_goes_on(void **state)
+{
+    enum { MOST = 40 };
+    struct net *net = *state;
+    struct rlimit before, few;
+    int fds[MOST], count = 0;
+    bool is_full = false, is_greeted = false;
+    char byte;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)lowest_free_descriptor() + 64 + 12;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    router_again(net, 100 * DEADLINE_MS);
+    while (!is_full && count < MOST) {
+        fds[count] = rogue_connect(net->tcp);
+        for (int i = 0; i < 5 && !is_full; i++) {
+            (void)router_wait(net->router, -1, 5);
+            count_gone(net);
+            is_full = rogue_is_closed(fds[count], 0);
+        }
+        count++;
+    }
+    assert_true(is_full && count > 2);
+    while (count > 0)
+        (void)close(fds[--count]);
+    fds[0] = rogue_connect(net->tcp);
+    for (int64_t end = deadline(); moment_now().boot_ms < end && !is_greeted;) {
+        (void)router_wait(net->router, -1, 5);
+        count_gone(net);
+        is_greeted = recv(fds[0], &byte, 1, MSG_DONTWAIT) == 1;
+    }
+    assert_true(is_greeted);
+    (void)close(fds[0]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 /* A child of the process holds what was open when it was made. */
 static void what_a_child_holds_is_closed_all_the_same(void **state)
 {
@@ -592,6 +686,8 @@ int main(void)
         TEST(who_does_not_read_takes_no_others_rest),
         TEST(who_was_refused_comes_after_who_was_not),
         TEST(what_a_child_holds_is_closed_all_the_same),
+        TEST(who_says_much_with_his_handshake_is_heard),
+        TEST(a_listener_that_had_no_room_goes_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
