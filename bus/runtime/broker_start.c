@@ -16,9 +16,8 @@
 #include "runtime/broker.h"
 #include "wire/record.h"
 
-#define SILENT_MS 2000         /* HELLO comes with the end of the handshake */
-#define HANDSHAKE_MAX_MS 3000  /* strangers hold a descriptor no longer than that */
-#define DESCRIPTORS_OF_OURS 64 /* sockets, eventfds, files: not for links */
+#define SILENT_MS 2000        /* HELLO comes with the end of the handshake */
+#define HANDSHAKE_MAX_MS 3000 /* strangers hold a descriptor no longer than that */
 
 /* --- what is read --------------------------------------------------------------------------- */
 
@@ -281,7 +280,7 @@ static void say_if_few_descriptors(struct aico_broker *b)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
         return;
-    links = (int64_t)limit.rlim_cur - DESCRIPTORS_OF_OURS;
+    links = (int64_t)limit.rlim_cur - ROUTER_DESCRIPTORS_KEPT;
     if (links < b->home.config->max_connections)
         broker_say(b, AICO_LOG_WARNING, AICO_BROKER_LIMIT, NULL, NULL, 0,
                    "max_connections is %" PRId64 ", but this process may open %" PRId64

@@ -122,7 +122,7 @@ static enum greeting ask(const struct dealer *dealer)
     return greeting_ask(dealer->endpoint, dealer->broker_public, GREETING_MS);
 }
 
-/* The status of the broker's ZAP handler (zap.h). */
+/* The status with which a broker refuses; ours has 400 and 500 (roster.h). */
 static void on_refused_key(struct dealer *dealer, uint32_t value)
 {
     if (value == 400)

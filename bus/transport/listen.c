@@ -59,12 +59,12 @@ static int find_address(const char *endpoint, struct addrinfo **ret_list, struct
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     char storage[HOST_MAX + 1];
     const char *host, *port;
+    int r;
 
     if (!split(endpoint + strlen(tcp), storage, &host, &port))
         return aico_error_set(err, AICO_EINVAL, "%s: not an address to listen at", endpoint);
-    if (getaddrinfo(host, port, &hints, ret_list) != 0)
-        return bind_error(endpoint, EADDRNOTAVAIL, err);
-    return 0;
+    r = getaddrinfo(host, port, &hints, ret_list);
+    return r == 0 ? 0 : aico_error_set(err, AICO_EINVAL, "%s: %s", endpoint, gai_strerror(r));
 }
 
 /* Of a tcp socket; NULL: no memory. */

@@ -10,11 +10,12 @@
 /*
  * Opens a socket that listens and does not block.
  *
- * @endpoint      "tcp://HOST:PORT" (HOST: an address, [IPv6], a name or *; port 0 or *: any free
- *                one) or "ipc:///PATH", whose folder is the caller's affair: what lies at PATH is
- *                replaced
+ * @endpoint      "tcp://HOST:PORT" (HOST: an address, [IPv6], a name, of which the first address of
+ *                IPv4 is taken, and which may take its time to be found, or *; port 0 or *: any
+ * free one) or "ipc:///PATH", whose folder is the caller's affair: what lies at PATH is replaced
  * @inherited     a socket that listens there already, of which a copy is used: nothing is bound,
- *                and an ipc path stays where it is; -1: none
+ *                and an ipc path stays where it is; it does not block any more, for
+ *                whoever else has it either; -1: none
  * @ret_endpoint  what it really is; the caller frees it
  * 0, AICO_EEXISTS (address in use), AICO_EINVAL, AICO_ENOMEM, AICO_ESYSTEM.
  */
@@ -26,8 +27,8 @@ AICO_MUST_USE int listen_open(const char *endpoint, int inherited, int *ret_fd, 
  *
  * @limit  a connection that is given this number of a descriptor, or a higher one, is closed at
  *         once: the lowest free number is given, so there are as many open
- * 0; AICO_ENOTFOUND: nobody waits; AICO_EFULL: over the limit, or no descriptor is left: one was
- * turned away, or still waits, and it is of no use to ask again at once.
+ * 0; AICO_ENOTFOUND: nobody waits; AICO_EFULL: over the limit, no descriptor is left, or another
+ * error: one was turned away, or still waits, and it is of no use to ask again at once.
  */
 AICO_MUST_USE int listen_accept(int listener, int limit, int *ret_fd);
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,11 +14,10 @@
 #include "transport/internal.h"
 #include "transport/router_internal.h"
 
-#define DESCRIPTORS_KEPT 64 /* for files of ours */
-#define ACCEPTS_MAX 16      /* in a turn */
-#define PAUSE_MS 5 /* of a listener when there is no room: no faster than connections may end */
+#define ACCEPTS_MAX 16 /* in a turn */
+#define PAUSE_MS 5     /* of a listener when there is no room: no faster than connections may end */
 #define EVENTS_MAX 512
-#define READS_AWAY_MAX 16
+#define READS_AWAY_MAX 128
 #define PARALLEL_MIN (16 * 1024) /* bytes that are worth the waking of helpers */
 
 /* --- links ---------------------------------------------------------------------------------- */
@@ -245,12 +243,13 @@ void router_do(struct router *router, size_t bytes, void (*work)(void *context, 
 
 /* What is closed with something unread throws away what it has not delivered; who goes on writing
  * cannot hold us up. */
-static void read_away(const struct router *router, const struct link *link)
+static void read_away(const struct link *link)
 {
-    const struct intake *any = &router->intakes[0];
+    uint8_t away[16 * 1024]; /* in an intake there may be frames of others */
 
-    for (int i = 0; i < READS_AWAY_MAX && recv(link->fd, any->at, READ_SIZE, MSG_DONTWAIT) > 0; i++)
-        continue;
+    for (int i = 0; i < READS_AWAY_MAX; i++)
+        if (recv(link->fd, away, sizeof(away), MSG_DONTWAIT) <= 0)
+            return;
 }
 
 static void pass_time(struct router *router, int64_t now_ms)
@@ -263,7 +262,7 @@ static void pass_time(struct router *router, int64_t now_ms)
         while ((link = router->links[bounded[i]]) != NULL && now_ms >= link->until_ms) {
             router->counters.refused_silent += link->state == LINK_SILENT;
             if (link->state == LINK_LEAVING)
-                read_away(router, link);
+                read_away(link);
             link_close(router, link);
         }
     }
@@ -332,7 +331,7 @@ static int descriptors_max(void)
 
     if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur > INT_MAX)
         return INT_MAX;
-    return (int)files.rlim_cur - DESCRIPTORS_KEPT;
+    return (int)files.rlim_cur - ROUTER_DESCRIPTORS_KEPT;
 }
 
 static bool prepare(struct router *router, unsigned threads)
@@ -447,7 +446,7 @@ static void close_links(struct router *router)
         DL_FOREACH_SAFE(router->links[i], link, next)
         {
             if (link->state != LINK_GONE)
-                read_away(router, link);
+                read_away(link);
             link->is_known = false;
             link->state == LINK_GONE ? link_free(link) : link_close(router, link);
         }

@@ -26,13 +26,17 @@ struct link;   /* opaque; from router_receive() to router_next_gone() */
 
 struct router_settings {
     const struct secret *secret; /* X25519; copied */
-    size_t frame_size_max;       /* what one connection may make us hold; larger ends it */
+    size_t frame_size_max;       /* of one connection; larger ends it */
     int64_t handshake_ms;        /* strangers are closed after it */
     int64_t silent_ms;           /* ... and who was let in and sends no frame, so long after that */
     int64_t bye_ms;   /* from router_cut() to the end, should the other side not end it */
     int64_t busy_us;  /* so long router_wait() asks before it sleeps; 0: not at all */
     unsigned threads; /* 0 or 1: the owner's; up to 16: so many less one help it to encrypt */
 };
+
+/* So many descriptors of the process (RLIMIT_NOFILE, as it is at router_new()) are left to others:
+ * a connection that would take one of them is closed. */
+#define ROUTER_DESCRIPTORS_KEPT 64
 
 /* Nobody is let in until router_set_roster(). 0, AICO_ENOMEM, AICO_ESYSTEM. */
 AICO_MUST_USE int router_new(const struct router_settings *settings, struct router **ret_router,
@@ -69,7 +73,7 @@ enum router_event {
     ROUTER_WOKEN = 2, /* @wake_fd is readable; the caller clears it */
 };
 /*
- * Sends what has not left yet, and waits. A @wake_fd of -1: none; it is the same at every call.
+ * Sends what has not left yet, and waits. A @wake_fd of -1: none; the first other is kept.
  *
  * @timeout_ms  0 only looks, -1 waits for ever
  * Returns the sum of what is true; may return ROUTER_NONE early.
@@ -103,8 +107,8 @@ bool router_next_writable(struct router *router, struct link **ret_link);
  * It has `bye_ms` to be sent what was handed over before, its BYE for one, unless it goes first. */
 void router_cut(struct router *router, struct moment now, struct link *link);
 
-/* The next link that is gone; the caller must not use it any more. Also does what time asks for:
- * call it in every turn of the loop. False: no more. */
+/* The next link that is gone: until the next call it is there for link_owner(), then no more. Also
+ * does what time asks for: call it in every turn of the loop. False: no more. */
 bool router_next_gone(struct router *router, struct moment now, struct link **ret_link);
 /* The boot_ms at which router_next_gone() must be called; MOMENT_NEVER. */
 int64_t router_deadline(const struct router *router);
@@ -120,7 +124,7 @@ struct router_counters {
     uint64_t refused_shape;  /* messages of several parts, or empty */
     uint64_t refused_cipher; /* handshakes sealed for another key than ours */
     uint64_t refused_silent; /* connections cut that never sent a frame */
-    uint64_t late;           /* frames of links that were cut or gone */
+    uint64_t late;           /* frames of links that were cut */
 };
 void router_get_counters(const struct router *router, struct router_counters *ret_counters);
 

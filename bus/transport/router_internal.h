@@ -36,8 +36,8 @@ enum link_state {
     LINK_STATES
 };
 
-/* Bytes from `begin` to `end`. */
-struct pending {
+/* What a link holds: bytes from `begin` to `end`. */
+struct held {
     uint8_t *at; /* NULL: none */
     size_t begin, end, capacity;
 };
@@ -50,7 +50,7 @@ struct link {
     bool is_known;    /* to the owner, who will be told of its end */
     bool is_ready;    /* to be read: in one of router->ready */
     bool is_dirty;    /* something is not sealed: in router->dirty */
-    bool is_full;     /* router_send() said so, and router_next_writable() has not named it since */
+    bool is_full;     /* router_send() said so, and there was no room since */
     bool is_writable; /* ... it is in router->writable */
     bool is_blocked;  /* the socket took not all: epoll tells of room */
     bool is_deaf;     /* the other side takes nothing more; what it has sent is still read */
@@ -58,9 +58,9 @@ struct link {
     struct zmtp zmtp;
     uint8_t begun[HEAD_MAX]; /* bytes of what is not known yet how long it is */
     size_t begun_size;
-    struct pending in; /* one frame, or command, whose rest has not come: `capacity` is all of it */
-    struct pending out; /* what the socket has not taken, */
-    size_t sealed;      /* ... up to here sealed */
+    struct held in;  /* one frame, or command, whose rest has not come: `capacity` is all of it */
+    struct held out; /* what the socket has not taken, */
+    size_t sealed;   /* ... up to here sealed */
     void *owner;
     char user_id[ROSTER_USER_ID_MAX + 1];
     char address[LISTEN_ADDRESS_SIZE];

@@ -67,7 +67,7 @@ static struct link *next_ready(struct router *router)
 static void forget_first(struct link *link)
 {
     free(link->in.at);
-    link->in = (struct pending){.at = NULL};
+    link->in = (struct held){.at = NULL};
     link->begun_size = 0;
 }
 
@@ -83,7 +83,7 @@ void link_forget_input(struct router *router, struct link *link)
 /* Reads what there is, first the rest of what had begun. False: the connection has ended. */
 static bool read_some(struct intake *intake, struct link *link, bool *ret_is_all)
 {
-    struct pending *in = &link->in;
+    struct held *in = &link->in;
     struct iovec parts[2];
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = COUNT_OF(parts)};
     size_t rest = in->capacity - in->end, asked, taken;
@@ -170,7 +170,7 @@ static bool read_next(struct router *router)
 /* What was not looked at yet; empty when what had begun is still not whole. */
 static struct bytes rest_of(const struct intake *intake)
 {
-    const struct pending *in = &intake->link->in;
+    const struct held *in = &intake->link->in;
 
     if (in->at)
         return bytes_of(in->at, in->end < in->capacity ? 0 : in->end);
@@ -180,14 +180,14 @@ static struct bytes rest_of(const struct intake *intake)
 /* @size bytes at the front of it have been looked at; they stay until the next router_receive(). */
 static void took(struct router *router, struct intake *intake, size_t size)
 {
-    struct pending *in = &intake->link->in;
+    struct held *in = &intake->link->in;
 
     if (!in->at) {
         intake->begin += size;
         return;
     }
     router->lent = in->at;
-    *in = (struct pending){.at = NULL};
+    *in = (struct held){.at = NULL};
 }
 
 /* What is left is the begin of something, @whole bytes long; 0: not known. */

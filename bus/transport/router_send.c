@@ -14,7 +14,7 @@ static bool has_unsent(const struct link *link)
 static void drop_unsent(struct link *link)
 {
     free(link->out.at);
-    link->out = (struct pending){.at = NULL};
+    link->out = (struct held){.at = NULL};
     link->sealed = 0;
 }
 
@@ -49,39 +49,37 @@ static size_t send_some(struct link *link, const uint8_t *at, size_t size)
     return sent < 0 ? 0 : (size_t)sent;
 }
 
-/* False without memory. */
-static bool keep(struct link *link, struct bytes bytes)
+/* So much room behind what is held; NULL without memory. */
+static uint8_t *make_room(struct link *link, size_t size)
 {
-    struct pending *out = &link->out;
+    struct held *out = &link->out;
     size_t used = out->end - out->begin, capacity;
     uint8_t *grown;
 
-    if (out->capacity - out->end < bytes.size) {
+    if (out->capacity - out->end < size) {
         if (out->begin > 0) {
             memmove(out->at, out->at + out->begin, used);
             link->sealed -= out->begin;
             out->begin = 0;
             out->end = used;
         }
-        if (out->capacity - used < bytes.size) {
-            capacity = MAX(used + bytes.size, 2 * out->capacity);
+        if (out->capacity - used < size) {
+            capacity = MAX(used + size, 2 * out->capacity);
             grown = realloc(out->at, capacity);
             if (!grown)
-                return false;
+                return NULL;
             out->at = grown;
             out->capacity = capacity;
         }
     }
-    bytes_copy(out->at + out->end, bytes);
-    out->end += bytes.size;
-    return true;
+    return out->at + out->end;
 }
 
 /* Seals what is not sealed yet, and sends what the socket takes. Touches nothing but the link: a
  * helper does it. */
 static void seal_and_send(struct link *link)
 {
-    struct pending *out = &link->out;
+    struct held *out = &link->out;
 
     while (link->sealed < out->end)
         link->sealed += zmtp_seal_written(&link->zmtp, out->at + link->sealed);
@@ -140,11 +138,17 @@ bool router_next_writable(struct router *router, struct link **ret_link)
 static void send_or_keep(struct router *router, struct link *link, struct bytes bytes)
 {
     size_t sent = has_unsent(link) ? 0 : send_some(link, bytes.at, bytes.size);
+    uint8_t *to;
 
     if (sent == bytes.size || link->is_deaf)
         return;
-    if (!keep(link, bytes_of(bytes.at + sent, bytes.size - sent)))
+    to = make_room(link, bytes.size - sent);
+    if (!to) {
         go_deaf(link);
+        return;
+    }
+    memcpy(to, bytes.at + sent, bytes.size - sent);
+    link->out.end += bytes.size - sent;
     link->sealed = link->out.end;
     settle(router, link);
 }
@@ -166,12 +170,13 @@ static void send_now(struct router *router, struct link *link, unsigned flags, s
 
 static void send_later(struct router *router, struct link *link, unsigned flags, struct bytes frame)
 {
-    size_t size = zmtp_write(flags, frame, router->sealed);
+    uint8_t *to = make_room(link, frame.size + ZMTP_OVERHEAD);
 
-    if (!keep(link, bytes_of(router->sealed, size))) {
+    if (!to) {
         go_deaf(link);
         return;
     }
+    link->out.end += zmtp_write(flags, frame, to);
     if (!link->is_dirty)
         DL_APPEND2(router->dirty, link, dirty_prev, dirty_next);
     link->is_dirty = true;

@@ -37,8 +37,7 @@ int zmtp_next(struct bytes input, bool is_command, size_t body_max, size_t *ret_
     return *ret_whole <= input.size ? 0 : AICO_ENOTFOUND;
 }
 
-/* --- the handshake, what both halves need
- * ----------------------------------------------------- */
+/* --- the handshake, of both ------------------------------------------------------------------- */
 
 void zmtp_wipe(struct zmtp *zmtp)
 {

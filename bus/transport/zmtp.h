@@ -85,7 +85,7 @@ enum zmtp_shaken {
  *
  * @ret_taken   ZMTP_TAKEN: bytes of @input that have served
  * @answer      ZMTP_ANSWER_MAX of room; what is in it is to be sent
- * @ret_status  ZMTP_REFUSED: a number of three digits; the broker's are 300, 400 and 500
+ * @ret_status  ZMTP_REFUSED: a number of three digits; our broker's are 400 and 500
  */
 enum zmtp_shaken zmtp_shake(struct zmtp *zmtp, struct bytes input, size_t *ret_taken,
                             struct writer *answer, unsigned *ret_status);
@@ -98,7 +98,8 @@ void zmtp_await(struct zmtp *zmtp, const uint8_t broker_public[32],
 /*
  * Takes what is at the front of @input, until the state is ZMTP_WAITS_VERDICT: then the caller
  * looks whether `client_public` is let in, and says so with one of the two below. Parameters and
- * results are those of zmtp_shake(). Costs one to three operations of X25519.
+ * results are those of zmtp_shake(). HELLO and INITIATE cost two
+ * operations of X25519 each.
  */
 enum zmtp_shaken zmtp_serve(struct zmtp *zmtp, struct bytes input, size_t *ret_taken,
                             struct writer *answer);

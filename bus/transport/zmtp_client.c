@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's half of the handshake. */
 #include "base/cleanup.h"
-#include "crypto/random.h"
 #include "transport/zmtp_internal.h"
 
 #define INITIATE_PLAIN_SIZE                                                                        \
@@ -63,8 +62,7 @@ static bool seal_vouch(const struct zmtp *zmtp, const uint8_t broker_once[DH_PUB
 
     if (box_shared(&zmtp->my_secret, broker_once, &shared) < 0)
         return false;
-    random_system.bytes(random_system.context, nonce + sizeof(nonce) - LONG_NONCE_SIZE,
-                        LONG_NONCE_SIZE);
+    zmtp_random(nonce + sizeof(nonce) - LONG_NONCE_SIZE, LONG_NONCE_SIZE);
     memcpy(plain, zmtp->once_public, DH_PUBLIC_SIZE);
     memcpy(plain + DH_PUBLIC_SIZE, zmtp->broker_public, DH_PUBLIC_SIZE);
     zmtp_seal_with(&shared, nonce, plain, sizeof(plain), box);

@@ -6,6 +6,7 @@
 #include "base/reader.h"
 #include "cipher/secretbox.h"
 #include "crypto/box.h"
+#include "crypto/random.h"
 #include "transport/zmtp.h"
 
 /*
@@ -83,6 +84,11 @@ static inline struct bytes name_of(const char *name)
 static inline bool take_name(struct reader *r, const char *name)
 {
     return bytes_equal(reader_bytes(r, strlen(name)), name_of(name));
+}
+
+static inline void zmtp_random(void *to, size_t size)
+{
+    random_system.bytes(random_system.context, to, size);
 }
 
 /* Wipes what is known and returns @why. */

@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
-#include "crypto/random.h"
 #include "transport/zmtp_internal.h"
 
 #define INITIATE_PLAIN_MIN (DH_PUBLIC_SIZE + LONG_NONCE_SIZE + VOUCH_SIZE + SECRETBOX_TAG_SIZE)
@@ -17,11 +16,6 @@ void zmtp_await(struct zmtp *zmtp, const uint8_t broker_public[32],
     *zmtp = (struct zmtp){.state = ZMTP_WAITS_GREETING, .broker_secret = broker_secret};
     memcpy(zmtp->broker_public, broker_public, sizeof(zmtp->broker_public));
     zmtp_write_greeting(answer);
-}
-
-static void random_bytes(void *to, size_t size)
-{
-    random_system.bytes(random_system.context, to, size);
 }
 
 static enum zmtp_shaken on_greeting(struct zmtp *zmtp, struct bytes input, size_t *ret_taken)
@@ -43,8 +37,8 @@ static void say_welcome(struct zmtp *zmtp, struct writer *answer)
     uint8_t box[sizeof(plain) + SECRETBOX_TAG_SIZE];
 
     box_keys(zmtp->once_public, &zmtp->once_secret);
-    random_bytes(zmtp->cookie, sizeof(zmtp->cookie));
-    random_bytes(tail, LONG_NONCE_SIZE);
+    zmtp_random(zmtp->cookie, sizeof(zmtp->cookie));
+    zmtp_random(tail, LONG_NONCE_SIZE);
     memcpy(plain, zmtp->once_public, DH_PUBLIC_SIZE);
     memcpy(plain + DH_PUBLIC_SIZE, zmtp->cookie, COOKIE_SIZE);
     zmtp_seal_with(&zmtp->shared, nonce, plain, sizeof(plain), box);

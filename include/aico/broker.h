@@ -11,6 +11,8 @@
  * Everything else belongs to the thread that opened the broker. Several brokers may live in one
  * process. The broker installs no signal handler and writes nowhere but to its home and to the
  * caller's log function. Do not use it in a forked child.
+ * Connections take descriptors up to RLIMIT_NOFILE less 64, as it is at aico_broker_open(); who
+ * would need a higher one is turned away.
  */
 #ifndef AICO_BROKER_H
 #define AICO_BROKER_H

@@ -13,13 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <zmq.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "crypto/box.h"
 #include "transport/dealer.h"
 #include "transport/router.h"
 #include "transport/roster.h"
@@ -43,7 +44,7 @@ struct kept {
 
 struct net {
     struct router *router;
-    struct keys broker, alice, bob, mallory; /* mallory is in no directory */
+    struct keys broker, alice, bob, mallory; /* mallory is not on the roster */
     int64_t handshake_ms, silent_ms, bye_ms;
     unsigned threads;
     char folder[64];
@@ -110,11 +111,7 @@ static inline void serve_end(void)
 
 static inline void keys_new(struct keys *keys)
 {
-    char public[41], secret[41];
-
-    assert_int_equal(zmq_curve_keypair(public, secret), 0);
-    assert_non_null(zmq_z85_decode(keys->public, public));
-    assert_non_null(zmq_z85_decode(keys->secret.at, secret));
+    box_keys(keys->public, &keys->secret);
 }
 
 static inline void net_allow(struct net *net, const struct keys *const *who,
@@ -265,6 +262,18 @@ static inline void close_served(struct dealer **dealer)
     serve_begin();
     dealer_close(dealer, DEADLINE_MS);
     serve_end();
+}
+
+/* Turns of the router until @fd, a stranger's, has been sent its greeting. */
+static inline void await_greeting(struct net *net, int fd)
+{
+    char greeting[64];
+    int64_t end = deadline();
+
+    while (recv(fd, greeting, sizeof(greeting), MSG_DONTWAIT) != sizeof(greeting)) {
+        assert_true(moment_now().boot_ms < end);
+        (void)router_wait(net->router, -1, 5);
+    }
 }
 
 /* One turn of a broker's loop that only names lost links. */

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <zmq.h>
+
 #include "net.h"
 #include "curve_server.h"
 #include "random.h"
