@@ -475,6 +475,54 @@ static void signal_handlers_are_left_alone(void **state)
     (void)signal(SIGTERM, SIG_DFL);
 }
 
+struct looking {
+    struct net *net;
+    const struct keys *who; /* NULL: there is nothing newer */
+    size_t looks;
+};
+
+static void look_for_newer(void *context)
+{
+    struct looking *looking = context;
+    const char *const names[] = {"mallory#3"};
+
+    looking->looks++;
+    if (looking->who)
+        net_allow(looking->net, &looking->who, names, 1);
+}
+
+static void a_newer_roster_is_looked_for_before_a_key_is_refused(void **state)
+{
+    struct net *net = *state;
+    struct looking looking = {.net = net, .who = &net->mallory};
+    struct dealer *dealer;
+
+    router_set_look(net->router, look_for_newer, &looking);
+    dealer = dial_up(net, net->tcp, &net->mallory);
+    send_text(dealer, "hello");
+    assert_string_equal(router_expect(net).user_id, "mallory#3");
+    assert_int_equal(looking.looks, 1);
+    dealer_close(&dealer, 0);
+}
+
+static void strangers_make_us_look_so_often_and_no_more(void **state)
+{
+    struct net *net = *state;
+    struct looking looking = {.net = net};
+    int64_t begin = moment_now().boot_ms, took_ms;
+    size_t most;
+
+    router_set_look(net->router, look_for_newer, &looking);
+    for (int i = 0; i < 3 * ROUTER_LOOKS_RATE; i++) {
+        struct dealer *dealer = dial(net->tcp, &net->mallory, &net->broker);
+
+        assert_int_equal(down_code(&dealer, DEADLINE_MS), AICO_EUNKNOWN);
+    }
+    took_ms = moment_now().boot_ms - begin;
+    most = ROUTER_LOOKS_RATE + (size_t)(took_ms * ROUTER_LOOKS_RATE / 1000) + 1;
+    assert_in_range(looking.looks, ROUTER_LOOKS_RATE, most);
+}
+
 /* --- fairness ------------------------------------------------------------------------------- */
 
 static int stranger_begin(const struct net *net)
@@ -509,6 +557,27 @@ static void a_frame_comes_before_what_strangers_say(void **state)
     for (int i = 0; i < STRANGERS; i++)
         (void)close(fds[i]);
     dealer_close(&dealer, 0);
+}
+
+/* ... and between two frames so many of their steps are made. */
+static void handshakes_are_made_in_portions(void **state)
+{
+    enum { STRANGERS = 40 };
+    struct net *net = *state;
+    struct router_input input;
+    int fds[STRANGERS], portions = 0;
+
+    for (int i = 0; i < STRANGERS; i++)
+        fds[i] = stranger_begin(net);
+    for (int i = 0; i < STRANGERS; i++)
+        await_greeting(net, fds[i]);
+    while (router_wait(net->router, -1, 0) & ROUTER_INPUT) {
+        assert_int_equal(router_receive(net->router, moment_now(), &input), AICO_ENOTFOUND);
+        portions++;
+    }
+    assert_true(portions >= 3);
+    for (int i = 0; i < STRANGERS; i++)
+        (void)close(fds[i]);
 }
 
 /* One that always has something does not keep others out, nor another link from being heard. */
@@ -565,7 +634,10 @@ int main(void)
         TEST(a_bound_address_is_in_use),
         TEST(two_brokers_live_in_one_process),
         TEST(signal_handlers_are_left_alone),
+        TEST(a_newer_roster_is_looked_for_before_a_key_is_refused),
+        TEST(strangers_make_us_look_so_often_and_no_more),
         TEST(a_frame_comes_before_what_strangers_say),
+        TEST(handshakes_are_made_in_portions),
         TEST(who_never_stops_does_not_shut_others_out),
         HELPED(one_component_may_have_two_links),
         HELPED(a_message_larger_than_a_frame_ends_the_connection),
