@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "transport/internal.h"
 
 #define PORT_MAX 65535
 
@@ -36,21 +37,33 @@ static bool look_up(struct dial *dial, const char *host, const char *port, int f
     return dial->list != NULL;
 }
 
-static int find_host(struct dial *dial, const char *text)
+bool split_address(const char *text, char ret_host[HOST_MAX + 1], const char **ret_port)
 {
     const char *colon = strrchr(text, ':');
+    size_t size = colon ? (size_t)(colon - text) : 0;
     bool is_bracketed = text[0] == '[';
-    size_t host_size = colon ? (size_t)(colon - text) : 0;
-    char host[256], *end = NULL;
-    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
 
-    if (port == 0 || port > PORT_MAX || *end != '\0' || host_size == 0 ||
-        host_size >= sizeof(host) || is_bracketed != (text[host_size - 1] == ']'))
-        return AICO_EINVAL;
-    (void)snprintf(host, sizeof(host), "%.*s", (int)(host_size - (is_bracketed ? 2 : 0)),
+    if (size == 0 || size > HOST_MAX || is_bracketed != (text[size - 1] == ']'))
+        return false;
+    (void)snprintf(ret_host, HOST_MAX + 1, "%.*s", (int)(size - (is_bracketed ? 2 : 0)),
                    text + (is_bracketed ? 1 : 0));
-    return (!is_bracketed && look_up(dial, host, colon + 1, AF_INET)) ||
-                   look_up(dial, host, colon + 1, AF_INET6)
+    *ret_port = colon + 1;
+    return true;
+}
+
+static int find_host(struct dial *dial, const char *text)
+{
+    char host[HOST_MAX + 1], *end = NULL;
+    const char *port;
+    unsigned long number;
+
+    if (!split_address(text, host, &port))
+        return AICO_EINVAL;
+    number = strtoul(port, &end, 10);
+    if (number == 0 || number > PORT_MAX || *end != '\0')
+        return AICO_EINVAL;
+    return (text[0] != '[' && look_up(dial, host, port, AF_INET)) ||
+                   look_up(dial, host, port, AF_INET6)
                ? 0
                : AICO_EUNREACHABLE;
 }

@@ -14,9 +14,9 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "transport/internal.h"
 
 #define BACKLOG 4096
-#define HOST_MAX 255
 
 static const char tcp[] = "tcp://", ipc[] = "ipc://";
 
@@ -35,35 +35,19 @@ static int bind_error(const char *endpoint, int number, struct aico_error *err)
 
 /* --- addresses ------------------------------------------------------------------------------ */
 
-/* The host without brackets, NULL for all of IPv4, and the port; false: not such an endpoint. */
-static bool split(const char *address, char host[HOST_MAX + 1], const char **ret_host,
-                  const char **ret_port)
-{
-    const char *colon = strrchr(address, ':');
-    size_t size = colon ? (size_t)(colon - address) : 0;
-    bool is_bracketed = address[0] == '[';
-
-    if (size == 0 || size > HOST_MAX || is_bracketed != (address[size - 1] == ']'))
-        return false;
-    (void)snprintf(host, HOST_MAX + 1, "%.*s", (int)(size - (is_bracketed ? 2 : 0)),
-                   address + (is_bracketed ? 1 : 0));
-    *ret_host = strcmp(host, "*") == 0 ? NULL : host;
-    *ret_port = strcmp(colon + 1, "*") == 0 ? "0" : colon + 1;
-    return true;
-}
-
 static int find_address(const char *endpoint, struct addrinfo **ret_list, struct aico_error *err)
 {
     struct addrinfo hints = {.ai_family = endpoint[strlen(tcp)] == '[' ? AF_INET6 : AF_INET,
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    char storage[HOST_MAX + 1];
-    const char *host, *port;
+    char host[HOST_MAX + 1];
+    const char *port;
     int r;
 
-    if (!split(endpoint + strlen(tcp), storage, &host, &port))
+    if (!split_address(endpoint + strlen(tcp), host, &port))
         return aico_error_set(err, AICO_EINVAL, "%s: not an address to listen at", endpoint);
-    r = getaddrinfo(host, port, &hints, ret_list);
+    r = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, strcmp(port, "*") == 0 ? "0" : port,
+                    &hints, ret_list);
     return r == 0 ? 0 : aico_error_set(err, AICO_EINVAL, "%s: %s", endpoint, gai_strerror(r));
 }
 

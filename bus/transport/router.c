@@ -31,17 +31,23 @@ void link_watch(struct router *router, struct link *link)
     (void)epoll_ctl(router->epoll_fd, EPOLL_CTL_MOD, link->fd, &event);
 }
 
-void link_move(struct router *router, struct link *link, enum link_state state, int64_t now_ms)
+static void enter(struct router *router, struct link *link, enum link_state state, int64_t now_ms)
 {
     int64_t duration_ms = router->duration_ms[state];
+
+    link->state = state;
+    link->until_ms = duration_ms > 0 ? now_ms + duration_ms : MOMENT_NEVER;
+    DL_APPEND(router->links[state], link);
+}
+
+void link_move(struct router *router, struct link *link, enum link_state state, int64_t now_ms)
+{
     bool is_ready = link->is_ready;
 
     link_unready(router, link);
     DL_DELETE(router->links[link->state], link);
-    link->state = state;
     link->is_let_in |= state == LINK_SILENT;
-    link->until_ms = duration_ms > 0 ? now_ms + duration_ms : MOMENT_NEVER;
-    DL_APPEND(router->links[state], link);
+    enter(router, link, state, now_ms);
     if (is_ready)
         link_ready(router, link);
 }
@@ -85,9 +91,7 @@ static void link_open(struct router *router, int fd, int64_t now_ms)
     }
     link->source.kind = SOURCE_LINK;
     link->fd = fd;
-    link->state = LINK_SHAKING;
-    DL_APPEND(router->links[LINK_SHAKING], link);
-    link_move(router, link, LINK_SHAKING, now_ms);
+    enter(router, link, LINK_SHAKING, now_ms);
     zmtp_await(&link->zmtp, router->public, router->secret, &greeting);
     link_say(router, link, bytes_of(greeting.at, greeting.size));
 }
@@ -445,10 +449,13 @@ static void close_links(struct router *router)
 
         DL_FOREACH_SAFE(router->links[i], link, next)
         {
-            if (link->state != LINK_GONE)
-                read_away(link);
-            link->is_known = false;
-            link->state == LINK_GONE ? link_free(link) : link_close(router, link);
+            if (link->state == LINK_GONE) {
+                link_free(link);
+                continue;
+            }
+            read_away(link);
+            link->is_known = false; /* nobody is told any more */
+            link_close(router, link);
         }
     }
 }
